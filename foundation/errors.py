@@ -1,0 +1,9 @@
+"""The one exception a user is meant to read."""
+
+
+class UserError(Exception):
+    """Bad input, said in one line: what was found, where (file, field), and what to do about it.
+
+    Commands print the line after `error:` and exit with code 2; anything else that escapes is a defect and shows its
+    traceback.
+    """
