@@ -1,0 +1,44 @@
+"""What crosses from data to model: one batch of patients with whatever each of them has."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Patients of one step.
+
+    Attributes:
+        patients: one id a patient, in order.
+        present: by modality, `[batch]` bool: who has it.
+        inputs: by modality, named tensors whose rows are the present patients alone, in batch order. What is absent
+            takes no row, so it takes no compute.
+        targets: by name, `[batch]` float, NaN where unknown.
+    """
+
+    patients: list[str]
+    present: dict[str, Tensor]
+    inputs: dict[str, dict[str, Tensor]]
+    targets: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def rows(self, modality: str) -> Tensor:
+        """Positions in the batch of the patients who have a modality: `[present]` int64."""
+        return self.present[modality].nonzero().squeeze(1)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """The same batch on a device."""
+
+        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value.to(device, non_blocking=non_blocking) for name, value in tensors.items()}
+
+        return Batch(
+            self.patients,
+            move(self.present),
+            {modality: move(tensors) for modality, tensors in self.inputs.items()},
+            move(self.targets),
+        )

@@ -1,0 +1,81 @@
+"""What every command shares: a Hydra app whose bad input ends in one clear line and exit code 2."""
+
+import difflib
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate as instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from foundation.errors import UserError
+
+__all__ = ["command", "instantiate", "one_line"]
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Makes a function of a config into a command.
+
+    Args:
+        config_name: the primary config under `configs/`, for example `pretrain`.
+    """
+
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        # Hydra would print and exit by itself with code 1; with this switch it raises, and the error is said here.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(main)
+
+        @functools.wraps(main)
+        def run() -> None:
+            try:
+                app()
+            except UserError as error:
+                _leave(str(error))
+            except (HydraException, OmegaConfBaseException) as error:
+                cause: BaseException | None = error
+                while cause is not None:
+                    if isinstance(cause, UserError):
+                        _leave(str(cause))
+                    cause = cause.__cause__
+                _leave(one_line(error, config_name))
+
+        return run
+
+    return decorate
+
+
+def one_line(error: Exception, config_name: str) -> str:
+    """The first telling line of a configuration error, with the nearest known key where one was misspelt."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    key = re.search(r"[Kk]ey '([^']+)'", str(error)) or re.search(r"Could not override '([^']+)'", str(error))
+    hint = f"see `--help` of this command for what can be set (config {config_name}.yaml)"
+    if key:
+        near = difflib.get_close_matches(key.group(1).split(".")[-1], _known_keys(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else hint
+    if "Could not find" in text and "Available options" in str(error):
+        options = [line for line in lines[1:] if "/" not in line and " " not in line]
+        hint = "available: " + ", ".join(options)
+    return f"{text.rstrip('.')}; {hint}"
+
+
+def _known_keys() -> list[str]:
+    """Every key named in the shipped configs."""
+    import configs
+
+    keys: set[str] = set()
+    for folder in configs.__path__:
+        for path in Path(folder).rglob("*.yaml"):
+            keys.update(re.findall(r"^\s*([A-Za-z_][\w]*):", path.read_text(), flags=re.MULTILINE))
+    return sorted(keys)
+
+
+def _leave(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,191 @@
+"""The run record: what ran, on which data, with which code, from which earlier runs, and what came out."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from foundation.errors import UserError
+
+FILE = "run.json"
+_PACKAGES = (
+    "consilium",
+    "torch",
+    "pytorch-lightning",
+    "transformers",
+    "timm",
+    "deepspeed",
+    "flwr",
+    "torchserve",
+    "hydra-core",
+)
+
+
+@dataclass
+class RunRecord:
+    """A run's record while it is being written; see `open`."""
+
+    output: Path
+    content: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        output: Path,
+        command: str,
+        config: dict[str, Any],
+        seed: int,
+        builds_on: Sequence[Path] = (),
+        data: dict[str, Any] | None = None,
+    ) -> Iterator["RunRecord"]:
+        """Writes `output/run.json` at once as running, and again as finished or failed on leaving.
+
+        Args:
+            output: the run's folder; made if missing.
+            command: what the user typed, without overrides.
+            config: the resolved config, plain.
+            seed: the seed of the run.
+            builds_on: folders of the runs whose results this one takes.
+            data: name, digest, synthetic and hospitals of the cohort.
+        """
+        output.mkdir(parents=True, exist_ok=True)
+        started = time.time()
+        record = cls(output, _first_content(output, command, config, seed, builds_on, data))
+        record._write(status="running", seconds=0.0)
+        try:
+            yield record
+        except BaseException:
+            record._write(status="failed", seconds=time.time() - started)
+            raise
+        record._write(status="finished", seconds=time.time() - started)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keeps a fact that is no metric (a table, a file, a count)."""
+        self.content["notes"][key] = value
+
+    def _write(self, status: str, seconds: float) -> None:
+        self.content.update(status=status, seconds=round(seconds, 3), metrics=self.metrics)
+        write_json(self.output / FILE, self.content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON to a temporary name, then renames: a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+    temporary.replace(path)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record in a run's folder.
+
+    Raises:
+        UserError: if the folder holds no readable record.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise UserError(f"{folder}: no {FILE} found; give the output folder of an earlier command")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not readable as JSON ({error.msg}, line {error.lineno}); run that step again") from error
+    return content
+
+
+def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """This run and all that it builds on, nearest first, each once.
+
+    Raises:
+        UserError: if a linked run is gone or has changed since it was built on.
+    """
+    found: dict[Path, dict[str, Any]] = {}
+    queue = [folder.resolve()]
+    while queue:
+        here = queue.pop(0)
+        if here in found:
+            continue
+        found[here] = read_run(here)
+        for link in found[here]["builds_on"]:
+            parent = (here / link["path"]).resolve()
+            if _file_digest(parent / FILE) != link["digest"]:
+                raise UserError(f"{parent / FILE}: changed since {here} was built on it; run that step again")
+            queue.append(parent)
+    return list(found.items())
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 of a plain value's canonical JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: missing, though a later run builds on it; restore the folder or run that step again")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _first_content(
+    output: Path,
+    command: str,
+    config: dict[str, Any],
+    seed: int,
+    builds_on: Sequence[Path],
+    data: dict[str, Any] | None,
+) -> dict[str, Any]:
+    links = [
+        {"path": os.path.relpath(parent.resolve(), output.resolve()), "digest": _file_digest(parent / FILE)}
+        for parent in builds_on
+    ]
+    return {
+        "command": command,
+        "config": config,
+        "config_digest": digest_of(config),
+        "code": _code(),
+        "data": data or {},
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "seed": seed,
+        "hardware": _hardware(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "builds_on": links,
+        "notes": {},
+    }
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "python": platform.python_version(),
+    }
+
+
+def _code() -> dict[str, Any]:
+    version = importlib.metadata.version("consilium")
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return {"version": version, "commit": None, "dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    return {"version": version, "commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
