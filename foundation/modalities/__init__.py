@@ -1,0 +1,1 @@
+"""One file a modality: input, transform, corruption and encoder side by side."""

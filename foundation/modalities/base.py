@@ -1,0 +1,81 @@
+"""What every modality offers the encoder, the data module and the server."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+Inputs = dict[str, Tensor]
+
+
+class Tokens(NamedTuple):
+    """A modality's tokens: values `[present, tokens, width]`, mask `[present, tokens]` (true = real)."""
+
+    values: Float[Tensor, "present tokens width"]
+    mask: Bool[Tensor, "present tokens"]
+
+
+class GatedPool(nn.Module):
+    """Gated attention pooling over a set (Ilse et al. 2018, eq. 9)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.content = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(
+        self, values: Float[Tensor, "present tokens width"], mask: Bool[Tensor, "present tokens"]
+    ) -> Float[Tensor, "present width"]:
+        score = self.score(torch.tanh(self.content(values)) * torch.sigmoid(self.gate(values))).squeeze(-1)
+        weight = score.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+        return torch.einsum("nt,ntd->nd", weight, values)
+
+
+class Modality(nn.Module, ABC):
+    """Input, transform and encoder of one modality.
+
+    Args:
+        width: of the tokens and embeddings handed to fusion and alignment.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.pool = GatedPool(width)
+        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them; bulky ones are assets instead."""
+
+    @abstractmethod
+    def transform(self, raw: Any, generator: torch.Generator | None) -> Inputs:
+        """One patient's raw value as tensors; with a generator, augmented and corrupted for training."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tokens:
+        """Tokens of the present patients."""
+
+    def collate(self, patients: list[Inputs]) -> Inputs:
+        """Stacks patients; sets of different size (tiles, words) are padded, with `mask` true where real."""
+        names = patients[0].keys()
+        return {name: nn.utils.rnn.pad_sequence([p[name] for p in patients], batch_first=True) for name in names}
+
+    def embed(self, tokens: Tokens) -> Float[Tensor, "present width"]:
+        """The unit-length embedding that alignment compares."""
+        return functional.normalize(self.project(self.pool(tokens.values, tokens.mask)), dim=-1)
+
+    def save_assets(self, folder: Path) -> None:
+        """Writes vocabularies that do not belong in `config.json`."""
+
+    @classmethod
+    def load(cls, settings: dict[str, Any], folder: Path) -> "Modality":
+        """Rebuilds the modality, without weights, from an encoder folder."""
+        return cls(**settings)

@@ -1,0 +1,102 @@
+"""Genomics: expression, mutations and copy number by gene symbol."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from foundation.modalities.base import Inputs, Modality, Tokens
+
+CHANNELS = ("expression", "mutations", "copy_number")
+_MOMENTUM = 0.1
+
+
+class Genomics(Modality):
+    """Latent queries attend over genes; a gene is its own embedding plus what was measured of it.
+
+    Attention goes by gene identity and carries values linearly (as Perceiver's first cross-attention, Jaegle et al.
+    2021), so cost grows with genes, not with their square, and order never matters.
+
+    Args:
+        width: of the tokens.
+        genes: symbols, one a position of every channel.
+        latents: tokens made a patient.
+        mask_ratio: share of measured expression values hidden in training, for masked gene modelling.
+    """
+
+    name = "genomics"
+
+    def __init__(self, width: int, genes: list[str], latents: int = 4, mask_ratio: float = 0.2) -> None:
+        super().__init__(width)
+        self.genes = list(genes)
+        self.latents = latents
+        self.mask_ratio = mask_ratio
+        self.gene = nn.Parameter(torch.randn(len(genes), width) * width**-0.5)
+        self.effect = nn.Parameter(torch.randn(len(CHANNELS), len(genes), width) * width**-0.5)
+        self.query = nn.Parameter(torch.randn(latents, width) * width**-0.5)
+        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        # Expression is standardised a gene by running moments: units and platforms differ, and they travel like weights.
+        self.register_buffer("expression_mean", torch.zeros(len(genes)))
+        self.register_buffer("expression_variance", torch.ones(len(genes)))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def settings(self) -> dict[str, Any]:
+        return {"width": self.width, "latents": self.latents, "mask_ratio": self.mask_ratio}
+
+    def transform(self, raw: dict[str, NDArray[np.float32]], generator: torch.Generator | None) -> Inputs:
+        """Channels `[genes]` float32 with NaN where not measured; `masked` marks hidden expression values."""
+        values = torch.stack([torch.from_numpy(np.array(raw[channel], dtype=np.float32)) for channel in CHANNELS])
+        masked = torch.zeros(len(self.genes), dtype=torch.bool)
+        if generator is not None:
+            masked = torch.rand(len(self.genes), generator=generator) < self.mask_ratio
+        return {"values": values, "masked": masked & ~values[0].isnan()}
+
+    def standardise(
+        self, expression: Float[Tensor, "present genes"], update: bool
+    ) -> Float[Tensor, "present genes"]:
+        """Expression in units of its running spread a gene; NaN stays NaN."""
+        if update and len(expression) > 1:
+            self._update_moments(expression.detach())
+        return ((expression - self.expression_mean) / (self.expression_variance + 1e-3).sqrt()).clamp(-6, 6)
+
+    @torch.no_grad()
+    def _update_moments(self, expression: Float[Tensor, "present genes"]) -> None:
+        known = ~expression.isnan()
+        count = known.sum(0)
+        mean = expression.nan_to_num().sum(0) / count.clamp(min=1)
+        variance = ((expression - mean).nan_to_num() ** 2).sum(0) / (count - 1).clamp(min=1)
+        self.seen += 1
+        momentum = torch.maximum(1 / self.seen, torch.full_like(self.seen, _MOMENTUM))
+        rate = torch.where(count > 1, momentum, torch.zeros_like(mean))
+        self.expression_mean += rate * (mean - self.expression_mean)
+        self.expression_variance += rate * (variance - self.expression_variance)
+
+    def forward(self, inputs: Inputs) -> Tokens:
+        values = inputs["values"]
+        expression = self.standardise(values[:, 0], update=self.training)
+        channels = torch.stack([expression, values[:, 1], values[:, 2]], dim=1)
+        known: Bool[Tensor, "present channels genes"] = ~channels.isnan()
+        known[:, 0] &= ~inputs["masked"]
+        channels = torch.where(known, channels, torch.zeros_like(channels))
+        reachable = known.any(dim=1)
+        score = self.query @ self.gene.T * self.width**-0.5
+        score = score[None].masked_fill(~reachable[:, None], float("-inf"))
+        weight = score.softmax(dim=-1).nan_to_num()  # nobody reachable: an all-masked patient attends to nothing
+        genes = len(self.genes)
+        identity = weight @ self.gene
+        # A weighted mean of many small effects would vanish with the number of genes; the root keeps its spread.
+        measured = torch.einsum("nlg,ncg,cgd->nld", weight * genes**0.5, channels, self.effect)
+        latent = identity + measured
+        latent = latent + self.feed(latent)
+        return Tokens(latent, torch.ones(latent.shape[:2], dtype=torch.bool, device=latent.device))
+
+    def save_assets(self, folder: Path) -> None:
+        (folder / "genes.txt").write_text("\n".join(self.genes) + "\n")
+
+    @classmethod
+    def load(cls, settings: dict[str, Any], folder: Path) -> "Genomics":
+        return cls(genes=(folder / "genes.txt").read_text().split(), **settings)
