@@ -66,6 +66,7 @@ class Report(Modality):
         else:
             self.tokenizer = tokenizer or clinical_tokenizer()
             self.text = self._from_config(model_config, layers)
+        self.text.pooler = None  # pooling is our own; an unused layer would only travel
         self.to_width = torch.nn.Linear(self.text.config.hidden_size, width)
 
     def _from_config(self, model_config: dict[str, Any] | None, layers: int) -> Any:
@@ -80,7 +81,7 @@ class Report(Modality):
             intermediate_size=2 * self.width,
             max_position_embeddings=512,
         )
-        return BertModel(config, add_pooling_layer=False)
+        return BertModel(config)
 
     def settings(self) -> dict[str, Any]:
         return {

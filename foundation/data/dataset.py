@@ -1,0 +1,145 @@
+"""From a cohort to batches: reproducible by seed, any subset of modalities, no patient lost."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from foundation.batch import Batch
+from foundation.data.cohort import Cohort
+from foundation.encoder import MultimodalEncoder
+
+
+class PatientDataset(Dataset[dict[str, Any]]):
+    """A cohort's patients as raw samples.
+
+    Args:
+        cohort: prepared.
+        patients: ids, in order.
+        modalities: those to read; a patient with none of them is left out.
+        targets: label columns of the cohort to hand on.
+        drop_inputs: by genomics channel, gene symbols whose values are hidden because they hold the target.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        patients: Sequence[str],
+        modalities: Sequence[str],
+        targets: Sequence[str] = (),
+        drop_inputs: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.cohort = cohort
+        self.modalities = list(modalities)
+        self.targets = list(targets)
+        self.drop_inputs = drop_inputs or {}
+        table = cohort.patients.loc[list(patients)]
+        has_any = table[self.modalities].astype(bool).any(axis=1)
+        self.patients: list[str] = table.index[has_any].tolist()
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        patient = self.patients[index]
+        held = self.cohort.sample(patient)
+        sample = {name: held[name] for name in self.modalities if name in held}
+        if "genomics" in sample:
+            sample["genomics"] = hide_genes(sample["genomics"], self.cohort.dictionary.genes, self.drop_inputs)
+        row = self.cohort.patients.loc[patient]
+        return {"patient": patient, "sample": sample, "targets": {name: float(row[name]) for name in self.targets}}
+
+
+def hide_genes(genomics: dict[str, Any], genes: list[str], hidden: dict[str, list[str]]) -> dict[str, Any]:
+    """The same channels with NaN (not measured) at the genes to hide."""
+    channels = {name: np.array(values, dtype=np.float32) for name, values in genomics.items()}
+    for channel, symbols in hidden.items():
+        channels[channel][[genes.index(symbol) for symbol in symbols if symbol in genes]] = np.nan
+    return channels
+
+
+class Collate:
+    """Raw samples to a `Batch`, through the encoder's own transforms.
+
+    Args:
+        encoder: whose modalities transform.
+        train: augment and corrupt, seeded by seed, epoch and the patients themselves.
+        seed: of the run.
+        modality_dropout: chance that a present modality is hidden; one always stays.
+    """
+
+    def __init__(self, encoder: MultimodalEncoder, train: bool, seed: int, modality_dropout: float = 0.0) -> None:
+        self.encoder = encoder
+        self.train = train
+        self.seed = seed
+        self.modality_dropout = modality_dropout
+        self.calls = 0
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Batch:
+        generator = None
+        samples = [row["sample"] for row in rows]
+        if self.train:
+            self.calls += 1
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.calls)
+            samples = [drop_modalities(sample, self.modality_dropout, generator) for sample in samples]
+        batch = self.encoder.encode_samples(samples, [row["patient"] for row in rows], generator)
+        names = rows[0]["targets"]
+        batch.targets = {name: torch.tensor([row["targets"][name] for row in rows]) for name in names}
+        return batch
+
+
+def drop_modalities(sample: dict[str, Any], chance: float, generator: torch.Generator) -> dict[str, Any]:
+    """A random subset of a patient's modalities, never empty."""
+    names = list(sample)
+    keep = torch.rand(len(names), generator=generator) >= chance
+    keep[torch.randint(len(names), (1,), generator=generator)] = True
+    return {name: sample[name] for name, kept in zip(names, keep.tolist(), strict=True) if kept}
+
+
+class CohortModule(pl.LightningDataModule):
+    """Train and validation batches of a cohort.
+
+    Args:
+        train: patients to learn from.
+        validation: patients to watch.
+        encoder: whose transforms make the batches.
+        batch_size: patients a step and process.
+        seed: of order, augmentation and corruption.
+        modality_dropout: see `Collate`.
+    """
+
+    def __init__(
+        self,
+        train: PatientDataset,
+        validation: PatientDataset,
+        encoder: MultimodalEncoder,
+        batch_size: int = 32,
+        seed: int = 0,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.train = train
+        self.validation = validation
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.seed = seed
+        self.modality_dropout = modality_dropout
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        # A last batch of one patient has no pair to align with, so it is dropped whenever a full batch exists.
+        return DataLoader(
+            self.train,
+            batch_size=self.batch_size,
+            shuffle=True,
+            drop_last=len(self.train) >= self.batch_size,
+            generator=torch.Generator().manual_seed(self.seed),
+            collate_fn=Collate(self.encoder, True, self.seed, self.modality_dropout),
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            self.validation, batch_size=self.batch_size, collate_fn=Collate(self.encoder, False, self.seed)
+        )

@@ -1,0 +1,31 @@
+"""What an objective returns."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from foundation.batch import Batch
+from foundation.encoder import EncoderOutput, MultimodalEncoder
+
+
+@dataclass
+class Term:
+    """A loss and whom it taught.
+
+    Attributes:
+        loss: scalar; the mean over its samples.
+        samples: by parameter group (a modality, `fusion`), the patients that gave this group a gradient. Aggregation
+            across hospitals weighs by them.
+    """
+
+    loss: Tensor
+    samples: dict[str, int]
+
+
+class Objective(nn.Module, ABC):
+    """A pretraining objective; None where a batch gives it nothing to learn from."""
+
+    @abstractmethod
+    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+        """The objective's term for one batch."""

@@ -1,0 +1,38 @@
+"""Masked gene modelling: predict hidden expression values from the genes left visible."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from foundation.batch import Batch
+from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.modalities.genomics import Genomics
+from foundation.objectives.base import Objective, Term
+
+
+class MaskedGenes(Objective):
+    """Smooth L1 on standardised expression at hidden positions (scGPT-style, Cui et al. 2024, on bulk profiles).
+
+    Args:
+        width: of the genomics tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.decode = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+        if "genomics" not in batch.inputs:
+            return None
+        inputs = batch.inputs["genomics"]
+        masked = inputs["masked"]
+        if not masked.any():
+            return None
+        genomics = encoder.modalities["genomics"]
+        assert isinstance(genomics, Genomics)
+        target = genomics.standardise(inputs["values"][:, 0], update=False)
+        tokens = output.tokens["genomics"]
+        profile = self.decode(genomics.pool(tokens.values, tokens.mask))
+        predicted = profile @ genomics.gene.T
+        loss = functional.smooth_l1_loss(predicted[masked], target[masked].detach())
+        return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))})

@@ -1,0 +1,38 @@
+"""Zero-shot retrieval between modalities: does an image find its patient's genes?"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def recall_at(
+    queries: Float[Tensor, "pairs width"], gallery: Float[Tensor, "pairs width"], k: int
+) -> tuple[float, float]:
+    """Share of queries whose partner (same row) is among the k nearest, and what chance would give.
+
+    Args:
+        queries: unit-length embeddings of one modality.
+        gallery: of the other, same patients in the same order.
+        k: how many are looked at.
+    """
+    similarity = queries @ gallery.T
+    own = similarity.diagonal()[:, None]
+    # Ties count against us: an equal stranger ranks before the partner.
+    rank = (similarity >= own).sum(dim=1)
+    return (rank <= k).float().mean().item(), min(1.0, k / len(queries))
+
+
+@torch.no_grad()
+def retrieval(embeddings: dict[str, Tensor], present: dict[str, Tensor], k: int = 5) -> dict[str, float]:
+    """Recall by ordered modality pair, `<from>_to_<to>/r@k`, and its `/chance`."""
+    found: dict[str, float] = {}
+    for source in embeddings:
+        for target in embeddings:
+            both = present[source] & present[target]
+            if source == target or int(both.sum()) <= k:
+                continue
+            pair = (embeddings[name][both[present[name]]] for name in (source, target))
+            recall, chance = recall_at(*pair, k)
+            found[f"{source}_to_{target}/r@{k}"] = recall
+            found[f"{source}_to_{target}/chance"] = chance
+    return found

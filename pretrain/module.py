@@ -1,0 +1,93 @@
+"""The Lightning module of pretraining: wiring only."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from foundation.batch import Batch
+from foundation.encoder import MultimodalEncoder
+from foundation.objectives.base import Objective
+
+
+class PretrainModule(pl.LightningModule):
+    """Encoder, weighted objectives and optimiser.
+
+    Args:
+        encoder: to train.
+        objectives: by name.
+        weights: of the objectives' losses; 1 where not named.
+        learning_rate: at its peak.
+        weight_decay: AdamW's.
+        warmup: share of all steps spent rising.
+        total_steps: of the whole run, over all rounds.
+        start_step: of this round within the whole run: one schedule spans all rounds.
+    """
+
+    def __init__(
+        self,
+        encoder: MultimodalEncoder,
+        objectives: dict[str, Objective],
+        weights: dict[str, float] | None = None,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup: float = 0.1,
+        total_steps: int = 100,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objectives = nn.ModuleDict(objectives)
+        self.weights = weights or {}
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.total_steps = total_steps
+        self.start_step = start_step
+        self.samples: Counter[str] = Counter()
+
+    def step(self, batch: Batch, stage: str) -> Tensor | None:
+        """Loss of a batch; counts the samples by parameter group while training."""
+        output = self.encoder(batch)
+        total: Tensor | None = None
+        taught: dict[str, int] = {}
+        for name, objective in self.objectives.items():
+            term = objective(self.encoder, output, batch)
+            if term is None:
+                continue
+            self.log(f"{stage}/{name}", term.loss.detach(), batch_size=len(batch), prog_bar=stage == "train")
+            weighted = self.weights.get(name, 1.0) * term.loss
+            total = weighted if total is None else total + weighted
+            for group, count in [*term.samples.items(), (f"objective:{name}", max(term.samples.values()))]:
+                taught[group] = max(taught.get(group, 0), count)
+        if total is not None:
+            self.log(f"{stage}/loss", total.detach(), batch_size=len(batch), on_epoch=True, on_step=stage == "train")
+        if stage == "train":
+            self.samples.update(taught)
+        return total
+
+    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self.step(batch, "validation")
+
+    def configure_optimizers(self) -> Any:
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=self.learning_rate,
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then cosine to a hundredth, over the whole run."""
+        at = (step + self.start_step) / max(1, self.total_steps)
+        if at < self.warmup:
+            return max(at / self.warmup, 0.01)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (at - self.warmup) / (1 - self.warmup))))
