@@ -51,6 +51,11 @@ class Modality(nn.Module, ABC):
         self.pool = GatedPool(width)
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
 
+    @classmethod
+    def needs(cls, dictionary: Any) -> dict[str, Any]:
+        """Constructor arguments that come from the cohort's data dictionary rather than from config."""
+        return {}
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them; bulky ones are assets instead."""

@@ -44,6 +44,10 @@ class Genomics(Modality):
         self.register_buffer("expression_variance", torch.ones(len(genes)))
         self.register_buffer("seen", torch.zeros(()))
 
+    @classmethod
+    def needs(cls, dictionary: Any) -> dict[str, Any]:
+        return {"genes": list(dictionary.genes)}
+
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "latents": self.latents, "mask_ratio": self.mask_ratio}
 

@@ -28,6 +28,10 @@ class Record(Modality):
         self.level = nn.Embedding(levels + 1, width, padding_idx=0)
         self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
+    @classmethod
+    def needs(cls, dictionary: Any) -> dict[str, Any]:
+        return {"columns": [column.model_dump() for column in dictionary.record]}
+
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "columns": self.columns}
 

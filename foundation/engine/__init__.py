@@ -1,0 +1,1 @@
+"""Engine parts that every training command shares."""

@@ -1,0 +1,43 @@
+"""`python -m pretrain`: pretraining at one place, on any Lightning strategy."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.command import command
+from foundation.errors import UserError
+from foundation.run_record import RunRecord
+from pretrain.assemble import load_cohort
+from pretrain.fit import build_module, evaluate_weights, fit_round, set_weights
+
+
+@command("pretrain")
+def main(cfg: DictConfig) -> None:
+    """Trains the encoder and writes its portable folder."""
+    output = Path(cfg.output)
+    cohort, _ = load_cohort(cfg)
+    last = output / "checkpoints" / "last.ckpt"
+    if cfg.resume and not last.is_file():
+        raise UserError(f"{last}: nothing to resume from; drop resume=true to start anew")
+    hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
+    config = OmegaConf.to_container(cfg, resolve=True)
+    data = {"name": cohort.name, "digest": cohort.digest, "synthetic": cohort.synthetic, "hospitals": cohort.hospitals}
+    assert isinstance(config, dict)
+    parents = [Path(cfg.data.folder)] if (Path(cfg.data.folder) / "run.json").is_file() else []
+    with RunRecord.open(output, "python -m pretrain", {str(k): v for k, v in config.items()}, cfg.seed, parents, data) as record:
+        result = fit_round(
+            cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None
+        )
+        module = build_module(cfg, None, 0, 1)
+        set_weights(module, result.weights)
+        module.encoder.save_pretrained(output / "encoder")
+        record.metrics.update(result.metrics)
+        record.note("samples", result.samples)
+        held_out = list(cfg.data.test_hospitals)
+        if held_out:
+            record.metrics["held_out"] = evaluate_weights(cfg, held_out, result.weights)
+    print(f"encoder: {output / 'encoder'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Configs become objects: the cohort's parts, the encoder, the objectives."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.command import instantiate
+from foundation.data.cohort import Cohort
+from foundation.data.dataset import PatientDataset
+from foundation.data.splits import Split, split
+from foundation.encoder import MultimodalEncoder
+from foundation.errors import UserError
+from foundation.objectives.base import Objective
+
+
+def load_cohort(cfg: DictConfig) -> tuple[Cohort, Split]:
+    """The prepared cohort and its split: whole hospitals held out, a share of the others' patients for validation."""
+    cohort = Cohort.load(Path(cfg.data.folder))
+    return cohort, split(cohort, list(cfg.data.test_hospitals), cfg.data.validation_fraction, cfg.data.split_seed)
+
+
+def datasets(
+    cohort: Cohort, parts: Split, hospitals: list[str], modalities: list[str]
+) -> tuple[PatientDataset, PatientDataset]:
+    """Train and validation patients of some hospitals.
+
+    Raises:
+        UserError: if these hospitals have nobody to train on.
+    """
+    own = set(cohort.patients.index[cohort.patients["hospital"].isin(hospitals)])
+    train = PatientDataset(cohort, [p for p in parts.train if p in own], modalities)
+    validation = PatientDataset(cohort, [p for p in parts.validation if p in own], modalities)
+    if not train:
+        raise UserError(
+            f"{', '.join(hospitals)}: no patient to train on; check data.test_hospitals and the modalities asked for"
+        )
+    return train, validation
+
+
+def build_encoder(cfg: DictConfig, cohort: Cohort) -> MultimodalEncoder:
+    """The encoder that the config describes, its vocabularies from the cohort's data dictionary."""
+    width = cfg.encoder.width
+    modalities = {}
+    for name, entry in cfg.modality.items():
+        kind = instantiate({"_target_": "hydra.utils.get_class", "path": entry._target_})
+        modalities[str(name)] = instantiate(entry, width=width, **kind.needs(cohort.dictionary), _convert_="all")
+    return MultimodalEncoder(modalities, **OmegaConf.to_container(cfg.encoder))  # type: ignore[arg-type]
+
+
+def build_objectives(cfg: DictConfig) -> dict[str, Objective]:
+    """Objectives by name; those whose modality is not configured would never speak, so they are an error."""
+    if "masked_genes" in cfg.objective and "genomics" not in cfg.modality:
+        raise UserError("objective.masked_genes: needs modality.genomics; remove it with ~objective.masked_genes")
+    return {str(name): instantiate(entry, width=cfg.encoder.width) for name, entry in cfg.objective.items()}
