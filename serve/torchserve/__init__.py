@@ -1,0 +1,1 @@
+"""The TorchServe adapter: a handler, and starting and stopping the server."""
