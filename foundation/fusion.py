@@ -44,7 +44,9 @@ class Fusion(nn.Module):
         for name, (values, real) in tokens.items():
             placed = torch.zeros(batch, *values.shape[1:], dtype=values.dtype, device=device)
             sequence.append(placed.index_copy(0, rows[name], self.norm[name](values) + self.kind[name]))
-            mask.append(torch.zeros(batch, real.shape[1], dtype=torch.bool, device=device).index_copy(0, rows[name], real))
+            mask.append(
+                torch.zeros(batch, real.shape[1], dtype=torch.bool, device=device).index_copy(0, rows[name], real)
+            )
         inputs = torch.cat(sequence, dim=1)
         # Tokens are sets: every position is the same position.
         positions = torch.zeros(inputs.shape[:2], dtype=torch.long, device=device)

@@ -101,7 +101,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not readable as JSON ({error.msg}, line {error.lineno}); run that step again") from error
+        raise UserError(
+            f"{path}: not readable as JSON ({error.msg}, line {error.lineno}); run that step again"
+        ) from error
     return content
 
 

@@ -24,10 +24,10 @@ def main(cfg: DictConfig) -> None:
     data = {"name": cohort.name, "digest": cohort.digest, "synthetic": cohort.synthetic, "hospitals": cohort.hospitals}
     assert isinstance(config, dict)
     parents = [Path(cfg.data.folder)] if (Path(cfg.data.folder) / "run.json").is_file() else []
-    with RunRecord.open(output, "python -m pretrain", {str(k): v for k, v in config.items()}, cfg.seed, parents, data) as record:
-        result = fit_round(
-            cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None
-        )
+    with RunRecord.open(
+        output, "python -m pretrain", {str(k): v for k, v in config.items()}, cfg.seed, parents, data
+    ) as record:
+        result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None)
         module = build_module(cfg, None, 0, 1)
         set_weights(module, result.weights)
         module.encoder.save_pretrained(output / "encoder")

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from foundation.command import instantiate
-from foundation.data.dataset import Collate, CohortModule, PatientDataset
+from foundation.data.dataset import CohortModule, Collate, PatientDataset
 from foundation.engine.deepspeed import consolidated_state
 from foundation.retrieval import retrieval
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
@@ -62,8 +62,10 @@ def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, tota
 
 def get_weights(module: nn.Module) -> Weights:
     """Parameters and buffers as arrays: the one place where weights leave torch."""
-    return {name: value.float().numpy() if value.is_floating_point() else value.numpy()
-            for name, value in consolidated_state(module).items()}
+    return {
+        name: value.float().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in consolidated_state(module).items()
+    }
 
 
 def set_weights(module: nn.Module, weights: Weights) -> None:
@@ -123,7 +125,10 @@ def build_trainer(cfg: DictConfig, output: Path, steps: int, validates: bool) ->
         max_steps=steps,
         max_epochs=-1,
         default_root_dir=str(output),
-        logger=[TensorBoardLogger(str(output), name="tensorboard", version=""), CSVLogger(str(output), name="csv", version="")],
+        logger=[
+            TensorBoardLogger(str(output), name="tensorboard", version=""),
+            CSVLogger(str(output), name="csv", version=""),
+        ],
         callbacks=callbacks,
         enable_progress_bar=cfg.progress,
         enable_model_summary=False,
@@ -137,7 +142,8 @@ def build_trainer(cfg: DictConfig, output: Path, steps: int, validates: bool) ->
 @torch.no_grad()
 def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
     """Retrieval between modalities on some hospitals' patients outside training: test patients of a held-out
-    hospital, validation patients of any other."""
+    hospital, validation patients of any other.
+    """
     cohort, parts = load_cohort(cfg)
     module = build_module(cfg, weights, 0, 1).eval()
     own = set(cohort.patients.index[cohort.patients["hospital"].isin(hospitals)])

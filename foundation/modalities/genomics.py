@@ -38,7 +38,9 @@ class Genomics(Modality):
         self.gene = nn.Parameter(torch.randn(len(genes), width) * width**-0.5)
         self.effect = nn.Parameter(torch.randn(len(CHANNELS), len(genes), width) * width**-0.5)
         self.query = nn.Parameter(torch.randn(latents, width) * width**-0.5)
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         # Expression is standardised a gene by running moments: units and platforms differ, and they travel like weights.
         self.register_buffer("expression_mean", torch.zeros(len(genes)))
         self.register_buffer("expression_variance", torch.ones(len(genes)))
@@ -59,9 +61,7 @@ class Genomics(Modality):
             masked = torch.rand(len(self.genes), generator=generator) < self.mask_ratio
         return {"values": values, "masked": masked & ~values[0].isnan()}
 
-    def standardise(
-        self, expression: Float[Tensor, "present genes"], update: bool
-    ) -> Float[Tensor, "present genes"]:
+    def standardise(self, expression: Float[Tensor, "present genes"], update: bool) -> Float[Tensor, "present genes"]:
         """Expression in units of its running spread a gene; NaN stays NaN."""
         if update and len(expression) > 1:
             self._update_moments(expression.detach())

@@ -45,7 +45,9 @@ class ImageSet(Modality):
         try:
             self.backbone = timm.create_model(backbone, pretrained=pretrained, num_classes=0)
         except RuntimeError as error:
-            raise UserError(f"modality.{self.name}.backbone: {error}; timm.list_models() names what there is") from error
+            raise UserError(
+                f"modality.{self.name}.backbone: {error}; timm.list_models() names what there is"
+            ) from error
         self.to_width = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(self.backbone.num_features, width))
 
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import UserError
+from foundation.run_record import RunRecord, read_run, walk
+
+
+def test_records_link_back(tmp_path: Path):
+    with RunRecord.open(tmp_path / "first", "python -m first", {"a": 1}, seed=3) as record:
+        record.metrics["loss"] = 0.5
+    with RunRecord.open(tmp_path / "second", "python -m second", {}, 3, builds_on=[tmp_path / "first"]):
+        assert read_run(tmp_path / "second")["status"] == "running"
+    found = walk(tmp_path / "second")
+    assert [run["command"] for _, run in found] == ["python -m second", "python -m first"]
+    assert found[1][1]["metrics"] == {"loss": 0.5}
+    assert found[1][1]["status"] == "finished"
+
+
+def test_a_changed_parent_breaks_the_chain(tmp_path: Path):
+    with RunRecord.open(tmp_path / "first", "first", {}, 0):
+        pass
+    with RunRecord.open(tmp_path / "second", "second", {}, 0, builds_on=[tmp_path / "first"]):
+        pass
+    record = tmp_path / "first" / "run.json"
+    record.write_text(record.read_text().replace("finished", "FINISHED"))
+    with pytest.raises(UserError, match="changed since"):
+        walk(tmp_path / "second")
+
+
+def test_a_failed_run_says_so(tmp_path: Path):
+    with pytest.raises(ZeroDivisionError), RunRecord.open(tmp_path, "x", {}, 0):
+        _ = 1 / 0
+    assert read_run(tmp_path)["status"] == "failed"
