@@ -31,8 +31,8 @@ def retrieval(embeddings: dict[str, Tensor], present: dict[str, Tensor], k: int 
             both = present[source] & present[target]
             if source == target or int(both.sum()) <= k:
                 continue
-            pair = (embeddings[name][both[present[name]]] for name in (source, target))
-            recall, chance = recall_at(*pair, k)
+            queries, gallery = (embeddings[name][both[present[name]]] for name in (source, target))
+            recall, chance = recall_at(queries, gallery, k)
             found[f"{source}_to_{target}/r@{k}"] = recall
             found[f"{source}_to_{target}/chance"] = chance
     return found

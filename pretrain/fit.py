@@ -50,7 +50,7 @@ def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, tota
     module = PretrainModule(
         encoder,
         objectives,
-        weights=OmegaConf.to_container(cfg.objective_weights),  # type: ignore[arg-type]
+        weights=dict(cfg.objective_weights),
         **OmegaConf.to_container(cfg.optimizer),  # type: ignore[arg-type]
         total_steps=total_steps,
         start_step=start_step,
@@ -141,8 +141,9 @@ def build_trainer(cfg: DictConfig, output: Path, steps: int, validates: bool) ->
 
 @torch.no_grad()
 def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
-    """Retrieval between modalities on some hospitals' patients outside training: test patients of a held-out
-    hospital, validation patients of any other.
+    """Retrieval between modalities on some hospitals' patients outside training.
+
+    Those are the test patients of a held-out hospital, and the validation patients of any other.
     """
     cohort, parts = load_cohort(cfg)
     module = build_module(cfg, weights, 0, 1).eval()

@@ -29,6 +29,9 @@ class Genomics(Modality):
     """
 
     name = "genomics"
+    expression_mean: Tensor
+    expression_variance: Tensor
+    seen: Tensor
 
     def __init__(self, width: int, genes: list[str], latents: int = 4, mask_ratio: float = 0.2) -> None:
         super().__init__(width)
@@ -41,7 +44,7 @@ class Genomics(Modality):
         self.feed = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
-        # Expression is standardised a gene by running moments: units and platforms differ, and they travel like weights.
+        # Expression is standardised a gene by running moments, which travel like weights: units and platforms differ.
         self.register_buffer("expression_mean", torch.zeros(len(genes)))
         self.register_buffer("expression_variance", torch.ones(len(genes)))
         self.register_buffer("seen", torch.zeros(()))

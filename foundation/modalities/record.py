@@ -43,9 +43,9 @@ class Record(Modality):
         offset = 1
         for index, column in enumerate(self.columns):
             value = raw.get(column["name"])
-            known = value is not None and value == value
+            known = value is not None and value == value  # NaN is unknown, too
             if column["kind"] == "continuous":
-                if known:
+                if known and value is not None:
                     number[index] = (float(value) - column["center"]) / column["scale"]
                     mask[index] = True
                 continue

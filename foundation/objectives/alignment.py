@@ -41,8 +41,8 @@ class Alignment(Objective):
             count = int(both.sum())
             if count < 2:
                 continue
-            pair = (output.embeddings[name][both[batch.present[name]]] for name in (left, right))
-            losses.append(info_nce(*pair, scale))
+            lefts, rights = (output.embeddings[name][both[batch.present[name]]] for name in (left, right))
+            losses.append(info_nce(lefts, rights, scale))
             counts.append(count)
             taught[left] |= both
             taught[right] |= both

@@ -1,0 +1,1 @@
+"""Cohorts: from hospital folders to batches."""

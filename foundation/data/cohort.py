@@ -1,0 +1,87 @@
+"""A prepared cohort, read: which patients there are, and what each of them has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from foundation.data.dictionary import DataDictionary
+from foundation.errors import UserError
+
+FILE = "cohort.json"
+MODALITIES = ("pathology", "radiology", "genomics", "report", "record")
+CHANNELS = ("expression", "mutations", "copy_number")
+
+
+class Cohort:
+    """Patients of a prepared folder; arrays stay on disk until a patient is asked for.
+
+    Args:
+        folder: as `prepare` wrote it.
+        hospitals: of the view; all if None.
+    """
+
+    def __init__(self, folder: Path, hospitals: list[str] | None = None) -> None:
+        content = _read(folder)
+        self.folder = folder
+        self.name: str = content["name"]
+        self.digest: str = content["digest"]
+        self.synthetic: bool = content["synthetic"]
+        self.dictionary = DataDictionary.model_validate(content["dictionary"])
+        self.hospitals = [name for name in content["hospitals"] if hospitals is None or name in hospitals]
+        tables = [pd.read_parquet(folder / name / "patients.parquet") for name in self.hospitals]
+        self.patients: pd.DataFrame = pd.concat(tables)
+        self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
+
+    @classmethod
+    def load(cls, folder: Path) -> "Cohort":
+        """Opens a prepared cohort.
+
+        Raises:
+            UserError: if the folder was not written by `prepare`.
+        """
+        return cls(folder)
+
+    def only(self, hospitals: list[str]) -> "Cohort":
+        """A view that opens no other hospital's files."""
+        return Cohort(self.folder, hospitals)
+
+    def sample(self, patient_id: str) -> dict[str, Any]:
+        """What one patient has, by modality, raw.
+
+        Pathology and radiology are uint8 `[images, height, width, 3]`; genomics is by channel float32 `[genes]` with
+        NaN where not measured; report is text; record is by column, None where unknown.
+        """
+        row = self.patients.loc[patient_id]
+        found: dict[str, Any] = {}
+        for name in ("pathology", "radiology"):
+            if row[name]:
+                start, count = int(row[f"{name}_start"]), int(row[f"{name}_count"])
+                found[name] = self._array(row["hospital"], name)[start : start + count]
+        if row["genomics"]:
+            table = self._array(row["hospital"], "genomics")[int(row["genomics_row"])]
+            found["genomics"] = {channel: table[index] for index, channel in enumerate(CHANNELS)}
+        if row["report"]:
+            found["report"] = row["report_text"]
+        if row["record"]:
+            found["record"] = json.loads(row["record_values"])
+        return found
+
+    def _array(self, hospital: str, name: str) -> NDArray[Any]:
+        key = (hospital, name)
+        if key not in self._arrays:
+            self._arrays[key] = np.load(self.folder / hospital / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return self._arrays[key]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: no {FILE}; prepare a cohort first: python -m foundation.data prepare output={folder}"
+        )
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content

@@ -1,0 +1,62 @@
+"""The data dictionary: what a cohort's columns and genes mean, agreed before any patient is read."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+FORBIDDEN = (
+    "vital_status",
+    "tumor_status",
+    "treatment_outcome",
+    "new_tumor_event",
+    "days_to",
+    "cause_of_death",
+    "death",
+    "os",
+    "os_days",
+    "os_event",
+    "dss",
+    "dfi",
+    "pfi",
+    "censor",
+    "survival",
+    "last_contact",
+)
+
+
+def is_outcome(column: str) -> bool:
+    """Whether a column's name says that it holds, or is computed from, an outcome."""
+    name = column.lower().replace(".", "_")
+    return any(name == word or name.startswith(f"{word}_") or (len(word) > 3 and word in name) for word in FORBIDDEN)
+
+
+class RecordColumn(BaseModel):
+    """One column of the clinical record: continuous with `center` and `scale`, or categorical with `values`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    kind: Literal["continuous", "categorical"]
+    center: float = 0.0
+    scale: float = 1.0
+    values: list[str] = []
+
+
+class DataDictionary(BaseModel):
+    """Genes, units, record columns, labels and survival columns of a cohort."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    genes: list[str]
+    expression_unit: str
+    record: list[RecordColumn]
+    labels: list[str] = []
+    survival: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _no_outcome_is_an_input(self) -> "DataDictionary":
+        outcomes = {*self.labels, *self.survival.values()}
+        for column in self.record:
+            if is_outcome(column.name) or column.name in outcomes:
+                raise ValueError(f"record column '{column.name}' holds an outcome and must not be an input; remove it")
+        return self
