@@ -50,7 +50,11 @@ class PatientDataset(Dataset[dict[str, Any]]):
         if "genomics" in sample:
             sample["genomics"] = hide_genes(sample["genomics"], self.cohort.dictionary.genes, self.drop_inputs)
         row = self.cohort.patients.loc[patient]
-        return {"patient": patient, "sample": sample, "targets": {name: float(row[name]) for name in self.targets}}
+        return {
+            "patient": patient,
+            "sample": sample,
+            "targets": {name: float(row.to_dict()[name]) for name in self.targets},
+        }
 
 
 def hide_genes(genomics: dict[str, Any], genes: list[str], hidden: dict[str, list[str]]) -> dict[str, Any]:
