@@ -98,7 +98,9 @@ class GenesSpec(_Spec):
         if all(np.isnan(channel).all() for channel in raw.values()):
             raise UserError(f"{field}: no measured gene is known to the model; it knows {_some(self.genes)}")
         if unknown:
-            warnings.append(f"{field}: {len(unknown)} genes unknown to the model were left out: {_some(sorted(unknown))}")
+            warnings.append(
+                f"{field}: {len(unknown)} genes unknown to the model were left out: {_some(sorted(unknown))}"
+            )
         return raw
 
     def describe(self) -> dict[str, Any]:

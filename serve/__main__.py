@@ -1,0 +1,77 @@
+"""`python -m serve`: TorchServe on loopback with a bundle; runs until interrupted or stopped."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.command import command
+from foundation.errors import UserError
+from foundation.run_record import FILE, RunRecord
+from serve.schema import BundleSchema
+from serve.torchserve import server
+
+
+@command("serve")
+def main(cfg: DictConfig) -> None:
+    """Starts the server and waits, or stops the one that runs from `output`."""
+    output = Path(cfg.output)
+    if cfg.action == "stop":
+        print("stopped" if server.stop(output) else "had ended already; cleared away")
+        return
+    if cfg.action != "start":
+        raise UserError(f"action: found {cfg.action!r}; give start or stop")
+    folder = Path(cfg.bundle)
+    schema, archive = find_archive(folder)
+    server.check_port(cfg.port)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    parents = [folder] if (folder / FILE).is_file() else []
+    signal.signal(signal.SIGTERM, _interrupt)
+    with RunRecord.open(output, "python -m serve", {str(k): v for k, v in config.items()}, cfg.seed, parents) as record:
+        started = server.start(archive, schema, output, cfg.port, **OmegaConf.to_container(cfg.torchserve))  # type: ignore[arg-type]
+        try:
+            record.note("address", started.address)
+            record.note("model", {"name": started.model, "version": started.version})
+            print(f"serving {started.model} {started.version} at {started.address}", flush=True)
+            print(
+                f"token in {started.key_file}; stop with Ctrl-C or: python -m serve action=stop output={output}",
+                flush=True,
+            )
+            _wait(started)
+        finally:
+            if (output / server.STATE).is_file():
+                server.stop(output)
+    print("stopped")
+
+
+def find_archive(folder: Path) -> tuple[BundleSchema, Path]:
+    """Schema and `.mar` in the output folder of `serve.export`.
+
+    Raises:
+        UserError: if the folder holds none.
+    """
+    schema = BundleSchema.load(folder / "bundle")
+    archive = folder / f"{schema.name}.mar"
+    if not archive.is_file():
+        raise UserError(f"{archive}: missing; run python -m serve.export again")
+    return schema, archive
+
+
+def _wait(started: server.Server) -> None:
+    """Until the server ends, or this process is told to."""
+    try:
+        while started.process() is not None:
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("stopping", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""`python -m serve.export`: a fine-tuned model as a bundle folder and a TorchServe archive."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from finetune.predictor import TaskModel
+from foundation.command import command
+from foundation.data.cohort import Cohort
+from foundation.encoder import MultimodalEncoder
+from foundation.errors import UserError
+from foundation.run_record import RunRecord, read_run, walk, write_json
+from serve import schema as bundle_schema
+from serve.client import to_request
+from serve.inputs import spec_of
+from serve.predictor import MODEL, Predictor
+from serve.schema import BundleSchema
+from serve.torchserve import consilium_handler
+
+_PARTS = ("encoder", "head.safetensors", "task.json")
+_TOLERANCE = 1e-4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@command("export")
+def main(cfg: DictConfig) -> None:
+    """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
+    run, output = Path(cfg.run), Path(cfg.output)
+    fine_tuned = read_run(run)
+    cohort = Cohort.load(Path(cfg.cohort) if cfg.cohort else cohort_folder(run))
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    with RunRecord.open(
+        output, "python -m serve.export", {str(k): v for k, v in config.items()}, cfg.seed, [run], fine_tuned["data"]
+    ) as record:
+        schema = write_bundle(run, output / "bundle", cfg.name, cohort)
+        archive = write_archive(output / "bundle", schema, output)
+        record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
+        patient = cfg.example or (held_out_patient(run) if cohort.synthetic else None)
+        if patient:
+            difference, request = check(run, output / "bundle", cohort, patient)
+            record.metrics["largest_difference_to_eager"] = difference
+            write_json(output / "patient.json", request)
+            print(f"patient: {output / 'patient.json'}")
+    print(f"bundle: {output / 'bundle'}\narchive: {archive}\nversion: {schema.version}")
+
+
+def cohort_folder(run: Path) -> Path:
+    """The prepared cohort at the root of a run.
+
+    Raises:
+        UserError: if no linked run is one.
+    """
+    for folder, _ in walk(run):
+        if (folder / "cohort.json").is_file():
+            return folder
+    raise UserError(f"{run}: no run that it builds on is a prepared cohort; name its folder with cohort=...")
+
+
+def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> BundleSchema:
+    """Copies the task model and writes schema and manifest: under a temporary name first, then renamed.
+
+    Args:
+        run: output of fine-tuning.
+        bundle: folder to write.
+        name: of the model; made from cohort and task if not given.
+        cohort: the model was trained on; tells the unit of expression.
+
+    Raises:
+        UserError: if the run holds no task model.
+    """
+    for part in _PARTS:
+        if not (run / part).exists():
+            raise UserError(f"{run / part}: missing; give the output folder of python -m finetune as run=...")
+    temporary = bundle.with_name(f".{bundle.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / MODEL).mkdir(parents=True)
+    for part in _PARTS:
+        copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
+        copy(run / part, temporary / MODEL / part)
+    schema = _describe(run, name, cohort, digests(temporary))
+    (temporary / bundle_schema.FILE).write_text(schema.model_dump_json(indent=2) + "\n")
+    (temporary / "request.schema.json").write_text(json.dumps(schema.describe_request(), indent=2) + "\n")
+    (temporary / "manifest.json").write_text(json.dumps(digests(temporary), indent=2) + "\n")
+    shutil.rmtree(bundle, ignore_errors=True)
+    temporary.replace(bundle)
+    return schema
+
+
+def write_archive(bundle: Path, schema: BundleSchema, output: Path) -> Path:
+    """Packs the bundle and the handler as `<name>.mar` with TorchServe's own archiver."""
+    with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
+        # The archiver flattens the folder that it is given, not the folders inside: one level more keeps the tree.
+        shutil.copytree(bundle, Path(scratch) / "files" / "bundle")
+        (Path(scratch) / "made").mkdir()
+        program = "from model_archiver.model_packaging import generate_model_archive as run; run()"
+        arguments = ["--model-name", schema.name, "--version", schema.version, "--runtime", "python"]
+        arguments += ["--handler", str(Path(consilium_handler.__file__)), "--extra-files", f"{scratch}/files"]
+        arguments += ["--export-path", f"{scratch}/made", "--archive-format", "zip-store"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env={"TMPDIR": scratch},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = Path(scratch) / "made" / f"{schema.name}.mar"
+        if done.returncode != 0 or not made.is_file():
+            raise UserError(f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        unfinished = output / f".{made.name}.writing"
+        shutil.move(made, unfinished)
+        return unfinished.replace(output / made.name)
+
+
+def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float, dict[str, Any]]:
+    """Sends one patient through the bundle as a request, and through the fine-tuned model as it is.
+
+    Returns:
+        The largest difference of any number predicted, and the request.
+
+    Raises:
+        UserError: if it exceeds 1e-4.
+    """
+    sample = cohort.sample(patient)
+    predictor = Predictor.load(bundle)
+    request = to_request(sample, predictor.schema)
+    answer = predictor.answer([json.dumps(request)])[0]
+    if isinstance(answer, UserError):
+        raise answer
+    eager = TaskModel.load(run).predict([sample])[0]
+    difference = largest_difference(answer.prediction, eager)
+    if difference > _TOLERANCE:
+        raise UserError(f"{bundle}: differs from {run} by {difference:.2g} for {patient}; were files of it exchanged?")
+    return difference, request
+
+
+def largest_difference(one: Any, other: Any) -> float:
+    """The largest difference between the numbers that two predictions have in common."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return max((largest_difference(one[key], other[key]) for key in one.keys() & other.keys()), default=0.0)
+    if isinstance(one, list) and isinstance(other, list):
+        return max((largest_difference(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    return abs(float(one) - float(other)) if numbers else 0.0
+
+
+def held_out_patient(run: Path) -> str | None:
+    """The first patient of the run's test split."""
+    path = run / "split.json"
+    if not path.is_file():
+        return None
+    test: list[str] = json.loads(path.read_text()).get("test", [])
+    return test[0] if test else None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """By relative path, SHA-256 of every file under a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:
+    task = json.loads((run / "task.json").read_text())
+    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{task['name']}")
+    if not _NAME.fullmatch(name):
+        raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
+    encoder = MultimodalEncoder.from_pretrained(run / "encoder")
+    return BundleSchema(
+        name=name,
+        version=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12],
+        task=task["name"],
+        kind=task["kind"],
+        synthetic=cohort.synthetic,
+        modalities={
+            key: spec_of(modality, cohort.dictionary.expression_unit)  # type: ignore[arg-type]
+            for key, modality in encoder.modalities.items()
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

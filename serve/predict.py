@@ -1,0 +1,42 @@
+"""`python -m serve.predict patient.json`: one patient to a running server, and its answer."""
+
+import json
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from foundation.command import command
+from foundation.errors import UserError
+from foundation.run_record import write_json
+from serve.client import send
+from serve.torchserve.server import Server
+
+
+@command("predict")
+def main(cfg: DictConfig) -> None:
+    """Sends the patient and prints prediction, modalities used and model version as JSON."""
+    path = Path(cfg.patient)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a patient's JSON: python -m serve.predict patient.json")
+    server = Server.load(Path(cfg.server))
+    if not Path(server.key_file).is_file():
+        raise UserError(f"{server.key_file}: no key file, so the server has stopped; start it with python -m serve")
+    response = send(server.address, server.token(), path.read_bytes(), cfg.seconds).model_dump()
+    print(json.dumps(response, indent=2))
+    if cfg.output is not None:
+        Path(cfg.output).mkdir(parents=True, exist_ok=True)
+        write_json(Path(cfg.output) / "response.json", response)
+
+
+def name_first_argument(arguments: list[str]) -> list[str]:
+    """`patient.json key=value` as Hydra takes it: `patient="patient.json" key=value`."""
+    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        quoted = arguments[0].replace("\\", "\\\\").replace('"', '\\"')
+        return [f'patient="{quoted}"', *arguments[1:]]
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = name_first_argument(sys.argv[1:])
+    main()
