@@ -1,0 +1,51 @@
+"""`python -m foundation.data prepare`: from hospital folders to a prepared cohort."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from foundation.command import command, instantiate
+from foundation.data.cohort import MODALITIES
+from foundation.data.pack import pack
+from foundation.run_record import RunRecord
+
+
+@command("data")
+def prepare(cfg: DictConfig) -> None:
+    """Writes the cohort's site folders where it has a source, checks and packs them."""
+    root, output = Path(cfg.cohort.root), Path(cfg.output)
+    if cfg.cohort.source is not None:
+        instantiate(cfg.cohort.source)(root=root)
+    found = pack(root, output)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
+    with RunRecord.open(
+        output, "python -m foundation.data prepare", {str(k): v for k, v in config.items()}, cfg.seed, (), data
+    ) as record:
+        record.note("found", found["found"])
+    table = Table(
+        "hospital", "patients", *MODALITIES, title=found["name"] + (" (synthetic)" if found["synthetic"] else "")
+    )
+    for hospital, counts in found["found"].items():
+        table.add_row(hospital, *(str(value) for value in counts.values()))
+    Console().print(table)
+    print(f"cohort: {output}")
+
+
+def main() -> None:
+    """Reads the action, then hands Hydra its overrides."""
+    if len(sys.argv) < 2 or sys.argv[1] not in ("prepare", "--help"):
+        found = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+        print(f"error: python -m foundation.data: '{found}' given; say prepare, then overrides", file=sys.stderr)
+        sys.exit(2)
+    if sys.argv[1] == "prepare":
+        del sys.argv[1]
+    prepare()
+
+
+if __name__ == "__main__":
+    main()
