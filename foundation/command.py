@@ -29,14 +29,20 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         # Hydra would print and exit by itself with code 1; with this switch it raises, and the error is said here.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(main)
+
+        @functools.wraps(main)
+        def job(cfg: DictConfig) -> None:
+            try:
+                main(cfg)
+            except UserError as error:  # here, because Hydra would add a line of its own
+                _leave(str(error))
+
+        app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(job)
 
         @functools.wraps(main)
         def run() -> None:
             try:
                 app()
-            except UserError as error:
-                _leave(str(error))
             except (HydraException, OmegaConfBaseException) as error:
                 cause: BaseException | None = error
                 while cause is not None:

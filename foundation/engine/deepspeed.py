@@ -43,7 +43,8 @@ def consolidated_state(module: nn.Module) -> dict[str, Tensor]:
 
     ZeRO-3 spreads each parameter over the processes: it is gathered one at a time, so memory holds one copy.
     """
-    state = {name: value.detach().cpu().clone() for name, value in module.named_buffers()}
+    kept = module.state_dict().keys()  # buffers that can be derived are in no state
+    state = {name: value.detach().cpu().clone() for name, value in module.named_buffers() if name in kept}
     for name, parameter in module.named_parameters():
         if hasattr(parameter, "ds_id"):
             import deepspeed
