@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -107,7 +108,7 @@ def write_archive(bundle: Path, schema: BundleSchema, output: Path) -> Path:
         arguments += ["--export-path", f"{scratch}/made", "--archive-format", "zip-store"]
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
-            env={"TMPDIR": scratch},
+            env={**os.environ, "TMPDIR": scratch},
             capture_output=True,
             text=True,
             check=False,

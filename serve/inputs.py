@@ -6,6 +6,7 @@ import difflib
 import io
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
+from foundation.data.pack import convert_unit
 from foundation.errors import UserError
 from foundation.modalities.base import Modality
 from foundation.modalities.genomics import CHANNELS, Genomics
@@ -67,7 +69,7 @@ class GenesSpec(_Spec):
 
     Attributes:
         genes: symbols that the encoder knows, in its order.
-        unit: of expression; a request must declare the same.
+        unit: of expression that the encoder takes; a request declares its own, which must be this or convert exactly.
     """
 
     kind: Literal["genes"] = "genes"
@@ -78,14 +80,17 @@ class GenesSpec(_Spec):
         """By channel, float32 `[genes]`, NaN where the request says nothing.
 
         Raises:
-            UserError: naming the field, for another unit, a value that is no number, or no gene that is known.
+            UserError: naming the field, for a unit that does not convert, a value that is no number, or no known gene.
         """
         given = _object(value, field, ("unit", *CHANNELS))
         measured = {channel: _object(given[channel], f"{field}.{channel}") for channel in CHANNELS if channel in given}
         if not any(measured.values()):
             raise UserError(f"{field}: no measurements; give at least one of {', '.join(CHANNELS)} by gene symbol")
-        if measured.get("expression") and given.get("unit") != self.unit:
-            raise UserError(f"{field}.unit: found {_said(given.get('unit'))}, the model was trained on {self.unit!r}")
+        unit = given.get("unit")
+        if measured.get("expression") and not isinstance(unit, str):
+            raise UserError(
+                f"{field}.unit: found {_said(unit)}; say the unit of expression, {self.unit!r} if it is that"
+            )
         position = {gene: index for index, gene in enumerate(self.genes)}
         raw = {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}
         unknown: set[str] = set()
@@ -97,6 +102,8 @@ class GenesSpec(_Spec):
                     raw[channel][position[gene]] = _gene_value(number, channel, f"{field}.{channel}.{gene}")
         if all(np.isnan(channel).all() for channel in raw.values()):
             raise UserError(f"{field}: no measured gene is known to the model; it knows {_some(self.genes)}")
+        if isinstance(unit, str) and not np.isnan(raw["expression"]).all():
+            raw["expression"] = convert_unit(raw["expression"], unit, self.unit, Path(f"{field}.unit"))
         if unknown:
             warnings.append(
                 f"{field}: {len(unknown)} genes unknown to the model were left out: {_some(sorted(unknown))}"
@@ -106,7 +113,8 @@ class GenesSpec(_Spec):
     def describe(self) -> dict[str, Any]:
         """This input as JSON Schema."""
         by_gene = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
-        properties = {"unit": {"const": self.unit}, **dict.fromkeys(CHANNELS, by_gene)}
+        unit = {"type": "string", "description": f"of expression; the model works in {self.unit}"}
+        properties = {"unit": unit, **dict.fromkeys(CHANNELS, by_gene)}
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

@@ -1,0 +1,1 @@
+import foundation as foundation

@@ -1,0 +1,216 @@
+"""`python -m serve.card`: the model card, from the run records alone."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from foundation.command import command
+from foundation.errors import UserError
+from foundation.run_record import FILE, RunRecord, walk, write_json
+from serve.facts import Facts, cell, duration, interval, show
+
+_EVALUATION = "evaluation.json"
+_METRICS = {
+    "auc": "AUC",
+    "auroc": "AUC",
+    "auprc": "AUPRC",
+    "c_index": "C-index",
+    "ece": "calibration error (ECE)",
+    "brier": "Brier score",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+}
+
+
+@command("card")
+def main(cfg: DictConfig) -> None:
+    """Writes README.md, card.html and card.json."""
+    given = cfg.evaluation
+    evaluations = [Path(path) for path in (given if isinstance(given, ListConfig) else [given])]
+    output = Path(cfg.output)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
+    parents = list(dict.fromkeys(evaluations))
+    with RunRecord.open(
+        output, "python -m serve.card", {str(k): v for k, v in config.items()}, cfg.seed, parents
+    ) as record:
+        (output / "README.md").write_text(markdown)
+        (output / "card.html").write_text(html)
+        write_json(output / "card.json", content)
+        record.note("numbers_traced", len(content["sources"]))
+    print(f"card: {output / 'README.md'}\npage: {output / 'card.html'}\ndata: {output / 'card.json'}")
+
+
+def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tuple[str, str, dict[str, Any]]:
+    """The card of a model with one or more evaluated tasks.
+
+    Args:
+        evaluations: output folders of `finetune.evaluate`.
+        output: where the card will lie; sources are named from there.
+        name: of the model.
+        licence: SPDX identifier, in lower case as Hugging Face has it.
+
+    Returns:
+        Markdown, HTML page, and the machine-readable card.
+
+    Raises:
+        UserError: if a linked run is missing or changed, or a number in the text is in none of them.
+    """
+    facts = Facts(output.resolve())
+    runs: dict[Path, dict[str, Any]] = {}
+    results = []
+    for folder in evaluations:
+        if not (folder / _EVALUATION).is_file():
+            raise UserError(f"{folder}: no {_EVALUATION}; give the output folder of python -m finetune.evaluate")
+        chain = [path for path, _ in walk(folder)]
+        for path in chain:
+            runs.setdefault(path, _run(facts, path))
+        results.append(_result(facts, folder, chain))
+    content: dict[str, Any] = {
+        "name": name,
+        "license": licence,
+        "synthetic": any(run["data"].get("synthetic") for run in runs.values()),
+        "results": results,
+        "runs": list(runs.values()),
+        "cohorts": _cohorts(runs.values()),
+        "modalities": _modalities(facts, runs),
+        "training": [run for run in runs.values() if run["stage"] in ("pretrain", "pretrain.federated", "finetune")],
+    }
+    templates = _templates()
+    template, source = templates.get_template("card.md.jinja"), _source(templates, "card.md.jinja")
+    markdown = template.render(**content)
+    facts.check(markdown, " ".join([source, name, licence]))
+    body = markdown.split("\n---\n", 1)[1]
+    page = MarkdownIt("commonmark", {"html": False}).enable("table").render(body)
+    html = templates.get_template("card.html.jinja").render(body=Markup(page), name=name)
+    return markdown, html, content | {"sources": facts.sources}
+
+
+def _run(facts: Facts, folder: Path) -> dict[str, Any]:
+    """What the card says of one run."""
+    record = facts.read(folder / FILE)
+    metrics = {key: value for key, value in flat(record.get("metrics", {})).items() if isinstance(value, int | float)}
+    return {
+        "folder": Path(*folder.parts[-2:]),
+        "stage": record["command"].removeprefix("python -m ").split()[0],
+        "command": record["command"],
+        "status": record["status"],
+        "data": record.get("data") or {},
+        "code": record["code"],
+        "config": record["config"],
+        "config_digest": record["config_digest"][:12],
+        "hardware": record["hardware"],
+        "packages": record["packages"],
+        "seed": record["seed"],
+        "seconds": record["seconds"],
+        "started": record["started"],
+        "metrics": metrics,
+        "notes": record.get("notes", {}),
+    }
+
+
+def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
+    """One task's evaluation as tables."""
+    evaluation = facts.read(folder / _EVALUATION)
+    task: dict[str, Any] = next(
+        (facts.read(path / "task.json") for path in chain if (path / "task.json").is_file()), {"name": folder.name}
+    )
+    data = facts.read(folder / FILE, "data", default={})
+    overall, baseline = _metrics(evaluation["overall"]), _metrics(evaluation.get("baseline") or {})
+    return {
+        "task": task,
+        "data": data,
+        "folder": Path(*folder.resolve().parts[-2:]),
+        "n": evaluation.get("n"),
+        "events": evaluation.get("events"),
+        "metrics": [
+            {"key": key, "name": _METRICS.get(key, key), "model": entry, "baseline": baseline.get(key)}
+            for key, entry in overall.items()
+        ],
+        "by_hospital": _table(evaluation.get("by_hospital") or {}, list(overall)),
+        "by_modality": _table(evaluation.get("by_modality") or {}, list(overall)),
+    }
+
+
+def _table(groups: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
+    """Rows of a subgroup table: label, patients, events, and each metric that any row has."""
+    rows = [(label, group, _metrics(group)) for label, group in groups.items()]
+    shown = [key for key in metrics if any(key in found for _, _, found in rows)]
+    return {
+        "metrics": [_METRICS.get(key, key) for key in shown],
+        "rows": [
+            {
+                "label": label,
+                "n": group.get("n"),
+                "events": group.get("events"),
+                "values": [found.get(key) for key in shown],
+            }
+            for label, group, found in rows
+        ],
+    }
+
+
+def _metrics(group: dict[str, Any]) -> dict[str, Any]:
+    """The metrics in a group of an evaluation: those entries that hold a value."""
+    inner = group.get("metrics", group)
+    return {key: entry for key, entry in inner.items() if isinstance(entry, dict) and "value" in entry}
+
+
+def _cohorts(runs: Any) -> list[dict[str, Any]]:
+    """Each cohort once, with the runs that took it."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run["data"].get("digest"):
+            cohort = found.setdefault(run["data"]["digest"], {**run["data"], "used_by": []})
+            cohort["used_by"].append(run["stage"])
+    return list(found.values())
+
+
+def _modalities(facts: Facts, runs: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the encoder takes, from the encoder folder of the first run that has one."""
+    for folder in runs:
+        path = folder / "encoder" / "config.json"
+        if path.is_file():
+            modalities: dict[str, Any] = facts.read(path, "modalities")
+            return [
+                {"name": name, "type": entry["type"].rpartition(".")[2], "settings": entry["settings"]}
+                for name, entry in modalities.items()
+            ]
+    return []
+
+
+def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested metrics with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in metrics.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("serve", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=lambda name: bool(name and name.endswith(".html.jinja")),
+    )
+    templates.filters.update(show=show, duration=duration, interval=interval, cell=cell)
+    return templates
+
+
+def _source(templates: Environment, name: str) -> str:
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
+
+
+if __name__ == "__main__":
+    main()
