@@ -1,7 +1,10 @@
 """`python -m foundation.data prepare`: from hospital folders to a prepared cohort."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -13,13 +16,28 @@ from foundation.data.pack import pack
 from foundation.run_record import RunRecord
 
 
+@contextmanager
+def _site_folders(cohort: DictConfig, output: Path) -> Iterator[Path]:
+    """Own site folders at `root`, or those that the source writes: to `sites`, or for a moment beside `output`."""
+    if cohort.source is None:
+        yield Path(cohort.root)
+    elif cohort.get("sites"):
+        instantiate(cohort.source)(Path(cohort.sites))
+        yield Path(cohort.sites)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{output.name}.sites.", dir=output.parent) as scratch:
+            sites = Path(scratch) / "sites"
+            instantiate(cohort.source)(sites)
+            yield sites
+
+
 @command("data")
 def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them."""
-    root, output = Path(cfg.cohort.root), Path(cfg.output)
-    if cfg.cohort.source is not None:
-        instantiate(cfg.cohort.source)(root=root)
-    found = pack(root, output)
+    output = Path(cfg.output)
+    with _site_folders(cfg.cohort, output) as sites:
+        found = pack(sites, output)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
