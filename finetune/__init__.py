@@ -1,1 +1,3 @@
+"""Task heads on the encoder: training, evaluation, prediction."""
+
 import foundation as foundation

@@ -7,16 +7,17 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
 from hydra.utils import instantiate as instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import UserError
 
-__all__ = ["command", "instantiate", "one_line"]
+__all__ = ["command", "instantiate", "one_line", "plain"]
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -54,6 +55,13 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         return run
 
     return decorate
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain values, for constructors and run records."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def one_line(error: Exception, config_name: str) -> str:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from foundation.command import command
+from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import RunRecord
 from pretrain.assemble import load_cohort
@@ -20,13 +20,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.resume and not last.is_file():
         raise UserError(f"{last}: nothing to resume from; drop resume=true to start anew")
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
-    config = OmegaConf.to_container(cfg, resolve=True)
-    data = {"name": cohort.name, "digest": cohort.digest, "synthetic": cohort.synthetic, "hospitals": cohort.hospitals}
-    assert isinstance(config, dict)
-    parents = [Path(cfg.data.folder)] if (Path(cfg.data.folder) / "run.json").is_file() else []
-    with RunRecord.open(
-        output, "python -m pretrain", {str(k): v for k, v in config.items()}, cfg.seed, parents, data
-    ) as record:
+    with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None)
         module = build_module(cfg, None, 0, 1)
         set_weights(module, result.weights)

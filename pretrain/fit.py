@@ -1,24 +1,18 @@
 """One site's training, local and federated alike."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from foundation.command import instantiate
 from foundation.data.dataset import CohortModule, Collate, PatientDataset
 from foundation.engine.deepspeed import consolidated_state
+from foundation.engine.trainer import build_trainer, quiet, seeded
 from foundation.retrieval import retrieval
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
@@ -44,7 +38,7 @@ class RoundResult:
 def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, total_steps: int) -> PretrainModule:
     """The Lightning module, from given weights or from the seed alone."""
     cohort, _ = load_cohort(cfg)
-    with _seeded(cfg.seed):
+    with seeded(cfg.seed):
         encoder = build_encoder(cfg, cohort)
         objectives = build_objectives(cfg)
     module = PretrainModule(
@@ -106,37 +100,18 @@ def fit_round(
         seed=cfg.seed + start_step,
         modality_dropout=cfg.data.modality_dropout,
     )
-    trainer = build_trainer(cfg, output, steps, validates=len(validation) > 0)
-    with _seeded(cfg.seed + start_step), _quiet():
+    trainer = build_trainer(
+        cfg.trainer,
+        output,
+        steps,
+        validates=len(validation) > 0,
+        save_every=cfg.checkpoint_every,
+        progress=cfg.progress,
+    )
+    with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}
     return RoundResult(get_weights(module), dict(module.samples), found)
-
-
-def build_trainer(cfg: DictConfig, output: Path, steps: int, validates: bool) -> pl.Trainer:
-    """Lightning's trainer from config, with logs, checkpoints and a progress bar."""
-    callbacks: list[Callback] = [
-        ModelCheckpoint(output / "checkpoints", save_last=True, every_n_train_steps=cfg.checkpoint_every)
-    ]
-    if cfg.progress:
-        callbacks.append(RichProgressBar())
-    return instantiate(  # type: ignore[no-any-return]
-        cfg.trainer,
-        max_steps=steps,
-        max_epochs=-1,
-        default_root_dir=str(output),
-        logger=[
-            TensorBoardLogger(str(output), name="tensorboard", version=""),
-            CSVLogger(str(output), name="csv", version=""),
-        ],
-        callbacks=callbacks,
-        enable_progress_bar=cfg.progress,
-        enable_model_summary=False,
-        limit_val_batches=1.0 if validates else 0,
-        log_every_n_steps=5,
-        num_sanity_val_steps=0,
-        _convert_="all",
-    )
 
 
 @torch.no_grad()
@@ -170,19 +145,3 @@ def evaluate_retrieval(module: PretrainModule, dataset: PatientDataset, batch_si
         {name: torch.cat(values) for name, values in embeddings.items()},
         {name: torch.cat(values) for name, values in present.items()},
     )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences Lightning's advice on worker counts, which small in-memory cohorts make moot."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-        yield

@@ -49,9 +49,11 @@ class Predictor:
 
     def _read(self, body: Any) -> Patient | UserError:
         try:
-            return read_request(body, self.schema)
+            patient = read_request(body, self.schema)
+            self.model.usable(patient.sample)
         except UserError as error:
             return error
+        return patient
 
     def _respond(self, patient: Patient, prediction: dict[str, Any]) -> Response:
         values = dict(prediction)

@@ -49,6 +49,10 @@ class Cohort:
         """A view that opens no other hospital's files."""
         return Cohort(self.folder, hospitals)
 
+    def facts(self) -> dict[str, Any]:
+        """What a run record says of its data."""
+        return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.hospitals}
+
     def sample(self, patient_id: str) -> dict[str, Any]:
         """What one patient has, by modality, raw.
 

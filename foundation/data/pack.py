@@ -202,7 +202,7 @@ def _pack_record(site: Path, dictionary: DataDictionary, table: pd.DataFrame) ->
         if is_outcome(str(column)):
             raise UserError(f"{path}: column '{column}' holds an outcome and must not be an input; remove it")
     for patient, row in record.to_dict(orient="index").items():
-        values = {}
+        values: dict[str, Any] = {}
         for column in dictionary.record:
             value = row.get(column.name)
             if value is None or value != value:
@@ -216,4 +216,4 @@ def _pack_record(site: Path, dictionary: DataDictionary, table: pd.DataFrame) ->
             else:
                 values[column.name] = value if column.kind == "categorical" else float(value)
         if any(value is not None for value in values.values()):
-            table.loc[patient, ["record", "record_values"]] = [True, json.dumps(values)]  # type: ignore[index]
+            table.loc[patient, ["record", "record_values"]] = [True, json.dumps(values)]

@@ -211,7 +211,7 @@ def draw_tile(factors: NDArray[np.float64], site: Site, rng: np.random.Generator
             squash = rng.uniform(0.7, 1.3)
             tile[((y - cy) / squash) ** 2 + ((x - cx) * squash) ** 2 < (radius * rng.uniform(0.8, 1.2)) ** 2] = colour
     tile = tile * site.stain + rng.normal(0, site.noise, tile.shape)
-    return np.clip(tile, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(tile, 0, 255), dtype=np.uint8)
 
 
 def draw_slice(factors: NDArray[np.float64], site: Site, rng: np.random.Generator) -> NDArray[np.uint8]:

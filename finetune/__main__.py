@@ -1,0 +1,41 @@
+"""`python -m finetune`: a task head on a pretrained encoder."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from finetune.assemble import build_head, check_vocabulary, encoder_folder, patients_with_target, task_modalities
+from finetune.fit import fit, save
+from foundation.command import command, plain
+from foundation.data.cohort import Cohort
+from foundation.data.splits import split
+from foundation.encoder import MultimodalEncoder
+from foundation.engine.trainer import seeded
+from foundation.run_record import RunRecord
+
+
+@command("finetune")
+def main(cfg: DictConfig) -> None:
+    """Trains the head, calibrates it on the validation patients and writes the task model."""
+    output = Path(cfg.output)
+    folder, pretraining = encoder_folder(Path(cfg.encoder))
+    encoder = MultimodalEncoder.from_pretrained(folder)
+    cohort = Cohort.load(Path(cfg.data.folder))
+    check_vocabulary(encoder, cohort)
+    parts = split(cohort, list(cfg.data.test_hospitals), cfg.data.validation_fraction, cfg.data.split_seed)
+    train = patients_with_target(cohort, parts.train, cfg.task, encoder)
+    validation = patients_with_target(cohort, parts.validation, cfg.task, encoder)
+    with seeded(cfg.seed):
+        head = build_head(cfg.task, encoder.width, train)
+    parents = [*pretraining, cohort.folder]
+    with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
+        parts.save(output / "split.json", cohort.digest)
+        model, metrics = fit(cfg, encoder, head, train, validation)
+        save(model, cfg.task, task_modalities(cfg.task, encoder), output)
+        record.metrics.update(metrics)
+        record.note("patients", {"train": len(train), "validation": len(validation)})
+    print(f"task model: {output}\nevaluate it: python -m finetune.evaluate run={output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Training a head: fit, take the best weights, calibrate, save."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from finetune.heads.base import Head, Targets
+from finetune.module import FinetuneModule
+from finetune.predictor import FORMAT
+from foundation.command import plain
+from foundation.data.dataset import CohortModule, Collate, PatientDataset
+from foundation.encoder import MultimodalEncoder
+from foundation.engine.trainer import build_trainer, quiet, seeded
+from foundation.errors import UserError
+
+
+def fit(
+    cfg: DictConfig, encoder: MultimodalEncoder, head: Head, train: PatientDataset, validation: PatientDataset
+) -> tuple[FinetuneModule, dict[str, float]]:
+    """Trains, goes back to the weights with the lowest validation loss, and calibrates there.
+
+    Raises:
+        UserError: if a part has too few patients, or there is nothing to resume from.
+    """
+    for name, part in (("train", train), ("validation", validation)):
+        if len(part) < 2:
+            raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
+    output = Path(cfg.output)
+    last = output / "checkpoints" / "last.ckpt"
+    if cfg.resume and not last.is_file():
+        raise UserError(f"{last}: nothing to resume from; drop resume=true to start anew")
+    if not cfg.resume:
+        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
+    data = CohortModule(train, validation, encoder, cfg.data.batch_size, cfg.seed, cfg.data.modality_dropout)
+    best = ModelCheckpoint(output / "checkpoints", filename="best", monitor="validation/loss", save_weights_only=True)
+    trainer = build_trainer(cfg.trainer, output, cfg.steps, True, cfg.checkpoint_every, cfg.progress, [best])
+    with seeded(cfg.seed), quiet():
+        trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume else None, weights_only=False)
+    if best.best_model_path:
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    module.cpu().eval()
+    head.calibrate(*score(module, validation), score(module, train))
+    metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
+    if best.best_model_score is not None:
+        metrics["validation/best_loss"] = float(best.best_model_score)
+    return module, metrics
+
+
+@torch.no_grad()
+def score(module: FinetuneModule, dataset: PatientDataset, batch_size: int = 64) -> tuple[Tensor, Targets]:
+    """Raw scores `[patients, outputs]` and targets `[patients]` of a part, without augmentation."""
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
+    found = [(module.head(module.encoder(batch).fused), batch.targets) for batch in loader]
+    targets = {name: torch.cat([part[name] for _, part in found]) for name in found[0][1]}
+    return torch.cat([scores for scores, _ in found]), targets
+
+
+def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output: Path) -> None:
+    """Writes encoder folder, head and task description, each under a temporary name first."""
+    module.encoder.save_pretrained(output / "encoder")
+    head = module.head
+    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    save_file(state, output / ".head.safetensors")
+    (output / ".head.safetensors").replace(output / "head.safetensors")
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "name": task.name,
+        "kind": head.kind,
+        "head": {"type": f"{type(head).__module__}.{type(head).__qualname__}", "settings": head.settings()},
+        "modalities": modalities,
+        "drop_inputs": plain(task.drop_inputs) if task.drop_inputs else {},
+    }
+    (output / ".task.json").write_text(json.dumps(content, indent=2) + "\n")
+    (output / ".task.json").replace(output / "task.json")

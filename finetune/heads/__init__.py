@@ -1,0 +1,1 @@
+"""One file a head: loss, calibration and prediction side by side."""

@@ -1,0 +1,96 @@
+"""A fine-tuned model, read back: the eager reference that evaluation and serving share."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from finetune.heads.base import Head
+from foundation.data.dataset import hide_genes
+from foundation.encoder import MultimodalEncoder
+from foundation.errors import UserError
+from foundation.modalities.genomics import Genomics
+
+FORMAT = 1
+_HEADS = "finetune.heads."
+
+
+class TaskModel:
+    """Encoder, head and the task's description.
+
+    Args:
+        encoder: fine-tuned or frozen.
+        head: with its calibration.
+        task: `task.json`: name, kind, head, modalities and the inputs hidden because they hold the target.
+    """
+
+    def __init__(self, encoder: MultimodalEncoder, head: Head, task: dict[str, Any]) -> None:
+        self.encoder = encoder.eval()
+        self.head = head.eval()
+        self.task = task
+
+    @classmethod
+    def load(cls, folder: Path) -> "TaskModel":
+        """Reads the output folder of `python -m finetune`; no pickle on the way.
+
+        Raises:
+            UserError: if a file is missing or names a class outside the heads' package.
+        """
+        path = folder / "task.json"
+        for file in (path, folder / "head.safetensors"):
+            if not file.is_file():
+                raise UserError(f"{file}: missing; give the output folder of python -m finetune")
+        task = json.loads(path.read_text())
+        if task.get("format") != FORMAT:
+            raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
+        head = head_class(task["head"]["type"], path)(**task["head"]["settings"])
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+        return cls(MultimodalEncoder.from_pretrained(folder / "encoder"), head, task)
+
+    def usable(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The part of a sample that the task may look at.
+
+        Raises:
+            UserError: if that is nothing.
+        """
+        kept = {name: value for name, value in sample.items() if name in self.task["modalities"]}
+        genomics = self.encoder.modalities["genomics"] if "genomics" in kept else None
+        if isinstance(genomics, Genomics):
+            kept["genomics"] = hide_genes(kept["genomics"], genomics.genes, self.task["drop_inputs"])
+            if all(np.isnan(channel).all() for channel in kept["genomics"].values()):
+                del kept["genomics"]
+        if not kept:
+            raise UserError(
+                f"request: nothing that the task '{self.task['name']}' may look at in {', '.join(sample) or 'it'}; "
+                f"give at least one of {', '.join(self.task['modalities'])}"
+            )
+        return kept
+
+    @torch.no_grad()
+    def scores(self, samples: list[dict[str, Any]]) -> Tensor:
+        """Raw scores `[patients, outputs]`."""
+        batch = self.encoder.encode_samples([self.usable(sample) for sample in samples])
+        scores: Tensor = self.head(self.encoder(batch).fused)
+        return scores
+
+    def predict(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Calibrated predictions, each with the modalities that it rests on."""
+        predictions = self.head.predict(self.scores(samples))
+        return [
+            {**prediction, "modalities_used": list(self.usable(sample))}
+            for prediction, sample in zip(predictions, samples, strict=True)
+        ]
+
+
+def head_class(path: str, file: Path) -> type[Head]:
+    """Only our own heads may be named by a file that came from outside."""
+    module, _, name = path.rpartition(".")
+    found = getattr(importlib.import_module(module), name, None) if path.startswith(_HEADS) else None
+    if not (isinstance(found, type) and issubclass(found, Head)):
+        raise UserError(f"{file}: head.type: {path!r} is no head under {_HEADS}*")
+    return found

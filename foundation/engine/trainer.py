@@ -1,0 +1,88 @@
+"""Lightning's trainer from config, the same for pretraining and fine-tuning."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from foundation.command import instantiate
+
+_ADVICE = ("does not have many workers", "isinstance\\(treespec, LeafSpec\\)", "exists and is not empty")
+
+
+def build_trainer(
+    cfg: DictConfig,
+    output: Path,
+    steps: int,
+    validates: bool,
+    save_every: int,
+    progress: bool,
+    callbacks: Sequence[Callback] = (),
+) -> pl.Trainer:
+    """A trainer with logs (TensorBoard, CSV), checkpoints and a progress bar.
+
+    Args:
+        cfg: of the group `trainer`.
+        output: for logs and checkpoints.
+        steps: to stop after.
+        validates: whether there is anybody to validate on.
+        save_every: steps between checkpoints for `resume`.
+        progress: whether to draw the bar.
+        callbacks: beside those for checkpoints and progress.
+    """
+    kept = [ModelCheckpoint(output / "checkpoints", save_last=True, every_n_train_steps=save_every), *callbacks]
+    with quiet():
+        trainer: pl.Trainer = instantiate(
+            cfg,
+            max_steps=steps,
+            max_epochs=-1,
+            default_root_dir=str(output),
+            logger=[
+                TensorBoardLogger(str(output), name="tensorboard", version=""),
+                CSVLogger(str(output), name="csv", version=""),
+            ],
+            callbacks=[*kept, RichProgressBar()] if progress else kept,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            limit_val_batches=1.0 if validates else 0,
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            _convert_="all",
+        )
+    return trainer
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers from a seed inside, the caller's own afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Lightning's advice that small in-memory cohorts make moot; its warnings of anything else stay."""
+    talkers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:
+        talker.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for advice in (
+                "does not have many workers",
+                "isinstance\\(treespec, LeafSpec\\)",
+                "exists and is not empty",
+            ):
+                warnings.filterwarnings("ignore", message=f".*{advice}.*")
+            yield
+    finally:
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)
