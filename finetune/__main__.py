@@ -18,7 +18,7 @@ from foundation.run_record import RunRecord
 def main(cfg: DictConfig) -> None:
     """Trains the head, calibrates it on the validation patients and writes the task model."""
     output = Path(cfg.output)
-    folder, pretraining = encoder_folder(Path(cfg.encoder))
+    folder, pretraining = encoder_folder(Path(cfg.pretrained))
     encoder = MultimodalEncoder.from_pretrained(folder)
     cohort = Cohort.load(Path(cfg.data.folder))
     check_vocabulary(encoder, cohort)

@@ -40,6 +40,7 @@ def fit(
     if not cfg.resume:
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
+    module.train()
     data = CohortModule(train, validation, encoder, cfg.data.batch_size, cfg.seed, cfg.data.modality_dropout)
     best = ModelCheckpoint(output / "checkpoints", filename="best", monitor="validation/loss", save_weights_only=True)
     trainer = build_trainer(cfg.trainer, output, cfg.steps, True, cfg.checkpoint_every, cfg.progress, [best])

@@ -71,7 +71,8 @@ def one_line(error: Exception, config_name: str) -> str:
     key = re.search(r"[Kk]ey '([^']+)'", str(error)) or re.search(r"Could not override '([^']+)'", str(error))
     hint = f"see `--help` of this command for what can be set (config {config_name}.yaml)"
     if key:
-        near = difflib.get_close_matches(key.group(1).split(".")[-1], _known_keys(), n=1)
+        wrong = key.group(1).split(".")[-1]
+        near = difflib.get_close_matches(wrong, [known for known in _known_keys() if known != wrong], n=1)
         hint = f"did you mean '{near[0]}'?" if near else hint
     if "Could not find" in text and "Available options" in str(error):
         options = [line for line in lines[1:] if "/" not in line and " " not in line]

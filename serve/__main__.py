@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from foundation.command import command
+from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import FILE, RunRecord
 from serve.schema import BundleSchema
@@ -26,12 +26,10 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.bundle)
     schema, archive = find_archive(folder)
     server.check_port(cfg.port)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, _interrupt)
-    with RunRecord.open(output, "python -m serve", {str(k): v for k, v in config.items()}, cfg.seed, parents) as record:
-        started = server.start(archive, schema, output, cfg.port, **OmegaConf.to_container(cfg.torchserve))  # type: ignore[arg-type]
+    with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
+        started = server.start(archive, schema, output, cfg.port, **plain(cfg.torchserve))
         try:
             record.note("address", started.address)
             record.note("model", {"name": started.model, "version": started.version})

@@ -6,9 +6,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from foundation.command import command
+from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import FILE, RunRecord, walk, write_json
 from serve.facts import Facts, cell, duration, interval, show
@@ -32,13 +32,9 @@ def main(cfg: DictConfig) -> None:
     given = cfg.evaluation
     evaluations = [Path(path) for path in (given if isinstance(given, ListConfig) else [given])]
     output = Path(cfg.output)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
     parents = list(dict.fromkeys(evaluations))
-    with RunRecord.open(
-        output, "python -m serve.card", {str(k): v for k, v in config.items()}, cfg.seed, parents
-    ) as record:
+    with RunRecord.open(output, "python -m serve.card", plain(cfg), cfg.seed, parents) as record:
         (output / "README.md").write_text(markdown)
         (output / "card.html").write_text(html)
         write_json(output / "card.json", content)

@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from finetune.predictor import TaskModel
-from foundation.command import command
+from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, read_run, walk, write_json
+from foundation.run_record import RunRecord, read_run, write_json
 from serve import schema as bundle_schema
 from serve.client import to_request
 from serve.inputs import spec_of
@@ -36,12 +36,8 @@ def main(cfg: DictConfig) -> None:
     """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
     run, output = Path(cfg.run), Path(cfg.output)
     fine_tuned = read_run(run)
-    cohort = Cohort.load(Path(cfg.cohort) if cfg.cohort else cohort_folder(run))
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    with RunRecord.open(
-        output, "python -m serve.export", {str(k): v for k, v in config.items()}, cfg.seed, [run], fine_tuned["data"]
-    ) as record:
+    cohort = Cohort.load(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
+    with RunRecord.open(output, "python -m serve.export", plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort)
         archive = write_archive(output / "bundle", schema, output)
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
@@ -52,18 +48,6 @@ def main(cfg: DictConfig) -> None:
             write_json(output / "patient.json", request)
             print(f"patient: {output / 'patient.json'}")
     print(f"bundle: {output / 'bundle'}\narchive: {archive}\nversion: {schema.version}")
-
-
-def cohort_folder(run: Path) -> Path:
-    """The prepared cohort at the root of a run.
-
-    Raises:
-        UserError: if no linked run is one.
-    """
-    for folder, _ in walk(run):
-        if (folder / "cohort.json").is_file():
-            return folder
-    raise UserError(f"{run}: no run that it builds on is a prepared cohort; name its folder with cohort=...")
 
 
 def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> BundleSchema:

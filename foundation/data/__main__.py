@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from foundation.command import command, instantiate
+from foundation.command import command, instantiate, plain
 from foundation.data.cohort import MODALITIES
 from foundation.data.pack import pack
 from foundation.run_record import RunRecord
@@ -38,12 +38,8 @@ def prepare(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
         found = pack(sites, output)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
-    with RunRecord.open(
-        output, "python -m foundation.data prepare", {str(k): v for k, v in config.items()}, cfg.seed, (), data
-    ) as record:
+    with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
         record.note("found", found["found"])
     table = Table(
         "hospital", "patients", *MODALITIES, title=found["name"] + (" (synthetic)" if found["synthetic"] else "")

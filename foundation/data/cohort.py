@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from foundation.data.dictionary import DataDictionary
 from foundation.errors import UserError
+from foundation.run_record import walk
 
 FILE = "cohort.json"
 MODALITIES = ("pathology", "radiology", "genomics", "report", "record")
@@ -44,6 +45,18 @@ class Cohort:
             UserError: if the folder was not written by `prepare`.
         """
         return cls(folder)
+
+    @classmethod
+    def of_run(cls, run: Path) -> "Cohort":
+        """The prepared cohort at the root of a run, found through the run's records.
+
+        Raises:
+            UserError: if no run that it builds on is a prepared cohort.
+        """
+        for folder, _ in walk(run):
+            if (folder / FILE).is_file():
+                return cls(folder)
+        raise UserError(f"{run}: no run that it builds on is a prepared cohort; run python -m finetune again")
 
     def only(self, hospitals: list[str]) -> "Cohort":
         """A view that opens no other hospital's files."""

@@ -14,7 +14,12 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from foundation.command import instantiate
 
-_ADVICE = ("does not have many workers", "isinstance\\(treespec, LeafSpec\\)", "exists and is not empty")
+_ADVICE = (
+    "does not have many workers",
+    "isinstance\\(treespec, LeafSpec\\)",
+    "exists and is not empty",
+    "in eval mode at the",
+)
 
 
 def build_trainer(
