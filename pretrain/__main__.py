@@ -8,7 +8,8 @@ from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import RunRecord
 from pretrain.assemble import load_cohort
-from pretrain.fit import build_module, evaluate_weights, fit_round, set_weights
+from pretrain.evaluation import evaluate_weights
+from pretrain.fit import build_module, fit_round
 
 
 @command("pretrain")
@@ -22,9 +23,7 @@ def main(cfg: DictConfig) -> None:
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None)
-        module = build_module(cfg, None, 0, 1)
-        set_weights(module, result.weights)
-        module.encoder.save_pretrained(output / "encoder")
+        build_module(cfg, result.weights, 0, 1).encoder.save_pretrained(output / "encoder")
         record.metrics.update(result.metrics)
         record.note("samples", result.samples)
         held_out = list(cfg.data.test_hospitals)

@@ -7,43 +7,45 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
+from foundation.data.dictionary import DataDictionary
 from foundation.data.splits import Split, split
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.objectives.base import Objective
 
 
-def load_cohort(cfg: DictConfig) -> tuple[Cohort, Split]:
-    """The prepared cohort and its split: whole hospitals held out, a share of the others' patients for validation."""
-    cohort = Cohort.load(Path(cfg.data.folder))
+def load_cohort(cfg: DictConfig, hospitals: list[str] | None = None) -> tuple[Cohort, Split]:
+    """The prepared cohort and its split: whole hospitals held out, a share of the others' patients for validation.
+
+    Args:
+        cfg: the resolved config.
+        hospitals: open their files alone; everybody's if None.
+    """
+    cohort = Cohort(Path(cfg.data.folder), hospitals)
     return cohort, split(cohort, list(cfg.data.test_hospitals), cfg.data.validation_fraction, cfg.data.split_seed)
 
 
-def datasets(
-    cohort: Cohort, parts: Split, hospitals: list[str], modalities: list[str]
-) -> tuple[PatientDataset, PatientDataset]:
-    """Train and validation patients of some hospitals.
+def datasets(cohort: Cohort, parts: Split, modalities: list[str]) -> tuple[PatientDataset, PatientDataset]:
+    """Train and validation patients.
 
     Raises:
-        UserError: if these hospitals have nobody to train on.
+        UserError: if there is nobody to train on.
     """
-    own = set(cohort.patients.index[cohort.patients["hospital"].isin(hospitals)])
-    train = PatientDataset(cohort, [p for p in parts.train if p in own], modalities)
-    validation = PatientDataset(cohort, [p for p in parts.validation if p in own], modalities)
+    train = PatientDataset(cohort, parts.train, modalities)
     if not train:
         raise UserError(
-            f"{', '.join(hospitals)}: no patient to train on; check data.test_hospitals and the modalities asked for"
+            f"{', '.join(cohort.hospitals)}: no patient to train on; check data.test_hospitals and the modalities"
         )
-    return train, validation
+    return train, PatientDataset(cohort, parts.validation, modalities)
 
 
-def build_encoder(cfg: DictConfig, cohort: Cohort) -> MultimodalEncoder:
-    """The encoder that the config describes, its vocabularies from the cohort's data dictionary."""
+def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEncoder:
+    """The encoder that the config describes, its vocabularies from the data dictionary."""
     width = cfg.encoder.width
     modalities = {}
     for name, entry in cfg.modality.items():
         kind = instantiate({"_target_": "hydra.utils.get_class", "path": entry._target_})
-        modalities[str(name)] = instantiate(entry, width=width, **kind.needs(cohort.dictionary), _convert_="all")
+        modalities[str(name)] = instantiate(entry, width=width, **kind.needs(dictionary), _convert_="all")
     return MultimodalEncoder(modalities, **OmegaConf.to_container(cfg.encoder))  # type: ignore[arg-type]
 
 

@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.utils.data import DataLoader
 
-from foundation.data.dataset import CohortModule, Collate, PatientDataset
+from foundation.data.cohort import read_dictionary
+from foundation.data.dataset import CohortModule
 from foundation.engine.deepspeed import consolidated_state
 from foundation.engine.trainer import build_trainer, quiet, seeded
-from foundation.retrieval import retrieval
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
 
@@ -37,9 +36,9 @@ class RoundResult:
 
 def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, total_steps: int) -> PretrainModule:
     """The Lightning module, from given weights or from the seed alone."""
-    cohort, _ = load_cohort(cfg)
+    dictionary = read_dictionary(Path(cfg.data.folder))
     with seeded(cfg.seed):
-        encoder = build_encoder(cfg, cohort)
+        encoder = build_encoder(cfg, dictionary)
         objectives = build_objectives(cfg)
     module = PretrainModule(
         encoder,
@@ -89,9 +88,9 @@ def fit_round(
         total_steps: of the whole run.
         resume: a Lightning checkpoint to go on from exactly.
     """
-    cohort, parts = load_cohort(cfg)
+    cohort, parts = load_cohort(cfg, hospitals)
     module = build_module(cfg, weights, start_step, total_steps)
-    train, validation = datasets(cohort, parts, hospitals, list(module.encoder.modalities))
+    train, validation = datasets(cohort, parts, list(module.encoder.modalities))
     data = CohortModule(
         train,
         validation,
@@ -112,36 +111,3 @@ def fit_round(
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}
     return RoundResult(get_weights(module), dict(module.samples), found)
-
-
-@torch.no_grad()
-def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
-    """Retrieval between modalities on some hospitals' patients outside training.
-
-    Those are the test patients of a held-out hospital, and the validation patients of any other.
-    """
-    cohort, parts = load_cohort(cfg)
-    module = build_module(cfg, weights, 0, 1).eval()
-    own = set(cohort.patients.index[cohort.patients["hospital"].isin(hospitals)])
-    patients = [p for p in [*parts.validation, *parts.test] if p in own]
-    dataset = PatientDataset(cohort, patients, list(module.encoder.modalities))
-    if not dataset:
-        return {"patients": 0.0}
-    return {"patients": float(len(dataset)), **evaluate_retrieval(module, dataset, cfg.data.batch_size)}
-
-
-@torch.no_grad()
-def evaluate_retrieval(module: PretrainModule, dataset: PatientDataset, batch_size: int) -> dict[str, float]:
-    """Embeds every patient, then ranks: see `foundation.retrieval`."""
-    collate = Collate(module.encoder, train=False, seed=0)
-    embeddings: dict[str, list[torch.Tensor]] = {}
-    present: dict[str, list[torch.Tensor]] = {name: [] for name in module.encoder.modalities}
-    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
-        for name, who in batch.present.items():
-            present[name].append(who)
-        for name, values in module.encoder(batch).embeddings.items():
-            embeddings.setdefault(name, []).append(values)
-    return retrieval(
-        {name: torch.cat(values) for name, values in embeddings.items()},
-        {name: torch.cat(values) for name, values in present.items()},
-    )

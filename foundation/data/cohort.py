@@ -22,7 +22,7 @@ class Cohort:
 
     Args:
         folder: as `prepare` wrote it.
-        hospitals: of the view; all if None.
+        hospitals: of the view; all if None. No other hospital's files are opened.
     """
 
     def __init__(self, folder: Path, hospitals: list[str] | None = None) -> None:
@@ -32,7 +32,8 @@ class Cohort:
         self.digest: str = content["digest"]
         self.synthetic: bool = content["synthetic"]
         self.dictionary = DataDictionary.model_validate(content["dictionary"])
-        self.hospitals = [name for name in content["hospitals"] if hospitals is None or name in hospitals]
+        self.declared: list[str] = content["hospitals"]
+        self.hospitals = [name for name in self.declared if hospitals is None or name in hospitals]
         tables = [pd.read_parquet(folder / name / "patients.parquet") for name in self.hospitals]
         self.patients: pd.DataFrame = pd.concat(tables)
         self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
@@ -58,13 +59,9 @@ class Cohort:
                 return cls(folder)
         raise UserError(f"{run}: no run that it builds on is a prepared cohort; run python -m finetune again")
 
-    def only(self, hospitals: list[str]) -> "Cohort":
-        """A view that opens no other hospital's files."""
-        return Cohort(self.folder, hospitals)
-
     def facts(self) -> dict[str, Any]:
         """What a run record says of its data."""
-        return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.hospitals}
+        return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.declared}
 
     def sample(self, patient_id: str) -> dict[str, Any]:
         """What one patient has, by modality, raw.
@@ -92,6 +89,11 @@ class Cohort:
         if key not in self._arrays:
             self._arrays[key] = np.load(self.folder / hospital / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return self._arrays[key]
+
+
+def read_dictionary(folder: Path) -> DataDictionary:
+    """The data dictionary alone, for whoever builds a model and sees no patient."""
+    return DataDictionary.model_validate(_read(folder)["dictionary"])
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -38,9 +38,9 @@ def split(cohort: Cohort, test_hospitals: list[str], validation_fraction: float,
         UserError: if a hospital to hold out is not in the cohort.
     """
     for hospital in test_hospitals:
-        if hospital not in cohort.hospitals:
+        if hospital not in cohort.declared:
             raise UserError(
-                f"test_hospitals: '{hospital}' is not in {cohort.name}; it has {', '.join(cohort.hospitals)}"
+                f"test_hospitals: '{hospital}' is not in {cohort.name}; it has {', '.join(cohort.declared)}"
             )
     train: list[str] = []
     validation: list[str] = []

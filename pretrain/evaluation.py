@@ -1,0 +1,70 @@
+"""What weights are worth on patients outside training: losses, and retrieval between modalities."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from foundation.data.dataset import Collate, PatientDataset
+from foundation.engine.trainer import seeded
+from foundation.retrieval import retrieval
+from pretrain.assemble import load_cohort
+from pretrain.fit import Weights, build_module
+from pretrain.module import PretrainModule
+
+
+def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
+    """Losses and retrieval on some hospitals' patients outside training.
+
+    Those are the test patients of a held-out hospital, and the validation patients of any other.
+
+    Args:
+        cfg: the resolved config of `pretrain` or `pretrain.federated`.
+        hospitals: whose data are read; nobody else's are.
+        weights: of encoder and objectives.
+
+    Returns:
+        `patients`, `loss`, a loss an objective, and what `foundation.retrieval` finds.
+    """
+    cohort, parts = load_cohort(cfg, hospitals)
+    module = build_module(cfg, weights, 0, 1).eval()
+    dataset = PatientDataset(cohort, [*parts.validation, *parts.test], list(module.encoder.modalities))
+    if not dataset:
+        return {"patients": 0.0}
+    with seeded(cfg.seed):
+        found = {**_losses(module, dataset, cfg.data.batch_size, cfg.seed), **_retrieval(module, dataset)}
+    return {"patients": float(len(dataset)), **found}
+
+
+@torch.no_grad()
+def _losses(module: PretrainModule, dataset: PatientDataset, batch_size: int, seed: int) -> dict[str, float]:
+    """Mean loss by objective; genes are masked as in training, drawn from the seed, so rounds compare."""
+    loader: Any = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, True, seed))
+    sums: dict[str, list[float]] = {}
+    for batch in loader:
+        output = module.encoder(batch)
+        for name, objective in module.objectives.items():
+            term = objective(module.encoder, output, batch)
+            if term is not None:
+                sums.setdefault(name, []).append(float(term.loss))
+    means = {name: sum(values) / len(values) for name, values in sums.items()}
+    total = sum(module.weights.get(name, 1.0) * value for name, value in means.items())
+    return {**means, "loss": total} if means else {}
+
+
+@torch.no_grad()
+def _retrieval(module: PretrainModule, dataset: PatientDataset, batch_size: int = 64) -> dict[str, float]:
+    """Embeds every patient, then ranks: see `foundation.retrieval`."""
+    embeddings: dict[str, list[torch.Tensor]] = {}
+    present: dict[str, list[torch.Tensor]] = {name: [] for name in module.encoder.modalities}
+    loader: Any = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
+    for batch in loader:
+        for name, who in batch.present.items():
+            present[name].append(who)
+        for name, values in module.encoder(batch).embeddings.items():
+            embeddings.setdefault(name, []).append(values)
+    return retrieval(
+        {name: torch.cat(values) for name, values in embeddings.items()},
+        {name: torch.cat(values) for name, values in present.items()},
+    )
