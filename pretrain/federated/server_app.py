@@ -1,5 +1,6 @@
 """The server's side: order a round, aggregate by modality, evaluate, write it down."""
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from pretrain.federated.table import round_table
 from pretrain.fit import Weights
 
 _LOG_WIDTH = 140
+_WAIT_SECONDS = 120.0
 
 Done = Callable[[Weights], None]
 Failed = Callable[[UserError], None]
@@ -89,12 +91,25 @@ class Federation:
     def _introductions(self) -> dict[str, int]:
         """Nodes by hospital, in the order of `sites`."""
         asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.cfg.sites)})})
-        messages = [Message(asked, node, MessageType.QUERY) for node in self.grid.get_node_ids()]
+        messages = [Message(asked, node, MessageType.QUERY) for node in self._connected()]
         found = {
             unpack_reply(reply.content).hospital: reply.metadata.src_node_id
             for reply in _sound(self.grid.send_and_receive(messages))
         }
         return {name: found[name] for name in self.cfg.sites}
+
+    def _connected(self) -> list[int]:
+        """The nodes, once all have come.
+
+        Raises:
+            UserError: if some stay away.
+        """
+        end = time.monotonic() + _WAIT_SECONDS
+        while len(nodes := list(self.grid.get_node_ids())) < len(self.cfg.sites):
+            if time.monotonic() > end:
+                raise UserError(f"sites: {len(nodes)} of {len(self.cfg.sites)} nodes connected in {_WAIT_SECONDS:g} s")
+            time.sleep(0.2)
+        return nodes
 
     def _ask(self, kind: str, order: RecordDict, hospitals: list[str]) -> list[Reply]:
         """Sends an order and waits for everybody; answers in the order of the hospitals, so that sums reproduce."""
