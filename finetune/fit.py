@@ -43,7 +43,9 @@ def fit(
     module.train()
     data = CohortModule(train, validation, encoder, cfg.data.batch_size, cfg.seed, cfg.data.modality_dropout)
     best = ModelCheckpoint(output / "checkpoints", filename="best", monitor="validation/loss", save_weights_only=True)
-    trainer = build_trainer(cfg.trainer, output, cfg.steps, True, cfg.checkpoint_every, cfg.progress, [best])
+    trainer = build_trainer(
+        cfg.trainer, output, cfg.steps, cfg.validate_every, cfg.checkpoint_every, cfg.progress, [best]
+    )
     with seeded(cfg.seed), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume else None, weights_only=False)
     if best.best_model_path:

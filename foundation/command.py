@@ -73,7 +73,7 @@ def one_line(error: Exception, config_name: str) -> str:
     if key:
         wrong = key.group(1).split(".")[-1]
         near = difflib.get_close_matches(wrong, [known for known in _known_keys() if known != wrong], n=1)
-        hint = f"did you mean '{near[0]}'?" if near else hint
+        hint = f"did you mean '{near[0]}'?" if near else f"a setting that no config names is added with +; {hint}"
     if "Could not find" in text and "Available options" in str(error):
         options = [line for line in lines[1:] if "/" not in line and " " not in line]
         hint = "available: " + ", ".join(options)

@@ -99,14 +99,8 @@ def fit_round(
         seed=cfg.seed + start_step,
         modality_dropout=cfg.data.modality_dropout,
     )
-    trainer = build_trainer(
-        cfg.trainer,
-        output,
-        steps,
-        validates=len(validation) > 0,
-        save_every=cfg.checkpoint_every,
-        progress=cfg.progress,
-    )
+    validate_every = cfg.validate_every if len(validation) else 0
+    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress)
     with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}

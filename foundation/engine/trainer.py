@@ -26,7 +26,7 @@ def build_trainer(
     cfg: DictConfig,
     output: Path,
     steps: int,
-    validates: bool,
+    validate_every: int,
     save_every: int,
     progress: bool,
     callbacks: Sequence[Callback] = (),
@@ -37,7 +37,7 @@ def build_trainer(
         cfg: of the group `trainer`.
         output: for logs and checkpoints.
         steps: to stop after.
-        validates: whether there is anybody to validate on.
+        validate_every: steps between validations; 0 for none.
         save_every: steps between checkpoints for `resume`.
         progress: whether to draw the bar.
         callbacks: beside those for checkpoints and progress.
@@ -56,7 +56,9 @@ def build_trainer(
             callbacks=[*kept, RichProgressBar()] if progress else kept,
             enable_progress_bar=progress,
             enable_model_summary=False,
-            limit_val_batches=1.0 if validates else 0,
+            limit_val_batches=1.0 if validate_every else 0,
+            val_check_interval=validate_every or 1.0,
+            check_val_every_n_epoch=None if validate_every else 1,
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             _convert_="all",
