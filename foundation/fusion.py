@@ -42,8 +42,8 @@ class Fusion(nn.Module):
         sequence = [self.patient.expand(batch, 1, -1)]
         mask = [torch.ones(batch, 1, dtype=torch.bool, device=device)]
         for name, (values, real) in tokens.items():
-            placed = torch.zeros(batch, *values.shape[1:], dtype=values.dtype, device=device)
-            sequence.append(placed.index_copy(0, rows[name], self.norm[name](values) + self.kind[name]))
+            marked = self.norm[name](values) + self.kind[name]
+            sequence.append(marked.new_zeros(batch, *marked.shape[1:]).index_copy(0, rows[name], marked))
             mask.append(
                 torch.zeros(batch, real.shape[1], dtype=torch.bool, device=device).index_copy(0, rows[name], real)
             )

@@ -20,6 +20,7 @@ import torch
 from foundation.errors import UserError
 
 FILE = "run.json"
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # as torchrun, Lightning's launcher and Slurm set them
 _PACKAGES = (
     "consilium",
     "torch",
@@ -78,8 +79,15 @@ class RunRecord:
         self.content["notes"][key] = value
 
     def _write(self, status: str, seconds: float) -> None:
+        if not is_main_process():
+            return
         self.content.update(status=status, seconds=round(seconds, 3), metrics=self.metrics)
         write_json(self.output / FILE, self.content)
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a multi-process run: the one that writes and prints."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in _RANKS)
 
 
 def write_json(path: Path, content: Any) -> None:

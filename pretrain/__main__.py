@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.run_record import RunRecord
+from foundation.run_record import RunRecord, is_main_process
 from pretrain.assemble import load_cohort
 from pretrain.evaluation import evaluate_weights
 from pretrain.fit import build_module, fit_round
@@ -23,6 +23,8 @@ def main(cfg: DictConfig) -> None:
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None)
+        if not is_main_process():
+            return
         build_module(cfg, result.weights, 0, 1).encoder.save_pretrained(output / "encoder")
         record.metrics.update(result.metrics)
         record.note("samples", result.samples)

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.data.cohort import read_dictionary
 from foundation.data.dataset import CohortModule
-from foundation.engine.deepspeed import consolidated_state
+from foundation.engine.deepspeed import KeepState
 from foundation.engine.trainer import build_trainer, quiet, seeded
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
@@ -53,12 +53,9 @@ def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, tota
     return module
 
 
-def get_weights(module: nn.Module) -> Weights:
-    """Parameters and buffers as arrays: the one place where weights leave torch."""
-    return {
-        name: value.float().numpy() if value.is_floating_point() else value.numpy()
-        for name, value in consolidated_state(module).items()
-    }
+def to_weights(state: dict[str, Tensor]) -> Weights:
+    """A state as arrays, floating point in single precision: the one place where weights leave torch."""
+    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
 
 
 def set_weights(module: nn.Module, weights: Weights) -> None:
@@ -100,8 +97,9 @@ def fit_round(
         modality_dropout=cfg.data.modality_dropout,
     )
     validate_every = cfg.validate_every if len(validation) else 0
-    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress)
+    kept = KeepState()
+    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress, [kept])
     with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    return RoundResult(get_weights(module), dict(module.samples), found)
+    return RoundResult(to_weights(kept.state), dict(module.samples), found)

@@ -72,6 +72,13 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         return self.step(batch, "train")
 
+    def on_train_end(self) -> None:
+        """Counts of all processes together."""
+        names = sorted(self.samples)
+        counts = torch.tensor([self.samples[name] for name in names], dtype=torch.float64, device=self.device)
+        total = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        self.samples = Counter({name: int(value) for name, value in zip(names, total.tolist(), strict=True)})
+
     def validation_step(self, batch: Batch, index: int) -> None:
         self.step(batch, "validation")
 

@@ -45,7 +45,7 @@ class Classification(Head):
         self.dropout = dropout
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(self.classes)))
         self.register_buffer("class_weights", torch.tensor(class_weights or [1.0] * len(self.classes)))
-        self.register_buffer("log_scale", torch.zeros(()))
+        self.register_buffer("log_scale", torch.zeros(1))
         self.register_buffer("shift", torch.zeros(len(self.classes)))
 
     @classmethod
@@ -76,12 +76,12 @@ class Classification(Head):
     ) -> None:
         """Temperature and a shift a class (Guo et al. 2017), drawn towards none: validation parts are small."""
         scores, label = scores.detach(), targets[self.target].long()
-        log_scale, shift = torch.zeros((), requires_grad=True), torch.zeros(scores.shape[1], requires_grad=True)
+        log_scale, shift = torch.zeros(1, requires_grad=True), torch.zeros(scores.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=100, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            penalty = _SHRINK * (log_scale.square() + shift.square().sum())
+            penalty = _SHRINK * (log_scale.square().sum() + shift.square().sum())
             value = functional.cross_entropy(scores * log_scale.exp() + shift, label) + penalty
             value.backward()
             return value

@@ -5,9 +5,27 @@ from typing import Any
 
 import torch
 import torch.distributed
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DeepSpeedStrategy
 from pytorch_lightning.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
+
+
+_KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running moments of genomics, in raw units
+
+
+class KeepState(Callback):
+    """Takes the whole state while the processes are still together: after `fit`, ZeRO's parts are gone.
+
+    Attributes:
+        state: by name, after training, on the CPU.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, Tensor] = {}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.state = consolidated_state(pl_module)
 
 
 class DeepSpeed(DeepSpeedStrategy):
@@ -28,9 +46,17 @@ class DeepSpeed(DeepSpeedStrategy):
         if torch.cuda.is_available():
             super().setup_environment()
             return
+        # DeepSpeed matches devices to local ranks by index, which CPU devices lack.
+        self.parallel_devices = [torch.device("cpu", index) for index in range(len(self.parallel_devices or []))]
         # The grandparent's set-up, past the check of the accelerator's type.
         super(DDPStrategy, self).setup_environment()
         self.setup_distributed()
+
+    def init_deepspeed(self) -> None:
+        if "bf16" in str(self.precision_plugin.precision) and isinstance(self.config, dict):
+            # DeepSpeed casts parameters and leaves buffers, but batch norm takes no mixture of the two.
+            self.config["data_types"] = {"buffer_dtype": "bf16", "keep_in_fp32_modules": _KEPT_BUFFERS}
+        super().init_deepspeed()
 
     def teardown(self) -> None:
         super().teardown()

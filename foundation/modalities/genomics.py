@@ -47,7 +47,7 @@ class Genomics(Modality):
         # Expression is standardised a gene by running moments, which travel like weights: units and platforms differ.
         self.register_buffer("expression_mean", torch.zeros(len(genes)))
         self.register_buffer("expression_variance", torch.ones(len(genes)))
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(1))
 
     @classmethod
     def needs(cls, dictionary: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Genomics(Modality):
     def forward(self, inputs: Inputs) -> Tokens:
         values = inputs["values"]
         expression = self.standardise(values[:, 0], update=self.training)
-        channels = torch.stack([expression, values[:, 1], values[:, 2]], dim=1)
+        channels = torch.stack([expression, values[:, 1], values[:, 2]], dim=1).to(self.effect.dtype)
         known: Bool[Tensor, "present channels genes"] = ~channels.isnan()
         known[:, 0] &= ~inputs["masked"]
         channels = torch.where(known, channels, torch.zeros_like(channels))

@@ -28,7 +28,7 @@ class Alignment(Objective):
 
     def __init__(self, width: int, temperature: float = 0.1, fused: bool = True) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))  # DeepSpeed takes no scalars
         self.fused = nn.Linear(width, width) if fused else None
 
     def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:

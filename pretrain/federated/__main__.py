@@ -10,13 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command, plain
+from foundation.engine.deepspeed import consolidated_state
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, digest_of
 from pretrain.assemble import load_cohort
 from pretrain.federated.rounds import Rounds
 from pretrain.federated.server_app import server_app
 from pretrain.federated.simulation import simulate
-from pretrain.fit import Weights, build_module, get_weights
+from pretrain.fit import Weights, build_module, to_weights
 
 
 @command("federated")
@@ -31,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     rounds = Rounds(output, digest_of(same))
     if not cfg.resume:
         shutil.rmtree(output / "rounds", ignore_errors=True)
-    weights = (rounds.resume() if cfg.resume else None) or get_weights(build_module(cfg, None, 0, 1))
+    weights = (rounds.resume() if cfg.resume else None) or to_weights(consolidated_state(build_module(cfg, None, 0, 1)))
     with RunRecord.open(
         output, "python -m pretrain.federated", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()
     ) as record:

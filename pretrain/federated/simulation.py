@@ -22,6 +22,7 @@ def simulate(server: ServerApp, sites: int, cores_per_site: int, gpus_per_site: 
         home: for Flower's state.
     """
     os.environ["FLWR_HOME"] = str(home.resolve())
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's future default, which it warns about
     logging.getLogger("flwr").setLevel(logging.WARNING)
     backend: Any = {
         "client_resources": {"num_cpus": cores_per_site, "num_gpus": gpus_per_site},
