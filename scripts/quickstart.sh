@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The whole path on the embedded synthetic cohort: hospitals' folders to a served, documented model.
+# Results lie under OUT (default runs/quickstart); the endpoint listens on loopback at PORT (default: a free port).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/setup.sh
+export FLWR_TELEMETRY_ENABLED=0 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+out=${OUT:-runs/quickstart}
+python=.venv/bin/python
+port=${PORT:-$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
+started=$SECONDS
+step() { printf '\n[%3d s] %s\n' $((SECONDS - started)) "$1"; }
+
+step "Four synthetic hospitals are written, checked and packed"
+"$python" -m foundation.data prepare cohort=demo output="$out/cohort"
+
+step "Federated pretraining: three hospitals train, the fourth is held out"
+"$python" -m pretrain.federated experiment=demo data.folder="$out/cohort" output="$out/pretrain"
+
+step "A biomarker head is fine-tuned, then evaluated on the hospital held out"
+"$python" -m finetune task=biomarker pretrained="$out/pretrain" data.folder="$out/cohort" output="$out/biomarker"
+"$python" -m finetune.evaluate run="$out/biomarker" output="$out/evaluation"
+
+step "Export, TorchServe on 127.0.0.1:$port, one request"
+"$python" -m serve.export run="$out/biomarker" output="$out/export"
+"$python" -m serve bundle="$out/export" output="$out/serve" port="$port" > "$out/serve.log" 2>&1 &
+server=$!
+trap 'kill "$server" 2> /dev/null && wait "$server" || true' EXIT
+until grep -q '^serving' "$out/serve.log"; do
+    kill -0 "$server" 2> /dev/null || { cat "$out/serve.log" >&2; exit 1; }
+    sleep 0.2
+done
+"$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
+
+step "The model card is written from the run records"
+"$python" -m serve.card evaluation="$out/evaluation" output="$out/card"
+
+step "Done"
+cat <<END
+  encoder      $out/pretrain/encoder
+  rounds       $out/pretrain/history.json
+  task model   $out/biomarker
+  evaluation   $out/evaluation/evaluation.md, evaluation.png
+  bundle       $out/export/bundle and the .mar beside it
+  answer       $out/response/response.json
+  model card   $out/card/README.md, card.html
+Serve it again:  .venv/bin/python -m serve bundle=$out/export output=$out/serve
+END
