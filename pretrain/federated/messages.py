@@ -83,7 +83,7 @@ def unpack_reply(content: RecordDict) -> Reply:
 
 
 def _arrays(weights: Weights) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in weights.items()})
+    return ArrayRecord({name: Array(np.asarray(value, order="C")) for name, value in weights.items()})
 
 
 def _weights(record: ArrayRecord) -> Weights:
