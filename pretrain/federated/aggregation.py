@@ -70,4 +70,5 @@ def _mean(previous: np.ndarray, parts: Sequence[tuple[np.ndarray, float]]) -> np
         return parts[0][0]
     total = sum(np.asarray(value, dtype=np.float64) * share for value, share in parts)
     mean = np.asarray(total, dtype=np.float64)
-    return (mean.round() if np.issubdtype(previous.dtype, np.integer) else mean).astype(previous.dtype)
+    rounded = mean.round() if np.issubdtype(previous.dtype, np.integer) else mean
+    return np.asarray(rounded, dtype=previous.dtype)  # an array even of no dimension, as a checkpoint holds it

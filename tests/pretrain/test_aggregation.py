@@ -103,6 +103,7 @@ def test_types_and_shapes_stay_and_counters_stay_whole(given_round):
     previous, updates = given_round
     assume(sum(samples["pathology"] for _, samples in updates.values()) > 0)
     found = aggregate(previous, updates).weights
+    assert all(isinstance(value, np.ndarray) for value in found.values())
     assert {name: (value.dtype, value.shape) for name, value in found.items()} == {
         name: (value.dtype, value.shape) for name, value in previous.items()
     }

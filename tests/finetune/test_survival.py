@@ -1,0 +1,115 @@
+"""Cox's partial likelihood, Breslow's baseline and the probabilities that follow from them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lifelines import CoxPHFitter
+
+from finetune.heads.survival import Survival, breslow_baseline, cox_loss
+
+# Patients of hazard 1, 2, 3 and 1; the second and third die on the same day, the last is censored.
+RISK = torch.log(torch.tensor([1.0, 2.0, 3.0, 1.0]))
+EVENT = torch.tensor([1.0, 1.0, 1.0, 0.0])
+TIME = torch.tensor([1.0, 2.0, 2.0, 3.0])
+
+
+def test_the_loss_with_ties_is_that_of_the_hand():
+    # log(1 + 2 + 3 + 1) - log 1, then twice log(2 + 3 + 1) - log 2 - log 3, over three events.
+    assert cox_loss(RISK, EVENT, TIME).item() == pytest.approx((math.log(7) + math.log(6)) / 3, abs=1e-6)
+
+
+def test_without_an_event_there_is_no_loss():
+    assert cox_loss(RISK, torch.zeros(4), TIME) is None
+
+
+def test_a_patient_censored_before_the_first_event_teaches_nothing():
+    risk = torch.tensor([9.0, 0.0, 1.0], requires_grad=True)
+    cox_loss(risk, torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 2.0, 3.0])).backward()
+    assert risk.grad[0] == 0
+    assert risk.grad[1] != 0
+
+
+@given(st.integers(0, 2**31), st.integers(2, 20), st.floats(-5, 5))
+def test_adding_a_constant_to_every_risk_changes_nothing(seed, patients, constant):
+    rng = torch.Generator().manual_seed(seed)
+    risk = torch.randn(patients, generator=rng, dtype=torch.float64)
+    event = (torch.rand(patients, generator=rng) < 0.6).double()
+    event[0] = 1
+    time = torch.randint(1, 8, (patients,), generator=rng).double()
+    moved, plain = (cox_loss(value, event, time).item() for value in (risk + constant, risk))
+    assert moved == pytest.approx(plain, abs=1e-10)
+
+
+def test_likelihood_and_baseline_agree_with_lifelines_at_its_own_coefficients():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
+    table["time"] = rng.exponential(np.exp(-0.8 * table["a"] + 0.3 * table["b"])) * 500
+    table["event"] = rng.random(60) < 0.7
+    fitted = CoxPHFitter().fit(table, "time", "event")
+    covariates = table[["a", "b"]].to_numpy()
+    risk = torch.tensor((covariates - covariates.mean(0)) @ fitted.params_.to_numpy(), requires_grad=True)
+    event, time = torch.tensor(table["event"].to_numpy(dtype=float)), torch.tensor(table["time"].to_numpy())
+    loss = cox_loss(risk, event, time)
+    assert -loss.item() * event.sum().item() == pytest.approx(fitted.log_likelihood_, rel=1e-9)
+    loss.backward()
+    np.testing.assert_allclose(risk.grad.numpy() @ covariates, 0, atol=1e-4)
+    days, hazard = breslow_baseline(risk.detach(), event, time)
+    theirs = fitted.baseline_cumulative_hazard_["baseline cumulative hazard"].loc[days.tolist()]
+    np.testing.assert_allclose(hazard, theirs, rtol=1e-9)
+
+
+def test_the_baseline_is_that_of_the_hand():
+    days, hazard = breslow_baseline(RISK, EVENT, TIME)
+    assert days.tolist() == [1, 2]
+    assert hazard.tolist() == pytest.approx([1 / 7, 1 / 7 + 2 / 6])
+
+
+@pytest.fixture
+def head() -> Survival:
+    """Calibrated on four patients of equal hazard; three die, after 100, 400 and 1200 days."""
+    head = Survival(8)
+    train = (torch.zeros(3, 1), {"os_event": torch.tensor([1.0, 1, 1]), "os_days": torch.tensor([100.0, 400, 1200])})
+    validation = {"os_event": torch.tensor([0.0]), "os_days": torch.tensor([2000.0])}
+    head.calibrate(torch.zeros(1, 1), validation, train)
+    return head
+
+
+def test_survival_is_the_baseline_to_the_power_of_the_hazard(head):
+    average, doubled = (found["survival"] for found in head.predict(torch.tensor([[0.0], [math.log(2)]])))
+    hazards = [1 / 4, 1 / 4 + 1 / 3, 1 / 4 + 1 / 3 + 1 / 2]
+    assert list(average) == ["365_days", "1095_days", "1825_days"]
+    assert list(average.values()) == pytest.approx(
+        [math.exp(-hazards[0]), math.exp(-hazards[1]), math.exp(-hazards[2])]
+    )
+    assert list(doubled.values()) == pytest.approx([math.exp(-2 * hazard) for hazard in hazards])
+
+
+def test_survival_falls_with_the_horizon_and_with_risk(head):
+    table = np.array([list(found["survival"].values()) for found in head.predict(torch.linspace(-2, 2, 9)[:, None])])
+    assert (np.diff(table, axis=0) < 0).all()
+    assert (np.diff(table, axis=1) < 0).all()
+    assert ((table > 0) & (table < 1)).all()
+
+
+def test_nobody_is_expected_to_die_before_the_first_event_of_the_cohort():
+    head = Survival(8, horizons=[99, 100])
+    train = (torch.zeros(2, 1), {"os_event": torch.tensor([1.0, 0]), "os_days": torch.tensor([100.0, 300])})
+    head.calibrate(torch.zeros(1, 1), {"os_event": torch.tensor([0.0]), "os_days": torch.tensor([300.0])}, train)
+    assert head.predict(torch.zeros(1, 1))[0]["survival"] == pytest.approx({"99_days": 1, "100_days": math.exp(-1 / 3)})
+
+
+def test_risk_groups_are_the_thirds_of_the_patients_seen():
+    head = Survival(8)
+    scores = torch.arange(9.0)[:, None]
+    targets = {"os_event": torch.ones(9), "os_days": torch.arange(9.0) + 1}
+    head.calibrate(
+        scores[:3], {n: v[:3] for n, v in targets.items()}, (scores[3:], {n: v[3:] for n, v in targets.items()})
+    )
+    groups = [found["risk_group"] for found in head.predict(scores)]
+    assert groups == ["low"] * 3 + ["middle"] * 3 + ["high"] * 3
+    assert head.risk(scores).tolist() == list(range(9))
