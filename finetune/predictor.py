@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from finetune.heads.base import Head
 from foundation.data.dataset import hide_genes
-from foundation.encoder import MultimodalEncoder
+from foundation.encoder import MultimodalEncoder, load_weights
 from foundation.errors import UserError
 from foundation.modalities.genomics import Genomics
 
@@ -49,7 +48,7 @@ class TaskModel:
         if task.get("format") != FORMAT:
             raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
         head = head_class(task["head"]["type"], path)(**task["head"]["settings"])
-        head.load_state_dict(load_file(folder / "head.safetensors"))
+        load_weights(head, folder / "head.safetensors")
         return cls(MultimodalEncoder.from_pretrained(folder / "encoder"), head, task)
 
     def usable(self, sample: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -131,8 +132,23 @@ class MultimodalEncoder(nn.Module):
         }
         fusion = config["fusion"]
         encoder = cls(modalities, config["width"], fusion_layers=fusion["layers"], dropout=fusion["dropout"])
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        load_weights(encoder, folder / "model.safetensors")
         return encoder.eval()
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Loads a safetensors file; every name and shape must fit.
+
+    Raises:
+        UserError: if the file is damaged, or of another model.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path}: not readable as safetensors ({error}); copy the folder again") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise UserError(f"{path}: its weights do not fit the config beside it:{first[0]}") from error
 
 
 def _modality_class(path: str, folder: Path) -> type[Modality]:

@@ -10,7 +10,6 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 from pytorch_lightning.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
-
 _KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running moments of genomics, in raw units
 
 

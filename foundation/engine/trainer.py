@@ -19,7 +19,7 @@ _ADVICE = (
     "isinstance\\(treespec, LeafSpec\\)",
     "exists and is not empty",
     "in eval mode at the",
-    "sync_dist=True",  # logged losses are the main process's own: a process whose batch lacks a pair would wait for ever
+    "sync_dist=True",  # logged losses are the main process's own: one whose batch lacks a pair would block the others
 )
 
 
