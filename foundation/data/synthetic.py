@@ -16,6 +16,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from foundation.errors import UserError
+
 FACTORS = ("proliferation", "atypia", "stroma", "immunity")
 _GENES = Path(__file__).with_name("genes_demo.txt")
 _MUTATED = 20
@@ -50,7 +52,11 @@ def write(root: Path, seed: int = 0) -> None:
     Args:
         root: replaced whole; `cohort.yaml` and a folder a hospital.
         seed: everything follows from it.
+
+    Raises:
+        UserError: if something else than synthetic patients lies there.
     """
+    _refuse_real_data(root)
     temporary = root.with_name(f".{root.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -63,6 +69,17 @@ def write(root: Path, seed: int = 0) -> None:
     (temporary / "cohort.yaml").write_text(yaml.safe_dump(_declaration(genes), sort_keys=False))
     shutil.rmtree(root, ignore_errors=True)
     temporary.replace(root)
+
+
+def _refuse_real_data(root: Path) -> None:
+    """Nothing that this module did not write is ever replaced."""
+    declared = root / "cohort.yaml"
+    if not root.exists() or (declared.is_file() and yaml.safe_load(declared.read_text()).get("synthetic") is True):
+        return
+    raise UserError(
+        f"{root}: holds no synthetic cohort, so it is not replaced by one; "
+        "to prepare what lies there, say cohort=folder cohort.name=... cohort.root=..."
+    )
 
 
 def _loadings(rng: np.random.Generator, genes: int) -> NDArray[np.float64]:
