@@ -64,7 +64,7 @@ def test_likelihood_and_baseline_agree_with_lifelines_at_its_own_coefficients():
 
 
 def test_the_baseline_is_that_of_the_hand():
-    _, hazard = breslow_baseline(RISK, EVENT, TIME)
+    days, hazard = breslow_baseline(RISK, EVENT, TIME)
     assert days.tolist() == [1, 2]
     assert hazard.tolist() == pytest.approx([1 / 7, 1 / 7 + 2 / 6])
 

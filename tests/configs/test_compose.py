@@ -1,0 +1,161 @@
+"""Every shipped config composes, and what it describes can be built."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+import configs
+from finetune.assemble import target_names
+from finetune.heads.base import Head
+from foundation.command import instantiate, plain
+from foundation.data.dictionary import DataDictionary
+from foundation.engine.trainer import build_trainer
+from foundation.objectives.base import Objective
+from pretrain.assemble import build_encoder, build_objectives
+
+FOLDER = Path(configs.__path__[0])
+DICTIONARY = DataDictionary.model_validate(
+    {
+        "genes": ["TP53", "IDH1", "EGFR"],
+        "expression_unit": "zscore",
+        "record": [
+            {"name": "age", "kind": "continuous", "center": 60, "scale": 12},
+            {"name": "sex", "kind": "categorical", "values": ["F", "M"]},
+        ],
+    }
+)
+# What each command refuses to guess.
+REQUIRED = {
+    "card": ["evaluation=x"],
+    "evaluate": ["run=x"],
+    "export": ["run=x"],
+    "finetune": ["pretrained=x"],
+    "predict": ["patient=x"],
+    "serve": ["bundle=x"],
+}
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+
+
+def compose(command: str, *overrides: str) -> DictConfig:
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        return hydra.compose(command, [*REQUIRED.get(command, []), *overrides])
+
+
+def commands_that_take(group: str) -> list[str]:
+    """The primary configs whose defaults, or those of a config that they include, name a group."""
+
+    def takes(name: str) -> bool:
+        content = OmegaConf.load(FOLDER / f"{name}.yaml")
+        for entry in content.get("defaults") or []:
+            if isinstance(entry, DictConfig):
+                if group in entry:
+                    return True
+            elif entry != "_self_" and takes(entry):
+                return True
+        return False
+
+    return [name for name in COMMANDS if takes(name)]
+
+
+PARTIAL = {"base", "training"}  # included by commands, themselves none
+COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
+
+
+def taken(group: str) -> list[tuple[str, str]]:
+    return [(command, name) for name in names(group) for command in commands_that_take(group)]
+
+
+def test_groups_reach_the_commands_that_they_are_for():
+    assert commands_that_take("experiment") == ["federated", "pretrain"]
+    assert commands_that_take("trainer") == ["federated", "finetune", "pretrain"]
+    assert commands_that_take("task") == ["finetune"]
+    assert {"demo", "glioma"} <= set(names("experiment"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_and_resolves(command):
+    cfg = compose(command)
+    assert isinstance(plain(cfg)["output"], str | None)
+    assert cfg.seed == 0
+    assert not OmegaConf.missing_keys(cfg)
+
+
+@pytest.mark.parametrize(("command", "experiment"), taken("experiment"))
+def test_every_experiment_builds_its_encoder_objectives_and_trainer(command, experiment, tmp_path):
+    cfg = compose(command, f"experiment={experiment}")
+    encoder = build_encoder(cfg, DICTIONARY)
+    assert list(encoder.modalities) == list(cfg.modality)
+    assert encoder.width == cfg.encoder.width
+    for name, module in encoder.modalities.items():
+        assert isinstance(module, get_class(cfg.modality[name]._target_))
+    objectives = build_objectives(cfg)
+    assert set(objectives) == set(cfg.objective)
+    assert all(isinstance(objective, Objective) for objective in objectives.values())
+    trainer = build_trainer(cfg.trainer, tmp_path, 1, cfg.validate_every, cfg.checkpoint_every, False)
+    assert isinstance(trainer, pl.Trainer)
+    assert trainer.max_steps == 1
+    assert Path(cfg.data.folder).name == cfg.cohort.name
+    assert list(cfg.data.test_hospitals) == list(cfg.cohort.test_hospitals) != []
+
+
+@pytest.mark.parametrize(("command", "trainer"), taken("trainer"))
+def test_every_trainer_composes(command, trainer):
+    cfg = compose(command, f"trainer={trainer}")
+    assert cfg.trainer._target_ == "pytorch_lightning.Trainer"
+    assert cfg.trainer.gradient_clip_val == 1.0
+
+
+@pytest.mark.parametrize("trainer", names("trainer"))
+def test_every_trainer_that_this_machine_can_hold_is_built(trainer, tmp_path):
+    if trainer == "gpu" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    accelerator = [] if trainer in ("gpu", "cpu") else ["trainer.accelerator=cpu"]
+    cfg = compose("pretrain", f"trainer={trainer}", *accelerator)
+    found = build_trainer(cfg.trainer, tmp_path, 3, 0, 1, False)
+    assert found.num_devices == cfg.trainer.devices
+    assert str(found.precision) == cfg.trainer.get("precision", "32-true")
+    if trainer.startswith("deepspeed"):
+        assert isinstance(found.strategy, get_class(cfg.trainer.strategy._target_))
+        assert found.strategy.config["zero_optimization"]["stage"] == int(trainer[-1])
+
+
+@pytest.mark.parametrize("task", names("task"))
+def test_every_task_builds_its_head(task):
+    cfg = compose("finetune", f"task={task}")
+    head = instantiate(cfg.task.head, width=16, _convert_="all")
+    assert isinstance(head, Head)
+    assert head(torch.zeros(2, 16)).shape[0] == 2
+    assert target_names(cfg.task) == [
+        value for key, value in head.settings().items() if key in ("target", "event", "time")
+    ]
+    assert cfg.task.name == task
+    assert cfg.task.modalities is None
+    for channel, symbols in cfg.task.drop_inputs.items():
+        assert channel in ("expression", "mutations", "copy_number") and symbols
+
+
+@pytest.mark.parametrize("encoder", names("encoder"))
+@pytest.mark.parametrize("modality", names("modality"))
+def test_every_encoder_size_takes_every_modality_alone(encoder, modality):
+    others = [f"~modality.{name}" for name in names("modality") if name != modality]
+    built = build_encoder(compose("pretrain", f"encoder={encoder}", *others), DICTIONARY)
+    assert list(built.modalities) == [modality]
+
+
+@pytest.mark.parametrize("cohort", names("cohort"))
+def test_every_cohort_names_its_source_or_the_folder_to_read(cohort):
+    own = ["cohort.name=own", "cohort.root=sites"] if cohort == "folder" else []
+    cfg = compose("data", f"cohort={cohort}", *own)
+    assert cfg.output == f"data/{cfg.cohort.name}"
+    assert cfg.cohort.name == ("own" if own else cohort)
+    source = instantiate(cfg.cohort.source)
+    assert source is None if own else callable(source)
+    assert len(set(cfg.cohort.test_hospitals)) == len(cfg.cohort.test_hospitals)
