@@ -7,3 +7,6 @@ class UserError(Exception):
     Commands print the line after `error:` and exit with code 2; anything else that escapes is a defect and shows its
     traceback.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # a parser's own words, quoted inside, may hold line breaks

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.progress import track
+from rich.progress import Progress
 
 from foundation.data.cohort import CHANNELS, FILE, MODALITIES
 from foundation.data.dictionary import DataDictionary, is_outcome
@@ -65,10 +65,12 @@ def pack(root: Path, output: Path) -> dict[str, Any]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        tables = {
-            name: _pack_hospital(root, name, declaration, temporary / name)
-            for name in track(declaration.hospitals, description="Packing", transient=True)
-        }
+        tables = {}
+        with Progress(transient=True) as progress:  # `track` would outlive an error
+            task = progress.add_task("Packing", total=len(declaration.hospitals))
+            for name in declaration.hospitals:
+                tables[name] = _pack_hospital(root, name, declaration, temporary / name)
+                progress.advance(task)
         _refuse_shared_patients(tables)
         digest = hashlib.sha256()
         for path in sorted(temporary.rglob("*.*")):

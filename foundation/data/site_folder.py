@@ -59,7 +59,7 @@ def read_patients(site: Path) -> pd.DataFrame:
     patients = read_table(site / "patients.csv")
     if patients is None:
         raise UserError(f"{site / 'patients.csv'}: missing; list the hospital's patients there, one a row")
-    if patients.empty:
+    if not len(patients):
         raise UserError(f"{site / 'patients.csv'}: no patient; remove the hospital from cohort.yaml or fill the table")
     return patients
 
