@@ -35,8 +35,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         def job(cfg: DictConfig) -> None:
             try:
                 main(cfg)
-            except UserError as error:  # here, because Hydra would add a line of its own
-                _leave(str(error))
+            except (UserError, HydraException, OmegaConfBaseException) as error:
+                _leave(_said(error, config_name))  # here, because Hydra would add a line of its own
 
         app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(job)
 
@@ -45,12 +45,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             try:
                 app()
             except (HydraException, OmegaConfBaseException) as error:
-                cause: BaseException | None = error
-                while cause is not None:
-                    if isinstance(cause, UserError):
-                        _leave(str(cause))
-                    cause = cause.__cause__
-                _leave(one_line(error, config_name))
+                _leave(_said(error, config_name))
 
         return run
 
@@ -89,6 +84,16 @@ def _known_keys() -> list[str]:
         for path in Path(folder).rglob("*.yaml"):
             keys.update(re.findall(r"^\s*([A-Za-z_][\w]*):", path.read_text(), flags=re.MULTILINE))
     return sorted(keys)
+
+
+def _said(error: Exception, config_name: str) -> str:
+    """The line of the user's error that Hydra may have wrapped, else of the configuration error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__
+    return one_line(error, config_name)
 
 
 def _leave(message: str) -> None:
