@@ -1,5 +1,6 @@
 """`python -m serve.card`: the model card, from the run records alone."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import FILE, RunRecord, walk, write_json
 from serve.facts import Facts, cell, duration, interval, show
+from serve.pretraining import held_out, samples
 
-_EVALUATION = "evaluation.json"
+_EVALUATION, _PICTURE = "evaluation.json", "evaluation.png"
 _METRICS = {
     "auc": "AUC",
     "auroc": "AUC",
@@ -35,6 +37,8 @@ def main(cfg: DictConfig) -> None:
     markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
     parents = list(dict.fromkeys(evaluations))
     with RunRecord.open(output, "python -m serve.card", plain(cfg), cfg.seed, parents) as record:
+        for result in content["results"]:
+            shutil.copyfile(result["picture"], output / result["picture_name"])
         (output / "README.md").write_text(markdown)
         (output / "card.html").write_text(html)
         write_json(output / "card.json", content)
@@ -61,8 +65,9 @@ def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tup
     runs: dict[Path, dict[str, Any]] = {}
     results = []
     for folder in evaluations:
-        if not (folder / _EVALUATION).is_file():
-            raise UserError(f"{folder}: no {_EVALUATION}; give the output folder of python -m finetune.evaluate")
+        for file in (_EVALUATION, _PICTURE):
+            if not (folder / file).is_file():
+                raise UserError(f"{folder}: no {file}; give the output folder of python -m finetune.evaluate")
         chain = [path for path, _ in walk(folder)]
         for path in chain:
             runs.setdefault(path, _run(facts, path))
@@ -90,10 +95,14 @@ def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tup
 def _run(facts: Facts, folder: Path) -> dict[str, Any]:
     """What the card says of one run."""
     record = facts.read(folder / FILE)
-    metrics = {key: value for key, value in flat(record.get("metrics", {})).items() if isinstance(value, int | float)}
+    stage = record["command"].removeprefix("python -m ").split()[0]
+    pretrained = stage.startswith("pretrain")
+    scalars = {key: value for key, value in record.get("metrics", {}).items() if isinstance(value, int | float)}
     return {
         "folder": Path(*folder.parts[-2:]),
-        "stage": record["command"].removeprefix("python -m ").split()[0],
+        "stage": stage,
+        "samples": samples(record) if pretrained else None,
+        "held_out": held_out(record) if pretrained else [],
         "command": record["command"],
         "status": record["status"],
         "data": record.get("data") or {},
@@ -105,7 +114,7 @@ def _run(facts: Facts, folder: Path) -> dict[str, Any]:
         "seed": record["seed"],
         "seconds": record["seconds"],
         "started": record["started"],
-        "metrics": metrics,
+        "metrics": {key.replace("/", " ").replace("_", " "): value for key, value in scalars.items()},
         "notes": record.get("notes", {}),
     }
 
@@ -122,6 +131,8 @@ def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
         "task": task,
         "data": data,
         "folder": Path(*folder.resolve().parts[-2:]),
+        "picture": folder / _PICTURE,
+        "picture_name": f"evaluation-{task['name']}.png",
         "n": evaluation.get("n"),
         "events": evaluation.get("events"),
         "metrics": [
@@ -178,17 +189,6 @@ def _modalities(facts: Facts, runs: dict[Path, dict[str, Any]]) -> list[dict[str
                 for name, entry in modalities.items()
             ]
     return []
-
-
-def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested metrics with dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in metrics.items():
-        if isinstance(value, dict):
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _templates() -> Environment:

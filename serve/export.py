@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort)
         archive = write_archive(output / "bundle", schema, output)
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
-        patient = cfg.example or (held_out_patient(run) if cohort.synthetic else None)
+        patient = cfg.example or (held_out_patient(run, cohort) if cohort.synthetic else None)
         if patient:
             difference, request = check(run, output / "bundle", cohort, patient)
             record.metrics["largest_difference_to_eager"] = difference
@@ -137,13 +137,11 @@ def largest_difference(one: Any, other: Any) -> float:
     return abs(float(one) - float(other)) if numbers else 0.0
 
 
-def held_out_patient(run: Path) -> str | None:
-    """The first patient of the run's test split."""
+def held_out_patient(run: Path, cohort: Cohort) -> str | None:
+    """The patient of the run's test split who has the most modalities; None if nobody was held out."""
     path = run / "split.json"
-    if not path.is_file():
-        return None
-    test: list[str] = json.loads(path.read_text()).get("test", [])
-    return test[0] if test else None
+    test: list[str] = json.loads(path.read_text())["test"] if path.is_file() else []
+    return max(test, key=lambda patient: len(cohort.sample(patient)), default=None)
 
 
 def digests(folder: Path) -> dict[str, str]:

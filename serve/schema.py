@@ -128,6 +128,9 @@ def read_request(body: bytes | str | dict[str, Any], schema: BundleSchema) -> Pa
 
 
 def _parse(body: bytes | str | dict[str, Any]) -> dict[str, Any]:
+    if not body and not isinstance(body, dict):
+        # TorchServe takes a body of another type apart (curl's default is a form) and hands on nothing of it.
+        raise UserError("request: empty; send one JSON object a patient, as Content-Type: application/json")
     try:
         content = body if isinstance(body, dict) else json.loads(body)
     except json.JSONDecodeError as error:

@@ -15,8 +15,12 @@ COHORT = {"name": "demo", "digest": "c0ffee" * 10, "synthetic": True, "hospitals
 def evaluation(tmp_path: Path) -> Path:
     """A chain of runs down from an evaluation, as the commands write it."""
     folder, command = tmp_path / "pretrain", "python -m pretrain.federated"
-    with RunRecord.open(folder, command, {"rounds": 4}, 0, [], COHORT) as record:
-        record.metrics.update({"validation": {"loss": 1.2345}})
+    config = {"rounds": 4, "data": {"test_hospitals": ["cedar_7"]}}
+    with RunRecord.open(folder, command, config, 0, [], COHORT) as record:
+        found = {"patients": 57.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance": 0.0877}
+        trained = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance": 0.5555}
+        record.metrics["evaluation"] = {"alder": trained, "cedar_7": found}
+        record.note("samples", {"alder": {"report": 321, "fusion": 321, "objective:alignment": 321}})
     (folder / "encoder").mkdir()
     modalities = {"report": {"type": "foundation.modalities.report.Report", "settings": {"width": 96}}}
     write_json(folder / "encoder" / "config.json", {"modalities": modalities})
@@ -35,6 +39,7 @@ def evaluation(tmp_path: Path) -> Path:
             "events": None,
         }
         write_json(tmp_path / "eval" / "evaluation.json", content)
+        (tmp_path / "eval" / "evaluation.png").write_bytes(b"picture")
     return tmp_path / "eval"
 
 
@@ -49,6 +54,17 @@ def test_card_tells_results_and_walks_back_to_pretraining(evaluation: Path, tmp_
     assert "<td>0.864 (0.793 – 0.929)</td>" in html
     assert "---\nlicense" not in html
     json.dumps(content, default=str)
+
+
+def test_pretraining_tells_who_taught_what_and_retrieval_at_the_hospital_held_out_alone(
+    evaluation: Path, tmp_path: Path
+) -> None:
+    markdown, html, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    assert "| alder | 321 |" in markdown
+    assert "| report | record | 0.432 | 0.088 |" in markdown
+    assert "0.988" not in markdown
+    assert "](evaluation-biomarker.png)" in markdown
+    assert 'src="evaluation-biomarker.png"' in html
 
 
 def test_tables_are_whole(evaluation: Path, tmp_path: Path) -> None:

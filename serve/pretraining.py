@@ -1,0 +1,43 @@
+"""What the card says of a pretraining run: who taught what, and how well it retrieves at hospitals left out."""
+
+import re
+from typing import Any
+
+_RECALL = re.compile(r"(\w+)_to_(\w+)/r@(\d+)")
+
+
+def samples(record: dict[str, Any]) -> dict[str, Any]:
+    """Patients that taught each modality, counted once a step, in the last round: by site, by modality.
+
+    Args:
+        record: `run.json` of `python -m pretrain` or `python -m pretrain.federated`.
+    """
+    found = record["notes"].get("samples", {})
+    by_site = found if all(isinstance(value, dict) for value in found.values()) else {"all sites pooled": found}
+    modalities = sorted({name for counts in by_site.values() for name in counts if ":" not in name} - {"fusion"})
+    return {"modalities": modalities, "sites": {site: [c.get(m) for m in modalities] for site, c in by_site.items()}}
+
+
+def held_out(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Loss and retrieval at each hospital that never trained."""
+    hospitals = record["config"]["data"]["test_hospitals"]
+    metrics = record["metrics"]
+    if "evaluation" in metrics:
+        by_hospital = {name: metrics["evaluation"][name] for name in hospitals if name in metrics["evaluation"]}
+    else:
+        by_hospital = {", ".join(hospitals): metrics["held_out"]} if "held_out" in metrics else {}
+    return [
+        {"hospital": name, "patients": int(found["patients"]), "loss": found.get("loss"), "pairs": _pairs(found)}
+        for name, found in by_hospital.items()
+    ]
+
+
+def _pairs(found: dict[str, float]) -> list[dict[str, Any]]:
+    pairs = []
+    for key, recall in found.items():
+        match = _RECALL.fullmatch(key)
+        if match:
+            source, target, k = match.groups()
+            chance = found[f"{source}_to_{target}/chance"]
+            pairs.append({"source": source, "target": target, "k": int(k), "recall": recall, "chance": chance})
+    return pairs

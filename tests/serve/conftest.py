@@ -1,0 +1,84 @@
+"""An untrained task model with all five modalities, as `python -m finetune` leaves it, and its bundle."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from finetune.fit import save
+from finetune.heads.classification import Classification
+from finetune.module import FinetuneModule
+from foundation.data import synthetic
+from foundation.data.cohort import Cohort
+from foundation.data.pack import pack
+from foundation.data.splits import split
+from foundation.encoder import MultimodalEncoder
+from foundation.modalities.genomics import Genomics
+from foundation.modalities.pathology import Pathology
+from foundation.modalities.radiology import Radiology
+from foundation.modalities.record import Record
+from foundation.modalities.report import Report
+from foundation.run_record import RunRecord
+from serve.export import write_bundle
+from serve.predictor import Predictor
+
+WIDTH = 32
+PATIENTS = (6, 6, 6, 16)  # riverside; northgate has no genomics, lakeview no images; summit is held out
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """The embedded cohort with fewer patients, prepared."""
+    folder = tmp_path_factory.mktemp("cohort")
+    sites = [dataclasses.replace(site, patients=count) for site, count in zip(synthetic.SITES, PATIENTS, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "SITES", tuple(sites))
+        synthetic.write(folder / "raw")
+    found = pack(folder / "raw", folder / "demo")
+    facts = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
+    with RunRecord.open(folder / "demo", "python -m foundation.data prepare", {}, 0, (), facts):
+        return Cohort.load(folder / "demo")
+
+
+@pytest.fixture(scope="session")
+def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finetuned")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    columns = [column.model_dump() for column in cohort.dictionary.record]
+    modalities = {
+        "pathology": Pathology(WIDTH, backbone="test_resnet", size=32),
+        "radiology": Radiology(WIDTH, backbone="test_resnet", size=32),
+        "genomics": Genomics(WIDTH, cohort.dictionary.genes),
+        "report": Report(WIDTH, layers=1),
+        "record": Record(WIDTH, columns),
+    }
+    encoder = MultimodalEncoder(modalities, WIDTH, fusion_layers=1)
+    # As after training: moments of expression that are not those of the start.
+    encoder.modalities["genomics"].expression_mean += 4
+    module = FinetuneModule(encoder, Classification(WIDTH, "biomarker")).eval()
+    task = OmegaConf.create({"name": "biomarker", "drop_inputs": {}})
+    with RunRecord.open(folder, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()):
+        save(module, task, list(modalities), folder)
+        split(cohort, ["summit"], 0.2, 0).save(folder / "split.json", cohort.digest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Path, cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    write_bundle(run, folder, None, cohort)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def predictor(bundle: Path) -> Predictor:
+    return Predictor.load(bundle)
+
+
+@pytest.fixture(scope="session")
+def complete(cohort: Cohort) -> str:
+    """A patient who has everything."""
+    return next(patient for patient in cohort.patients.index if len(cohort.sample(patient)) == 5)

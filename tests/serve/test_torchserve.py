@@ -1,0 +1,120 @@
+"""TorchServe itself, on loopback with a token: answers, refusals, and nothing left behind."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from finetune.predictor import TaskModel
+from foundation.data.cohort import MODALITIES, Cohort
+from foundation.errors import UserError
+from serve.client import send, to_request
+from serve.export import largest_difference, write_archive
+from serve.schema import BundleSchema
+from serve.torchserve import server as torchserve
+
+pytestmark = pytest.mark.process
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[torchserve.Server]:
+    schema = BundleSchema.load(bundle)
+    archive = write_archive(bundle, schema, bundle.parent)
+    output = tmp_path_factory.mktemp("serve")
+    started = torchserve.start(archive, schema, output, free_port())
+    yield started
+    if (output / torchserve.STATE).is_file():
+        torchserve.stop(output)
+
+
+def test_the_endpoint_answers_as_the_eager_model(
+    server: torchserve.Server, bundle: Path, run: Path, cohort: Cohort, complete: str
+):
+    sample = cohort.sample(complete)
+    request = to_request(sample, BundleSchema.load(bundle))
+    eager = TaskModel.load(run)
+    for names in (["pathology"], list(MODALITIES)):
+        body = json.dumps({name: request[name] for name in names}).encode()
+        found = send(server.address, server.token(), body, 60)
+        expected = eager.predict([{name: sample[name] for name in names}])[0]
+        assert largest_difference(found.prediction, expected) < 1e-4
+        assert found.modalities_used == names
+        assert found.version == server.version
+
+
+def test_no_token_no_answer(server: torchserve.Server):
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        reply = requests.post(server.address, data=b'{"report": "Atypia."}', headers=headers, timeout=30)
+        assert 400 <= reply.status_code < 500
+        assert "prediction" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "named"),
+    [
+        (b"{", "application/json", "request"),
+        (b'{"pathology": ["?"]}', "application/json", "pathology[0]"),
+        (b'{"report": "Atypia."}', "application/x-www-form-urlencoded", "application/json"),
+    ],
+)
+def test_an_unreadable_request_gets_400_and_the_worker_lives_on(
+    server: torchserve.Server, body: bytes, kind: str, named: str
+):
+    before = {child.pid for child in psutil.Process(server.pid).children(recursive=True)}
+    headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": kind}
+    reply = requests.post(server.address, data=body, headers=headers, timeout=30)
+    assert reply.status_code == 400
+    assert named in reply.json()["error"]
+    assert "\n" not in reply.json()["error"]
+    assert send(server.address, server.token(), b'{"report": "Atypia."}', 60).modalities_used == ["report"]
+    assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
+
+
+def test_it_listens_on_loopback_alone_and_offers_no_management(server: torchserve.Server):
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    listening = [
+        connection.laddr
+        for process in family
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert all(address.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for address in listening)
+    base = server.address.rpartition("/predictions/")[0]
+    headers = {"Authorization": f"Bearer {server.token()}"}
+    assert requests.get(f"{base}/models", headers=headers, timeout=30).status_code >= 400
+
+
+def test_a_port_in_use_is_said_in_one_line(server: torchserve.Server, bundle: Path, tmp_path: Path):
+    port = server.address.split(":")[2].split("/")[0]
+    arguments = [f"bundle={bundle.parent}", f"output={tmp_path / 'second'}", f"port={port}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: port")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "second").exists()
+
+
+def test_stopping_leaves_no_process_and_no_key(server: torchserve.Server):
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    folder = Path(server.key_file).parent
+    assert torchserve.stop(folder)
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not Path(server.key_file).exists()
+    assert not Path(server.temporary).exists()
+    with pytest.raises(UserError, match="no server runs"):
+        torchserve.Server.load(folder)
