@@ -92,5 +92,5 @@ def build_head(task: DictConfig, width: int, train: PatientDataset) -> Head:
     }
     kind: type[Head] = instantiate({"_target_": "hydra.utils.get_class", "path": task.head._target_})
     given: dict[str, Any] = plain(task.head)
-    head: Head = instantiate({**kind.needs(targets), **given}, width=width, _convert_="all")
+    head: Head = instantiate({**kind.needs(targets, given), **given}, width=width, _convert_="all")
     return head

@@ -78,17 +78,18 @@ class Evaluator:
 
     def risk(self, patients: Sequence[str], modalities: Sequence[str]) -> Column:
         """What the model ranks patients by, from these modalities alone: `[patients]`."""
-        dataset = PatientDataset(self.cohort, patients, modalities)
+        dataset = self._dataset(patients, modalities)
         samples = [dataset[index]["sample"] for index in range(len(dataset))]
         parts = [self.model.scores(samples[start : start + _BATCH]) for start in range(0, len(samples), _BATCH)]
         return np.concatenate([self.model.head.risk(part).numpy().astype(np.float64) for part in parts])
 
     def _known(self, patients: list[str]) -> list[str]:
         """Those whose target is known and who have anything that the task may look at."""
-        table = self.cohort.patients.loc[patients]
-        has_any = table[self.model.task["modalities"]].astype(bool).any(axis=1)
-        kept: list[str] = table.index[table[self.targets].notna().all(axis=1) & has_any].tolist()
-        return kept
+        known = self.cohort.patients.loc[patients, self.targets].notna().all(axis=1)
+        return self._dataset(known.index[known].tolist(), self.model.task["modalities"]).patients
+
+    def _dataset(self, patients: Sequence[str], modalities: Sequence[str]) -> PatientDataset:
+        return PatientDataset(self.cohort, patients, modalities, drop_inputs=self.model.task["drop_inputs"])
 
     def columns(self, patients: Sequence[str]) -> list[Column]:
         """The targets: `[patients]` each."""
@@ -113,7 +114,7 @@ class Evaluator:
             subsets |= {f"all but {name}": [other for other in names if other != name] for name in names}
         found = {}
         for label, subset in subsets.items():
-            patients = [p for p in self.test if self.cohort.patients.loc[p, subset].astype(bool).any()]
+            patients = self._dataset(self.test, subset).patients
             if len(patients) > 1:
                 found[label] = self._group(patients, self.risk(patients, subset))
         return found

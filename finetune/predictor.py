@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,9 +59,7 @@ class TaskModel:
         kept = {name: value for name, value in sample.items() if name in self.task["modalities"]}
         genomics = self.encoder.modalities["genomics"] if "genomics" in kept else None
         if isinstance(genomics, Genomics):
-            kept["genomics"] = hide_genes(kept["genomics"], genomics.genes, self.task["drop_inputs"])
-            if all(np.isnan(channel).all() for channel in kept["genomics"].values()):
-                del kept["genomics"]
+            kept = hide_genes(kept, genomics.genes, self.task["drop_inputs"])
         if not kept:
             raise UserError(
                 f"request: nothing that the task '{self.task['name']}' may look at in {', '.join(sample) or 'it'}; "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import HydraException
 from hydra.utils import instantiate as instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -67,7 +68,7 @@ def one_line(error: Exception, config_name: str) -> str:
     hint = f"see `--help` of this command for what can be set (config {config_name}.yaml)"
     if key:
         wrong = key.group(1).split(".")[-1]
-        near = difflib.get_close_matches(wrong, [known for known in _known_keys() if known != wrong], n=1)
+        near = difflib.get_close_matches(wrong, _known_keys(config_name) - {wrong}, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"a setting that no config names is added with +; {hint}"
     if "Could not find" in text and "Available options" in str(error):
         options = [line for line in lines[1:] if "/" not in line and " " not in line]
@@ -75,15 +76,23 @@ def one_line(error: Exception, config_name: str) -> str:
     return f"{text.rstrip('.')}; {hint}"
 
 
-def _known_keys() -> list[str]:
-    """Every key named in the shipped configs."""
+def _known_keys(config_name: str) -> set[str]:
+    """Every key that a command's config names, or that any option of its groups does."""
     import configs
 
+    folder = Path(next(iter(configs.__path__)))
     keys: set[str] = set()
-    for folder in configs.__path__:
-        for path in Path(folder).rglob("*.yaml"):
-            keys.update(re.findall(r"^\s*([A-Za-z_][\w]*):", path.read_text(), flags=re.MULTILINE))
-    return sorted(keys)
+    pending = [folder / f"{config_name}.yaml"]
+    while pending:
+        path = pending.pop()
+        keys.update(re.findall(r"^\s*([A-Za-z_][\w]*):", path.read_text(), flags=re.MULTILINE))
+        for entry in yaml.safe_load(path.read_text()).get("defaults", []):
+            if isinstance(entry, dict):
+                group = str(next(iter(entry))).split()[-1].lstrip("/")
+                pending += (folder / group).glob("*.yaml")
+            elif entry != "_self_":
+                pending.append(folder / f"{entry}.yaml")
+    return keys
 
 
 def _said(error: Exception, config_name: str) -> str:

@@ -23,13 +23,8 @@ step "A biomarker head is fine-tuned, then evaluated on the hospital held out"
 
 step "Export, TorchServe on 127.0.0.1:$port, one request"
 "$python" -m serve.export run="$out/biomarker" output="$out/export"
-"$python" -m serve bundle="$out/export" output="$out/serve" port="$port" > "$out/serve.log" 2>&1 &
-server=$!
-trap 'kill "$server" 2> /dev/null && wait "$server" || true' EXIT
-until grep -q '^serving' "$out/serve.log"; do
-    kill -0 "$server" 2> /dev/null || { cat "$out/serve.log" >&2; exit 1; }
-    sleep 0.2
-done
+trap '"$python" -m serve action=stop output="$out/serve"' EXIT
+"$python" -m serve bundle="$out/export" output="$out/serve" port="$port" wait=false
 "$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
 
 step "The model card is written from the run records"

@@ -1,4 +1,4 @@
-"""`python -m serve`: TorchServe on loopback with a bundle; runs until interrupted or stopped."""
+"""`python -m serve`: TorchServe on loopback with a bundle; runs until interrupted or stopped, or in the background."""
 
 import signal
 import time
@@ -23,6 +23,8 @@ def main(cfg: DictConfig) -> None:
         return
     if cfg.action != "start":
         raise UserError(f"action: found {cfg.action!r}; give start or stop")
+    if cfg.bundle is None:
+        raise UserError("bundle: not given; say bundle=... with the output folder of python -m serve.export")
     folder = Path(cfg.bundle)
     schema, archive = find_archive(folder)
     server.check_port(cfg.port)
@@ -34,13 +36,15 @@ def main(cfg: DictConfig) -> None:
             record.note("address", started.address)
             record.note("model", {"name": started.model, "version": started.version})
             print(f"serving {started.model} {started.version} at {started.address}", flush=True)
+            how = "Ctrl-C or: " if cfg.wait else ""
             print(
-                f"token in {started.key_file}; stop with Ctrl-C or: python -m serve action=stop output={output}",
-                flush=True,
+                f"token in {started.key_file}; stop with {how}python -m serve action=stop output={output}", flush=True
             )
+            if not cfg.wait:
+                return
             _wait(started)
         finally:
-            if (output / server.STATE).is_file():
+            if cfg.wait and (output / server.STATE).is_file():
                 server.stop(output)
     print("stopped")
 

@@ -1,5 +1,8 @@
 """`python -m serve.card`: the model card, from the run records alone."""
 
+import functools
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,16 @@ from omegaconf import DictConfig, ListConfig
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import FILE, RunRecord, walk, write_json
-from serve.facts import Facts, cell, duration, interval, show
+from serve.facts import Facts, cell, duration, interval, setting, show
 from serve.pretraining import held_out, samples
 
 _EVALUATION, _PICTURE = "evaluation.json", "evaluation.png"
+_TRAINING = {
+    "train/loss_epoch": "training loss, mean of the last epoch",
+    "train/loss_step": "training loss, last step",
+    "validation/loss": "validation loss",
+    "validation/best_loss": "validation loss of the weights kept",
+}
 _METRICS = {
     "auc": "AUC",
     "auroc": "AUC",
@@ -37,8 +46,8 @@ def main(cfg: DictConfig) -> None:
     markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
     parents = list(dict.fromkeys(evaluations))
     with RunRecord.open(output, "python -m serve.card", plain(cfg), cfg.seed, parents) as record:
-        for result in content["results"]:
-            shutil.copyfile(result["picture"], output / result["picture_name"])
+        for folder, result in zip(evaluations, content["results"], strict=True):
+            shutil.copyfile(folder / _PICTURE, output / result["picture"])
         (output / "README.md").write_text(markdown)
         (output / "card.html").write_text(html)
         write_json(output / "card.json", content)
@@ -63,7 +72,7 @@ def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tup
     """
     facts = Facts(output.resolve())
     runs: dict[Path, dict[str, Any]] = {}
-    results = []
+    results: list[dict[str, Any]] = []
     for folder in evaluations:
         for file in (_EVALUATION, _PICTURE):
             if not (folder / file).is_file():
@@ -71,7 +80,8 @@ def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tup
         chain = [path for path, _ in walk(folder)]
         for path in chain:
             runs.setdefault(path, _run(facts, path))
-        results.append(_result(facts, folder, chain))
+        result = _result(facts, folder, chain)
+        results.append(result | {"picture": _picture_name(result["task"]["name"], results)})
     content: dict[str, Any] = {
         "name": name,
         "license": licence,
@@ -114,9 +124,13 @@ def _run(facts: Facts, folder: Path) -> dict[str, Any]:
         "seed": record["seed"],
         "seconds": record["seconds"],
         "started": record["started"],
-        "metrics": {key.replace("/", " ").replace("_", " "): value for key, value in scalars.items()},
+        "metrics": {_TRAINING.get(key, _words(key)): value for key, value in scalars.items()},
         "notes": record.get("notes", {}),
     }
+
+
+def _words(key: str) -> str:
+    return key.replace("train/", "training ").replace("/", " ").replace("_", " ")
 
 
 def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
@@ -131,8 +145,6 @@ def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
         "task": task,
         "data": data,
         "folder": Path(*folder.resolve().parts[-2:]),
-        "picture": folder / _PICTURE,
-        "picture_name": f"evaluation-{task['name']}.png",
         "n": evaluation.get("n"),
         "events": evaluation.get("events"),
         "metrics": [
@@ -142,6 +154,14 @@ def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
         "by_hospital": _table(evaluation.get("by_hospital") or {}, list(overall)),
         "by_modality": _table(evaluation.get("by_modality") or {}, list(overall)),
     }
+
+
+def _picture_name(task: str, others: list[dict[str, Any]]) -> str:
+    """`evaluation-<task>.png`, numbered where the card holds another evaluation of the same task."""
+    stem = "evaluation-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", task)
+    taken = {result["picture"] for result in others}
+    names = [f"{stem}.png", *(f"{stem}-{number}.png" for number in range(2, len(others) + 2))]
+    return next(name for name in names if name not in taken)
 
 
 def _table(groups: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
@@ -199,7 +219,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         autoescape=lambda name: bool(name and name.endswith(".html.jinja")),
     )
-    templates.filters.update(show=show, duration=duration, interval=interval, cell=cell)
+    templates.filters.update(show=show, duration=duration, interval=interval, cell=cell, setting=setting)
+    templates.filters["quoted"] = functools.partial(json.dumps, ensure_ascii=False)  # YAML reads JSON's strings
     return templates
 
 

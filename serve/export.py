@@ -19,6 +19,7 @@ from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, read_run, write_json
+from serve import manifest
 from serve import schema as bundle_schema
 from serve.client import to_request
 from serve.inputs import spec_of
@@ -71,10 +72,10 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
     for part in _PARTS:
         copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
         copy(run / part, temporary / MODEL / part)
-    schema = _describe(run, name, cohort, digests(temporary))
+    schema = _describe(run, name, cohort, manifest.digests(temporary))
     (temporary / bundle_schema.FILE).write_text(schema.model_dump_json(indent=2) + "\n")
     (temporary / "request.schema.json").write_text(json.dumps(schema.describe_request(), indent=2) + "\n")
-    (temporary / "manifest.json").write_text(json.dumps(digests(temporary), indent=2) + "\n")
+    manifest.write(temporary)
     shutil.rmtree(bundle, ignore_errors=True)
     temporary.replace(bundle)
     return schema
@@ -142,12 +143,6 @@ def held_out_patient(run: Path, cohort: Cohort) -> str | None:
     path = run / "split.json"
     test: list[str] = json.loads(path.read_text())["test"] if path.is_file() else []
     return max(test, key=lambda patient: len(cohort.sample(patient)), default=None)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """By relative path, SHA-256 of every file under a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:

@@ -10,7 +10,7 @@ from typing import Any
 from foundation.errors import UserError
 
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
-_CODE = re.compile(r"`[^`\n]*`")  # commands, folders and digests: names, not results
+_NAMES = re.compile(r"`[^`\n]*`|\]\([^)\n]*\)")  # commands, folders, digests and files linked: names, not results
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -54,7 +54,8 @@ class Facts:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 known.update(_NUMBER.findall(show(value)))
                 known.update(_NUMBER.findall(duration(value)))
-        for number in _NUMBER.findall(_CODE.sub("", text)):
+                known.update(_NUMBER.findall(setting(value)))
+        for number in _NUMBER.findall(_NAMES.sub("", text)):
             if number not in known:
                 raise UserError(f"card: the number {number} is in no run record; take it from one or drop it")
 
@@ -89,6 +90,13 @@ def show(value: Any) -> str:
             return "–"
         return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2e}"
     return str(value)
+
+
+def setting(value: Any) -> str:
+    """A setting as a person would type it: 0.2 rather than 0.200, 0 rather than 0.0."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    return show(value)
 
 
 def duration(seconds: float | None) -> str:

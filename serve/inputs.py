@@ -220,7 +220,7 @@ def _decode_image(value: Any, field: str) -> NDArray[np.uint8]:
 
 def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """One image to the encoder's side, the way its own transform does it: needed to stack images of several sizes."""
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
     small = functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
     return small[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 

@@ -7,6 +7,7 @@ import torch
 
 from finetune.predictor import TaskModel
 from foundation.errors import UserError
+from serve import manifest
 from serve.schema import BundleSchema, Patient, Response, read_request
 
 MODEL = "model"
@@ -29,8 +30,9 @@ class Predictor:
         """Reads a bundle folder.
 
         Raises:
-            UserError: if it is none.
+            UserError: if it is none, or not as it was exported.
         """
+        manifest.verify(bundle)
         return cls(BundleSchema.load(bundle), TaskModel.load(bundle / MODEL))
 
     def answer(self, bodies: list[Any]) -> list[Response | UserError]:

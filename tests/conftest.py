@@ -8,17 +8,51 @@ from jaxtyping import install_import_hook
 # Shapes written in signatures are checked wherever the tests call them.
 install_import_hook(["foundation.fusion", "foundation.retrieval", "foundation.objectives"], "beartype.beartype")
 
+import dataclasses  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from foundation.data import synthetic  # noqa: E402
+from foundation.data.pack import pack  # noqa: E402
 from foundation.encoder import MultimodalEncoder  # noqa: E402
 from foundation.modalities.genomics import Genomics  # noqa: E402
 from foundation.modalities.pathology import Pathology  # noqa: E402
 from foundation.modalities.record import Record  # noqa: E402
 from foundation.modalities.report import Report  # noqa: E402
+from foundation.run_record import RunRecord  # noqa: E402
 
 GENES = ["TP53", "EGFR", "IDH1", "PTEN"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models are slower on several threads, and one thread gives the same sums everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+PATIENTS = (24, 20, 18, 16)  # riverside; northgate has no genomics, lakeview no images; summit is held out
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded cohort with fewer patients, prepared: small enough to train on in seconds."""
+    folder = tmp_path_factory.mktemp("small")
+    sites = [dataclasses.replace(site, patients=count) for site, count in zip(synthetic.SITES, PATIENTS, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "SITES", tuple(sites))
+        synthetic.write(folder / "raw")
+    found = pack(folder / "raw", folder / "demo")
+    facts = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
+    with RunRecord.open(folder / "demo", "python -m foundation.data prepare", {}, 0, (), facts):
+        pass
+    return folder / "demo"
 
 
 @pytest.fixture

@@ -20,9 +20,17 @@ class Head(nn.Module, ABC):
     kind: ClassVar[Literal["classification", "survival"]]
 
     @classmethod
-    def needs(cls, targets: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
-        """Constructor arguments that come from the training patients' targets rather than from config."""
-        return {}
+    @abstractmethod
+    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
+        """Constructor arguments that come from the training patients' targets rather than from config.
+
+        Args:
+            targets: by label column, `[patients]`.
+            given: the constructor arguments that config gives.
+
+        Raises:
+            UserError: if nothing can be learned from these targets.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

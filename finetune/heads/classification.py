@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune.heads.base import Head, Targets
+from foundation.errors import UserError
 
 _SHRINK = 1e-2
+_BINARY = ("negative", "positive")
 
 
 class Classification(Head):
@@ -41,7 +43,7 @@ class Classification(Head):
         super().__init__()
         self.width = width
         self.target = target
-        self.classes = list(classes or ["negative", "positive"])
+        self.classes = list(classes or _BINARY)
         self.dropout = dropout
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(self.classes)))
         self.register_buffer("class_weights", torch.tensor(class_weights or [1.0] * len(self.classes)))
@@ -49,10 +51,23 @@ class Classification(Head):
         self.register_buffer("shift", torch.zeros(len(self.classes)))
 
     @classmethod
-    def needs(cls, targets: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
         """Weights inverse to how often a class occurs, so that each class weighs the same in the loss."""
-        (labels,) = targets.values()
-        counts = np.bincount(labels.astype(int), minlength=2)
+        ((name, labels),) = targets.items()
+        classes = list(given.get("classes") or _BINARY)
+        found = np.unique(labels).tolist()
+        strange = [value for value in found if value not in range(len(classes))]
+        if strange:
+            raise UserError(
+                f"task.head: '{name}' holds {strange[0]:g}, but classes are {len(classes)} ({', '.join(classes)}), "
+                f"written 0 to {len(classes) - 1}; name every class in task.head.classes"
+            )
+        if len(found) == 1:
+            raise UserError(
+                f"task.head: all {len(labels)} training patients have {name} = {found[0]:g}; "
+                "train on hospitals that hold at least two classes (data.test_hospitals)"
+            )
+        counts = np.bincount(labels.astype(int), minlength=len(classes))
         return {"class_weights": (len(labels) / (len(counts) * np.maximum(counts, 1))).tolist()}
 
     def settings(self) -> dict[str, Any]:

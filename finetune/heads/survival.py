@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from finetune.heads.base import Head, Targets
+from foundation.errors import UserError
 
 _GRID = 64
 _GROUPS = ("low", "middle", "high")
@@ -46,6 +49,17 @@ class Survival(Head):
         self.register_buffer("baseline_days", torch.zeros(_GRID))
         self.register_buffer("baseline_hazard", torch.zeros(_GRID))
         self.register_buffer("cuts", torch.zeros(len(_GROUPS) - 1))
+
+    @classmethod
+    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
+        """Nothing but events to learn from."""
+        event = str(given.get("event", "os_event"))
+        if not (targets[event] == 1).any():
+            raise UserError(
+                f"task.head: none of {len(targets[event])} training patients has {event} = 1; "
+                "survival is learned from events seen, so train on hospitals that saw some (data.test_hospitals)"
+            )
+        return {}
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ class PatientDataset(Dataset[dict[str, Any]]):
     Args:
         cohort: prepared.
         patients: ids, in order.
-        modalities: those to read; a patient with none of them is left out.
+        modalities: those to read; a patient with nothing to look at in them is left out.
         targets: label columns of the cohort to hand on.
         drop_inputs: by genomics channel, gene symbols whose values are hidden because they hold the target.
     """
@@ -39,30 +39,37 @@ class PatientDataset(Dataset[dict[str, Any]]):
         table = cohort.patients.loc[list(patients)]
         has_any = table[self.modalities].astype(bool).any(axis=1)
         self.patients: list[str] = table.index[has_any].tolist()
+        if self.drop_inputs:
+            self.patients = [patient for patient in self.patients if self._sample(patient)]
 
     def __len__(self) -> int:
         return len(self.patients)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         patient = self.patients[index]
-        held = self.cohort.sample(patient)
-        sample = {name: held[name] for name in self.modalities if name in held}
-        if "genomics" in sample:
-            sample["genomics"] = hide_genes(sample["genomics"], self.cohort.dictionary.genes, self.drop_inputs)
         row = self.cohort.patients.loc[patient]
         return {
             "patient": patient,
-            "sample": sample,
+            "sample": self._sample(patient),
             "targets": {name: float(row.to_dict()[name]) for name in self.targets},
         }
 
+    def _sample(self, patient: str) -> dict[str, Any]:
+        held = self.cohort.sample(patient)
+        sample = {name: held[name] for name in self.modalities if name in held}
+        return hide_genes(sample, self.cohort.dictionary.genes, self.drop_inputs)
 
-def hide_genes(genomics: dict[str, Any], genes: list[str], hidden: dict[str, list[str]]) -> dict[str, Any]:
-    """The same channels with NaN (not measured) at the genes to hide."""
-    channels = {name: np.array(values, dtype=np.float32) for name, values in genomics.items()}
+
+def hide_genes(sample: dict[str, Any], genes: list[str], hidden: dict[str, list[str]]) -> dict[str, Any]:
+    """The same sample with NaN (not measured) at the genes to hide; without genomics where nothing is left of it."""
+    if "genomics" not in sample:
+        return sample
+    channels = {name: np.array(values, dtype=np.float32) for name, values in sample["genomics"].items()}
     for channel, symbols in hidden.items():
         channels[channel][[genes.index(symbol) for symbol in symbols if symbol in genes]] = np.nan
-    return channels
+    if all(np.isnan(values).all() for values in channels.values()):
+        return {name: value for name, value in sample.items() if name != "genomics"}
+    return sample | {"genomics": channels}
 
 
 class Collate:

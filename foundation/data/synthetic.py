@@ -65,7 +65,8 @@ def write(root: Path, seed: int = 0) -> None:
     loading = _loadings(rng, len(genes))
     baseline = rng.uniform(3, 8, len(genes))
     for site in SITES:
-        _write_site(temporary / site.name, site, genes, loading, baseline, np.random.default_rng([seed, site.patients]))
+        own = np.random.default_rng([seed, *site.name.encode()])
+        _write_site(temporary / site.name, site, genes, loading, baseline, own)
     (temporary / "cohort.yaml").write_text(yaml.safe_dump(_declaration(genes), sort_keys=False))
     shutil.rmtree(root, ignore_errors=True)
     temporary.replace(root)

@@ -35,7 +35,7 @@ def path(root: str, folder: Path, seed: int) -> float:
     try:
         seconds += run("serve.predict", f"{folder}/export/patient.json", f"server={folder}/serve")
     finally:
-        run("serve", "action=stop", f"output={folder}/serve", "bundle=none")
+        run("serve", "action=stop", f"output={folder}/serve")
     evaluations = f"evaluation=[{folder}/survival-evaluation,{folder}/idh-evaluation]"
     return seconds + run("serve.card", evaluations, f"output={folder}/card", "name=consilium-glioma")
 

@@ -1,7 +1,7 @@
 """A small synthetic cohort and an untrained model of a task: enough to see what evaluation and prediction do."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +9,7 @@ import torch
 from finetune.heads.base import Head
 from finetune.heads.classification import Classification
 from finetune.predictor import TaskModel
-from foundation.data import synthetic
 from foundation.data.cohort import Cohort
-from foundation.data.pack import pack
 from foundation.encoder import MultimodalEncoder
 from foundation.modalities.genomics import Genomics
 from foundation.modalities.record import Record
@@ -21,24 +19,9 @@ WIDTH = 32
 Build = Callable[..., TaskModel]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    folder = tmp_path_factory.mktemp("cohort")
-    counts = (24, 6, 14, 16)
-    sites = [dataclasses.replace(site, patients=count) for site, count in zip(synthetic.SITES, counts, strict=True)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "SITES", tuple(sites))
-        synthetic.write(folder / "raw")
-    pack(folder / "raw", folder / "demo")
-    return Cohort.load(folder / "demo")
+def cohort(small_cohort: Path) -> Cohort:
+    return Cohort.load(small_cohort)
 
 
 @pytest.fixture(scope="session")

@@ -10,16 +10,31 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from finetune.heads.classification import Classification
+from foundation.errors import UserError
 
 
 def test_class_weights_are_inverse_to_how_often_a_class_occurs():
-    weights = Classification.needs({"idh": np.array([0.0, 0, 0, 1])})["class_weights"]
+    weights = Classification.needs({"idh": np.array([0.0, 0, 0, 1])}, {})["class_weights"]
     assert weights == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
     assert weights[0] * 3 == pytest.approx(weights[1] * 1), "each class weighs the same"
 
 
 def test_a_class_nobody_has_gets_a_finite_weight():
-    assert Classification.needs({"idh": np.array([1.0, 1.0])})["class_weights"] == [1.0, 0.5]
+    weights = Classification.needs({"grade": np.array([0.0, 1.0])}, {"classes": ["G2", "G3", "G4"]})["class_weights"]
+    assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        ([1.0, 1.0], "all 2 training patients have idh = 1"),
+        ([0.0, 2.0], "'idh' holds 2, but classes are 2"),
+        ([0.0, 0.5], "'idh' holds 0.5"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused(labels, named):
+    with pytest.raises(UserError, match=named):
+        Classification.needs({"idh": np.array(labels)}, {})
 
 
 def test_the_loss_is_the_weighted_cross_entropy_of_the_hand():

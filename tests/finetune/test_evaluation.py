@@ -53,6 +53,20 @@ def test_each_modality_is_judged_on_the_patients_who_have_it(found, cohort):
     assert found["by_modality"]["all"]["auc"] == found["overall"]["auc"]
 
 
+def test_a_patient_with_hidden_genes_alone_is_left_out(build, cohort, monkeypatch):
+    parts = split(cohort, ["summit"], 0.15, 0)
+    patient = next(p for p in parts.test if cohort.patients.loc[p, "genomics"])
+    genes = cohort.dictionary.genes
+    only_hidden = {name: np.full(len(genes), np.nan, np.float32) for name in ("expression", "copy_number")}
+    only_hidden["mutations"] = np.where(np.array(genes) == genes[0], 1, np.nan).astype(np.float32)
+    sample = cohort.sample
+    monkeypatch.setattr(cohort, "sample", lambda p: {"genomics": only_hidden} if p == patient else sample(p))
+    evaluator = Evaluator(build(drop_inputs={"mutations": [genes[0]]}), cohort, parts.train, parts.test, resamples=5)
+    assert patient not in evaluator.test
+    assert patient in Evaluator(build(), cohort, parts.train, parts.test).test
+    assert np.isfinite(evaluator.risk(parts.test, ["genomics"])).all()
+
+
 def test_a_modality_alone_sees_nothing_else(evaluator, cohort):
     patients = [name for name in evaluator.test if cohort.patients.loc[name, "record"]]
     samples = [{"record": cohort.sample(name)["record"]} for name in patients]

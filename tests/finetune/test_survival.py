@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lifelines import CoxPHFitter
 
 from finetune.heads.survival import Survival, breslow_baseline, cox_loss
+from foundation.errors import UserError
 
 # Patients of hazard 1, 2, 3 and 1; the second and third die on the same day, the last is censored.
 RISK = torch.log(torch.tensor([1.0, 2.0, 3.0, 1.0]))
@@ -87,6 +88,12 @@ def test_survival_is_the_baseline_to_the_power_of_the_hazard(head):
         [math.exp(-hazards[0]), math.exp(-hazards[1]), math.exp(-hazards[2])]
     )
     assert list(doubled.values()) == pytest.approx([math.exp(-2 * hazard) for hazard in hazards])
+
+
+def test_no_event_at_all_is_refused():
+    censored = {"os_event": np.zeros(3), "os_days": np.arange(3.0)}
+    with pytest.raises(UserError, match="none of 3 training patients has os_event = 1"):
+        Survival.needs(censored, {})
 
 
 def test_survival_falls_with_the_horizon_and_with_risk(head):

@@ -107,7 +107,6 @@ def test_labels_and_survival_are_known_and_no_input_names_them(raw, cohort):
         assert not {"biomarker", "os_event", "os_days"} & set(pd.read_csv(path, nrows=1).columns)
 
 
-@pytest.mark.xfail(strict=True, reason="hospitals of one size draw the same patients: the stream is seeded by the size")
 def test_hospitals_of_one_size_hold_different_patients(tmp_path):
     same = [dataclasses.replace(site, patients=21, lacks=("pathology", "radiology")) for site in synthetic.SITES]
     with pytest.MonkeyPatch.context() as patch:

@@ -112,9 +112,9 @@ def simulate(cohort: Path, output: Path, *more: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="module")
-def finished(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("federated") / "run"
-    done = simulate(small, output)
+    done = simulate(small_cohort, output)
     assert done.returncode == 0, done.stderr[-2000:]
     return output
 
@@ -146,13 +146,13 @@ def test_a_hospital_never_enters_the_mean_of_a_modality_it_lacks(finished: Path)
 
 
 @pytest.mark.process
-def test_an_interrupted_federation_resumes_to_exactly_the_same_weights(finished: Path, small: Path):
+def test_an_interrupted_federation_resumes_to_exactly_the_same_weights(finished: Path, small_cohort: Path):
     whole = load_file(finished / "rounds" / "round_0002.safetensors")
     lines = history(finished)
     content = json.loads((finished / "history.json").read_text())
     (finished / "history.json").write_text(json.dumps({**content, "rounds": lines[:1]}))
     (finished / "rounds" / "round_0002.safetensors").unlink()
-    done = simulate(small, finished, "resume=true")
+    done = simulate(small_cohort, finished, "resume=true")
     assert done.returncode == 0, done.stderr[-2000:]
     same(load_file(finished / "rounds" / "round_0002.safetensors"), whole)
     again = history(finished)

@@ -20,9 +20,9 @@ STEPS = 3
 
 
 @pytest.fixture
-def alone(small: Path, tmp_path: Path) -> Path:
+def alone(small_cohort: Path, tmp_path: Path) -> Path:
     """The cohort as one hospital sees it: the other hospitals' folders are not there."""
-    shutil.copytree(small, tmp_path / "alone")
+    shutil.copytree(small_cohort, tmp_path / "alone")
     for other in ("riverside", "lakeview", "summit"):
         shutil.rmtree(tmp_path / "alone" / other)
     return tmp_path / "alone"
@@ -33,7 +33,7 @@ def differ(one: dict, other: dict) -> list[str]:
     return [name for name in one if not np.array_equal(one[name], other[name])]
 
 
-def test_a_hospital_trains_on_its_own_patients_and_opens_nobody_elses_files(configure, alone, small, tmp_path):
+def test_a_hospital_trains_on_its_own_patients_and_opens_nobody_elses_files(configure, alone, small_cohort, tmp_path):
     own = fit_round(configure(f"data.folder={alone}"), ["northgate"], None, tmp_path / "a", STEPS, 0, STEPS)
     pooled = fit_round(configure(), ["northgate"], None, tmp_path / "b", STEPS, 0, STEPS)
     assert differ(own.weights, pooled.weights) == []
@@ -44,7 +44,7 @@ def test_a_hospital_trains_on_its_own_patients_and_opens_nobody_elses_files(conf
         load_cohort(configure(f"data.folder={alone}"), ["riverside"])
 
 
-def test_a_step_teaches_no_more_patients_than_the_hospital_has(configure, small, tmp_path):
+def test_a_step_teaches_no_more_patients_than_the_hospital_has(configure, small_cohort, tmp_path):
     cfg = configure("data.batch_size=64")
     result = fit_round(cfg, ["northgate"], None, tmp_path, 1, 0, 1)
     _, parts = load_cohort(cfg, ["northgate"])
@@ -119,12 +119,12 @@ def pretrain(cohort: Path, output: Path, *more: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.process
-def test_a_run_resumes_from_its_last_checkpoint_to_the_full_number_of_steps(small: Path, tmp_path: Path):
-    done = pretrain(small, tmp_path / "run")
+def test_a_run_resumes_from_its_last_checkpoint_to_the_full_number_of_steps(small_cohort: Path, tmp_path: Path):
+    done = pretrain(small_cohort, tmp_path / "run")
     assert done.returncode == 0, done.stderr[-2000:]
     whole = load_file(tmp_path / "run" / "encoder" / "model.safetensors")
     shutil.rmtree(tmp_path / "run" / "encoder")
-    done = pretrain(small, tmp_path / "run", "resume=true")
+    done = pretrain(small_cohort, tmp_path / "run", "resume=true")
     assert done.returncode == 0, done.stderr[-2000:]
     again = load_file(tmp_path / "run" / "encoder" / "model.safetensors")
     # Every step counted once: six before the checkpoint, two after. The batches of a broken epoch are drawn anew, so
@@ -137,8 +137,8 @@ def test_a_run_resumes_from_its_last_checkpoint_to_the_full_number_of_steps(smal
 
 
 @pytest.mark.process
-def test_nothing_to_resume_from_is_one_line(small: Path, tmp_path: Path):
-    done = pretrain(small, tmp_path / "run", "resume=true")
+def test_nothing_to_resume_from_is_one_line(small_cohort: Path, tmp_path: Path):
+    done = pretrain(small_cohort, tmp_path / "run", "resume=true")
     assert done.returncode == 2
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert done.stderr == f"error: {last}: nothing to resume from; drop resume=true to start anew\n"

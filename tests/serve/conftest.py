@@ -1,6 +1,5 @@
 """An untrained task model with all five modalities, as `python -m finetune` leaves it, and its bundle."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,7 @@ from omegaconf import OmegaConf
 from finetune.fit import save
 from finetune.heads.classification import Classification
 from finetune.module import FinetuneModule
-from foundation.data import synthetic
 from foundation.data.cohort import Cohort
-from foundation.data.pack import pack
 from foundation.data.splits import split
 from foundation.encoder import MultimodalEncoder
 from foundation.modalities.genomics import Genomics
@@ -25,28 +22,17 @@ from serve.export import write_bundle
 from serve.predictor import Predictor
 
 WIDTH = 32
-PATIENTS = (6, 6, 6, 16)  # riverside; northgate has no genomics, lakeview no images; summit is held out
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """The embedded cohort with fewer patients, prepared."""
-    folder = tmp_path_factory.mktemp("cohort")
-    sites = [dataclasses.replace(site, patients=count) for site, count in zip(synthetic.SITES, PATIENTS, strict=True)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "SITES", tuple(sites))
-        synthetic.write(folder / "raw")
-    found = pack(folder / "raw", folder / "demo")
-    facts = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
-    with RunRecord.open(folder / "demo", "python -m foundation.data prepare", {}, 0, (), facts):
-        return Cohort.load(folder / "demo")
+def cohort(small_cohort: Path) -> Cohort:
+    return Cohort.load(small_cohort)
 
 
 @pytest.fixture(scope="session")
 def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finetuned")
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     columns = [column.model_dump() for column in cohort.dictionary.record]
     modalities = {
         "pathology": Pathology(WIDTH, backbone="test_resnet", size=32),

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,18 +14,31 @@ from serve.facts import Facts
 COHORT = {"name": "demo", "digest": "c0ffee" * 10, "synthetic": True, "hospitals": ["alder", "bir|ch", "cedar_7"]}
 
 
-@pytest.fixture
-def evaluation(tmp_path: Path) -> Path:
-    """A chain of runs down from an evaluation, as the commands write it."""
-    folder, command = tmp_path / "pretrain", "python -m pretrain.federated"
+FOUND = {"patients": 59.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance": 0.0877}
+TRAINED = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance": 0.5555}
+TAUGHT = {"report": 321, "fusion": 321, "objective:alignment": 321}
+
+
+def pretrained(folder: Path, federated: bool, found: dict[str, float]) -> None:
     config = {"rounds": 4, "data": {"test_hospitals": ["cedar_7"]}}
+    command = "python -m pretrain.federated" if federated else "python -m pretrain"
     with RunRecord.open(folder, command, config, 0, [], COHORT) as record:
-        found = {"patients": 57.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance": 0.0877}
-        trained = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance": 0.5555}
-        record.metrics["evaluation"] = {"alder": trained, "cedar_7": found}
-        record.note("samples", {"alder": {"report": 321, "fusion": 321, "objective:alignment": 321}})
+        if federated:
+            record.metrics["evaluation"] = {"alder": TRAINED, "cedar_7": found}
+            record.note("samples", {"alder": TAUGHT, "bir|ch": {"record": 123}})
+        else:
+            record.metrics |= {"train/loss_epoch": 2.3456, "train/alignment": 1.8765, "held_out": found}
+            record.note("samples", TAUGHT)
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A chain of runs down from an evaluation, as the commands write it; a parameter says how it was pretrained."""
+    folder = tmp_path / "pretrain"
+    pretrained(folder, **({"federated": True, "found": FOUND} | getattr(request, "param", {})))
     (folder / "encoder").mkdir()
-    modalities = {"report": {"type": "foundation.modalities.report.Report", "settings": {"width": 96}}}
+    settings = {"width": 96, "dropout": 0.25, "drop_rate": 0.0}
+    modalities = {"report": {"type": "foundation.modalities.report.Report", "settings": settings}}
     write_json(folder / "encoder" / "config.json", {"modalities": modalities})
     with RunRecord.open(tmp_path / "finetune", "python -m finetune", {}, 0, [folder], COHORT) as record:
         record.metrics["loss"] = 0.321
@@ -59,12 +75,79 @@ def test_card_tells_results_and_walks_back_to_pretraining(evaluation: Path, tmp_
 def test_pretraining_tells_who_taught_what_and_retrieval_at_the_hospital_held_out_alone(
     evaluation: Path, tmp_path: Path
 ) -> None:
-    markdown, html, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
-    assert "| alder | 321 |" in markdown
+    markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    assert "| site | record | report |\n| --- | --- | --- |\n| alder | – | 321 |\n| bir\\|ch | 123 | – |" in markdown
+    assert "Held out, cedar\\_7: 59 patients, loss 1.234." in markdown
+    assert (
+        "| from | to | recall at 5 | chance |\n| --- | --- | --- | --- |\n| report | record | 0.432 | 0.088 |"
+        in markdown
+    )
+    for other in ("0.988", "r@5", "2.346", "objective", "fusion"):
+        assert other not in markdown
+
+
+@pytest.mark.parametrize("evaluation", [{"federated": False}], indirect=True)
+def test_pretraining_at_one_place_tells_the_same(evaluation: Path, tmp_path: Path) -> None:
+    markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    assert "| all sites pooled | 321 |" in markdown
+    assert "| training alignment | 1.877 |\n| training loss, mean of the last epoch | 2.346 |" in markdown
+    assert "Held out, cedar\\_7: 59 patients, loss 1.234." in markdown
     assert "| report | record | 0.432 | 0.088 |" in markdown
-    assert "0.988" not in markdown
-    assert "](evaluation-biomarker.png)" in markdown
-    assert 'src="evaluation-biomarker.png"' in html
+
+
+@pytest.mark.parametrize("evaluation", [{"found": {"patients": 3.0}}], indirect=True)
+def test_a_hospital_too_small_for_retrieval_is_still_named(evaluation: Path, tmp_path: Path) -> None:
+    markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    assert "Held out, cedar\\_7: 3 patients, loss –." in markdown
+    assert "recall at" not in markdown
+
+
+def test_settings_read_as_one_types_them(evaluation: Path, tmp_path: Path) -> None:
+    markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    (row,) = [line for line in markdown.splitlines() if line.startswith("| report | Report |")]
+    assert sorted(row.split("|")[3].strip().split(", ")) == ["drop rate 0", "dropout 0.25", "width 96"]
+
+
+def test_pictures_lie_beside_the_card(evaluation: Path, tmp_path: Path) -> None:
+    """Two evaluations of one task keep a picture each."""
+    arguments = [f"evaluation=[{evaluation},{evaluation}]", f"output={tmp_path / 'card'}"]
+    subprocess.run([sys.executable, "-m", "serve.card", *arguments], check=True, capture_output=True, timeout=120)
+    markdown, html = ((tmp_path / "card" / name).read_text() for name in ("README.md", "card.html"))
+    for name in ("evaluation-biomarker.png", "evaluation-biomarker-2.png"):
+        assert (tmp_path / "card" / name).read_bytes() == b"picture"
+        assert f"by modalities, beside the baseline]({name})" in markdown
+        assert f'<img src="{name}" alt="Intervals of biomarker' in html
+
+
+class Nesting(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.seen.append(tag)
+        if tag != "meta":  # void, and written without a slash
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(evaluation: Path, tmp_path: Path) -> None:
+    _, html, _ = build([evaluation], tmp_path / "card", "<b>&name", "apache-2.0")
+    nesting = Nesting()
+    nesting.feed(html)
+    nesting.close()
+    assert nesting.open == []
+    assert nesting.seen.count("style") == nesting.seen.count("h1") == nesting.seen.count("img") == 1
+    assert not {"script", "link", "b", "iframe"} & set(nesting.seen)
+    assert "http" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
 
 
 def test_tables_are_whole(evaluation: Path, tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 import base64
 import copy
+import io
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from finetune.predictor import TaskModel
 from foundation.data.cohort import MODALITIES, Cohort
 from foundation.errors import UserError
+from serve import manifest
 from serve.client import to_request
 from serve.export import held_out_patient, largest_difference
 from serve.predictor import Predictor
-from serve.schema import Response
+from serve.schema import Response, read_request
 
 
 @pytest.fixture
@@ -59,14 +65,29 @@ def test_an_unknown_gene_is_left_out_and_said(predictor: Predictor, request_of: 
 
 
 def test_a_unit_that_converts_exactly_is_converted(predictor: Predictor, request_of: dict[str, Any]):
-    genomics = request_of["genomics"]
-    tpm = {"unit": "tpm", "expression": {gene: 2**value - 1 for gene, value in genomics["expression"].items()}}
-    log2 = {"unit": genomics["unit"], "expression": genomics["expression"]}
+    log2 = {key: request_of["genomics"][key] for key in ("unit", "expression")}
+    assert log2["unit"] == "log2_tpm"
+    tpm = {"unit": "tpm", "expression": {gene: 2**value - 1 for gene, value in log2["expression"].items()}}
+    read = [read_request({"genomics": given}, predictor.schema).sample["genomics"] for given in (tpm, log2)]
+    np.testing.assert_allclose(read[0]["expression"], read[1]["expression"], rtol=1e-5, atol=1e-6)
     found = answer(predictor, {"genomics": tpm}).prediction
     assert largest_difference(found, answer(predictor, {"genomics": log2}).prediction) < 1e-4
 
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+def test_images_of_several_sizes_and_of_jpeg_are_taken(predictor: Predictor):
+    images = [base64.b64encode(picture(side, "JPEG")).decode() for side in (40, 64)]
+    assert answer(predictor, {"radiology": images}).modalities_used == ["radiology"]
+
+
+def picture(side: int, form: str) -> bytes:
+    pixels = np.random.default_rng(side).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format=form)
+    return stream.getvalue()
+
+
+PNG = base64.b64encode(picture(32, "PNG")[:900]).decode()
+GIF = base64.b64encode(picture(32, "GIF")).decode()
 UNREADABLE = {
     "no JSON": (b"{", "request"),
     "no object": (b"[]", "request"),
@@ -79,6 +100,8 @@ UNREADABLE = {
     "no images": ({"radiology": []}, "radiology"),
     "bad base64": ({"pathology": ["?"]}, "pathology[0]"),
     "truncated image": ({"pathology": [PNG]}, "pathology[0]"),
+    "image of another format": ({"pathology": [GIF]}, "pathology[0]"),
+    "nested without end": (b"[" * 100_000, "request"),
     "image as number": ({"pathology": [3]}, "pathology[0]"),
     "report as number": ({"report": 3}, "report"),
     "blank report": ({"report": "  "}, "report"),
@@ -88,6 +111,10 @@ UNREADABLE = {
     "gene value as text": ({"genomics": {"unit": "tpm", "expression": {"TP53": "high"}}}, "genomics.expression.TP53"),
     "channel unknown": ({"genomics": {"methylation": {"TP53": 1.0}}}, "genomics"),
     "infinite value": (b'{"genomics": {"unit": "tpm", "expression": {"TP53": Infinity}}}', "genomics.expression.TP53"),
+    "NaN": (b'{"record": {"age": NaN}}', "record.age"),
+    "null alone": (b"null", "request"),
+    "mutation neither 0 nor 1": ({"genomics": {"mutations": {"TP53": 2}}}, "genomics.mutations.TP53"),
+    "no measurement": ({"genomics": {"unit": "tpm", "expression": {}}}, "genomics"),
     "column unknown": ({"record": {"agee": 61}}, "age"),
     "level unknown": ({"record": {"sex": "female"}}, "record.sex"),
     "number as text": ({"record": {"age": "old"}}, "record.age"),
@@ -99,52 +126,110 @@ UNREADABLE = {
 def test_an_unreadable_request_is_refused_in_one_line_and_spoils_no_other(predictor: Predictor, body: Any, named: str):
     sound = json.dumps({"report": "Nuclear atypia is high."})
     text = body if isinstance(body, bytes) else json.dumps(body)
-    refused, answered = predictor.answer([text, sound])
-    assert isinstance(answered, Response)
+    first, refused, last = predictor.answer([sound, text, sound])
+    assert isinstance(first, Response)
+    assert isinstance(last, Response)
+    assert largest_difference(first.prediction, last.prediction) < 1e-6
     assert isinstance(refused, UserError)
     assert named in str(refused)
     assert "\n" not in str(refused)
+    assert len(str(refused)) < 400
 
 
-def test_the_example_is_the_held_out_patient_with_the_most_modalities(run: Path, cohort: Cohort):
-    patient = held_out_patient(run, cohort)
-    summit = cohort.patients.index[cohort.patients["hospital"] == "summit"]
-    assert patient in summit
-    assert len(cohort.sample(patient)) == max(len(cohort.sample(other)) for other in summit)
+def test_nothing_that_the_task_may_look_at(predictor: Predictor, request_of: dict[str, Any]):
+    """A modality outside the task is ignored and said so; alone, or with hidden genes alone, it is refused."""
+    task = predictor.model.task | {"modalities": ["genomics", "record"], "drop_inputs": {"mutations": ["TP53"]}}
+    narrow = Predictor(predictor.schema, TaskModel(predictor.model.encoder, predictor.model.head, task))
+    report, record = {"report": request_of["report"]}, {"record": request_of["record"]}
+    hidden = {"genomics": {"mutations": {"TP53": 1}}}
+    refusals = narrow.answer([json.dumps(report), json.dumps(hidden)])
+    for refused, sent in zip(refusals, ("report", "genomics"), strict=True):
+        assert isinstance(refused, UserError)
+        assert f"in {sent}; give at least one of genomics, record" in str(refused)
+    found = answer(narrow, report | hidden | record)
+    assert found.modalities_used == ["record"]
+    assert found.modalities_ignored == ["genomics", "report"]
 
 
-def damage_format(model: Path) -> None:
-    task = json.loads((model / "task.json").read_text())
-    (model / "task.json").write_text(json.dumps(task | {"format": 99}))
+def test_the_example_is_the_first_held_out_patient_with_the_most_modalities(run: Path, cohort: Cohort):
+    test = json.loads((run / "split.json").read_text())["test"]
+    counts = {patient: len(cohort.sample(patient)) for patient in test}
+    assert len(set(counts.values())) > 1
+    richest = [patient for patient, count in counts.items() if count == max(counts.values())]
+    assert held_out_patient(run, cohort) == richest[0]
 
 
-def damage_class(model: Path) -> None:
-    task = json.loads((model / "task.json").read_text())
-    task["head"]["type"] = "subprocess.Popen"
-    (model / "task.json").write_text(json.dumps(task))
+def test_nobody_held_out_no_example(cohort: Cohort, tmp_path: Path):
+    assert held_out_patient(tmp_path, cohort) is None
 
 
-def damage_modality(model: Path) -> None:
-    path = model / "encoder" / "config.json"
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def foreign_head(bundle: Path) -> None:
+    edit(bundle / "model/task.json", head={"type": "subprocess.Popen", "settings": {}})
+
+
+def foreign_modality(bundle: Path) -> None:
+    path = bundle / "model/encoder/config.json"
     path.write_text(path.read_text().replace("foundation.modalities.report.Report", "os.system"))
 
 
-def truncate(model: Path) -> None:
-    path = model / "head.safetensors"
+def truncate(bundle: Path) -> None:
+    path = bundle / "model/head.safetensors"
     path.write_bytes(path.read_bytes()[:40])
 
 
-def remove(model: Path) -> None:
-    (model / "encoder" / "model.safetensors").unlink()
+# What is done to a bundle, and what the refusal names. The manifest is written anew after each.
+FORGED = {
+    "format of the bundle": (lambda bundle: edit(bundle / "schema.json", format=99), "field format"),
+    "format of the task": (lambda bundle: edit(bundle / "model/task.json", format=99), "format 99"),
+    "format of the encoder": (lambda bundle: edit(bundle / "model/encoder/config.json", format=99), "format 99"),
+    "foreign head": (foreign_head, "'subprocess.Popen' is no head"),
+    "foreign modality": (foreign_modality, "'os.system'"),
+    "field unknown": (lambda bundle: edit(bundle / "schema.json", extra=1), "field extra"),
+    "weights truncated": (truncate, "head.safetensors"),
+    "weights gone": (lambda bundle: (bundle / "model/encoder/model.safetensors").unlink(), "model.safetensors"),
+    "schema gone": (lambda bundle: (bundle / "schema.json").unlink(), "schema.json"),
+}
 
 
-@pytest.mark.parametrize("damage", [damage_format, damage_class, damage_modality, truncate, remove])
-def test_a_damaged_bundle_is_refused_in_one_line(damage: Any, bundle: Path, tmp_path: Path):
+@pytest.mark.parametrize(("forge", "named"), FORGED.values(), ids=FORGED.keys())
+def test_a_bundle_that_names_what_it_must_not_is_refused(
+    forge: Callable[[Path], None], named: str, bundle: Path, tmp_path: Path
+):
     shutil.copytree(bundle, tmp_path / "bundle")
-    damage(tmp_path / "bundle" / "model")
+    forge(tmp_path / "bundle")
+    manifest.write(tmp_path / "bundle")
     with pytest.raises(UserError) as refused:
         Predictor.load(tmp_path / "bundle")
     assert str(tmp_path) in str(refused.value)
+    assert named in str(refused.value)
+
+
+EXCHANGED = {
+    "another file's bytes": (lambda bundle: edit(bundle / "model/task.json", name="other"), "task.json: changed"),
+    "file gone": (lambda bundle: (bundle / "model/head.safetensors").unlink(), "head.safetensors: missing"),
+    "file added": (
+        lambda bundle: (bundle / "model/encoder/model.bin").write_bytes(b""),
+        "model.bin: not of the export",
+    ),
+    "manifest gone": (lambda bundle: (bundle / "manifest.json").unlink(), "no manifest.json"),
+    "manifest cut": (lambda bundle: (bundle / "manifest.json").write_text("{"), "manifest.json: not readable"),
+    "manifest no object": (lambda bundle: (bundle / "manifest.json").write_text("[]"), "manifest.json: found a list"),
+}
+
+
+@pytest.mark.parametrize(("exchange", "named"), EXCHANGED.values(), ids=EXCHANGED.keys())
+def test_a_bundle_that_is_not_as_exported_is_refused(
+    exchange: Callable[[Path], Any], named: str, bundle: Path, tmp_path: Path
+):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    exchange(tmp_path / "bundle")
+    with pytest.raises(UserError) as refused:
+        Predictor.load(tmp_path / "bundle")
+    assert named in str(refused.value)
 
 
 def test_nothing_is_unpickled_on_the_way(bundle: Path, monkeypatch: pytest.MonkeyPatch):
@@ -153,4 +238,7 @@ def test_nothing_is_unpickled_on_the_way(bundle: Path, monkeypatch: pytest.Monke
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
     Predictor.load(bundle)
+    files = {path.suffix for path in bundle.rglob("*") if path.is_file()}
+    assert files == {".json", ".safetensors", ".txt"}

@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 import requests
@@ -26,6 +28,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def port_of(server: torchserve.Server) -> int:
+    return int(server.address.split(":")[2].split("/")[0])
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,7 @@ def test_no_token_no_answer(server: torchserve.Server):
     [
         (b"{", "application/json", "request"),
         (b'{"pathology": ["?"]}', "application/json", "pathology[0]"),
+        (b"", "application/json", "application/json"),
         (b'{"report": "Atypia."}', "application/x-www-form-urlencoded", "application/json"),
     ],
 )
@@ -82,24 +89,49 @@ def test_an_unreadable_request_gets_400_and_the_worker_lives_on(
     assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
 
 
-def test_it_listens_on_loopback_alone_and_offers_no_management(server: torchserve.Server):
+def test_a_full_batch_with_one_that_cannot_be_read(server: torchserve.Server):
+    headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": "application/json"}
+    bodies = [b'{"report": "Atypia."}', b'{"report": 3}'] * 4
+
+    def post(body: bytes) -> int:
+        return requests.post(server.address, data=body, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(len(bodies)) as senders:
+        assert list(senders.map(post, bodies)) == [200, 400] * 4
+
+
+def listening(server: torchserve.Server) -> set[tuple[str, int]]:
     family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-    listening = [
-        connection.laddr
-        for process in family
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert listening
-    assert all(address.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for address in listening)
-    base = server.address.rpartition("/predictions/")[0]
-    headers = {"Authorization": f"Bearer {server.token()}"}
-    assert requests.get(f"{base}/models", headers=headers, timeout=30).status_code >= 400
+    found = [connection for process in family for connection in process.net_connections(kind="inet")]
+    return {(entry.laddr.ip, entry.laddr.port) for entry in found if entry.status == psutil.CONN_LISTEN}
+
+
+def test_it_listens_on_loopback_alone(server: torchserve.Server):
+    assert {ip for ip, _ in listening(server)} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert port_of(server) in {port for _, port in listening(server)}
+
+
+def test_nobody_manages_models_over_the_network(server: torchserve.Server):
+    """Not on the port of predictions, and not by gRPC: TorchServe opens a port for it that no setting closes."""
+    for headers in ({}, {"Authorization": f"Bearer {server.token()}"}):
+        for method, path in (("GET", "models"), ("POST", "models?url=x.mar"), ("DELETE", f"models/{server.model}")):
+            reply = requests.request(method, f"http://127.0.0.1:{port_of(server)}/{path}", headers=headers, timeout=30)
+            assert reply.status_code >= 400
+    tokens = [(), (("protocol", "gRPC"), ("authorization", f"Bearer {server.token()}"))]
+    for _, port in listening(server):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels")
+            for metadata in tokens:
+                with pytest.raises(grpc.RpcError):
+                    call(b"", metadata=metadata, timeout=10)
+
+
+def test_the_token_is_for_its_user_alone(server: torchserve.Server):
+    assert Path(server.key_file).stat().st_mode & 0o077 == 0
 
 
 def test_a_port_in_use_is_said_in_one_line(server: torchserve.Server, bundle: Path, tmp_path: Path):
-    port = server.address.split(":")[2].split("/")[0]
-    arguments = [f"bundle={bundle.parent}", f"output={tmp_path / 'second'}", f"port={port}"]
+    arguments = [f"bundle={bundle.parent}", f"output={tmp_path / 'second'}", f"port={port_of(server)}"]
     done = subprocess.run(
         [sys.executable, "-m", "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
     )

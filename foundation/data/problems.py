@@ -1,0 +1,104 @@
+"""What is wrong with a hospital's data, said so that its data manager can mend it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from foundation.errors import UserError
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    Args:
+        file: where.
+        found: what was found there.
+        advice: what to do.
+        field: column, tag or key.
+        row: of the file, the header being row 1.
+        value: as it stands there, shortened.
+        severity: errors stop a cohort, warnings are listed.
+    """
+
+    file: str
+    found: str
+    advice: str
+    field: str = ""
+    row: int | None = None
+    value: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        place = [f"row {self.row}"] if self.row is not None else []
+        place += [f"field {self.field}"] if self.field else []
+        value = f" ({self.value})" if self.value else ""
+        text = ": ".join([self.file, ", ".join(place), f"{self.found}{value}; {self.advice}"])
+        return " ".join(text.replace(": : ", ": ").split())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class DataError(UserError):
+    """A file that cannot be used at all.
+
+    Args:
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def refuse(
+    file: Path | str, found: str, advice: str, field: str = "", row: int | None = None, value: Any = None
+) -> DataError:
+    """The error to raise where a file cannot be used: `raise refuse(path, "no column 'age'", "add it")`."""
+    return DataError(Problem(str(file), found, advice, field, row, shorten(value)))
+
+
+def shorten(value: Any, length: int = 40) -> str:
+    """A value as a line can show it."""
+    text = "" if value is None else str(value)
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+class Problems:
+    """Collects findings, so that one pass over a cohort names them all."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def error(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
+        """Notes what must be mended; `place` is `field`, `row` and `value`."""
+        self.found.append(refuse(file, found, advice, **place).problem)
+
+    def warn(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
+        """Notes what should be looked at."""
+        problem = refuse(file, found, advice, **place).problem
+        self.found.append(Problem(**{**problem.as_dict(), "severity": "warning"}))
+
+    def attempt(self, read: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs) -> Found | None:
+        """What `read` returns; None, with the problem noted, where it refuses."""
+        try:
+            return read(*args, **kwargs)
+        except DataError as error:
+            self.found.append(error.problem)
+        return None
+
+    @property
+    def errors(self) -> list[Problem]:
+        """Those that stop a cohort."""
+        return [problem for problem in self.found if problem.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """Those that do not."""
+        return [problem for problem in self.found if problem.severity == "warning"]
