@@ -60,7 +60,7 @@ class DataError(UserError):
 def refuse(
     file: Path | str, found: str, advice: str, field: str = "", row: int | None = None, value: Any = None
 ) -> DataError:
-    """The error to raise where a file cannot be used: `raise refuse(path, "no column 'age'", "add it")`."""
+    """A `DataError` built from its parts, to be raised."""
     return DataError(Problem(str(file), found, advice, field, row, shorten(value)))
 
 
