@@ -4,11 +4,12 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,11 +32,16 @@ class EncoderOutput:
         fused: `[batch, width]`, the patient embedding.
         embeddings: by modality, `[present, width]` of unit length, for alignment.
         tokens: by modality, tokens and mask of the present patients.
+        idle: where several processes train together, tokens `[1, tokens, width]` of a blank input of each modality that
+            this process's batch lacks; empty otherwise.
+        tie: zero, and a function of every modality's parameters, to be added to the loss there; None otherwise.
     """
 
     fused: Float[Tensor, "batch width"]
     embeddings: dict[str, Tensor]
     tokens: dict[str, Tokens]
+    idle: dict[str, Tokens] = field(default_factory=dict)
+    tie: Tensor | None = None
 
 
 class MultimodalEncoder(nn.Module):
@@ -60,11 +66,35 @@ class MultimodalEncoder(nn.Module):
     def forward(self, batch: Batch) -> EncoderOutput:
         tokens: dict[str, Tokens] = {}
         embeddings: dict[str, Tensor] = {}
-        for name, inputs in batch.inputs.items():
-            tokens[name] = self.modalities[name](inputs)
-            embeddings[name] = self.modalities[name].embed(tokens[name])  # type: ignore[operator]
-        fused = self.fusion(tokens, {name: batch.rows(name) for name in tokens}, len(batch))
-        return EncoderOutput(fused, embeddings, tokens)
+        idle: dict[str, Tokens] = {}
+        together = self.training and several_processes()
+        tie = next(self.parameters()).new_zeros(1) if together else None
+        for name, module in self.modalities.items():
+            if name in batch.inputs:
+                tokens[name] = module(batch.inputs[name])
+                embeddings[name] = module.embed(tokens[name])  # type: ignore[operator]
+            elif together:
+                idle[name] = self._idle(module)
+            if tie is not None:
+                embedding = embeddings[name] if name in embeddings else module.embed(idle[name])  # type: ignore[operator]
+                tie = tie + 0 * embedding.sum()
+        rows = {name: batch.rows(name) for name in tokens}
+        fused = self.fusion(tokens, rows, len(batch), idle)
+        return EncoderOutput(fused, embeddings, tokens, idle, tie)
+
+    def _idle(self, module: nn.Module) -> Tokens:
+        """Tokens of a blank input.
+
+        Processes that train together reduce gradients (and under ZeRO-3 gather weights) module by module, in one order:
+        one that skipped a modality which its batch lacks would block or corrupt the others.
+        """
+        inputs = module.collate([module.transform(module.blank(), None)])  # type: ignore[operator]
+        like = next(self.parameters())
+        kind = {name: like.dtype if value.is_floating_point() else value.dtype for name, value in inputs.items()}
+        module.eval()  # a blank input must not enter running statistics
+        tokens: Tokens = module({name: value.to(like.device, kind[name]) for name, value in inputs.items()})
+        module.train()
+        return tokens
 
     def encode_samples(
         self,
@@ -134,6 +164,12 @@ class MultimodalEncoder(nn.Module):
         encoder = cls(modalities, config["width"], fusion_layers=fusion["layers"], dropout=fusion["dropout"])
         load_weights(encoder, folder / "model.safetensors")
         return encoder.eval()
+
+
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

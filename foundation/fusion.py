@@ -35,14 +35,27 @@ class Fusion(nn.Module):
         self.blocks = BertModel(config, add_pooling_layer=False)
 
     def forward(
-        self, tokens: dict[str, Tokens], rows: dict[str, Int[Tensor, " present"]], batch: int
+        self,
+        tokens: dict[str, Tokens],
+        rows: dict[str, Int[Tensor, " present"]],
+        batch: int,
+        idle: dict[str, Tokens] | None = None,
     ) -> Float[Tensor, "batch width"]:
-        """Fuses tokens of the present patients; `rows` says where in the batch each belongs."""
+        """Fuses tokens of the present patients; `rows` says where in the batch each belongs.
+
+        `idle` tokens belong to nobody: they pass through their modality's own parameters and count nothing.
+        """
         device = self.patient.device
-        sequence = [self.patient.expand(batch, 1, -1)]
-        mask = [torch.ones(batch, 1, dtype=torch.bool, device=device)]
-        for name, (values, real) in tokens.items():
+        first = self.patient.expand(batch, 1, -1)
+        sequence, mask = [first], [torch.ones(batch, 1, dtype=torch.bool, device=device)]
+        for name in self.kind:
+            values, real = tokens.get(name) or (idle or {}).get(name) or (None, None)
+            if values is None or real is None:
+                continue
             marked = self.norm[name](values) + self.kind[name]
+            if name not in tokens:
+                sequence[0] = sequence[0] + 0 * marked.sum()
+                continue
             sequence.append(marked.new_zeros(batch, *marked.shape[1:]).index_copy(0, rows[name], marked))
             mask.append(
                 torch.zeros(batch, real.shape[1], dtype=torch.bool, device=device).index_copy(0, rows[name], real)

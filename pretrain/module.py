@@ -58,11 +58,15 @@ class PretrainModule(pl.LightningModule):
             term = objective(self.encoder, output, batch)
             if term is None:
                 continue
-            self.log(f"{stage}/{name}", term.loss.detach(), batch_size=len(batch), prog_bar=stage == "train")
             weighted = self.weights.get(name, 1.0) * term.loss
             total = weighted if total is None else total + weighted
+            if not term.samples:
+                continue
+            self.log(f"{stage}/{name}", term.loss.detach(), batch_size=len(batch), prog_bar=stage == "train")
             for group, count in [*term.samples.items(), (f"objective:{name}", max(term.samples.values()))]:
                 taught[group] = max(taught.get(group, 0), count)
+        if total is not None and output.tie is not None:
+            total = total + output.tie.sum()
         if total is not None:
             self.log(f"{stage}/loss", total.detach(), batch_size=len(batch), on_epoch=True, on_step=stage == "train")
         if stage == "train":

@@ -65,6 +65,10 @@ class Modality(nn.Module, ABC):
         """One patient's raw value as tensors; with a generator, augmented and corrupted for training."""
 
     @abstractmethod
+    def blank(self) -> Any:
+        """The smallest raw value that `transform` takes: nothing is known of this patient."""
+
+    @abstractmethod
     def forward(self, inputs: Inputs) -> Tokens:
         """Tokens of the present patients."""
 

@@ -64,6 +64,9 @@ class Genomics(Modality):
             masked = torch.rand(len(self.genes), generator=generator) < self.mask_ratio
         return {"values": values, "masked": masked & ~values[0].isnan()}
 
+    def blank(self) -> dict[str, NDArray[np.float32]]:
+        return {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}
+
     def standardise(self, expression: Float[Tensor, "present genes"], update: bool) -> Float[Tensor, "present genes"]:
         """Expression in units of its running spread a gene; NaN stays NaN."""
         if update and len(expression) > 1:

@@ -74,6 +74,9 @@ class ImageSet(Modality):
             images = self._augment(images, generator)
         return {"images": images, "mask": torch.ones(count, dtype=torch.bool)}
 
+    def blank(self) -> NDArray[np.uint8]:
+        return np.zeros((1, self.size, self.size, 3), dtype=np.uint8)
+
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One flip, one quarter turn and one colour change for all images of a patient."""
         turn, flip = torch.randint(4, (2,), generator=generator).tolist()

@@ -56,6 +56,9 @@ class Record(Modality):
             offset += len(values)
         return {"number": number, "level": level, "mask": mask}
 
+    def blank(self) -> dict[str, Any]:
+        return {}
+
     def forward(self, inputs: Inputs) -> Tokens:
         values = self.column + inputs["number"][..., None] * self.slope + self.level(inputs["level"])
         mask = inputs["mask"].clone()

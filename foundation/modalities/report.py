@@ -95,6 +95,9 @@ class Report(Modality):
         numbers = self.tokenizer(raw, truncation=True, max_length=self.max_length)["input_ids"]
         return {"pieces": torch.tensor(numbers), "mask": torch.ones(len(numbers), dtype=torch.bool)}
 
+    def blank(self) -> str:
+        return ""
+
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         hidden = self.text(input_ids=inputs["pieces"], attention_mask=mask.long()).last_hidden_state

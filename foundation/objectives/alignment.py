@@ -47,13 +47,19 @@ class Alignment(Objective):
             taught[left] |= both
             taught[right] |= both
         if not losses:
-            return None
+            return self._idle(output, scale)
         samples = {name: int(who.sum()) for name, who in taught.items() if who.any()}
         if self.fused is not None:
             self._align_fused(output, batch, scale, losses, counts)
             samples["fusion"] = int(torch.stack(list(taught.values())).any(dim=0).sum())
         weight = torch.tensor(counts, dtype=torch.float, device=output.fused.device)
         return Term((torch.stack(losses) * weight).sum() / weight.sum(), samples)
+
+    def _idle(self, output: EncoderOutput, scale: Tensor) -> Term | None:
+        if output.tie is None:
+            return None
+        used = scale.sum() if self.fused is None else scale.sum() + self.fused(output.fused).sum()
+        return Term(0 * used, {})
 
     def _align_fused(
         self, output: EncoderOutput, batch: Batch, scale: Tensor, losses: list[Tensor], counts: list[int]

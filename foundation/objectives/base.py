@@ -16,7 +16,8 @@ class Term:
     Attributes:
         loss: scalar; the mean over its samples.
         samples: by parameter group (a modality, `fusion`), the patients that gave this group a gradient. Aggregation
-            across hospitals weighs by them.
+            across hospitals weighs by them. Empty where nobody taught anything: the loss is then zero, and only keeps
+            processes that train together in step.
     """
 
     loss: Tensor

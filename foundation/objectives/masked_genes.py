@@ -22,17 +22,17 @@ class MaskedGenes(Objective):
         self.decode = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
-        if "genomics" not in batch.inputs:
-            return None
-        inputs = batch.inputs["genomics"]
-        masked = inputs["masked"]
-        if not masked.any():
-            return None
         genomics = encoder.modalities["genomics"]
         assert isinstance(genomics, Genomics)
+        tokens = output.tokens.get("genomics", output.idle.get("genomics"))
+        inputs = batch.inputs.get("genomics")
+        taught = inputs is not None and bool(inputs["masked"].any())
+        if tokens is None or not (taught or output.tie is not None):
+            return None
+        predicted = self.decode(genomics.pool(tokens.values, tokens.mask)) @ genomics.gene.T
+        if inputs is None or not taught:
+            return Term(0 * predicted.sum(), {})
+        masked = inputs["masked"]
         target = genomics.standardise(inputs["values"][:, 0], update=False)
-        tokens = output.tokens["genomics"]
-        profile = self.decode(genomics.pool(tokens.values, tokens.mask))
-        predicted = profile @ genomics.gene.T
         loss = functional.smooth_l1_loss(predicted[masked], target[masked].detach())
         return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))})

@@ -128,7 +128,7 @@ def test_the_held_out_hospital_is_evaluated_and_never_trains(finished: Path):
     for line in history(finished):
         assert set(line["training"]) == {"riverside", "northgate", "lakeview"}
         assert set(line["evaluation"]) == {"riverside", "northgate", "lakeview", "summit"}
-        assert line["evaluation"]["summit"]["patients"] == 14
+        assert line["evaluation"]["summit"]["patients"] == 16
         assert not any("summit" in shares for shares in line["coverage"].values())
 
 

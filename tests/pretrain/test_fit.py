@@ -48,7 +48,7 @@ def test_a_step_teaches_no_more_patients_than_the_hospital_has(configure, small_
     cfg = configure("data.batch_size=64")
     result = fit_round(cfg, ["northgate"], None, tmp_path, 1, 0, 1)
     _, parts = load_cohort(cfg, ["northgate"])
-    table = pd.read_parquet(small / "northgate" / "patients.parquet").loc[parts.train]
+    table = pd.read_parquet(small_cohort / "northgate" / "patients.parquet").loc[parts.train]
     present = table[["pathology", "radiology", "report", "record"]].astype(bool)
     several = present.sum(axis=1) > 1
     assert result.samples["fusion"] == result.samples["objective:alignment"] == int(several.sum())
