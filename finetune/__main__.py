@@ -8,7 +8,7 @@ from finetune.assemble import build_head, check_vocabulary, encoder_folder, pati
 from finetune.fit import fit, save
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
-from foundation.data.splits import split
+from foundation.data.splits import configured_split
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.trainer import seeded
 from foundation.run_record import RunRecord
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     encoder = MultimodalEncoder.from_pretrained(folder)
     cohort = Cohort.load(Path(cfg.data.folder))
     check_vocabulary(encoder, cohort)
-    parts = split(cohort, list(cfg.data.test_hospitals), cfg.data.validation_fraction, cfg.data.split_seed)
+    parts = configured_split(cohort, cfg.data)
     train = patients_with_target(cohort, parts.train, cfg.task, encoder)
     validation = patients_with_target(cohort, parts.validation, cfg.task, encoder)
     with seeded(cfg.seed):

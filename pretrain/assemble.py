@@ -8,7 +8,7 @@ from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.dictionary import DataDictionary
-from foundation.data.splits import Split, split
+from foundation.data.splits import Split, configured_split
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.objectives.base import Objective
@@ -22,7 +22,7 @@ def load_cohort(cfg: DictConfig, hospitals: list[str] | None = None) -> tuple[Co
         hospitals: open their files alone; everybody's if None.
     """
     cohort = Cohort(Path(cfg.data.folder), hospitals)
-    return cohort, split(cohort, list(cfg.data.test_hospitals), cfg.data.validation_fraction, cfg.data.split_seed)
+    return cohort, configured_split(cohort, cfg.data)
 
 
 def datasets(cohort: Cohort, parts: Split, modalities: list[str]) -> tuple[PatientDataset, PatientDataset]:

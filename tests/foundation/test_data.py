@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset, drop_modalities
 from foundation.data.pack import pack
-from foundation.data.splits import Split, split
 from foundation.errors import UserError
 
 DECLARATION = {
@@ -185,56 +183,6 @@ def test_what_a_patient_has_is_what_the_tables_say(sites, tmp_path):
     assert third == {"record": {"age": None, "sex": "M"}}
     assert cohort.patients.loc["b3", ["idh", "os_event", "os_days"]].isna().all()
     assert len(PatientDataset(cohort, ["b1", "b2", "b3"], ["genomics", "report"])) == 2
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """Three hospitals of 17, 8 and 5 patients with nothing but a record."""
-    root = tmp_path_factory.mktemp("splits")
-    sizes = {"alpha": 17, "beta": 8, "gamma": 5}
-    for hospital, size in sizes.items():
-        (root / "sites" / hospital).mkdir(parents=True)
-        table = pd.DataFrame({"patient_id": [f"{hospital}{index}" for index in range(size)], "age": 60})
-        for file in ("patients", "record"):
-            table.to_csv(root / "sites" / hospital / f"{file}.csv", index=False)
-    declare(root / "sites", hospitals=list(sizes))
-    pack(root / "sites", root / "packed")
-    return Cohort.load(root / "packed")
-
-
-@given(st.integers(0, 2**31), st.floats(0, 0.9), st.sets(st.sampled_from(["alpha", "beta", "gamma"])))
-def test_no_patient_stands_in_two_parts_and_held_out_hospitals_are_test_whole(cohort, seed, fraction, held_out):
-    parts = split(cohort, sorted(held_out), fraction, seed)
-    hospital = cohort.patients["hospital"]
-    everybody = [*parts.train, *parts.validation, *parts.test]
-    assert len(everybody) == len(set(everybody))
-    assert set(everybody) == set(cohort.patients.index)
-    assert set(parts.test) == set(hospital.index[hospital.isin(held_out)])
-    drawn = hospital[parts.validation].value_counts().to_dict()
-    sizes = hospital[~hospital.isin(held_out)].value_counts()
-    assert drawn == {name: round(fraction * size) for name, size in sizes.items() if round(fraction * size)}
-    assert split(cohort, sorted(held_out), fraction, seed) == parts
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25)
-@given(st.integers(0, 2**31), st.sampled_from(["alpha", "beta"]))
-def test_a_hospital_alone_draws_the_validation_patients_of_the_pooled_cohort(cohort, seed, hospital):
-    pooled = split(cohort, ["gamma"], 0.3, seed)
-    alone = split(Cohort(cohort.folder, [hospital]), ["gamma"], 0.3, seed)
-    assert alone.validation == [name for name in pooled.validation if name.startswith(hospital)] != []
-    assert alone.train == [name for name in pooled.train if name.startswith(hospital)]
-    assert alone.test == []
-
-
-def test_another_seed_draws_others(cohort):
-    assert split(cohort, [], 0.3, 0).validation != split(cohort, [], 0.3, 1).validation
-
-
-def test_an_unknown_hospital_and_a_patient_in_two_parts_are_refused(cohort):
-    with pytest.raises(UserError, match=r"test_hospitals: 'delta' is not in own; it has alpha, beta, gamma"):
-        split(cohort, ["delta"], 0.1, 0)
-    with pytest.raises(UserError, match="patient b stands in two parts"):
-        Split(["a", "b"], ["c"], ["b"])
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5), st.floats(0, 1))
