@@ -1,0 +1,214 @@
+"""A record read from FHIR R4 by declaration; survival is read apart from it, so that no outcome can become an input."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foundation.data.fhir_export import Export, Located, read_export
+from foundation.data.fhir_resources import Observation, Patient, parse_date
+from foundation.data.fhir_source import FhirColumn
+from foundation.data.fhir_source import FhirSource as FhirSource
+from foundation.data.problems import refuse
+from foundation.data.tables import KEY, nearest
+
+DAYS_A_YEAR = 365.25
+Dates = dict[str, datetime]
+
+
+def read_fhir(folder: Path, source: FhirSource) -> pd.DataFrame:
+    """The declared record.
+
+    A patient without the index condition has no age at it and nothing inside a window: missing. Of a condition's
+    absence the export says nothing more than that nobody recorded it.
+
+    Returns:
+        `[patients, columns]` indexed by `patient_id` (text), sorted.
+
+    Raises:
+        DataError: naming the file and the entry (or line), if a resource is damaged, a unit or code is not the declared
+            one, two values stand for one time, or a patient has no, two or somebody else's identifier.
+    """
+    named = (code for column in source.columns.values() for code in (column.observation, column.condition, column.at))
+    export = read_export(folder, source.files, {code for code in (*named, source.index) if code and "|" in code})
+    names = _identities(export, source.identifier)
+    index = _onsets(export, source.index)
+    table = {name: _column(export, column, index) for name, column in source.columns.items()}
+    frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in table.items()}, index=list(names))
+    frame.index = pd.Index([names[patient] for patient in frame.index], dtype=object, name=KEY)
+    return frame.infer_objects().sort_index()
+
+
+def read_fhir_survival(
+    folder: Path, source: FhirSource, event: str = "os_event", time: str = "os_days"
+) -> pd.DataFrame:
+    """Overall survival from the index: for the labels, never for the record.
+
+    Follow-up of the living ends with the last dated Observation or Condition. A death without a date has no time.
+
+    Returns:
+        `[patients, 2]` indexed by `patient_id`, sorted: event (0 or 1) and time (days), of those with the index
+        condition.
+
+    Raises:
+        DataError: as `read_fhir`, and if the source declares no index.
+    """
+    if source.index is None:
+        raise refuse(folder / source.files, "survival without a day zero", "declare index, a Condition", field="index")
+    export = read_export(folder, source.files)
+    names = _identities(export, source.identifier)
+    found = {}
+    for patient, start in _onsets(export, source.index).items():
+        person = export.patients[patient].resource
+        dead = person.deceased_date_time is not None or bool(person.deceased_boolean)
+        seen = [one.resource.date for one in export.conditions.get(patient, [])]
+        seen += [one.resource.date for one in export.observations.get(patient, [])]
+        last = person.deceased_date_time if dead else max(date or start for date in seen)
+        found[names[patient]] = (int(dead), (last.date() - start.date()).days if last else None)
+    frame = pd.DataFrame.from_dict(found, orient="index", columns=[event, time])
+    frame.index = pd.Index(frame.index.astype(object), name=KEY)
+    return frame.sort_index()
+
+
+def _identities(export: Export, system: str) -> dict[str, str]:
+    """Resource id → the patient's id."""
+    names: dict[str, str] = {}
+    owners: dict[str, Located[Patient]] = {}
+    for key, patient in export.patients.items():
+        found = [one.value for one in patient.resource.identifier if one.system == system and one.value]
+        found = [patient.resource.id or key] if system == "id" else sorted(set(found))
+        if len(found) != 1:
+            count = f"{len(found)} identifiers" if found else "no identifier"
+            advice = "give each patient one, or declare another system"
+            raise patient.refuse(f"{count} of system {system}", advice, "identifier", ", ".join(found))
+        owner = owners.setdefault(found[0], patient)
+        if owner is not patient:
+            place = f"{owner.path.name}, {'line' if owner.entry is None else 'entry'} {owner.entry or owner.row or 0}"
+            raise patient.refuse(f"patient stands in {place} too", "merge the two", "identifier", found[0])
+        names[key] = found[0]
+    return names
+
+
+def _onsets(export: Export, code: str | None) -> Dates:
+    """Each patient's first onset of a condition."""
+    found: Dates = {}
+    for patient, conditions in export.conditions.items():
+        dates = [one.resource.date for one in conditions if code in one.resource.code.codes]
+        known = [date for date in dates if date is not None]
+        if known:
+            found[patient] = min(known)
+    return found
+
+
+def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
+    if column.path == "patient.gender":
+        return {key: _translate(one, one.resource.gender, column, "gender") for key, one in export.patients.items()}
+    if column.path == "patient.age_at":
+        return _ages(export, column.at, index)
+    inside = _window(column.window, index)
+    if column.condition is not None:
+        return {
+            patient: int(
+                any(
+                    column.condition in one.resource.code.codes and inside(patient, one.resource.date)
+                    for one in export.conditions.get(patient, [])
+                )
+            )
+            for patient in export.patients
+        }
+    found = {}
+    for patient, observations in export.observations.items():
+        own = [one for one in observations if column.observation in one.resource.code.codes]
+        own = [one for one in own if inside(patient, one.resource.date)]
+        found[patient] = _pick([(one, _value(one, column)) for one in own], column, index.get(patient))
+    return found
+
+
+def _ages(export: Export, at: str | None, index: Dates) -> dict[str, float]:
+    fixed = parse_date(at) if at is not None and "|" not in at else None
+    dates = _onsets(export, at) if at is not None and fixed is None else index
+    ages = {}
+    for patient, one in export.patients.items():
+        date = fixed or dates.get(patient)
+        if date is None or one.resource.birth_date is None:
+            continue
+        ages[patient] = (date - one.resource.birth_date).days / DAYS_A_YEAR
+        if ages[patient] < -0.5:  # half a year: what a birth year alone leaves open
+            value = one.resource.birth_date.date()
+            raise one.refuse(f"born after {date.date()}", "mend one of the dates", "birthDate", value)
+    return ages
+
+
+def _window(window: tuple[int, int] | None, index: Dates) -> Callable[[str, datetime | None], bool]:
+    def inside(patient: str, date: datetime | None) -> bool:
+        if window is None:
+            return True
+        return date is not None and patient in index and window[0] <= (date - index[patient]).days <= window[1]
+
+    return inside
+
+
+def _value(one: Located[Observation], column: FhirColumn) -> Any:
+    """The observation's value; None where it has none (the laboratory says why)."""
+    found = one.resource
+    if column.unit is None:
+        if found.value_quantity is not None:
+            advice = "declare its unit instead of values"
+            raise one.refuse("a quantity where codes are declared", advice, "valueQuantity", found.value_quantity.value)
+        if found.value_codeable_concept is not None:
+            codes = found.value_codeable_concept.codes
+            both = [word for code in codes for word in (code, code.split("|", 1)[1])]
+            known = [word for word in both if word in (column.values or {})]
+            return _translate(one, (known or [", ".join(codes)])[0], column, "valueCodeableConcept")
+        if found.value_boolean is not None:
+            return _translate(one, str(found.value_boolean).lower(), column, "valueBoolean")
+        plain = found.value_string if found.value_integer is None else str(found.value_integer)
+        return _translate(one, plain, column, "value[x]")
+    if found.value_integer is not None and column.unit == "1":
+        return float(found.value_integer)
+    quantity = found.value_quantity
+    if quantity is None:
+        if any(value is not None for value in (found.value_codeable_concept, found.value_string, found.value_boolean)):
+            raise one.refuse("no quantity where a unit is declared", "declare values instead of unit", "value[x]")
+        return None
+    unit = quantity.code or quantity.unit or "1"
+    if quantity.value is not None and unit != column.unit:
+        advice = "convert it where it is exported, or declare a column for each unit"
+        raise one.refuse(f"unit is not the declared '{column.unit}'", advice, "valueQuantity.unit", unit)
+    if quantity.comparator and not column.bounds:
+        value = f"{quantity.comparator}{quantity.value}"
+        raise one.refuse("a bound, no value", "say bounds: true to take it for one", "valueQuantity.comparator", value)
+    return quantity.value
+
+
+def _pick(values: list[tuple[Located[Observation], Any]], column: FhirColumn, start: datetime | None) -> Any:
+    known = [(one, value) for one, value in values if value is not None]
+    if not known or (column.pick == "closest-to-index" and start is None):
+        return None
+    dated = [(one.resource.date, one, value) for one, value in known if one.resource.date is not None]
+    if len(dated) < len(known) and (len(known) > 1 or column.pick == "closest-to-index"):
+        undated = next(one for one, _ in known if one.resource.date is None)
+        raise undated.refuse("one of several observations has no date", "give it one", "effectiveDateTime")
+    if not dated:
+        return known[0][1]
+    dates = [date for date, _, _ in dated]
+    if column.pick == "closest-to-index" and start is not None:
+        day = min(sorted(dates), key=lambda date: abs(date - start))
+    else:
+        day = min(dates) if column.pick == "first" else max(dates)
+    chosen = [(one, value) for date, one, value in dated if date == day]
+    if any(value != chosen[0][1] for _, value in chosen):
+        one, value = next((one, value) for one, value in chosen if value != chosen[0][1])
+        raise one.refuse(f"two values at {day.isoformat()}, the other {chosen[0][1]}", "keep one", "value[x]", value)
+    return chosen[0][1]
+
+
+def _translate(one: Located[Any], word: str | None, column: FhirColumn, name: str) -> Any:
+    if word is None or column.values is None:
+        return word
+    if word not in column.values:
+        advice = nearest(word, column.values, "add it to the column's values in the declaration")
+        raise one.refuse(f"none of {', '.join(column.values)}", advice, name, word)
+    return column.values[word]

@@ -1,0 +1,185 @@
+"""A hospital's FHIR export: Bundles and bulk NDJSON, read into resources that know where they stand."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from foundation.data.fhir_resources import Condition, Observation, Part, Patient
+from foundation.data.problems import DataError, refuse
+from foundation.data.table_files import read_bytes, read_json
+
+SUFFIXES = (".json", ".ndjson", ".jsonl")
+VALUES = ("valueQuantity", "valueCodeableConcept", "valueInteger", "valueString", "valueBoolean")
+_RETRACTED = {"entered-in-error", "refuted", "cancelled"}
+_MODELS: dict[str, type[Part]] = {"Patient": Patient, "Condition": Condition, "Observation": Observation}
+Kind = TypeVar("Kind", bound=Part)
+
+
+@dataclass(frozen=True)
+class Located(Generic[Kind]):
+    """A resource and where it stands: the entry of a Bundle, or the line of an NDJSON file."""
+
+    resource: Kind
+    path: Path
+    entry: int | None
+    row: int | None
+
+    def refuse(self, found: str, advice: str, name: str, value: Any = None) -> DataError:
+        """What is wrong with it, to be raised."""
+        return _refuse(self.path, self.entry, self.row, found, advice, name, value)
+
+
+@dataclass
+class Export:
+    """One hospital's resources.
+
+    Attributes:
+        patients: by resource id.
+        conditions: by the patient's resource id; refuted and retracted ones are left out.
+        observations: likewise.
+    """
+
+    patients: dict[str, Located[Patient]] = field(default_factory=dict)
+    conditions: dict[str, list[Located[Condition]]] = field(default_factory=dict)
+    observations: dict[str, list[Located[Observation]]] = field(default_factory=dict)
+
+
+def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Export:
+    """The resources of all files of a hospital.
+
+    Args:
+        folder: the hospital's.
+        files: a glob; `.json` holds a Bundle, `.ndjson` or `.jsonl` a resource a line, each also with `.gz`.
+        codes: `system|code` of the Conditions and Observations that are kept; all if None.
+
+    Raises:
+        DataError: naming the file and the entry (or line), if something is no FHIR, refers to nobody, or stands twice.
+    """
+    export = Export()
+    names: dict[str, str] = {}
+    others: list[tuple[str, Located[Any]]] = []
+    for path in _find(folder, files):
+        for entry, row, url, content in _resources(path):
+            kind = _kind(path, entry, row, content)
+            if kind in ("Condition", "Observation") and codes is not None and not _wanted(content, codes):
+                continue
+            if kind not in _MODELS:
+                continue
+            found = Located(_validate(path, entry, row, _MODELS[kind], content), path, entry, row)
+            if kind == "Patient":
+                _register(export, names, found, url)
+            else:
+                others.append((kind, found))
+    if not export.patients:
+        raise refuse(folder / files, "no Patient among the resources", "export the patients too")
+    for kind, found in others:
+        patient = names.get(_target(found.resource.subject.reference))
+        if patient is None:
+            value = found.resource.subject.reference
+            raise found.refuse("refers to no patient of the export", "export that patient too", "subject", value)
+        if not _retracted(found.resource):
+            by_patient: dict[str, list[Any]] = export.conditions if kind == "Condition" else export.observations
+            by_patient.setdefault(patient, []).append(found)
+    return export
+
+
+def _find(folder: Path, files: str) -> list[Path]:
+    paths = sorted(path for path in folder.glob(files) if path.is_file())
+    if not paths:
+        raise refuse(folder / files, "no such file", "put the export there, or mend `files` in the declaration")
+    for path in paths:
+        if not path.name.lower().removesuffix(".gz").endswith(SUFFIXES):
+            raise refuse(path, "no FHIR JSON by its name", f"export {' or '.join(SUFFIXES)}, or narrow `files`")
+    return paths
+
+
+def _resources(path: Path) -> Iterator[tuple[int | None, int | None, str, Any]]:
+    """Entry, row, full URL and content of each."""
+    text = read_bytes(path).decode("utf-8")
+    if not path.name.lower().removesuffix(".gz").endswith(".json"):
+        for row, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield None, row, "", read_json(path, line, row)
+        return
+    bundle = read_json(path, text)
+    kind = bundle.get("resourceType") if isinstance(bundle, dict) else type(bundle).__name__
+    if kind == "OperationOutcome":
+        raise refuse(path, "a server's error report", "repeat the export", field="resourceType", value=kind)
+    if kind != "Bundle":
+        advice = "export a Bundle, or a resource a line as .ndjson"
+        raise refuse(path, "no Bundle", advice, field="resourceType", value=kind)
+    entries = bundle.get("entry")
+    if not isinstance(entries, list) or not entries:
+        raise refuse(path, "a Bundle without entries", "repeat the export, or remove the file", field="entry")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or "resource" not in entry:
+            raise _refuse(path, index, None, "no resource", "export entries with their resources", "resource", entry)
+        yield index, None, str(entry.get("fullUrl", "")), entry["resource"]
+
+
+def _kind(path: Path, entry: int | None, row: int | None, content: Any) -> str:
+    kind = content.get("resourceType") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or not kind:
+        raise _refuse(path, entry, row, "no resource type", "every resource needs it", "resourceType", content)
+    if kind not in _MODELS and kind.lower() in (name.lower() for name in _MODELS):
+        raise _refuse(path, entry, row, "no FHIR resource type", f"write {kind.capitalize()}", "resourceType", kind)
+    return kind
+
+
+def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
+    concept = content.get("code")
+    coding = concept.get("coding") if isinstance(concept, dict) else None
+    parts = [part for part in coding if isinstance(part, dict)] if isinstance(coding, list) else []
+    return any(f"{part.get('system', '')}|{part.get('code', '')}" in codes for part in parts)
+
+
+def _validate(path: Path, entry: int | None, row: int | None, model: type[Part], content: dict[str, Any]) -> Any:
+    for choice, names in (("value", VALUES), ("deceased", ("deceasedBoolean", "deceasedDateTime"))):
+        given = [name for name in content if re.fullmatch(f"{choice}[A-Z][A-Za-z]*", name)]
+        if len(given) > 1:
+            raise _refuse(path, entry, row, f"two values ({' and '.join(given)})", "FHIR allows one", f"{choice}[x]")
+        if given and given[0] not in names:
+            raise _refuse(path, entry, row, "a kind of value that is not read", f"give {', '.join(names)}", given[0])
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        advice = "mend it where it was exported"
+        raise _refuse(path, entry, row, first["msg"], advice, name, first["input"]) from error
+
+
+def _register(export: Export, names: dict[str, str], found: Located[Patient], url: str) -> None:
+    """Notes a patient, and the names under which others refer to them."""
+    identity = found.resource.id or url
+    if not identity:
+        raise found.refuse("neither id nor fullUrl", "nobody can refer to this patient; export with ids", "id")
+    known = export.patients.setdefault(identity, found)
+    if known.resource != found.resource:
+        raise found.refuse(f"another patient of this id is in {known.path.name}", "keep one", "id", identity)
+    for name in (f"Patient/{identity}", url) if url else (f"Patient/{identity}",):
+        if names.setdefault(name, identity) != identity:
+            raise found.refuse("this URL names two patients", "give each its own", "fullUrl", url)
+
+
+def _target(reference: str) -> str:
+    """`https://server/fhir/Patient/7/_history/2` → `Patient/7`; `urn:uuid:…` as it is."""
+    found = re.search(r"(?:^|/)(Patient/[^/]+)(?:/_history/.*)?$", reference)
+    return found.group(1) if found else reference
+
+
+def _retracted(resource: Condition | Observation) -> bool:
+    if isinstance(resource, Observation):
+        return resource.status in _RETRACTED
+    return any(coding.code in _RETRACTED for coding in resource.verification_status.coding)
+
+
+def _refuse(
+    path: Path, entry: int | None, row: int | None, found: str, advice: str, name: str, value: Any = None
+) -> DataError:
+    place = name if entry is None else f"entry[{entry}].{name}"
+    return refuse(path, found, advice, field=place, row=row, value=value)
