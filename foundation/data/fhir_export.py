@@ -13,7 +13,10 @@ from foundation.data.problems import DataError, refuse
 from foundation.data.table_files import read_bytes, read_json
 
 SUFFIXES = (".json", ".ndjson", ".jsonl")
-VALUES = ("valueQuantity", "valueCodeableConcept", "valueInteger", "valueString", "valueBoolean")
+_CHOICES = {
+    "value": ("valueQuantity", "valueCodeableConcept", "valueInteger", "valueString", "valueBoolean"),
+    "deceased": ("deceasedBoolean", "deceasedDateTime"),
+}
 _RETRACTED = {"entered-in-error", "refuted", "cancelled"}
 _MODELS: dict[str, type[Part]] = {"Patient": Patient, "Condition": Condition, "Observation": Observation}
 Kind = TypeVar("Kind", bound=Part)
@@ -138,8 +141,8 @@ def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
 
 
 def _validate(path: Path, entry: int | None, row: int | None, model: type[Part], content: dict[str, Any]) -> Any:
-    for choice, names in (("value", VALUES), ("deceased", ("deceasedBoolean", "deceasedDateTime"))):
-        given = [name for name in content if re.fullmatch(f"{choice}[A-Z][A-Za-z]*", name)]
+    for choice, names in _CHOICES.items():
+        given = [name for name in content if name.startswith(choice)]
         if len(given) > 1:
             raise _refuse(path, entry, row, f"two values ({' and '.join(given)})", "FHIR allows one", f"{choice}[x]")
         if given and given[0] not in names:

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?")
@@ -98,11 +98,11 @@ class Patient(Part):
 class Condition(Part):
     """A diagnosis."""
 
-    code: CodeableConcept = CodeableConcept()
-    subject: Reference = Reference()
-    verification_status: CodeableConcept = CodeableConcept()
+    code: CodeableConcept = Field(default_factory=CodeableConcept)
+    subject: Reference = Field(default_factory=Reference)
+    verification_status: CodeableConcept = Field(default_factory=CodeableConcept)
     onset_date_time: Date | None = None
-    onset_period: Period = Period()
+    onset_period: Period = Field(default_factory=Period)
     recorded_date: Date | None = None
 
     @property
@@ -115,10 +115,10 @@ class Observation(Part):
     """A measurement or finding."""
 
     status: str = ""
-    code: CodeableConcept = CodeableConcept()
-    subject: Reference = Reference()
+    code: CodeableConcept = Field(default_factory=CodeableConcept)
+    subject: Reference = Field(default_factory=Reference)
     effective_date_time: Date | None = None
-    effective_period: Period = Period()
+    effective_period: Period = Field(default_factory=Period)
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_integer: int | None = None

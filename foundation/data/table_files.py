@@ -178,18 +178,21 @@ def read_json(path: Path, text: str, row: int | None = None) -> Any:
     Raises:
         DataError: if the text is no JSON or a key stands twice; `row` is named.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise refuse(path, "key stands twice in one object", "keep one", field=twice, row=row)
-        return found
-
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return _JSON.decode(text)
     except (ValueError, RecursionError) as error:
         raise refuse(path, f"no JSON ({error})", "export it again; it may be cut off", row=row) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"key '{twice}' stands twice in one object")
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _parquet(path: Path, text_columns: Collection[str]) -> pd.DataFrame:

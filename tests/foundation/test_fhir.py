@@ -331,7 +331,10 @@ CORRUPT: dict[str, tuple[Callable[[Path], object], str]] = {
         added(observation("a", IDH, "2020-04-01", valueCodeableConcept=concept("http://loinc.org|LA6577-8"))),
         r"field entry\[4\]\.valueCodeableConcept: none of LA6576-8, wild type \(urn:local\|x, http:",
     ),
-    "key twice": (text('{"resourceType": "Bundle", "resourceType": "Patient"}'), r"all\.json: field resourceType: key"),
+    "key twice": (
+        text('{"resourceType": "Bundle", "resourceType": "Patient"}'),
+        r"all\.json: no JSON .key 'resourceType' stands twice",
+    ),
     "line cut off": (
         lambda folder: (folder / "all.ndjson").write_text(json.dumps(BASE[0]) + '\n{"resourceType'),
         r"all\.ndjson: row 2: no JSON",

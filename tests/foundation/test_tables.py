@@ -223,7 +223,10 @@ CORRUPT: dict[str, tuple[Callable[[Path], TableSource], str]] = {
     "JSON pretty": (file("t.jsonl", '{\n "patient_id": "a"\n}'), "t.jsonl: row 1: no JSON"),
     "JSON deep": (file("t.jsonl", "[" * 200_000), "t.jsonl: row 1: no JSON"),
     "JSON nested": (file("t.jsonl", '{"patient_id": "a", "x": {"y": 1}}'), "t.jsonl: row 1, field x: nested value"),
-    "JSON key twice": (file("t.jsonl", '{"patient_id": "a", "x": 1, "x": 2}'), "row 1, field x: key stands twice"),
+    "JSON key twice": (
+        file("t.jsonl", '{"patient_id": "a", "x": 1, "x": 2}'),
+        "t.jsonl: row 1: no JSON .key 'x' stands twice",
+    ),
     "no key": (file("t.csv", "id,age\na,1\n"), "t.csv: field patient_id: no such column among id, age; add it"),
     "key misspelt": (file("t.csv", "Patient ID,age\na,1\n"), "field patient_id: .* did you mean 'Patient ID'"),
     "column misspelt": (
