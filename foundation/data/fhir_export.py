@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from foundation.data.fhir_resources import Condition, Observation, Part, Patient
+from foundation.data.fhir_resources import Condition, Observation, Patient
 from foundation.data.problems import DataError, refuse
 from foundation.data.table_files import read_bytes, read_json
 
@@ -18,11 +18,15 @@ _CHOICES = {
     "deceased": ("deceasedBoolean", "deceasedDateTime"),
 }
 _RETRACTED = {"entered-in-error", "refuted", "cancelled"}
-_MODELS: dict[str, type[Part]] = {"Patient": Patient, "Condition": Condition, "Observation": Observation}
-Kind = TypeVar("Kind", bound=Part)
+_MODELS: dict[str, TypeAdapter[Any]] = {
+    "Patient": TypeAdapter(Patient),
+    "Condition": TypeAdapter(Condition),
+    "Observation": TypeAdapter(Observation),
+}
+Kind = TypeVar("Kind")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Located(Generic[Kind]):
     """A resource and where it stands: the entry of a Bundle, or the line of an NDJSON file."""
 
@@ -140,7 +144,7 @@ def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
     return any(f"{part.get('system', '')}|{part.get('code', '')}" in codes for part in parts)
 
 
-def _validate(path: Path, entry: int | None, row: int | None, model: type[Part], content: dict[str, Any]) -> Any:
+def _validate(path: Path, entry: int | None, row: int | None, model: TypeAdapter[Any], content: dict[str, Any]) -> Any:
     for choice, names in _CHOICES.items():
         given = [name for name in content if name.startswith(choice)]
         if len(given) > 1:
@@ -148,7 +152,7 @@ def _validate(path: Path, entry: int | None, row: int | None, model: type[Part],
         if given and given[0] not in names:
             raise _refuse(path, entry, row, "a kind of value that is not read", f"give {', '.join(names)}", given[0])
     try:
-        return model.model_validate(content)
+        return model.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -6,11 +6,13 @@ Source: HL7 FHIR R4 (4.0.1), https://hl7.org/fhir/R4/.
 """
 
 import re
+from dataclasses import field
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, StrictBool, StrictFloat, StrictInt
 from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
 
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?")
 
@@ -30,25 +32,23 @@ def parse_date(value: Any) -> datetime:
 
 
 Date = Annotated[datetime, BeforeValidator(parse_date)]
+# What is read of a resource; its many other fields are passed over. Slots: an export holds millions of these.
+_CONFIG = ConfigDict(extra="ignore", alias_generator=to_camel)
 
 
-class Part(BaseModel):
-    """What is read of a resource; the many fields that are not are passed over."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, alias_generator=to_camel)
-
-
-class Coding(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Coding:
     """A code in a system."""
 
     system: str = ""
     code: str = ""
 
 
-class CodeableConcept(Part):
+@dataclass(config=_CONFIG, slots=True)
+class CodeableConcept:
     """One idea in one or more codes."""
 
-    coding: list[Coding] = []
+    coding: list[Coding] = field(default_factory=list)
 
     @property
     def codes(self) -> list[str]:
@@ -56,53 +56,59 @@ class CodeableConcept(Part):
         return [f"{coding.system}|{coding.code}" for coding in self.coding]
 
 
-class Quantity(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Quantity:
     """A number with its unit, `code` being UCUM's."""
 
-    value: float | None = None
+    value: StrictFloat | None = None
     comparator: str = ""
     unit: str = ""
     code: str = ""
 
 
-class Identifier(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Identifier:
     """A number that a hospital gave."""
 
     system: str = ""
     value: str = ""
 
 
-class Reference(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Reference:
     """A pointer to another resource."""
 
     reference: str = ""
 
 
-class Period(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Period:
     """A span of time."""
 
     start: Date | None = None
 
 
-class Patient(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Patient:
     """A person."""
 
     id: str = ""
-    identifier: list[Identifier] = []
+    identifier: list[Identifier] = field(default_factory=list)
     gender: str | None = None
     birth_date: Date | None = None
-    deceased_boolean: bool | None = None
+    deceased_boolean: StrictBool | None = None
     deceased_date_time: Date | None = None
 
 
-class Condition(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Condition:
     """A diagnosis."""
 
-    code: CodeableConcept = Field(default_factory=CodeableConcept)
-    subject: Reference = Field(default_factory=Reference)
-    verification_status: CodeableConcept = Field(default_factory=CodeableConcept)
+    code: CodeableConcept = field(default_factory=CodeableConcept)
+    subject: Reference = field(default_factory=Reference)
+    verification_status: CodeableConcept = field(default_factory=CodeableConcept)
     onset_date_time: Date | None = None
-    onset_period: Period = Field(default_factory=Period)
+    onset_period: Period = field(default_factory=Period)
     recorded_date: Date | None = None
 
     @property
@@ -111,19 +117,20 @@ class Condition(Part):
         return self.onset_date_time or self.onset_period.start or self.recorded_date
 
 
-class Observation(Part):
+@dataclass(config=_CONFIG, slots=True)
+class Observation:
     """A measurement or finding."""
 
     status: str = ""
-    code: CodeableConcept = Field(default_factory=CodeableConcept)
-    subject: Reference = Field(default_factory=Reference)
+    code: CodeableConcept = field(default_factory=CodeableConcept)
+    subject: Reference = field(default_factory=Reference)
     effective_date_time: Date | None = None
-    effective_period: Period = Field(default_factory=Period)
+    effective_period: Period = field(default_factory=Period)
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
-    value_integer: int | None = None
+    value_integer: StrictInt | None = None
     value_string: str | None = None
-    value_boolean: bool | None = None
+    value_boolean: StrictBool | None = None
 
     @property
     def date(self) -> datetime | None:
