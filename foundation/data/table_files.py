@@ -79,6 +79,7 @@ def read_bytes(path: Path) -> bytes:
         raise refuse(path, f"truncated or damaged gzip ({error})", "copy or export the file again") from error
     except OSError as error:
         raise refuse(path, f"not readable ({error})", "copy or export the file again") from error
+    content = content.removeprefix(b"\xef\xbb\xbf")
     for magic, (found, advice) in _MAGIC.items():
         if content.lstrip()[: len(magic)].lower() == magic.lower():
             raise refuse(path, f"is {found}, not what its name says", advice)
@@ -92,7 +93,7 @@ def read_bytes(path: Path) -> bytes:
         row = content[: error.start].count(b"\n") + 1
         byte = f"0x{content[error.start]:02x}"
         raise refuse(path, "not UTF-8 text", "save it with UTF-8 encoding", row=row, value=f"byte {byte}") from error
-    return content.removeprefix(b"\xef\xbb\xbf")
+    return content
 
 
 def _delimited(path: Path, content: bytes, kind: str, text_columns: Collection[str]) -> pd.DataFrame:
