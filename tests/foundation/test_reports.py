@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.data.leaking_text import leak_problems, leaking_text
+from foundation.data.leaks import leak_problems, leaking_text
 from foundation.data.problems import DataError, Problems
 from foundation.data.reports import join_reports, patient_of, read_texts
 
