@@ -66,5 +66,9 @@ def _correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float
     if (pair.std(axis=1) == 0).any():
         return 0.0
     # Ranking anew those who have both is what takes time, and changes little where few are missing.
-    rough = float(np.corrcoef(pair)[0, 1])
-    return rough if abs(rough) < ROUGH else float(np.corrcoef(np.stack([_rank(one) for one in pair]))[0, 1])
+    rough = _pearson(pair)
+    return rough if abs(rough) < ROUGH else _pearson(np.stack([_rank(one) for one in pair]))
+
+
+def _pearson(pair: NDArray[np.float64]) -> float:
+    return float(np.asarray(np.corrcoef(pair))[0, 1])
