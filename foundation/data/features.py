@@ -36,8 +36,9 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
     except (OSError, RuntimeError) as error:
         raise refuse(path, f"damaged HDF5 file ({error})", _AGAIN) from error
     _check_shapes(path, features, coords, dim)
+    kept: type[np.floating] = np.float16 if features.dtype == np.float16 else np.float32
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
-        values = features.astype(np.float16 if features.dtype == np.float16 else np.float32)
+        values: NDArray[np.floating] = features.astype(kept)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from foundation.data.problems import refuse
 from foundation.errors import UserError
 
 KEY = "patient_id"
@@ -68,10 +69,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """An image as RGB uint8 `[height, width, 3]`.
 
     Raises:
-        UserError: if it is missing, truncated or no image.
+        DataError: if it is missing, truncated or no image.
     """
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise UserError(f"{path}: not readable as an image ({error}); replace the file or remove its row") from error
+    except (OSError, ValueError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        raise refuse(path, f"not readable as an image ({error})", "replace the file or remove its row") from error
