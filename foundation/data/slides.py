@@ -52,7 +52,7 @@ class Slide:
         except openslide.OpenSlideUnsupportedFormatError as error:
             raise refuse(path, "no slide that OpenSlide reads, or cut off", _CONVERT) from error
         except openslide.OpenSlideError as error:
-            raise refuse(path, f"damaged slide ({error})", "copy it again from the scanner or archive") from error
+            raise refuse(path, "damaged slide", "copy it again from the scanner or archive") from error
         try:
             self.dimensions: tuple[int, int] = self._slide.dimensions
             self.mpp = self._mpp(declared_mpp)
@@ -146,7 +146,7 @@ class Slide:
             region = self._slide.read_region(origin, level, size)
         except openslide.OpenSlideError as error:
             raise refuse(
-                self.path, f"damaged near pixel {origin} ({error})", "copy it again from the scanner or archive"
+                self.path, f"damaged near pixel {origin}", "copy it again from the scanner or archive"
             ) from error
         plain = Image.new("RGB", region.size, "white")
         plain.paste(region, mask=region.getchannel("A"))
