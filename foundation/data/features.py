@@ -45,10 +45,10 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
         raise refuse(path, f"NaN or infinite in tile {row} of {len(finite)}", _AGAIN, field="features")
     if not values.any():
         raise refuse(path, "every value is zero", _AGAIN, field="features")
-    whole = coords.astype(np.int64)
-    if (whole != coords).any() or (whole < 0).any():
+    where = coords.astype(np.float64)
+    if not (np.isfinite(where) & (where >= 0) & (where == np.floor(where))).all():
         raise refuse(path, "negative or fractional", "give full-resolution pixels", field="coords")
-    return values, whole
+    return values, where.astype(np.int64)
 
 
 def _dataset(path: Path, file: h5py.File, name: str) -> NDArray[np.generic]:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BITS = 64
+_RISE = 2.0  # grey levels; less is noise, of which a copy saved anew has another
+_FEWEST = 8  # rises; pictures of glass or black ground with fewer are all alike
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -16,7 +18,7 @@ def difference_hash(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
         images: `[images, height, width, 3]`, at least 8 by 9 pixels.
 
     Returns:
-        `[images]`; 0 for a picture that nowhere gets brighter, an even one among them.
+        `[images]`; 0 for a picture with too little structure to be told from others.
     """
     grey = images @ _LUMA
     rows, columns = (
@@ -24,10 +26,10 @@ def difference_hash(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     )
     sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=1), columns[:-1], axis=2)
     means = sums / np.outer(np.diff(rows), np.diff(columns))
-    # A rise smaller than rounding is none, lest an even picture look structured.
-    rises = np.diff(means, axis=2) > 1e-3
+    rises = np.diff(means, axis=2) > _RISE
     bits = np.packbits(rises.reshape(len(images), _BITS), axis=1, bitorder="little")
-    return bits.view("<u8")[:, 0].astype(np.uint64)
+    hashes = bits.view("<u8")[:, 0].astype(np.uint64)
+    return np.where(np.bitwise_count(hashes) < _FEWEST, np.uint64(0), hashes)
 
 
 def near_identical(hashes: NDArray[np.uint64], owners: NDArray[np.generic], distance: int = 4) -> NDArray[np.int64]:
