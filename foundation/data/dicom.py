@@ -26,7 +26,8 @@ from foundation.data.scan import CT_WINDOW, Scan, SliceSettings
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values, a name as soon as any other
 
-_NO_SCAN = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG"}
+_WITHOUT_PIXELS = {"AU", "DOC", "ECG", "FID", "HD", "KO", "PR", "REG", "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SR"}
+_NO_SCAN = {*_WITHOUT_PIXELS, "RTDOSE", "SEG"}
 _SECONDARY = ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.6.1")
 _DAMAGE = (
     AttributeError,
@@ -136,6 +137,8 @@ def _careful(path: Path, field: str, found: str = "damaged or malformed", advice
 def _is_scan(path: Path, dataset: Dataset) -> bool:
     with _careful(path, "Modality"):
         pixels = any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
+        if not pixels and dataset.get("Modality") not in _WITHOUT_PIXELS:
+            raise refuse(path, "no pixels: cut off, or no image", _EXPORT, field="PixelData")
         kind = [str(part) for part in np.atleast_1d(dataset.get("ImageType", []))]
         return pixels and dataset.get("Modality") not in _NO_SCAN and "LOCALIZER" not in kind
 

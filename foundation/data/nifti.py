@@ -1,5 +1,7 @@
 """A NIfTI file becomes a scan: turned to axial slices as radiologists look at them."""
 
+import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -7,12 +9,14 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems, refuse
 from foundation.data.scan import Scan, SliceSettings
 
 _AGAIN = "copy or convert the file again"
+_SECOND = 540  # bytes in the header of NIfTI-2, which opens with this number
 
 
 def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
@@ -33,11 +37,19 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
     if not path.stat().st_size:
         raise refuse(path, "empty file", _AGAIN)
     try:
-        image = nibabel.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise refuse(path, "no readable NIfTI file", _AGAIN) from error
-    if not isinstance(image, nibabel.Nifti1Image):
-        raise refuse(path, "another format than NIfTI", "convert it (nib-convert IN OUT.nii.gz)")
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)  # to its end: the checksum stands there
+    except (OSError, EOFError, zlib.error) as error:
+        raise refuse(path, "no gzip file, cut off or damaged", _AGAIN) from error
+    try:
+        second = content[:4] in (_SECOND.to_bytes(4, "little"), _SECOND.to_bytes(4, "big"))
+        image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError) as error:
+        raise refuse(path, "no readable NIfTI file", "copy it again, or convert it to NIfTI") from error
+    size = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if int(image.header.get_data_offset()) + size > len(content):
+        raise refuse(path, "cut off: fewer voxels than its header says", _AGAIN, field="voxels", value=image.shape)
     return _scan(path, image, settings, problems)
 
 
@@ -49,11 +61,8 @@ def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, pro
         raise refuse(path, "axes that span no space", "mend sform or qform, or convert the file again", field="affine")
     if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
         problems.warn(path, "does not say how it lies in space", "convert it with its orientation", field="sform_code")
-    try:
-        image = nibabel.as_closest_canonical(image)
-        voxels = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise refuse(path, "cut off or damaged", _AGAIN, field="voxels") from error
+    image = nibabel.as_closest_canonical(image)
+    voxels = np.asarray(image.dataobj, dtype=np.float32)
     voxels = _three_dimensions(path, voxels, settings.channel)
     finite = np.isfinite(voxels)
     if not finite.any() or voxels[finite].min() == voxels[finite].max():
