@@ -18,7 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
+from foundation.data.dicom_decoder import DECODER_DEPENDENCIES, PLUGIN
 from foundation.data.dicom_order import DicomSlice, in_order
 from foundation.data.dicom_tags import refuse_burned_in, technical_facts
 from foundation.data.problems import DataError, Problems, refuse
@@ -42,6 +44,15 @@ _DAMAGE = (
     ValueError,
     struct.error,
     zlib.error,
+)
+_READ = (
+    "BurnedInAnnotation",
+    "ImageType",
+    "Modality",
+    "PatientID",
+    "PhotometricInterpretation",
+    "SOPClassUID",
+    "SeriesInstanceUID",
 )
 _EXPORT = "export the series again from the archive"
 
@@ -116,11 +127,14 @@ def _read(path: Path) -> Dataset:
         raise refuse(path, "empty file", _EXPORT)
     with _careful(path, "file"):
         try:
-            return pydicom.dcmread(path)
+            dataset = pydicom.dcmread(path)
         except InvalidDicomError:
             raise refuse(
                 path, "no DICOM file (no DICM after 128 bytes)", "take it out of the folder, or export it again"
             ) from None
+        for name in _READ:  # values are parsed when they are first asked for
+            dataset.get(name)
+        return dataset
 
 
 @contextmanager
@@ -171,12 +185,14 @@ def _slices(path: Path, dataset: Dataset) -> list[DicomSlice]:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None:
         raise refuse(path, "does not say how its pixels are encoded", _EXPORT, field="TransferSyntaxUID")
+    if not isinstance(syntax, UID) or not syntax.is_transfer_syntax:
+        raise refuse(path, "names no way of encoding", _EXPORT, field="TransferSyntaxUID")
     found, advice = "pixels cut off or damaged", _EXPORT
     if syntax.is_compressed:
         found = f"pixels cut off or cannot be decoded, {syntax.name}"
         advice = "write it uncompressed (gdcmconv --raw IN OUT) or export it again"
     with _careful(path, "PixelData", found, advice):
-        pixels = pixel_array(dataset)
+        pixels = pixel_array(dataset, decoding_plugin=PLUGIN if syntax in DECODER_DEPENDENCIES else "")
     with _careful(path, "PixelData"):
         colour = dataset.get("SamplesPerPixel", 1) > 1
         frames = pixels if pixels.ndim == (4 if colour else 3) else pixels[None]

@@ -33,7 +33,7 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
     try:
         with h5py.File(path, "r") as file:
             features, coords = _dataset(path, file, "features"), _dataset(path, file, "coords")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise refuse(path, f"damaged HDF5 file ({error})", _AGAIN) from error
     _check_shapes(path, features, coords, dim)
     kept: type[np.floating] = np.float16 if features.dtype == np.float16 else np.float32
@@ -55,7 +55,7 @@ def _dataset(path: Path, file: h5py.File, name: str) -> NDArray[np.generic]:
     # A link to another file would read what the declaration does not name.
     found = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset):
-        among = ", ".join(sorted(file)[:6]) or "nothing"
+        among = ", ".join(sorted(map(str, file))[:6]) or "nothing"
         raise refuse(path, f"no dataset '{name}' among {among}", "name it so, or extract again", field=name)
     if found.dtype.kind not in "fiu":
         raise refuse(path, "holds no numbers", "extract the slide's features again", field=name, value=found.dtype)

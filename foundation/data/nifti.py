@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -61,8 +62,11 @@ def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, pro
         raise refuse(path, "axes that span no space", "mend sform or qform, or convert the file again", field="affine")
     if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
         problems.warn(path, "does not say how it lies in space", "convert it with its orientation", field="sform_code")
-    image = nibabel.as_closest_canonical(image)
-    voxels = np.asarray(image.dataobj, dtype=np.float32)
+    try:
+        image = nibabel.as_closest_canonical(image)
+        voxels = np.asarray(image.dataobj, dtype=np.float32)
+    except (OrientationError, OSError, ValueError) as error:
+        raise refuse(path, "cut off or damaged", _AGAIN, field="voxels") from error
     voxels = _three_dimensions(path, voxels, settings.channel)
     finite = np.isfinite(voxels)
     if not finite.any() or voxels[finite].min() == voxels[finite].max():

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import nibabel
 import numpy as np
 import pydicom
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from foundation.data.dicom import read_series
 from foundation.data.dicom_tags import TECHNICAL, identifying_tags, technical_facts
@@ -73,11 +75,28 @@ def compressed(path: Path) -> None:
     dataset.save_as(path)
 
 
-def mislabelled(path: Path) -> None:
-    dataset = pydicom.dcmread(path)
-    dataset.compress(RLELossless)
-    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
-    dataset.save_as(path)
+def mislabelled(syntax: str) -> Callable[[Path], object]:
+    def spoilt(path: Path) -> None:
+        dataset = pydicom.dcmread(path)
+        dataset.compress(RLELossless)
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
+        dataset.save_as(path)
+
+    return spoilt
+
+
+def coded(volume: np.ndarray, syntax: UID, bits: int) -> Dataset:
+    """Stored values from -2**(bits - 1) on, as JPEG-LS or lossless JPEG with that many bits."""
+    dataset = dicom(volume, BitsStored=bits, HighBit=bits - 1, RescaleSlope=1, RescaleIntercept=0)
+    words = (volume.astype(np.int32) & (2**bits - 1)).astype(np.uint16)
+    if syntax == JPEGLSLossless:
+        frame = imagecodecs.jpegls_encode(words, level=0)
+    else:
+        frame = imagecodecs.ljpeg_encode(words, bitspersample=bits)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
 
 
 def report(path: Path) -> Path:
@@ -179,15 +198,23 @@ DICOM: dict[str, tuple[Callable[[Path], Path], str]] = {
         r"003\.dcm: field PixelData: pixels cut off or cannot be decoded, RLE Lossless; write it uncompressed",
     ),
     "compressed otherwise than said": (
-        spoil(mislabelled),
+        spoil(mislabelled(JPEGLSLossless)),
         r"003\.dcm: field PixelData: pixels cut off or cannot be decoded, JPEG-LS Lossless",
     ),
     "a real file cut off": (lambda folder: REAL / "MR_truncated.dcm", r"MR_truncated\.dcm: field PixelData: pixels"),
     "a real file no decoder reads": (
-        lambda folder: REAL / "JPGExtended.dcm",
-        r"JPGExtended\.dcm: field PixelData: .*JPEG Extended.*gdcmconv --raw",
+        lambda folder: REAL / "JPEG2000-embedded-sequence-delimiter.dcm",
+        r"delimiter\.dcm: field PixelData: .*JPEG 2000 Image Compression; .*gdcmconv --raw",
     ),
     "no DICM": (lambda folder: REAL / "no_meta.dcm", r"no_meta\.dcm: no DICOM file"),
+    "an encoding that is not decoded": (
+        spoil(mislabelled(HTJ2KLossless)),
+        r"003\.dcm: field PixelData: .*cannot be decoded, High-Throughput JPEG 2000.*gdcmconv --raw",
+    ),
+    "an encoding that is none": (
+        spoil(lambda path: with_bytes(path, b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.1\0\0\0")),
+        r"003\.dcm: field TransferSyntaxUID: names no way of encoding",
+    ),
     "encoding not said": (
         lambda folder: REAL / "meta_missing_tsyntax.dcm",
         r"meta_missing_tsyntax\.dcm: field TransferSyntaxUID: does not say how its pixels are encoded",
@@ -416,6 +443,21 @@ def test_real_lossless_jpeg_and_colour_are_decoded():
     )
     np.testing.assert_array_equal(plain, lossless)
     assert plain[0, 5, 50].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_signed_values_keep_their_sign(tmp_path, syntax, bits):
+    stored = (np.arange(64 * 48).reshape(64, 48) - 1536).astype(np.int16)
+    scan = read_series(save(coded(stored, syntax, bits), tmp_path / "a.dcm"), ALL, Problems())
+    np.testing.assert_array_equal(scan.voxels[0], stored)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_real_twelve_bit_jpeg_shows_what_its_twin_in_jpeg_2000_does():
+    first, second = (read_series(REAL / name, ALL, Problems()).voxels[0] for name in ("JPEG-lossy.dcm", "JPEG2000.dcm"))
+    assert first.shape == second.shape == (1024, 256)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.9
 
 
 def test_a_real_nifti_is_read():
