@@ -19,7 +19,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -40,6 +39,7 @@ from foundation.run_record import write_json
 
 TILES, FACTS, THUMBNAIL = "tiles.parquet", "slide.json", "thumbnail.jpg"
 _FORMAT = 1  # counted up when the same settings would give other bytes
+_AWAY = "copy the slide again, or leave it out"
 _ROWS = 256  # tiles held at once
 _SCHEMA = pa.schema([("x", pa.int64()), ("y", pa.int64()), ("tissue", pa.float32()), ("image", pa.binary())])
 
@@ -94,24 +94,19 @@ def tile_slides(
         The slides that were cut, in the order given.
 
     Raises:
-        UserError: if a process dies, for want of memory most likely.
+        UserError: if processes die before they have begun with a slide.
     """
     cache.mkdir(parents=True, exist_ok=True)
     folders = {path: problems.attempt(_folder, path, cache, settings) for _, path in slides}
     wanted = {folder: path for path, folder in folders.items() if folder is not None and not folder.is_dir()}
-    with Progress(transient=True) as progress, _pool(min(workers, len(wanted))) as pool:
+    found: dict[Path, list[Problem]] = {}
+    with Progress(transient=True) as progress:
         task = progress.add_task("Tiling slides", total=len(wanted))
-        futures = {pool.submit(_attempt, path, folder, settings): path for folder, path in wanted.items()}
-        for _ in as_completed(futures):
+        for cut, own in _cut_all(wanted, settings, workers):
+            found[cut] = own
             progress.advance(task)
-        try:
-            for future in futures:
-                problems.found += future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"{cache}: a tiling process died, most likely for want of memory; lower workers and run it again: "
-                "finished slides are kept"
-            ) from error
+    for cut in wanted:
+        problems.found += found[cut]
     return [
         _tiled(patient, path, folder)
         for patient, path in slides
@@ -139,7 +134,7 @@ def tile_slide(path: Path, folder: Path, settings: TileSettings) -> None:
     Raises:
         DataError: if the slide cannot be read at that resolution, is smaller than a tile, or shows no tissue.
     """
-    temporary = folder.with_name(f".{folder.name}.writing")
+    temporary = _temporary(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -163,6 +158,10 @@ def tile_slide(path: Path, folder: Path, settings: TileSettings) -> None:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.writing")
 
 
 def _folder(path: Path, cache: Path, settings: TileSettings) -> Path:
@@ -203,12 +202,33 @@ def _attempt(path: Path, folder: Path, settings: TileSettings) -> list[Problem]:
     return problems.found
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def _cut_all(slides: dict[Path, Path], settings: TileSettings, workers: int) -> Iterator[tuple[Path, list[Problem]]]:
+    """Every slide's problems, by folder, also where a library crashes on a damaged file and takes its process along."""
+    left = dict(slides)
+    while left:
+        before = len(left)
+        for folder, problems in _cut(left, settings, workers):
+            yield folder, problems
+            del left[folder]
+        for folder in [folder for folder in left if _temporary(folder).is_dir()]:  # begun when a process died
+            path = left.pop(folder)
+            crash = refuse(path, "reading it ended the process: damaged, or too large for memory", _AWAY).problem
+            yield folder, dict(_cut({folder: path}, settings, 1)).get(folder, [crash])
+            shutil.rmtree(_temporary(folder), ignore_errors=True)
+        if len(left) == before:
+            raise UserError("tiling: processes die before they begin; lower workers, or free some memory")
+
+
+def _cut(slides: dict[Path, Path], settings: TileSettings, workers: int) -> Iterator[tuple[Path, list[Problem]]]:
+    """The problems of those slides that did not go down with a process."""
     # Fresh processes: a copy of one that has threads (torch, the progress bar) can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(workers, 1), mp_context=context, initializer=_end_with_parent) as pool:
-        yield pool
+    workers = max(min(workers, len(slides)), 1)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+        futures = {pool.submit(_attempt, path, folder, settings): folder for folder, path in slides.items()}
+        for future in as_completed(futures):
+            if not isinstance(future.exception(), BrokenProcessPool):
+                yield futures[future], future.result()
 
 
 def _end_with_parent() -> None:

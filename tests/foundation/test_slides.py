@@ -399,6 +399,20 @@ def test_bad_slides_are_named_and_the_others_cut(tmp_path, pyramid):
     assert tile_slides(slides[1:2], tmp_path / "cache", SETTINGS, problems)[0].folder != tiled[0].folder
 
 
+def test_a_slide_that_crashes_its_reader_is_named_and_the_others_are_cut(tmp_path, pyramid):
+    path = write_dicom(tmp_path / "crash.dcm", tissue(512, 512))
+    content = bytearray(path.read_bytes())
+    table = content.index(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff") + 20  # where the first frame begins
+    content[table : table + 4] = b"\0\0\x51\0"
+    path.write_bytes(content)
+    problems = Problems()
+    tiled = tile_slides([("p1", path), ("p2", pyramid)], tmp_path / "cache", SETTINGS, problems, workers=2)
+    assert [slide.patient for slide in tiled] == ["p2"]
+    assert len(problems.errors) == 1
+    assert str(problems.errors[0]).startswith(f"{path}: reading it ended the process: damaged")
+    assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [tiled[0].folder.name]
+
+
 def test_damaged_tiles_are_refused(tmp_path, pyramid):
     tile_slide(pyramid, tmp_path / "out", SETTINGS)
     cut(tmp_path / "out" / "tiles.parquet", 0.6)
