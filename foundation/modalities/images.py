@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foundation.data.sampler import draw_images
 from foundation.errors import UserError
 from foundation.modalities.base import Inputs, Modality, Tokens
 
@@ -61,35 +62,43 @@ class ImageSet(Modality):
         }
 
     def transform(self, raw: NDArray[np.uint8], generator: torch.Generator | None) -> Inputs:
-        """Images of one patient, `[images, height, width, 3]` uint8, as `[kept, 3, size, size]` in about -1 to 1."""
-        count = min(len(raw), self.max_images)
-        if generator is None:
-            kept = np.linspace(0, len(raw) - 1, count).round().astype(int)
-        else:
-            kept = torch.randperm(len(raw), generator=generator)[:count].numpy()
-        images = torch.from_numpy(np.ascontiguousarray(raw[kept])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        """Images of one patient, `[images, height, width, 3]` uint8, as `[kept, 3, size, size]` uint8.
+
+        They stay bytes until `forward`: resizing bytes takes a tenth of the time that it takes on floats, and they
+        reach the device in a quarter of the memory.
+        """
+        kept = draw_images(len(raw), self.max_images, generator)
+        images = torch.from_numpy(np.ascontiguousarray(raw[kept])).permute(0, 3, 1, 2)
         if images.shape[-2:] != (self.size, self.size):
             images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        if generator is not None:
-            images = self._augment(images, generator)
-        return {"images": images, "mask": torch.ones(count, dtype=torch.bool)}
+        mask = torch.ones(len(kept), dtype=torch.bool)
+        if generator is None:
+            return {"images": images.contiguous(), "mask": mask}
+        return {"images": _turn(images, generator), "colour": self._colour(len(kept), generator), "mask": mask}
 
     def blank(self) -> NDArray[np.uint8]:
         return np.zeros((1, self.size, self.size, 3), dtype=np.uint8)
 
-    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One flip, one quarter turn and one colour change for all images of a patient."""
-        turn, flip = torch.randint(4, (2,), generator=generator).tolist()
-        images = torch.rot90(images, turn, (2, 3))
-        images = images.flip(3) if flip % 2 else images
-        gain = 1 + self.colour_jitter * (2 * torch.rand(1, 3, 1, 1, generator=generator) - 1)
-        shift = self.colour_jitter * (2 * torch.rand(1, 3, 1, 1, generator=generator) - 1)
-        return images * gain + shift
+    def _colour(self, count: int, generator: torch.Generator) -> Tensor:
+        """One gain and one shift a channel for all images of a patient, `[count, 2, 3]`."""
+        gain, shift = self.colour_jitter * (2 * torch.rand(2, 3, generator=generator) - 1)
+        return torch.stack([1 + gain, shift]).expand(count, 2, 3)
 
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
-        features = self.to_width(self.backbone(inputs["images"][mask]))
+        images = inputs["images"][mask].float() / 127.5 - 1
+        if "colour" in inputs:
+            gain, shift = inputs["colour"][mask][..., None, None].unbind(1)
+            images = images * gain + shift
+        features = self.to_width(self.backbone(images.to(next(self.to_width.parameters()).dtype)))
         values = features.new_zeros(*mask.shape, self.width)
         values[mask] = features
         return Tokens(values, mask)
+
+
+def _turn(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One flip and one quarter turn for all images of a patient."""
+    turn, flip = torch.randint(4, (2,), generator=generator).tolist()
+    images = torch.rot90(images, turn, (2, 3))
+    return (images.flip(3) if flip % 2 else images).contiguous()
