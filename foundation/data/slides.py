@@ -36,6 +36,7 @@ class Slide:
     Attributes:
         dimensions: width and height at full resolution, pixels.
         mpp: microns per pixel at full resolution.
+        unread: names of the label, macro and other pictures inside the file, for the report.
 
     Raises:
         DataError: if the file is missing, no slide, or nobody says its resolution.
@@ -56,6 +57,7 @@ class Slide:
         try:
             self.dimensions: tuple[int, int] = self._slide.dimensions
             self.mpp = self._mpp(declared_mpp)
+            self.unread = sorted(self._slide.associated_images)
             self._refuse_annotated()
         except DataError:
             self.close()

@@ -163,6 +163,7 @@ def test_a_real_slide_says_its_size_and_resolution():
     with Slide(REAL, declared_mpp=1.0) as slide:
         assert slide.dimensions == (2220, 2967)
         assert slide.mpp == pytest.approx(0.499), "its own goes before the declared one"
+        assert slide.unread == ["label", "macro", "thumbnail"]
         own = np.asarray(openslide.OpenSlide(REAL).read_region((700, 900), 0, (50, 40)).convert("RGB"))
         np.testing.assert_array_equal(slide.read(700, 900, (50, 40), 0.5), own)
 
@@ -318,6 +319,8 @@ def test_label_and_macro_are_never_opened_nor_written(tmp_path, monkeypatch, sec
         raise AssertionError("an associated picture was opened")
 
     monkeypatch.setattr(openslide.lowlevel, "read_associated_image", opened)
+    with pytest.raises(AssertionError):
+        openslide.OpenSlide(REAL).associated_images[secret]
     tile_slide(REAL, tmp_path / "out", TileSettings(0.5, 128))
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
     for telling in (b"b414003d", b"12/29/09", b"CPAPERIOCS", b"1004486"):  # of the file's own properties
