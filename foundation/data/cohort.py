@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foundation.data.dictionary import DataDictionary
+from foundation.data.store import ImageStore, StoredImages
 from foundation.errors import UserError
 from foundation.run_record import walk
 
@@ -37,6 +38,7 @@ class Cohort:
         tables = [pd.read_parquet(folder / name / "patients.parquet") for name in self.hospitals]
         self.patients: pd.DataFrame = pd.concat(tables)
         self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
+        self._stores: dict[tuple[str, str], ImageStore] = {}
 
     @classmethod
     def load(cls, folder: Path) -> "Cohort":
@@ -66,15 +68,16 @@ class Cohort:
     def sample(self, patient_id: str) -> dict[str, Any]:
         """What one patient has, by modality, raw.
 
-        Pathology and radiology are uint8 `[images, height, width, 3]`; genomics is by channel float32 `[genes]` with
-        NaN where not measured; report is text; record is by column, None where unknown.
+        Pathology and radiology are `StoredImages`, uint8 `[images, height, width, 3]`, of which only those are read
+        that are indexed; genomics is by channel float32 `[genes]` with NaN where not measured; report is text; record
+        is by column, None where unknown.
         """
         row = self.patients.loc[patient_id]
         found: dict[str, Any] = {}
         for name in ("pathology", "radiology"):
             if row[name]:
                 start, count = int(row[f"{name}_start"]), int(row[f"{name}_count"])
-                found[name] = self._array(row["hospital"], name)[start : start + count]
+                found[name] = StoredImages(self._store(row["hospital"], name), start, count)
         if row["genomics"]:
             table = self._array(row["hospital"], "genomics")[int(row["genomics_row"])]
             found["genomics"] = {channel: table[index] for index, channel in enumerate(CHANNELS)}
@@ -89,6 +92,12 @@ class Cohort:
         if key not in self._arrays:
             self._arrays[key] = np.load(self.folder / hospital / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return self._arrays[key]
+
+    def _store(self, hospital: str, name: str) -> ImageStore:
+        key = (hospital, name)
+        if key not in self._stores:
+            self._stores[key] = ImageStore(self.folder / hospital, name)
+        return self._stores[key]
 
 
 def read_dictionary(folder: Path) -> DataDictionary:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from foundation.data.cohort import CHANNELS, FILE, MODALITIES
 from foundation.data.dictionary import DataDictionary, is_outcome
 from foundation.data.site_folder import read_image, read_patients, read_table
+from foundation.data.store import ImageWriter
 from foundation.errors import UserError
 from foundation.run_record import write_json
 
@@ -136,17 +137,15 @@ def _pack_images(site: Path, name: str, table: pd.DataFrame, output: Path) -> No
     if listed is None or listed.empty:
         return
     _known(site / f"{name}.csv", listed, table)
-    images: list[np.ndarray[Any, Any]] = []
-    for patient, files in listed.groupby(level=0, sort=True)["file"]:
-        own = [read_image(site / file) for file in files]
-        for file, image in zip(files, own, strict=True):
-            if images and image.shape != images[0].shape:
-                raise UserError(
-                    f"{site / file}: size {image.shape[:2]}, others have {images[0].shape[:2]}; crop to one size"
-                )
-            images.append(image)
-        table.loc[patient, [name, f"{name}_start", f"{name}_count"]] = [True, len(images) - len(own), len(own)]
-    np.save(output / f"{name}.npy", np.stack(images))
+    with ImageWriter(output, name) as writer:
+        for patient, files in listed.groupby(level=0, sort=True)["file"]:
+            images = [read_image(site / file) for file in files]
+            for file, image in zip(files, images, strict=True):
+                if image.shape != images[0].shape:
+                    found = f"size {image.shape[:2]}, the patient's first image has {images[0].shape[:2]}"
+                    raise UserError(f"{site / file}: {found}; crop a patient's images to one size")
+            start, count = writer.add(np.stack(images))
+            table.loc[patient, [name, f"{name}_start", f"{name}_count"]] = [True, start, count]
 
 
 def _pack_genomics(site: Path, declaration: Declaration, hospital: str, table: pd.DataFrame, output: Path) -> None:

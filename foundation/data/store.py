@@ -21,7 +21,7 @@ import pyarrow as pa
 import xxhash
 from datasets import Dataset, Features, Sequence, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse
@@ -162,6 +162,9 @@ class ImageStore:
         folder: where `ImageWriter` wrote.
         name: of the store in it.
 
+    Attributes:
+        dtype: uint8 of images, float16 or float32 of features.
+
     Raises:
         DataError: if a file is missing, damaged, or shorter or longer than it was written.
     """
@@ -169,7 +172,7 @@ class ImageStore:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"
         content = _read_contents(self.path)
-        self._type = np.dtype(content.type)
+        self.dtype = np.dtype(content.type)
         self._shards = content.shards
         self._rows = sum(shard.rows for shard in self._shards)
         for shard in self._shards:
@@ -183,7 +186,7 @@ class ImageStore:
     def __len__(self) -> int:
         return self._rows
 
-    def read(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+    def read(self, indices: ArrayLike) -> NDArray[Any]:
         """Rows in the order asked for, `[n, height, width, 3]` uint8 or `[n, dim]`.
 
         Args:
@@ -194,7 +197,7 @@ class ImageStore:
             IndexError: for a position outside the store.
             ValueError: for rows of several shapes, or for none.
         """
-        asked = [int(index) for index in indices]
+        asked = np.asarray(indices).tolist()
         if not asked or min(asked) < 0 or max(asked) >= self._rows:
             raise (IndexError if asked else ValueError)(f"{self.path}: positions {asked[:3]}, rows {self._rows}")
         try:
@@ -205,12 +208,12 @@ class ImageStore:
         shapes = table["shape"].to_pylist()
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"{self.path}: rows of shapes {shapes[0]} and others read together")
-        images = np.empty((len(asked), *shapes[0]), self._type)
+        images = np.empty((len(asked), *shapes[0]), self.dtype)
         for row, (value, digest) in enumerate(zip(table["data"], table["digest"].to_pylist(), strict=True)):
             data = value.as_buffer()
             if xxhash.xxh3_64_intdigest(data) != digest or data.size != images[row].nbytes:
                 raise refuse(self.path, "bytes differ from those written", _AGAIN, row=asked[row], field="data")
-            images[row] = np.frombuffer(data, self._type).reshape(shapes[0])
+            images[row] = np.frombuffer(data, self.dtype).reshape(shapes[0])
         return images
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,6 +227,37 @@ class ImageStore:
                     raise ValueError(f"{shard.file}: {len(part)} rows of {sorted(part.features)}")
             self._opened = concatenate_datasets(parts).with_format("arrow")
         return self._opened
+
+
+class StoredImages:
+    """A patient's rows of a store: like an array on disk, read where it is indexed.
+
+    Args:
+        store: holds them.
+        start: position of the first.
+        count: how many.
+    """
+
+    def __init__(self, store: ImageStore, start: int, count: int) -> None:
+        self.dtype = store.dtype
+        self._store = store
+        self._positions = np.arange(start, start + count)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(images, height, width, 3)`, or `(tiles, dim)`."""
+        return (len(self), *self[0].shape)
+
+    def __getitem__(self, index: int | slice | NDArray[np.integer]) -> NDArray[Any]:
+        """One image `[height, width, 3]` (or a tile's features `[dim]`) by number, else `[n, ...]`."""
+        positions = self._positions[index]
+        return self._store.read(positions) if isinstance(positions, np.ndarray) else self._store.read([positions])[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
 
 
 def _read_contents(path: Path) -> _Contents:

@@ -65,7 +65,7 @@ def write(file: str, text: str) -> Callable[[Path], object]:
 
 
 def another_size(root: Path) -> None:
-    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(root / "beta" / "3.png")
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(root / "beta" / "2.png")
 
 
 def truncated(root: Path) -> None:
@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "corrupt image": (write("3.png", "no image"), r"beta/3\.png: not readable as an image"),
     "truncated image": (truncated, r"beta/3\.png: not readable as an image"),
     "missing image": (lambda root: (root / "beta/3.png").unlink(), r"beta/3\.png: not readable as an image"),
-    "another size": (another_size, r"beta/3\.png: size \(8, 9\), others have \(8, 8\)"),
+    "another size": (another_size, r"beta/2\.png: size \(8, 9\), the patient's first image has \(8, 8\)"),
     "text in expression": (
         write("expression.csv", "patient_id,TP53,IDH1\nb1,high,2\n"),
         r"beta/expression\.csv: column 'TP53' holds text",
