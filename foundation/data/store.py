@@ -2,7 +2,7 @@
 
 | file | holds |
 | --- | --- |
-| `<name>-00000.arrow`, ... | a row an image or a tile's features: `data` (bytes), `shape`, `digest` (XXH3 of `data`) |
+| `<name>-00000.arrow`, ... | a row an image or a tile's features: `data` (bytes), `shape`, `digest` (XXH3 of both) |
 | `<name>.json` | type of the values, and rows and bytes of each file; written last |
 
 Chosen by measurement (`scripts/bench/streaming.py`, 256×256 tiles, two workers): raw bytes in Arrow stream faster than
@@ -11,6 +11,7 @@ WebDataset reads its files from end to end, LitData a chunk at a time, and LitDa
 ones. The files are plain Arrow streams: `datasets.Dataset.from_file` opens them without this project.
 """
 
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -94,8 +95,8 @@ class ImageWriter:
         self._type = kind
         start = self._count
         for row in images:
-            data = row.tobytes()
-            self._rows.append({"data": data, "shape": row.shape, "digest": xxhash.xxh3_64_intdigest(data)})
+            data, shape = row.tobytes(), list(row.shape)
+            self._rows.append({"data": data, "shape": shape, "digest": _digest(data, shape)})
             self._held += len(data)
             self._count += 1
             if self._held >= _BATCH_BYTES:
@@ -130,7 +131,8 @@ class ImageWriter:
         if self._writer is None:
             file = f"{self._name}-{len(self._shards):05d}.arrow"
             self._shards.append(_Shard.model_construct(file=file, rows=0, bytes=0))
-            self._writer = ArrowWriter(path=str(self._unfinished(self._shards[-1])), features=_FEATURES)
+            path = str(self._unfinished(self._shards[-1]))
+            self._writer = ArrowWriter(path=path, features=_FEATURES, with_metadata=False)
         columns = {name: [row[name] for row in self._rows] for name in _FEATURES}
         self._writer.write_table(pa.table(columns, schema=_FEATURES.arrow_schema), len(self._rows))
         self._shards[-1].rows += len(self._rows)
@@ -205,15 +207,16 @@ class ImageStore:
             table.validate(full=True)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise refuse(self.path, f"its Arrow files are damaged ({error})", _AGAIN) from error
+        rows = [value.as_buffer() for value in table["data"]]
         shapes = table["shape"].to_pylist()
+        for index, data, shape, digest in zip(asked, rows, shapes, table["digest"].to_pylist(), strict=True):
+            if data is None or _digest(data, shape) != digest or data.size != math.prod(shape) * self.dtype.itemsize:
+                raise refuse(self.path, "bytes differ from those written", _AGAIN, row=index, field="data")
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"{self.path}: rows of shapes {shapes[0]} and others read together")
         images = np.empty((len(asked), *shapes[0]), self.dtype)
-        for row, (value, digest) in enumerate(zip(table["data"], table["digest"].to_pylist(), strict=True)):
-            data = value.as_buffer()
-            if xxhash.xxh3_64_intdigest(data) != digest or data.size != images[row].nbytes:
-                raise refuse(self.path, "bytes differ from those written", _AGAIN, row=asked[row], field="data")
-            images[row] = np.frombuffer(data, self.dtype).reshape(shapes[0])
+        for image, data in zip(images, rows, strict=True):
+            image[...] = np.frombuffer(data, self.dtype).reshape(shapes[0])
         return images
 
     def __getstate__(self) -> dict[str, Any]:
@@ -258,6 +261,12 @@ class StoredImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
+
+
+def _digest(data: Any, shape: list[int]) -> int:
+    """XXH3 of the bytes, seeded by the shape."""
+    found: int = xxhash.xxh3_64_intdigest(data, seed=xxhash.xxh3_64_intdigest(repr(shape).encode()))
+    return found
 
 
 def _read_contents(path: Path) -> _Contents:
