@@ -18,7 +18,7 @@ from finetune.predictor import FORMAT
 from foundation.command import plain
 from foundation.data.dataset import CohortModule, Collate, PatientDataset
 from foundation.encoder import MultimodalEncoder
-from foundation.engine.trainer import build_trainer, quiet, seeded
+from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from foundation.errors import UserError
 
 
@@ -41,10 +41,21 @@ def fit(
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
     module.train()
-    data = CohortModule(train, validation, encoder, cfg.data.batch_size, cfg.seed, cfg.data.modality_dropout)
+    data = CohortModule(
+        train,
+        validation,
+        encoder,
+        batch_size=cfg.data.batch_size,
+        seed=cfg.seed,
+        modality_dropout=cfg.data.modality_dropout,
+        num_workers=cfg.data.num_workers,
+        prefetch_factor=cfg.data.prefetch_factor,
+        pin_memory=cfg.data.pin_memory,
+    )
     best = ModelCheckpoint(output / "checkpoints", filename="best", monitor="validation/loss", save_weights_only=True)
+    callbacks = [best, SeedSteps(cfg.seed)]
     trainer = build_trainer(
-        cfg.trainer, output, cfg.steps, cfg.validate_every, cfg.checkpoint_every, cfg.progress, [best]
+        cfg.trainer, output, cfg.steps, cfg.validate_every, cfg.checkpoint_every, cfg.progress, callbacks
     )
     with seeded(cfg.seed), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume else None, weights_only=False)

@@ -42,3 +42,12 @@ class Batch:
             {modality: move(tensors) for modality, tensors in self.inputs.items()},
             move(self.targets),
         )
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, as data loaders ask for it."""
+
+        def pin(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value.pin_memory() for name, value in tensors.items()}
+
+        inputs = {modality: pin(tensors) for modality, tensors in self.inputs.items()}
+        return Batch(self.patients, pin(self.present), inputs, pin(self.targets))

@@ -3,7 +3,7 @@
 import importlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,20 +100,26 @@ class MultimodalEncoder(nn.Module):
         self,
         samples: list[dict[str, Any]],
         patients: list[str] | None = None,
-        generator: torch.Generator | None = None,
+        generators: Sequence[torch.Generator | None] | None = None,
     ) -> Batch:
         """Raw samples, as a cohort or a request gives them, as a batch.
 
         Args:
             samples: by modality, only what the patient has; modalities the encoder lacks are left out.
             patients: ids; positions if not given.
-            generator: given in training, for augmentation and corruption.
+            generators: given in training, one a sample, for augmentation and corruption: what a patient gets does not
+                depend on who else is in the batch.
         """
+        generators = generators or [None] * len(samples)
         present, inputs = {}, {}
         for name, module in self.modalities.items():
             held = [name in sample for sample in samples]
             present[name] = torch.tensor(held)
-            rows = [module.transform(sample[name], generator) for sample in samples if name in sample]  # type: ignore[operator]
+            rows = [
+                module.transform(sample[name], generator)  # type: ignore[operator]
+                for sample, generator in zip(samples, generators, strict=True)
+                if name in sample
+            ]
             if rows:
                 inputs[name] = module.collate(rows)  # type: ignore[operator]
         return Batch(patients or [str(i) for i in range(len(samples))], present, inputs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foundation.data.cohort import read_dictionary
 from foundation.data.dataset import CohortModule
 from foundation.engine.deepspeed import KeepState
-from foundation.engine.trainer import build_trainer, quiet, seeded
+from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
 
@@ -95,10 +95,14 @@ def fit_round(
         batch_size=cfg.data.batch_size,
         seed=cfg.seed + start_step,
         modality_dropout=cfg.data.modality_dropout,
+        num_workers=cfg.data.num_workers,
+        prefetch_factor=cfg.data.prefetch_factor,
+        pin_memory=cfg.data.pin_memory,
     )
     validate_every = cfg.validate_every if len(validation) else 0
     kept = KeepState()
-    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress, [kept])
+    callbacks = [kept, SeedSteps(cfg.seed + start_step)]
+    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress, callbacks)
     with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}

@@ -77,11 +77,20 @@ class PretrainModule(pl.LightningModule):
         return self.step(batch, "train")
 
     def on_train_end(self) -> None:
-        """Counts of all processes together."""
-        names = sorted(self.samples)
-        counts = torch.tensor([self.samples[name] for name in names], dtype=torch.float64, device=self.device)
+        self.samples = self._samples_of_all()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["samples"] = dict(self._samples_of_all())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.samples = Counter(checkpoint["samples"] if self.global_rank == 0 else {})
+
+    def _samples_of_all(self) -> Counter[str]:
+        """Counts of all processes together, each of which may have seen other groups."""
+        groups = [*self.encoder.modalities, "fusion", *(f"objective:{name}" for name in self.objectives)]
+        counts = torch.tensor([self.samples[name] for name in groups], dtype=torch.float64, device=self.device)
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        self.samples = Counter({name: int(value) for name, value in zip(names, total.tolist(), strict=True)})
+        return Counter({name: int(value) for name, value in zip(groups, total.tolist(), strict=True) if value})
 
     def validation_step(self, batch: Batch, index: int) -> None:
         self.step(batch, "validation")

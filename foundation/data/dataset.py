@@ -1,6 +1,6 @@
 """From a cohort to batches: reproducible by seed, any subset of modalities, no patient lost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from foundation.batch import Batch
 from foundation.data.cohort import Cohort
+from foundation.data.sampler import Draw, PatientSampler, generator_of
 from foundation.encoder import MultimodalEncoder
 
 
@@ -45,11 +46,14 @@ class PatientDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.patients)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        patient = self.patients[index]
+    def __getitem__(self, index: int | Draw) -> dict[str, Any]:
+        """A patient by position, in the epoch that a sampler drew it for."""
+        position, epoch = index if isinstance(index, Draw) else (index, 0)
+        patient = self.patients[position]
         row = self.cohort.patients.loc[patient]
         return {
             "patient": patient,
+            "epoch": epoch,
             "sample": self._sample(patient),
             "targets": {name: float(row.to_dict()[name]) for name in self.targets},
         }
@@ -77,7 +81,8 @@ class Collate:
 
     Args:
         encoder: whose modalities transform.
-        train: augment and corrupt, seeded by seed, epoch and the patients themselves.
+        train: augment and corrupt. What a patient gets follows from seed, epoch and patient alone: not from the batch,
+            the process or the worker that it falls to.
         seed: of the run.
         modality_dropout: chance that a present modality is hidden; one always stays.
     """
@@ -87,16 +92,18 @@ class Collate:
         self.train = train
         self.seed = seed
         self.modality_dropout = modality_dropout
-        self.calls = 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> Batch:
-        generator = None
+        patients = [row["patient"] for row in rows]
         samples = [row["sample"] for row in rows]
+        generators = None
         if self.train:
-            self.calls += 1
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.calls)
-            samples = [drop_modalities(sample, self.modality_dropout, generator) for sample in samples]
-        batch = self.encoder.encode_samples(samples, [row["patient"] for row in rows], generator)
+            generators = [generator_of(self.seed, row["epoch"], row["patient"]) for row in rows]
+            samples = [
+                drop_modalities(sample, self.modality_dropout, generator)
+                for sample, generator in zip(samples, generators, strict=True)
+            ]
+        batch = self.encoder.encode_samples(samples, patients, generators)
         names = rows[0]["targets"]
         batch.targets = {name: torch.tensor([row["targets"][name] for row in rows]) for name in names}
         return batch
@@ -110,8 +117,55 @@ def drop_modalities(sample: dict[str, Any], chance: float, generator: torch.Gene
     return {name: sample[name] for name, kept in zip(names, keep.tolist(), strict=True) if kept}
 
 
+class PatientLoader(DataLoader[dict[str, Any]]):
+    """Training batches that a killed run goes on with: Lightning keeps their position in its checkpoints.
+
+    Args:
+        dataset: patients.
+        sampler: whose turn it is.
+        collate: makes the batches.
+        num_workers: processes that prepare batches; none: the training process does it between steps.
+        prefetch_factor: batches that each of them prepares ahead.
+        pin_memory: page-locked, for faster copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        dataset: PatientDataset,
+        sampler: PatientSampler,
+        collate: Collate,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor if num_workers else None,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # the global one is the model's
+        )
+        self.turns = sampler
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """The batches left in the epoch; those of the next one if none is."""
+        self.turns.begin()
+        for batch in super().__iter__():
+            self.turns.advance()  # workers may be batches ahead: only what was handed out counts
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return self.turns.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.turns.load_state_dict(state)
+
+
 class CohortModule(pl.LightningDataModule):
-    """Train and validation batches of a cohort.
+    """Train and validation batches of a cohort, dealt out to the trainer's processes.
 
     Args:
         train: patients to learn from.
@@ -120,6 +174,9 @@ class CohortModule(pl.LightningDataModule):
         batch_size: patients a step and process.
         seed: of order, augmentation and corruption.
         modality_dropout: see `Collate`.
+        num_workers: see `PatientLoader`, as for the two below.
+        prefetch_factor: batches ahead.
+        pin_memory: for GPUs.
     """
 
     def __init__(
@@ -130,6 +187,9 @@ class CohortModule(pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         modality_dropout: float = 0.0,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
     ) -> None:
         super().__init__()
         self.train = train
@@ -138,19 +198,25 @@ class CohortModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.modality_dropout = modality_dropout
+        self.workers: dict[str, Any] = {
+            "num_workers": num_workers,
+            "prefetch_factor": prefetch_factor,
+            "pin_memory": pin_memory,
+        }
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> PatientLoader:
+        rank, ranks = self._place()
         # A last batch of one patient has no pair to align with, so it is dropped whenever a full batch exists.
-        return DataLoader(
-            self.train,
-            batch_size=self.batch_size,
-            shuffle=True,
-            drop_last=len(self.train) >= self.batch_size,
-            generator=torch.Generator().manual_seed(self.seed),
-            collate_fn=Collate(self.encoder, True, self.seed, self.modality_dropout),
+        full = len(self.train) >= self.batch_size * ranks
+        sampler = PatientSampler(len(self.train), self.batch_size, self.seed, rank, ranks, drop_last=full)
+        return PatientLoader(
+            self.train, sampler, Collate(self.encoder, True, self.seed, self.modality_dropout), **self.workers
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
-            self.validation, batch_size=self.batch_size, collate_fn=Collate(self.encoder, False, self.seed)
-        )
+        rank, ranks = self._place()
+        sampler = PatientSampler(len(self.validation), self.batch_size, 0, rank, ranks, shuffle=False)
+        return DataLoader(self.validation, batch_sampler=sampler, collate_fn=Collate(self.encoder, False, self.seed))
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

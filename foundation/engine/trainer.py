@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from foundation.command import instantiate
+from foundation.data.sampler import generator_of
 
 _ADVICE = (
     "does not have many workers",
@@ -62,9 +64,25 @@ def build_trainer(
             check_val_every_n_epoch=None if validate_every else 1,
             log_every_n_steps=1,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data module deals patients out to processes
             _convert_="all",
         )
     return trainer
+
+
+class SeedSteps(Callback):
+    """Gives each step random numbers of its own (dropout), so that a run resumed at any step draws what it would have.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        step = trainer.fit_loop.total_batch_idx
+        torch.manual_seed(generator_of(self.seed, "step", step, trainer.global_rank).initial_seed())
 
 
 @contextmanager

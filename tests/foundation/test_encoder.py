@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from foundation.data.sampler import generator_of
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 
@@ -64,9 +65,17 @@ def test_a_masked_gene_never_changes_the_output(encoder, samples):
 
 
 def test_training_draws_are_reproducible(encoder, samples):
-    draws = [encoder.encode_samples(samples, generator=torch.Generator().manual_seed(7)) for _ in range(2)]
+    draws = [encoder.encode_samples(samples, generators=[generator_of(7, n) for n in range(4)]) for _ in range(2)]
     torch.testing.assert_close(draws[0].inputs["pathology"]["images"], draws[1].inputs["pathology"]["images"])
     assert torch.equal(draws[0].inputs["genomics"]["masked"], draws[1].inputs["genomics"]["masked"])
+
+
+def test_what_a_patient_gets_in_training_does_not_depend_on_the_others(encoder, samples):
+    together = encoder.encode_samples(samples, generators=[generator_of(7, n) for n in range(4)])
+    alone = encoder.encode_samples([samples[1]], generators=[generator_of(7, 1)])
+    images = alone.inputs["pathology"]["images"]
+    torch.testing.assert_close(together.inputs["pathology"]["images"][1, : images.shape[1]], images[0])
+    assert torch.equal(together.inputs["genomics"]["masked"][0], alone.inputs["genomics"]["masked"][0])
 
 
 def test_rows_hold_present_patients_only(encoder, samples):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from foundation.batch import Batch
 from foundation.errors import UserError
 from pretrain.assemble import load_cohort
 from pretrain.fit import build_module, fit_round
+from pretrain.module import PretrainModule
 
 STEPS = 3
 
@@ -105,40 +108,81 @@ def test_one_learning_rate_schedule_spans_all_rounds(configure):
     assert whole[40] == pytest.approx(0.01)
 
 
-def pretrain(cohort: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def keep_checkpoints(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Keeps what a kill before each step would leave, by the number of steps taken."""
+    folder.mkdir()
+
+    def keep(module: PretrainModule, batch: Batch, index: int) -> None:
+        last = Path(module.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if last.exists():
+            shutil.copy(last, folder / f"{module.trainer.global_step}.ckpt")
+
+    monkeypatch.setattr(PretrainModule, "on_train_batch_start", keep)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_any_step_goes_on_as_if_it_had_not_been(configure, tmp_path, monkeypatch, workers):
+    # Two hospitals' 37 patients in batches of 8 and dropped modalities; validation between steps.
+    cfg = configure(
+        "checkpoint_every=1", "validate_every=3", "data.modality_dropout=0.3", f"data.num_workers={workers}"
+    )
+    hospitals, steps = ["riverside", "northgate"], 10
+    with monkeypatch.context() as patch:
+        keep_checkpoints(patch, tmp_path / "kept")
+        whole = fit_round(cfg, hospitals, None, tmp_path / "whole", steps, 0, steps)
+    assert len(list((tmp_path / "kept").iterdir())) == steps - 1
+    for step in range(1, steps) if workers == 0 else (3, 4):
+        kept = tmp_path / "kept" / f"{step}.ckpt"
+        again = fit_round(cfg, hospitals, None, tmp_path / "whole", steps, 0, steps, resume=kept)
+        assert differ(whole.weights, again.weights) == [], f"killed after step {step}"
+        assert again.samples == whole.samples
+
+
+def test_workers_change_nothing(configure, tmp_path):
+    alone, helped = (
+        fit_round(configure(f"data.num_workers={count}"), ["riverside"], None, tmp_path / str(count), STEPS, 0, STEPS)
+        for count in (0, 2)
+    )
+    assert differ(alone.weights, helped.weights) == []
+
+
+def pretrain(cohort: Path, output: Path, *more: str) -> subprocess.Popen[str]:
     arguments = ["experiment=demo", "progress=false", "data.batch_size=8", "steps=8", "data.test_hospitals=[]"]
-    arguments += ["modality.pathology.max_images=1", "modality.radiology.max_images=1", "checkpoint_every=3"]
-    return subprocess.run(
+    arguments += ["modality.pathology.max_images=1", "modality.radiology.max_images=1", "checkpoint_every=1"]
+    return subprocess.Popen(
         [sys.executable, "-m", "pretrain", *arguments, f"data.folder={cohort}", f"output={output}", *more],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
     )
 
 
+def finished(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=240)
+    return f"{process.returncode} {errors[-2000:]}"
+
+
 @pytest.mark.process
-def test_a_run_resumes_from_its_last_checkpoint_to_the_full_number_of_steps(small_cohort: Path, tmp_path: Path):
-    done = pretrain(small_cohort, tmp_path / "run")
-    assert done.returncode == 0, done.stderr[-2000:]
-    whole = load_file(tmp_path / "run" / "encoder" / "model.safetensors")
-    shutil.rmtree(tmp_path / "run" / "encoder")
-    done = pretrain(small_cohort, tmp_path / "run", "resume=true")
-    assert done.returncode == 0, done.stderr[-2000:]
-    again = load_file(tmp_path / "run" / "encoder" / "model.safetensors")
-    # Every step counted once: six before the checkpoint, two after. The batches of a broken epoch are drawn anew, so
-    # the weights themselves are those of another order of patients.
-    counters = [name for name in whole if name.endswith(("num_batches_tracked", ".seen"))]
-    assert differ({name: whole[name] for name in counters}, {name: again[name] for name in counters}) == []
-    assert again["modalities.genomics.seen"].tolist() == [8.0]
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
-    assert list((tmp_path / "run" / "checkpoints").glob("*step=6.ckpt"))
+def test_a_run_killed_and_resumed_writes_what_an_uninterrupted_one_does(small_cohort: Path, tmp_path: Path):
+    assert finished(pretrain(small_cohort, tmp_path / "whole")).startswith("0")
+    killed = pretrain(small_cohort, tmp_path / "killed")
+    while killed.poll() is None and not list((tmp_path / "killed").glob("checkpoints/*step=3.ckpt")):
+        time.sleep(0.005)
+    killed.kill()
+    assert finished(killed).startswith("-9"), "it was killed, not finished"
+    assert not (tmp_path / "killed" / "encoder").exists()
+    assert finished(pretrain(small_cohort, tmp_path / "killed", "resume=true")).startswith("0")
+    whole, again = (load_file(tmp_path / name / "encoder" / "model.safetensors") for name in ("whole", "killed"))
+    assert differ(whole, again) == []
+    assert again["modalities.genomics.seen"].tolist() == [8.0], "every step counts once"
+    record, other = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "killed"))
+    assert record["status"] == other["status"] == "finished"
+    assert record["notes"]["samples"] == other["notes"]["samples"]
 
 
 @pytest.mark.process
 def test_nothing_to_resume_from_is_one_line(small_cohort: Path, tmp_path: Path):
-    done = pretrain(small_cohort, tmp_path / "run", "resume=true")
-    assert done.returncode == 2
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    assert done.stderr == f"error: {last}: nothing to resume from; drop resume=true to start anew\n"
+    said = finished(pretrain(small_cohort, tmp_path / "run", "resume=true"))
+    assert said == f"2 error: {last}: nothing to resume from; drop resume=true to start anew\n"
