@@ -1,6 +1,6 @@
 """From a cohort to batches: reproducible by seed, any subset of modalities, no patient lost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from foundation.batch import Batch
 from foundation.data.cohort import Cohort
+from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, generator_of
 from foundation.encoder import MultimodalEncoder
 
@@ -50,12 +51,11 @@ class PatientDataset(Dataset[dict[str, Any]]):
         """A patient by position, in the epoch that a sampler drew it for."""
         position, epoch = index if isinstance(index, Draw) else (index, 0)
         patient = self.patients[position]
-        row = self.cohort.patients.loc[patient]
         return {
             "patient": patient,
             "epoch": epoch,
             "sample": self._sample(patient),
-            "targets": {name: float(row.to_dict()[name]) for name in self.targets},
+            "targets": {name: float(self.cohort.patients.at[patient, name]) for name in self.targets},
         }
 
     def _sample(self, patient: str) -> dict[str, Any]:
@@ -115,53 +115,6 @@ def drop_modalities(sample: dict[str, Any], chance: float, generator: torch.Gene
     keep = torch.rand(len(names), generator=generator) >= chance
     keep[torch.randint(len(names), (1,), generator=generator)] = True
     return {name: sample[name] for name, kept in zip(names, keep.tolist(), strict=True) if kept}
-
-
-class PatientLoader(DataLoader[dict[str, Any]]):
-    """Training batches that a killed run goes on with: Lightning keeps their position in its checkpoints.
-
-    Args:
-        dataset: patients.
-        sampler: whose turn it is.
-        collate: makes the batches.
-        num_workers: processes that prepare batches; none: the training process does it between steps.
-        prefetch_factor: batches that each of them prepares ahead.
-        pin_memory: page-locked, for faster copies to a GPU.
-    """
-
-    def __init__(
-        self,
-        dataset: PatientDataset,
-        sampler: PatientSampler,
-        collate: Collate,
-        num_workers: int = 0,
-        prefetch_factor: int = 2,
-        pin_memory: bool = False,
-    ) -> None:
-        super().__init__(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=collate,
-            num_workers=num_workers,
-            prefetch_factor=prefetch_factor if num_workers else None,
-            persistent_workers=num_workers > 0,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),  # the global one is the model's
-        )
-        self.turns = sampler
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """The batches left in the epoch; those of the next one if none is."""
-        self.turns.begin()
-        for batch in super().__iter__():
-            self.turns.advance()  # workers may be batches ahead: only what was handed out counts
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        return self.turns.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.turns.load_state_dict(state)
 
 
 class CohortModule(pl.LightningDataModule):

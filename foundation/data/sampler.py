@@ -76,13 +76,18 @@ class PatientSampler(Sampler[list[Draw]]):
         for start in range(0, each, self.batch_size):
             yield [Draw(int(patient), epoch) for patient in own[start : start + self.batch_size]]
 
+    @property
+    def left(self) -> int:
+        """Steps left in the epoch."""
+        return self._steps(self.count - self.taken)
+
     def advance(self) -> None:
         """Notes that every process has been given one more batch."""
         self.taken = min(self.taken + self.batch_size * self.ranks, self.count)
 
     def begin(self) -> None:
         """Goes on to the next epoch where no batch is left in this one."""
-        if self.taken and not self._steps(self.count - self.taken):
+        if self.taken and not self.left:
             self.epoch, self.taken = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:

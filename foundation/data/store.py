@@ -232,37 +232,6 @@ class ImageStore:
         return self._opened
 
 
-class StoredImages:
-    """A patient's rows of a store: like an array on disk, read where it is indexed.
-
-    Args:
-        store: holds them.
-        start: position of the first.
-        count: how many.
-    """
-
-    def __init__(self, store: ImageStore, start: int, count: int) -> None:
-        self.dtype = store.dtype
-        self._store = store
-        self._positions = np.arange(start, start + count)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(images, height, width, 3)`, or `(tiles, dim)`."""
-        return (len(self), *self[0].shape)
-
-    def __getitem__(self, index: int | slice | NDArray[np.integer]) -> NDArray[Any]:
-        """One image `[height, width, 3]` (or a tile's features `[dim]`) by number, else `[n, ...]`."""
-        positions = self._positions[index]
-        return self._store.read(positions) if isinstance(positions, np.ndarray) else self._store.read([positions])[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
-
-
 def _digest(data: Any, shape: list[int]) -> int:
     """XXH3 of the bytes, seeded by the shape."""
     found: int = xxhash.xxh3_64_intdigest(data, seed=xxhash.xxh3_64_intdigest(repr(shape).encode()))

@@ -1,5 +1,6 @@
 """Who is shown when: nobody twice, nobody lost, in an order that only seed and epoch decide."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch.utils.data import DataLoader
 
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import CohortModule, Collate, PatientDataset
+from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, draw_images, generator_of
 from foundation.encoder import MultimodalEncoder
+from foundation.errors import UserError
 from foundation.modalities.pathology import Pathology
 from foundation.modalities.record import Record
 
@@ -172,6 +175,41 @@ def test_what_patients_get_does_not_depend_on_workers_and_changes_with_the_epoch
         )
     ]
     assert len(changed) > len(both) / 2
+
+
+def test_batches_go_on_after_any_of_them_and_over_the_ends_of_epochs(module):
+    whole = [patient for _, patient in seen(module, 0, 3)]
+    steps = len(module.train_dataloader())
+    for step in (1, steps, steps + 2):
+        killed = iter_steps(module.train_dataloader(), step)
+        resumed = module.train_dataloader()
+        resumed.load_state_dict(killed)
+        found = [patient for _ in range(3 - step // steps) for batch in resumed for patient in batch.patients]
+        assert found[: 8 * steps] == whole[8 * step :][: 8 * steps]
+
+
+def iter_steps(loader: PatientLoader, steps: int) -> dict[str, int]:
+    """The position after some steps, batches lying prepared beyond it."""
+    while True:
+        for _ in loader:
+            steps -= 1
+            if not steps:
+                return loader.state_dict()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_data_are_one_line_whoever_reads_them(module, small_cohort, tmp_path, workers):
+    shutil.copytree(small_cohort, tmp_path / "cohort")
+    shard = tmp_path / "cohort" / "summit" / "pathology-00000.arrow"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-100_000] + b"x" * 90_000 + content[-10_000:])
+    cohort = Cohort(tmp_path / "cohort", ["summit"])
+    dataset = PatientDataset(cohort, list(cohort.patients.index), ["pathology"])
+    loader = CohortModule(dataset, dataset, module.encoder, batch_size=4, num_workers=workers).train_dataloader()
+    with pytest.raises(
+        UserError, match=r"^\S+summit/pathology\.json: row \d+, field data: bytes differ from th.* again$"
+    ):
+        list(loader)
 
 
 def test_only_the_images_drawn_are_read(module, monkeypatch):
