@@ -94,6 +94,7 @@ class _Epochs(Sampler[list[Draw]]):
 
     def __init__(self, turns: PatientSampler) -> None:
         self.turns = turns
+        self.batch_size = turns.batch_size  # DeepSpeed asks for it
 
     def __len__(self) -> int:
         return len(self.turns)
