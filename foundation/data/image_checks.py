@@ -1,0 +1,131 @@
+"""Images of all hospitals: every file opened once, and pictures that patients share found."""
+
+from collections import Counter, defaultdict
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from foundation.data.image_looks import Look, look_at_files, look_at_slides
+from foundation.data.image_pairs import shared_pictures
+from foundation.data.problems import Problems
+from foundation.data.site import IMAGES, Site
+
+_ADVICE = "look at both: one of the two may be filed under the wrong patient"
+
+
+def check(sites: list[Site], problems: Problems, bars: Progress) -> None:
+    """Opens every image and compares all of one modality across patients and hospitals.
+
+    Errors: files that cannot be read, that say nothing of their resolution or show text, one file of two patients,
+    images of several sizes at one patient, features of several extractors. Warnings: near-identical images of two
+    patients, a patient's file that stands there twice, tags and pictures inside files that can show who the patient is.
+
+    Args:
+        sites: with their images listed.
+        problems: takes the findings.
+        bars: shows how far it got.
+    """
+    for modality in IMAGES:
+        looks = [look for site in sites for look in _look_at(site, modality, problems, bars)]
+        whole = [look for look in looks if look.content]
+        _sizes(whole, problems)
+        _dimensions(whole, problems)
+        _near_identical(_one_each(whole, problems), problems)
+
+
+def _look_at(site: Site, modality: str, problems: Problems, bars: Progress) -> list[Look]:
+    if modality not in site.images:
+        return []
+    listed, source = site.images[modality], site.image_sources[modality]
+    rows = zip(listed.index, listed["path"], listed["kind"], strict=True)
+    looks = [Look(site.name, str(patient), Path(path), kind) for patient, path, kind in rows]
+    slides = [look for look in looks if look.kind == "slides"]
+    others = [look for look in looks if look.kind != "slides"]
+    task = bars.add_task(f"Opening {modality} of {site.name}", total=len(looks))
+    for _ in look_at_files(others, modality, source):
+        bars.advance(task)
+    if slides:
+        look_at_slides(slides, source)
+        bars.advance(task, len(slides))
+    bars.remove_task(task)
+    for look in looks:
+        problems.found += look.problems
+    _carried(looks, site.files[modality], problems)
+    return looks
+
+
+def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
+    """One line a kind of file, for most hospitals' files all carry the same."""
+    for kind, what in (("dicom", "tags"), ("slides", "pictures inside")):
+        telling = [look for look in looks if look.kind == kind and look.carries]
+        if telling:
+            names = Counter(name for look in telling for name in look.carries)
+            listed = ", ".join(sorted(names)[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+            found = f"{len(telling)} of kind {kind} carry {what} that can show who the patient is"
+            problems.warn(file, found, "nothing to do: packing drops them", field=listed)
+
+
+def _sizes(looks: list[Look], problems: Problems) -> None:
+    pictures = sorted((look for look in looks if look.kind == "images" and look.size), key=_owner)
+    for (_, patient), own in groupby(pictures, key=_owner):
+        sizes = list(own)
+        for look in sizes:
+            if look.size != sizes[0].size:
+                found = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
+                problems.error(look.path, found, "save a patient's images in one size", field="size")
+
+
+def _dimensions(looks: list[Look], problems: Problems) -> None:
+    features = [look for look in looks if look.kind == "features"]
+    if not features:
+        return
+    common = Counter(look.size for look in features).most_common(1)[0][0]
+    for look in features:
+        if look.size != common:
+            advice = "use one feature extractor for the whole cohort"
+            problems.error(look.path, f"{look.size}, other files have {common}", advice, field="features")
+
+
+def _one_each(looks: list[Look], problems: Problems) -> list[Look]:
+    """Files of different content; of those that are the same to the byte the first, with the others noted."""
+    by_content = defaultdict(list)
+    for look in looks:
+        by_content[look.content].append(look)
+    for same in by_content.values():
+        first = same[0]
+        for look in same[1:]:
+            if _owner(look) == _owner(first):
+                found = f"the same file as {first.path.name}, of the same patient {look.patient}"
+                problems.warn(look.path, found, "keep one of the two", field="file")
+            else:
+                found = f"patient {look.patient}: the same file as patient {first.patient}'s {_named(first, look)}"
+                problems.error(look.path, found, _ADVICE, field="file")
+    return [same[0] for same in by_content.values()]
+
+
+def _near_identical(looks: list[Look], problems: Problems) -> None:
+    """A line for each two patients, whatever number of pictures they share."""
+    _, owners = np.unique([f"{look.hospital}/{look.patient}" for look in looks], return_inverse=True)
+    between = defaultdict(list)
+    for pair in shared_pictures([look.prints for look in looks], owners):
+        between[owners[pair[0]], owners[pair[1]]].append(pair)
+    for pairs in between.values():
+        one, other, shared, possible = pairs[0]
+        first, look = looks[one], looks[other]
+        of = f" ({shared} of {possible} slices)" if possible > 1 else ""
+        more = f", and {len(pairs) - 1} files more" if len(pairs) > 1 else ""
+        found = (
+            f"patient {look.patient}: almost the picture of patient {first.patient}, {_named(first, look)}{of}{more}"
+        )
+        problems.warn(look.path, f"{found}{of}{more}", _ADVICE, field="file")
+
+
+def _owner(look: Look) -> tuple[str, str]:
+    return look.hospital, look.patient
+
+
+def _named(other: Look, look: Look) -> str:
+    """The other file as a data manager finds it: by its hospital, where that is another."""
+    return other.path.name if other.hospital == look.hospital else f"{other.path.name} at {other.hospital}"

@@ -1,0 +1,107 @@
+"""Patients: one person under two names, in two hospitals or two parts of a split, or with nothing but a row."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from foundation.data.problems import Problems
+from foundation.data.site import Site
+from foundation.data.splits import PARTS
+from foundation.data.tables import TableSource, read_source
+
+_FIELD = "patient_id"
+
+
+def check_across(sites: list[Site], problems: Problems) -> None:
+    """The same patient at two hospitals (an error), or under two spellings anywhere (a warning).
+
+    Spellings are those that differ in letter case, spaces and punctuation alone.
+    """
+    seen: dict[str, Site] = {}
+    spelt: dict[str, tuple[str, Site]] = {}
+    for site in sites:
+        path = site.files["patients"]
+        for patient in site.patients.index:
+            if patient in seen:
+                found = f"is also a patient of {seen[patient].name}"
+                problems.error(path, found, "a patient belongs to one hospital", field=_FIELD, value=patient)
+                continue
+            seen[patient] = site
+            other, where = spelt.setdefault(spelling(patient), (patient, site))
+            if other != patient:
+                found = f"may be {other} of {where.name}, written otherwise"
+                problems.warn(path, found, "write one patient in one way", field=_FIELD, value=patient)
+
+
+def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
+    """Patients who have no modality, and modalities that no patient has (warnings).
+
+    Args:
+        site: the hospital.
+        held: bool `[patients, modalities]`.
+        problems: takes the findings.
+    """
+    path = site.files["patients"]
+    nothing = held.index[~held.any(axis=1)]
+    if len(nothing):
+        found = f"{len(nothing)} of {len(held)} patients have no modality at all, the first"
+        problems.warn(path, found, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
+    for name, file in site.files.items():
+        table = site.tables().get(name)
+        if name != "patients" and (table is None or table.empty):
+            found = f"no patient of {site.name} has {name.replace('_', ' ')}"
+            problems.warn(file, found, "see whether its patients are those of the patients' table", field=_FIELD)
+
+
+def check_split(sites: list[Site], path: Path, problems: Problems) -> None:
+    """A table of `patient_id` and `part` against all patients.
+
+    Errors: a file or part that is none, a patient in two parts, in none, or whom nobody knows. Warnings: two spellings
+    of what may be one patient in two parts.
+    """
+    table = problems.attempt(read_source, path.parent, TableSource(file=path.name), unique=False)
+    if table is None:
+        return
+    if "part" not in table:
+        problems.error(path, "no such column", f"say {', '.join(PARTS)} there", field="part")
+        return
+    part = table["part"].astype("string")
+    for patient, value in part[~part.isin(PARTS)].items():
+        problems.error(path, f"patient {patient} is in no part", f"say {', '.join(PARTS)}", field="part", value=value)
+    part = part[part.isin(PARTS)]
+    known = {patient for site in sites for patient in site.patients.index}
+    _twice(path, part, problems)
+    _missing(path, known - set(table.index), "in no part, the first", "list every patient", problems)
+    _missing(path, set(table.index) - known, "in no patients' table, the first", "drop their rows", problems)
+
+
+def spelling(patient: str) -> str:
+    """What stays of an id without letter case, spaces and punctuation; the id itself where nothing would."""
+    return "".join(filter(str.isalnum, patient.casefold())) or patient
+
+
+def _twice(path: Path, part: "pd.Series[str]", problems: Problems) -> None:
+    """In more than one part, as written or by spelling; or listed twice."""
+    for patient, own in part[part.index.duplicated(keep=False)].groupby(level=0, sort=False):
+        found = f"patient {patient} stands {len(own)} times, in {_listed(own.unique())}"
+        problems.error(path, found, "list each patient once", field="part", value=own.iloc[-1])
+    once = part[~part.index.duplicated()]
+    alike = defaultdict(list)
+    for patient in once.index:
+        alike[spelling(patient)].append(patient)
+    for patients in alike.values():
+        if len(patients) > 1 and once[patients].nunique() > 1:
+            found = f"{_listed(patients)} may be one patient, in {_listed(once[patients])}"
+            problems.warn(path, found, "write one patient in one way, in one part", field=_FIELD, value=patients[-1])
+
+
+def _missing(path: Path, patients: set[str], found: str, advice: str, problems: Problems) -> None:
+    if patients:
+        count = f"{len(patients)} patient{'s' if len(patients) > 1 else ''}"
+        problems.error(path, f"{count} {found}", advice, field=_FIELD, value=min(patients))
+
+
+def _listed(words: Iterable[str]) -> str:
+    return " and ".join(words)

@@ -1,0 +1,154 @@
+"""What validation found, for a data manager: Markdown to read, JSON to work with, a summary on the console.
+
+`validation.json`, format 1. Keys are added, never changed, as long as `format` stays:
+
+| key | holds |
+| --- | --- |
+| `format` | 1 |
+| `name`, `synthetic` | of the cohort, as declared |
+| `declaration_digest` | SHA-256 of the declaration, whatever order its keys are in |
+| `verdict` | `refused`, `usable with warnings` or `usable` |
+| `counts` | hospital → `patients`, and each modality → patients who have it |
+| `errors`, `warnings` | how many |
+| `problems` | every one: `severity`, `file`, `row` or null, `field`, `value`, `found`, `advice` |
+
+No report's text is written; the value of an identifier found in a text is never shown.
+"""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from foundation.data.problems import Problem
+from foundation.run_record import write_json
+
+if TYPE_CHECKING:
+    from foundation.data.validation import Validation
+
+MARKDOWN, JSON = "validation.md", "validation.json"
+LISTED = 20  # problems of one kind in one file; the rest are counted
+_PRINTED = 15  # lines of each severity on the console
+_SEVERITIES = (("error", "Errors"), ("warning", "Warnings"))
+
+
+def write(found: "Validation", output: Path) -> None:
+    """Writes `validation.md` and `validation.json` into a folder, each whole or not at all."""
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / JSON, as_dict(found))
+    temporary = output / f".{MARKDOWN}.writing"
+    temporary.write_text(as_markdown(found), encoding="utf-8")
+    os.replace(temporary, output / MARKDOWN)
+
+
+def as_dict(found: "Validation") -> dict[str, Any]:
+    """What `validation.json` holds."""
+    declared = json.dumps(found.declaration.model_dump(mode="json"), sort_keys=True)
+    return {
+        "format": 1,
+        "name": found.declaration.name,
+        "synthetic": found.declaration.synthetic,
+        "declaration_digest": hashlib.sha256(declared.encode()).hexdigest(),
+        "verdict": _verdict(found)[0],
+        "counts": found.counts,
+        "errors": len(found.problems.errors),
+        "warnings": len(found.problems.warnings),
+        "problems": [problem.as_dict() for problem in found.problems.found],
+    }
+
+
+def as_markdown(found: "Validation") -> str:
+    """What `validation.md` holds."""
+    lines = [f"# Validation of {_cell(found.declaration.name)}", "", _verdict(found)[1], "", "## What was found", ""]
+    columns, rows = _counted(found.counts)
+    lines += [_row(columns), f"| --- |{' ---: |' * (len(columns) - 1)}", *map(_row, rows)]
+    for severity, title in _SEVERITIES:
+        own = [problem for problem in found.problems.found if problem.severity == severity]
+        if own:
+            lines += ["", f"## {title}"]
+        for file, problems in _by_file(own).items():
+            lines += ["", f"### {_cell(file)}", "", "| row | field | value | what was found | what to do |"]
+            lines += ["| ---: | --- | --- | --- | --- |"]
+            for kind in _by_kind(problems):
+                lines += [_row(_cells(problem)) for problem in kind[:LISTED]]
+                if len(kind) > LISTED:
+                    more = f"and {len(kind) - LISTED} more like this, all in {JSON}"
+                    lines += [_row(["", kind[0].field, "", more, kind[0].advice])]
+    return "\n".join(lines) + "\n"
+
+
+def show(found: "Validation", console: Console) -> None:
+    """Prints counts, then errors, then warnings, the first of each in full."""
+    columns, rows = _counted(found.counts)
+    table = Table(title=escape(found.declaration.name) + (" (synthetic)" if found.declaration.synthetic else ""))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for problems, colour in ((found.problems.errors, "red"), (found.problems.warnings, "yellow")):
+        for problem in problems[:_PRINTED]:
+            console.print(f"[{colour}]{problem.severity}[/]: {escape(str(problem))}", soft_wrap=True, highlight=False)
+        if len(problems) > _PRINTED:
+            console.print(f"... and {len(problems) - _PRINTED} more {problems[0].severity}s", highlight=False)
+    console.print(_verdict(found)[1], highlight=False)
+
+
+def _verdict(found: "Validation") -> tuple[str, str]:
+    """As a word and as a sentence."""
+    errors, warnings = (
+        f"{count} {what}{'' if count == 1 else 's'}"
+        for count, what in ((len(found.problems.errors), "error"), (len(found.problems.warnings), "warning"))
+    )
+    if found.problems.errors:
+        return "refused", f"The cohort cannot be used yet: {errors} must be mended; {warnings} should be looked at."
+    if found.problems.warnings:
+        return "usable with warnings", f"The cohort can be used; {warnings} should be looked at first."
+    return "usable", "The cohort can be used: nothing is wrong with it."
+
+
+def _counted(counts: dict[str, dict[str, int]]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of counts, the sum last where there are several hospitals."""
+    names = list(dict.fromkeys(name for own in counts.values() for name in own))
+    rows = [[hospital, *(str(own.get(name, 0)) for name in names)] for hospital, own in counts.items()]
+    if len(counts) > 1:
+        rows.append(["all", *(str(sum(own.get(name, 0) for own in counts.values())) for name in names)])
+    return ["hospital", *names], rows
+
+
+def _by_file(problems: list[Problem]) -> dict[str, list[Problem]]:
+    found = defaultdict(list)
+    for problem in problems:
+        found[problem.file].append(problem)
+    return found
+
+
+def _by_kind(problems: list[Problem]) -> list[list[Problem]]:
+    """Those of one field that are mended in one way stand together."""
+    found = defaultdict(list)
+    for problem in problems:
+        found[problem.field, problem.advice].append(problem)
+    return list(found.values())
+
+
+def _cells(problem: Problem) -> list[str]:
+    row = "" if problem.row is None else str(problem.row)
+    return [row, problem.field, problem.value, problem.found, problem.advice]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _cell(text: str) -> str:
+    """A hospital's own words, in which nothing is markup."""
+    plain = " ".join(text.split())
+    for character in "\\`*[]<>|":
+        plain = plain.replace(character, f"\\{character}")
+    return plain
