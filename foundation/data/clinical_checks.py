@@ -168,7 +168,7 @@ def _numbers(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "
 def _dates(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "pd.Series[pd.Timestamp]":
     dates = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
     _note(problems, path, cells, cells.notna() & dates.isna(), "is no ISO date", "write YYYY-MM-DD")
-    return dates
+    return dates.astype("datetime64[s]")  # in nanoseconds, centuries between two dates overflow
 
 
 def _note(

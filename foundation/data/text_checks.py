@@ -47,7 +47,7 @@ def check_identifiers(sites: list[Site], mask: bool, problems: Problems) -> None
             times = f", {len(own)} times" if len(own) > 1 else ""
             problems.warn(path, f"patient {patient}: {kind} in the text{times}", advice, field="text")
         if step > 1:
-            found = f"identifiers were searched in every {step}th of {len(texts)} reports"
+            found = f"identifiers were searched in one of {step} of {len(texts)} reports"
             problems.warn(path, found, "have them masked if the sample holds any", field="text")
 
 
