@@ -19,8 +19,9 @@ def check(sites: list[Site], problems: Problems, bars: Progress) -> None:
     """Opens every image and compares all of one modality across patients and hospitals.
 
     Errors: files that cannot be read, that say nothing of their resolution or show text, one file of two patients,
-    images of several sizes at one patient, features of several extractors. Warnings: near-identical images of two
-    patients, a patient's file that stands there twice, tags and pictures inside files that can show who the patient is.
+    images of several sizes at one patient, images beside features, features of several extractors. Warnings:
+    near-identical images of two patients, a patient's file that stands there twice, tags and pictures inside files that
+    can show who the patient is.
 
     Args:
         sites: with their images listed.
@@ -31,6 +32,7 @@ def check(sites: list[Site], problems: Problems, bars: Progress) -> None:
         looks = [look for site in sites for look in _look_at(site, modality, problems, bars)]
         whole = [look for look in looks if look.content]
         _sizes(whole, problems)
+        _forms(whole, problems)
         _dimensions(whole, problems)
         _near_identical(_one_each(whole, problems), problems)
 
@@ -68,13 +70,23 @@ def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
 
 
 def _sizes(looks: list[Look], problems: Problems) -> None:
-    pictures = sorted((look for look in looks if look.kind == "images" and look.size), key=_owner)
+    pictures = sorted((look for look in looks if look.kind != "features"), key=_owner)
     for (_, patient), own in groupby(pictures, key=_owner):
         sizes = list(own)
         for look in sizes:
             if look.size != sizes[0].size:
                 found = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
                 problems.error(look.path, found, "save a patient's images in one size", field="size")
+
+
+def _forms(looks: list[Look], problems: Problems) -> None:
+    """A hospital's files of one modality are packed as one array."""
+    for _, own in groupby(looks, key=lambda look: look.hospital):
+        first, *others = own
+        for look in others:
+            if look.form != first.form:
+                advice = "give all of a hospital's files as images, or all as features of one type"
+                problems.error(look.path, f"{look.form}, {first.path.name} is {first.form}", advice, field="kind")
 
 
 def _dimensions(looks: list[Look], problems: Problems) -> None:

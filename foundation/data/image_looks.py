@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pydicom
 import tifffile
+from numpy.typing import NDArray
 
 from foundation.data.declaration import ImageKind, ImageSource
 from foundation.data.dicom_tags import identifying_tags
@@ -36,7 +38,8 @@ class Look:
         kind: as the listing says.
         content: digest of its bytes; empty where it could not be read.
         prints: of its pictures; of a slide those of its thumbnail, of features none.
-        size: height and width of an ordinary image, or the dimension of features; as text, for messages.
+        size: of each picture as packed, or the dimension of features; as text, for messages.
+        form: what packing makes of it, which is one thing for all of a hospital's files.
         carries: names of tags and pictures inside that can show who the patient is.
         problems: with reading it.
     """
@@ -48,6 +51,7 @@ class Look:
     content: str = ""
     prints: Prints = field(default_factory=Prints.none)
     size: str = ""
+    form: str = "pictures"
     carries: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -78,7 +82,7 @@ def look_at_slides(slides: list[Look], source: ImageSource) -> list[Look]:
         by_path[problem.file].problems.append(problem)
     for look in slides:
         if str(look.path) in seen:
-            look.prints = seen[str(look.path)]
+            look.size, look.prints = f"{source.tile} by {source.tile} pixels", seen[str(look.path)]
             _fill_slide(look, source)
         elif look is not by_path[str(look.path)]:
             look.problems = by_path[str(look.path)].problems
@@ -94,21 +98,25 @@ def _look(look: Look, modality: str, source: ImageSource) -> Look:
 
 def _fill(look: Look, modality: str, source: ImageSource, problems: Problems) -> None:
     if look.kind == "features":
-        look.size = f"{read_features(look.path)[0].shape[1]} values a tile"
-    elif modality == "pathology" and look.kind == "images":
-        picture = read_image(look.path)
-        look.size = f"{picture.shape[0]} by {picture.shape[1]} pixels"
-        look.prints = Prints.of(picture[None])
+        features, _ = read_features(look.path)
+        look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"
+    elif look.kind == "images":
+        _fill_pictures(look, read_image(look.path)[None])
     elif modality == "pathology" or look.kind == "slides":
         advice = "declare it under the other one, or name its kind under sources in cohort.yaml"
         raise refuse(look.path, f"no kind of file that {modality} has", advice, field="kind", value=look.kind)
     else:
         settings = SliceSettings(slices=source.slices, side=source.side, window=source.window)
-        look.prints = Prints.of(read_slices(look.path, look.kind, settings, problems))
+        _fill_pictures(look, read_slices(look.path, look.kind, settings, problems))
     files = _files(look.path)
     look.content = _digest(files)
     if look.kind == "dicom":
         look.carries = identifying_tags(pydicom.dcmread(files[0], stop_before_pixels=True))
+
+
+def _fill_pictures(look: Look, pictures: NDArray[np.uint8]) -> None:
+    look.size = f"{pictures.shape[1]} by {pictures.shape[2]} pixels"
+    look.prints = Prints.of(pictures)
 
 
 def _files(path: Path) -> list[Path]:
