@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
-from foundation.data.pack import convert_unit
+from foundation.data.problems import DataError
+from foundation.data.units import check_unit, convert
 from foundation.errors import UserError
 from foundation.modalities.base import Modality
 from foundation.modalities.genomics import CHANNELS, Genomics
@@ -103,12 +105,20 @@ class GenesSpec(_Spec):
         if all(np.isnan(channel).all() for channel in raw.values()):
             raise UserError(f"{field}: no measured gene is known to the model; it knows {_some(self.genes)}")
         if isinstance(unit, str) and not np.isnan(raw["expression"]).all():
-            raw["expression"] = convert_unit(raw["expression"], unit, self.unit, Path(f"{field}.unit"))
+            raw["expression"] = self._converted(raw["expression"], unit, f"{field}.unit")
         if unknown:
             warnings.append(
                 f"{field}: {len(unknown)} genes unknown to the model were left out: {_some(sorted(unknown))}"
             )
         return raw
+
+    def _converted(self, values: NDArray[np.float32], unit: str, field: str) -> NDArray[np.float32]:
+        profile = pd.DataFrame(values[None], columns=self.genes)
+        wrong = [problem for problem in check_unit(profile, unit, Path(field)) if problem.severity == "error"]
+        if wrong:
+            raise DataError(wrong[0])
+        converted: NDArray[np.float32] = convert(profile, unit, self.unit, Path(field)).to_numpy(np.float32)[0]
+        return converted
 
     def describe(self) -> dict[str, Any]:
         """This input as JSON Schema."""

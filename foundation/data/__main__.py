@@ -1,5 +1,6 @@
-"""`python -m foundation.data prepare`: from hospital folders to a prepared cohort."""
+"""`python -m foundation.data prepare|validate|describe`: from hospital folders to a trusted, prepared cohort."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,23 @@ from rich.console import Console
 from rich.table import Table
 
 from foundation.command import command, instantiate, plain
-from foundation.data.cohort import MODALITIES
+from foundation.data import validation_report
+from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.declaration import Declaration, declare, read_declaration
+from foundation.data.description import describe as describe_cohort
 from foundation.data.pack import pack
+from foundation.data.validation import validate as validate_cohort
+from foundation.errors import UserError
 from foundation.run_record import RunRecord
+
+_HELP = """usage: python -m foundation.data ACTION [overrides]
+
+  validate   lists what a cohort's folders hold and every problem with it (Markdown and JSON); --strict
+  prepare    checks and packs them for training
+  describe   draws a prepared cohort on one page of HTML
+
+`python -m foundation.data ACTION --help` shows what can be set. The demo: python -m foundation.data prepare
+Your own folders: python -m foundation.data validate cohort=folder cohort.name=ours cohort.root=path/to/ours"""
 
 
 @contextmanager
@@ -32,12 +47,19 @@ def _site_folders(cohort: DictConfig, output: Path) -> Iterator[Path]:
             yield sites
 
 
+def _declaration(cohort: DictConfig, root: Path) -> Declaration:
+    """The config's own, where it declares the cohort; else that in the folder."""
+    if cohort.get("declaration") is None:
+        return read_declaration(root)
+    return declare(plain(cohort.declaration), Path("cohort.declaration"))
+
+
 @command("data")
 def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them."""
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
-        found = pack(sites, output)
+        found = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
     data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
     with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
         record.note("found", found["found"])
@@ -50,15 +72,54 @@ def prepare(cfg: DictConfig) -> None:
     print(f"cohort: {output}")
 
 
+@command("validate")
+def validate(cfg: DictConfig) -> None:
+    """Writes validation.md and validation.json; ends with code 2 where a problem must be mended."""
+    output = Path(cfg.output)
+    with _site_folders(cfg.cohort, output) as sites:
+        declaration = _declaration(cfg.cohort, sites)
+        split = None if cfg.split_file is None else Path(cfg.split_file)
+        found = validate_cohort(sites, declaration, images=cfg.images, split=split)
+    data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": list(found.counts)}
+    with RunRecord.open(output, "python -m foundation.data validate", plain(cfg), cfg.seed, (), data) as record:
+        validation_report.write(found, output)
+        record.metrics.update({"errors": len(found.problems.errors), "warnings": len(found.problems.warnings)})
+    validation_report.show(found, Console())
+    print(f"report: {output / 'validation.md'}")
+    stopping = found.problems.found if cfg.strict else found.problems.errors
+    if stopping:
+        more = f" (and {len(stopping) - 1} more in {output / 'validation.md'})" if len(stopping) > 1 else ""
+        raise UserError(f"{stopping[0]}{more}")
+
+
+@command("describe")
+def describe(cfg: DictConfig) -> None:
+    """Writes index.html."""
+    folder, output = Path(cfg.folder), Path(cfg.output)
+    cohort = Cohort.load(folder)
+    with RunRecord.open(output, "python -m foundation.data describe", plain(cfg), cfg.seed, [folder], cohort.facts()):
+        temporary = output / ".index.html"
+        temporary.write_text(describe_cohort(cohort, cfg.seed))
+        os.replace(temporary, output / "index.html")
+    print(f"page: {output / 'index.html'}")
+
+
+_ACTIONS = {"prepare": prepare, "validate": validate, "describe": describe}
+
+
 def main() -> None:
     """Reads the action, then hands Hydra its overrides."""
-    if len(sys.argv) < 2 or sys.argv[1] not in ("prepare", "--help"):
-        found = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-        print(f"error: python -m foundation.data: '{found}' given; say prepare, then overrides", file=sys.stderr)
+    given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if given in ("-h", "--help"):
+        print(_HELP)
+        return
+    if given not in _ACTIONS:
+        print(f"error: python -m foundation.data: '{given}' given; say prepare, validate or describe", file=sys.stderr)
         sys.exit(2)
-    if sys.argv[1] == "prepare":
-        del sys.argv[1]
-    prepare()
+    del sys.argv[1]
+    # Hydra knows no switches of ours: this one is the habit of command lines.
+    sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
+    _ACTIONS[given]()
 
 
 if __name__ == "__main__":

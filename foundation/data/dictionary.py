@@ -43,13 +43,21 @@ class RecordColumn(BaseModel):
 
 
 class DataDictionary(BaseModel):
-    """Genes, units, record columns, labels and survival columns of a cohort."""
+    """What a cohort's columns mean.
+
+    Args:
+        genes: by approved symbol, in the order in which the model sees them; all that any hospital measured if empty.
+        expression_unit: in which expression is packed; each hospital's is converted to it.
+        record: columns of the clinical record that are inputs.
+        labels: columns of the patients' table, 0 or 1.
+        survival: `event` and `time`, columns of the patients' table.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    genes: list[str]
-    expression_unit: str
-    record: list[RecordColumn]
+    genes: list[str] = []
+    expression_unit: str = "log2_tpm"
+    record: list[RecordColumn] = []
     labels: list[str] = []
     survival: dict[str, str] = {}
 

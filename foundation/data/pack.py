@@ -1,220 +1,168 @@
-"""Packing: checked site folders become arrays that training reads without parsing."""
+"""Packing: a checked cohort becomes arrays that training reads without parsing."""
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import Progress
 
 from foundation.data.cohort import CHANNELS, FILE, MODALITIES
-from foundation.data.dictionary import DataDictionary, is_outcome
-from foundation.data.site_folder import read_image, read_patients, read_table
-from foundation.data.store import ImageWriter
-from foundation.errors import UserError
+from foundation.data.declaration import Declaration, read_declaration
+from foundation.data.deidentify import keyed_hash, mask_text, read_or_make_key
+from foundation.data.dictionary import DataDictionary
+from foundation.data.genes import GeneVocabulary
+from foundation.data.pack_images import Tiling, pack_images
+from foundation.data.panel import align, union
+from foundation.data.problems import Problems
+from foundation.data.site import Site
+from foundation.data.validation import validate
 from foundation.run_record import write_json
 
-
-class Declaration(BaseModel):
-    """`cohort.yaml`: what lies beside it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    synthetic: bool
-    description: str
-    hospitals: list[str]
-    expression_units: dict[str, str] = {}
-    dictionary: DataDictionary
+_BLOCK = 1 << 20
 
 
-def read_declaration(root: Path) -> Declaration:
-    """The cohort's declaration.
-
-    Raises:
-        UserError: if it is missing, no YAML, or a field is wrong.
-    """
-    path = root / "cohort.yaml"
-    if not path.is_file():
-        raise UserError(f"{path}: missing; a cohort's folder declares itself there (see README, own data)")
-    try:
-        return Declaration.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not readable as YAML ({error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def pack(root: Path, output: Path) -> dict[str, Any]:
+def pack(
+    root: Path, output: Path, declaration: Declaration | None = None, workers: int | None = None
+) -> dict[str, Any]:
     """Checks and packs every hospital; all or nothing.
 
+    Slides that were cut before a run was killed are not cut again: they are kept beside the output until it is done.
+
     Args:
-        root: holds `cohort.yaml` and a folder a hospital.
+        root: the cohort's folder.
         output: of the prepared cohort; replaced whole.
+        declaration: of the cohort; that in its folder if None.
+        workers: processes that cut slides; one a core if None.
 
     Returns:
-        What was found: patients by hospital and modality.
+        What was found: patients by hospital and modality, and how many warnings.
+
+    Raises:
+        DataError: on the first error that validation names, or that reading the images brings up.
     """
-    declaration = read_declaration(root)
-    temporary = output.with_name(f".{output.name}.writing")
+    declaration = declaration or read_declaration(root)
+    found = validate(root, declaration, images=False)
+    problems = found.problems
+    problems.refuse_first()
+    dictionary = _with_genes(declaration.dictionary, found.sites)
+    key = _key(root, output, declaration)
+    temporary, cache = (output.with_name(f".{output.name}.{what}") for what in ("writing", "tiles"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    tiling = Tiling(cache, workers or os.cpu_count() or 1)
+    tables = {}
     try:
-        tables = {}
-        with Progress(transient=True) as progress:  # `track` would outlive an error
-            task = progress.add_task("Packing", total=len(declaration.hospitals))
-            for name in declaration.hospitals:
-                tables[name] = _pack_hospital(root, name, declaration, temporary / name)
-                progress.advance(task)
-        _refuse_shared_patients(tables)
-        digest = hashlib.sha256()
-        for path in sorted(temporary.rglob("*.*")):
-            digest.update(path.relative_to(temporary).as_posix().encode())
-            digest.update(path.read_bytes())
-        content = {**declaration.model_dump(), "digest": digest.hexdigest()}
+        with Progress(transient=True) as bars:
+            for site in bars.track(found.sites, description="Packing"):
+                packed = _pack_site(site, declaration, dictionary, key, temporary / site.name, tiling, problems)
+                tables[site.name] = packed
+        content = _content(declaration, dictionary, list(tables)) | {"digest": _digest(temporary)}
         write_json(temporary / FILE, content)
         shutil.rmtree(output, ignore_errors=True)
         temporary.replace(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    found = {
+    shutil.rmtree(cache, ignore_errors=True)
+    counts = {
         name: {"patients": len(table), **{modality: int(table[modality].sum()) for modality in MODALITIES}}
         for name, table in tables.items()
     }
-    return {"name": declaration.name, "digest": content["digest"], "synthetic": declaration.synthetic, "found": found}
+    facts = {name: content[name] for name in ("name", "digest", "synthetic")}
+    return {**facts, "found": counts, "warnings": len(problems.warnings)}
 
 
-def _refuse_shared_patients(tables: dict[str, pd.DataFrame]) -> None:
-    seen: dict[str, str] = {}
-    for hospital, table in tables.items():
-        for patient in table.index:
-            if patient in seen:
-                raise UserError(
-                    f"{hospital}/patients.csv: field patient_id: '{patient}' is also in {seen[patient]}; "
-                    "a patient belongs to one hospital"
-                )
-            seen[patient] = hospital
+def _with_genes(dictionary: DataDictionary, sites: list[Site]) -> DataDictionary:
+    genes = dictionary.genes or union(table for site in sites for table in site.channels.values())
+    return dictionary.model_copy(update={"genes": genes})
 
 
-def _pack_hospital(root: Path, hospital: str, declaration: Declaration, output: Path) -> pd.DataFrame:
-    site = root / hospital
+def _key(root: Path, output: Path, declaration: Declaration) -> bytes | None:
+    wanted = declaration.deidentify
+    return None if wanted.key is None or wanted.ids == "keep" else read_or_make_key(root / wanted.key, output)
+
+
+def _content(declaration: Declaration, dictionary: DataDictionary, hospitals: list[str]) -> dict[str, Any]:
+    """What the prepared cohort says of itself; where files lay at the hospitals stays there."""
+    told = declaration.model_dump(include={"name", "synthetic", "description"})
+    done = {"ids": declaration.deidentify.ids, "text": declaration.deidentify.text}
+    version = GeneVocabulary.shipped().version
+    return {
+        **told,
+        "hospitals": hospitals,
+        "dictionary": dictionary.model_dump(),
+        "gene_vocabulary": version,
+        "deidentify": done,
+    }
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.*")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _pack_site(
+    site: Site,
+    declaration: Declaration,
+    dictionary: DataDictionary,
+    key: bytes | None,
+    output: Path,
+    tiling: Tiling,
+    problems: Problems,
+) -> pd.DataFrame:
     output.mkdir()
-    patients = read_patients(site)
-    dictionary = declaration.dictionary
-    keep = [*dictionary.labels, *dictionary.survival.values()]
-    table = pd.DataFrame(index=patients.index)
-    table["hospital"] = hospital
-    for column in keep:
-        table[column] = pd.to_numeric(patients[column], errors="coerce") if column in patients else np.nan
-    for name in ("pathology", "radiology"):
-        _pack_images(site, name, table, output)
-    _pack_genomics(site, declaration, hospital, table, output)
-    reports = read_table(site / "reports.csv", ("text",))
-    table["report_text"] = "" if reports is None else reports["text"].reindex(table.index).fillna("")
-    table["report"] = table["report_text"] != ""
-    _pack_record(site, dictionary, table)
+    patients = site.patients.index.tolist()
+    names = dict(zip(patients, patients if key is None else keyed_hash(patients, key), strict=True))
+    table = pack_images(site, names, output, tiling, problems)
+    # Rows stand in the order of the packed ids: the hospital's own order could tell who is who.
+    order = pd.Index(sorted(names, key=lambda patient: names[patient]))
+    own = pd.DataFrame(index=order)
+    own["hospital"] = site.name
+    for column in (*dictionary.labels, *dictionary.survival.values()):
+        values = site.patients.get(column)
+        own[column] = np.nan if values is None else pd.to_numeric(values).reindex(order).astype(float)
+    _pack_genomics(site, dictionary, own, output)
+    texts = pd.Series("", order) if site.reports is None else site.reports["text"].reindex(order).fillna("")
+    own["report_text"] = [mask_text(text) for text in texts] if declaration.deidentify.text == "mask" else texts
+    own["report"] = own["report_text"] != ""
+    _pack_record(site, dictionary, own)
+    table = pd.concat([own.set_axis(table.index, axis=0), table], axis=1)
     table.to_parquet(output / "patients.parquet")
     return table
 
 
-def _known(path: Path, rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    strangers = rows.index.difference(table.index)
-    if len(strangers):
-        raise UserError(
-            f"{path}: field patient_id: '{strangers[0]}' is not in patients.csv; add the patient or drop the row"
-        )
-
-
-def _pack_images(site: Path, name: str, table: pd.DataFrame, output: Path) -> None:
-    listed = read_table(site / f"{name}.csv", ("file",), unique=False)
-    table[name], table[f"{name}_start"], table[f"{name}_count"] = False, 0, 0
-    if listed is None or listed.empty:
-        return
-    _known(site / f"{name}.csv", listed, table)
-    with ImageWriter(output, name) as writer:
-        for patient, files in listed.groupby(level=0, sort=True)["file"]:
-            images = [read_image(site / file) for file in files]
-            for file, image in zip(files, images, strict=True):
-                if image.shape != images[0].shape:
-                    found = f"size {image.shape[:2]}, the patient's first image has {images[0].shape[:2]}"
-                    raise UserError(f"{site / file}: {found}; crop a patient's images to one size")
-            start, count = writer.add(np.stack(images))
-            table.loc[patient, [name, f"{name}_start", f"{name}_count"]] = [True, start, count]
-
-
-def _pack_genomics(site: Path, declaration: Declaration, hospital: str, table: pd.DataFrame, output: Path) -> None:
-    genes = declaration.dictionary.genes
-    stacked = np.full((len(table), len(CHANNELS), len(genes)), np.nan, dtype=np.float32)
+def _pack_genomics(site: Site, dictionary: DataDictionary, table: pd.DataFrame, output: Path) -> None:
+    stacked = np.full((len(table), len(CHANNELS), len(dictionary.genes)), np.nan, dtype=np.float32)
     for index, channel in enumerate(CHANNELS):
-        values = read_table(site / f"{channel}.csv")
-        if values is None:
-            continue
-        _known(site / f"{channel}.csv", values, table)
-        for column in values.columns:
-            if is_outcome(str(column)):
-                raise UserError(f"{site / channel}.csv: column '{column}' holds an outcome; remove it")
-        text = values.select_dtypes(include="object").columns
-        if len(text):
-            raise UserError(
-                f"{site / channel}.csv: column '{text[0]}' holds text where numbers belong; leave unknowns blank"
-            )
-        array = values.reindex(index=table.index, columns=genes).to_numpy(dtype=np.float32)
-        if channel == "expression":
-            unit = declaration.expression_units.get(hospital, declaration.dictionary.expression_unit)
-            array = convert_unit(array, unit, declaration.dictionary.expression_unit, site / "expression.csv")
-        stacked[:, index] = array
+        if channel in site.channels:
+            values = align(site.channels[channel], dictionary.genes, site.files[channel], smallest=0)
+            stacked[:, index] = values.reindex(index=table.index).to_numpy(dtype=np.float32)
     table["genomics"] = ~np.isnan(stacked).all(axis=(1, 2))
     table["genomics_row"] = np.arange(len(table))
     if table["genomics"].any():
         np.save(output / "genomics.npy", stacked)
 
 
-def convert_unit(values: Any, found: str, wanted: str, path: Path) -> Any:
-    """Expression in the cohort's unit; exact conversions only.
-
-    Raises:
-        UserError: if there is no exact way from one unit to the other.
-    """
-    if found == wanted:
-        return values
-    if (found, wanted) == ("tpm", "log2_tpm"):
-        if np.nanmin(values) < 0:
-            raise UserError(f"{path}: negative values cannot be TPM; check the unit declared in cohort.yaml")
-        return np.log2(values + 1)
-    if (found, wanted) == ("log2_tpm", "tpm"):
-        return np.exp2(values) - 1
-    raise UserError(f"{path}: unit '{found}' cannot be converted exactly to '{wanted}'; export it in that unit")
-
-
-def _pack_record(site: Path, dictionary: DataDictionary, table: pd.DataFrame) -> None:
-    path = site / "record.csv"
-    record = read_table(path)
-    table["record"], table["record_values"] = False, "{}"
-    if record is None:
-        return
-    _known(path, record, table)
-    for column in record.columns:
-        if is_outcome(str(column)):
-            raise UserError(f"{path}: column '{column}' holds an outcome and must not be an input; remove it")
-    for patient, row in record.to_dict(orient="index").items():
-        values: dict[str, Any] = {}
-        for column in dictionary.record:
-            value = row.get(column.name)
-            if value is None or value != value:
-                values[column.name] = None
-            elif column.kind == "categorical" and str(value) not in column.values:
-                raise UserError(f"{path}: patient {patient}, field {column.name}: '{value}' is none of {column.values}")
-            elif column.kind == "continuous" and isinstance(value, str):
-                raise UserError(
-                    f"{path}: patient {patient}, field {column.name}: '{value}' is no number; leave it blank"
-                )
-            else:
-                values[column.name] = value if column.kind == "categorical" else float(value)
-        if any(value is not None for value in values.values()):
-            table.loc[patient, ["record", "record_values"]] = [True, json.dumps(values)]
+def _pack_record(site: Site, dictionary: DataDictionary, table: pd.DataFrame) -> None:
+    """Each patient's record as JSON: numbers as numbers, categories as words, unknown as null."""
+    names = [column.name for column in dictionary.record]
+    record = pd.DataFrame(index=table.index, columns=names, dtype=object)
+    for column in dictionary.record:
+        if site.record is not None and column.name in site.record:
+            cells = site.record[column.name].reindex(table.index)
+            whole = column.kind == "categorical"
+            record[column.name] = cells.map(str, na_action="ignore") if whole else pd.to_numeric(cells).astype(float)
+    record = record.astype(object).where(record.notna(), None)
+    table["record"] = record.notna().any(axis=1)
+    rows = zip(record.to_dict(orient="records"), table["record"], strict=True)
+    table["record_values"] = [json.dumps(row) if known else "{}" for row, known in rows]

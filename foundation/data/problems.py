@@ -1,7 +1,7 @@
 """What is wrong with a hospital's data, said so that its data manager can mend it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -102,3 +102,14 @@ class Problems:
     def warnings(self) -> list[Problem]:
         """Those that do not."""
         return [problem for problem in self.found if problem.severity == "warning"]
+
+    def refuse_first(self) -> None:
+        """Stops at the first error, if there is one.
+
+        Raises:
+            DataError: saying how many more there are.
+        """
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            also = f" (and {more} more: python -m foundation.data validate lists them)" if more else ""
+            raise DataError(replace(first, advice=first.advice + also))

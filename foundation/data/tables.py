@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from foundation.data.problems import refuse
 from foundation.data.table_files import KEY as KEY
@@ -25,6 +25,19 @@ def _word(value: Any) -> Any:
 
 
 Word = Annotated[str, BeforeValidator(_word)]
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    if groups > 1:
+        raise ValueError("more than one group; use (?:...) for all but the one that counts")
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_one_group)]
 
 
 class Strict(BaseModel):
@@ -45,6 +58,7 @@ class ColumnSource(Strict):
         scale: factor, for another unit.
         offset: added after it.
         nonpositive_missing: whether zero and below mean unknown.
+        or_else: another column, which says the value where this one does not.
     """
 
     source: str = Field("", alias="from")
@@ -53,6 +67,7 @@ class ColumnSource(Strict):
     scale: float = 1.0
     offset: float = 0.0
     nonpositive_missing: bool = False
+    or_else: "ColumnSource | None" = None
 
 
 class TableSource(Strict):
@@ -71,7 +86,7 @@ class TableSource(Strict):
 
     file: str
     key: str = KEY
-    key_pattern: str | None = None
+    key_pattern: Pattern | None = None
     columns: dict[str, ColumnSource] | None = None
     missing: list[Word] = []
     where: dict[str, list[Word]] = {}
@@ -82,17 +97,6 @@ class TableSource(Strict):
         if not isinstance(columns, dict):
             return columns
         return {name: {"from": column} if isinstance(column, str) else column for name, column in columns.items()}
-
-    @field_validator("key_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
-        try:
-            groups = re.compile(pattern or "").groups
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        if groups > 1:
-            raise ValueError("more than one group; use (?:...) for all but the patient's")
-        return pattern
 
 
 def read_source(folder: Path, source: TableSource, unique: bool = True) -> pd.DataFrame:
@@ -117,7 +121,7 @@ def read_source(folder: Path, source: TableSource, unique: bool = True) -> pd.Da
             path, "missing", nearest(path.name, (other.name for other in path.parent.glob("*.*")), "put it there")
         )
     columns = source.columns
-    coded = [column.source or name for name, column in (columns or {}).items() if column.values is not None]
+    coded = [field for name, column in (columns or {}).items() for field in _coded(name, column)]
     frame = read_frame(path, {source.key, *source.where, *coded})
     for name in (source.key, *source.where):
         _require(path, frame, name)
@@ -164,14 +168,18 @@ def _patients(path: Path, key: "pd.Series[str]", source: TableSource) -> "pd.Ser
         raise refuse(path, "empty", "every row needs its patient", field=source.key, row=_first(key.isna()))
     if source.key_pattern is None:
         return key
-    pattern = source.key_pattern if re.compile(source.key_pattern).groups else f"({source.key_pattern})"
-    patient = key.str.extract(pattern, expand=False)
+    patient = key.str.extract(with_group(source.key_pattern), expand=False)
     lost = patient.isna() | (patient == "")
     if lost.any():
         row = _first(lost)
         found = f"key_pattern {source.key_pattern} does not match"
         raise refuse(path, found, "mend the cell or the pattern", field=source.key, row=row, value=key[row])
     return patient
+
+
+def with_group(pattern: str) -> str:
+    """The pattern with its group, which is the whole match where it has none."""
+    return pattern if re.compile(pattern).groups else f"({pattern})"
 
 
 def _refuse_twice(path: Path, key: "pd.Series[str]", field: str) -> None:
@@ -182,7 +190,21 @@ def _refuse_twice(path: Path, key: "pd.Series[str]", field: str) -> None:
         raise refuse(path, found, "keep one row a patient", field=field, row=row, value=key[row])
 
 
+def _coded(name: str, column: ColumnSource | None) -> list[str]:
+    """Columns of the file whose cells are codes, to be read as text."""
+    if column is None:
+        return []
+    return ([column.source or name] if column.values is not None else []) + _coded(name, column.or_else)
+
+
 def _column(path: Path, frame: pd.DataFrame, name: str, column: ColumnSource, missing: list[str]) -> "pd.Series[Any]":
+    found = _own_cells(path, frame, name, column, missing)
+    return found if column.or_else is None else found.fillna(_column(path, frame, name, column.or_else, missing))
+
+
+def _own_cells(
+    path: Path, frame: pd.DataFrame, name: str, column: ColumnSource, missing: list[str]
+) -> "pd.Series[Any]":
     field = column.source or name
     _require(path, frame, field)
     cells = frame[field]

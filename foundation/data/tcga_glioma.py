@@ -99,8 +99,7 @@ def write(
             rows = frame[frame.index.isin(own)]
             if len(rows):
                 rows.to_csv(sites / name / f"{table}.csv", index_label=KEY)
-    symbols = sorted(set().union(*(content[channel].columns for channel in ("expression", "mutations", "copy_number"))))
-    (sites / "cohort.yaml").write_text(yaml.safe_dump(_declaration(names, symbols, limit_z), sort_keys=False))
+    (sites / "cohort.yaml").write_text(yaml.safe_dump(_declaration(names, genes or [], limit_z), sort_keys=False))
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:

@@ -1,13 +1,15 @@
 """Tiles a second from each packed form, beside a plain `Dataset` over JPEG files, with the same training transforms.
 
-`python scripts/bench/streaming.py` writes tiles as JPEG files, packs them in every form whose library is installed
-(`pip install litdata webdataset` for all), and streams each through a `DataLoader` with two workers. Passes of the
-forms alternate, medians are compared. `--tiles FOLDER` takes 256×256 JPEG files instead of drawn ones.
+`python scripts/bench/streaming.py` writes 256×256 tiles as JPEG files, packs them in the project's own form and in that
+of every library installed (`pip install litdata webdataset` for all), and streams each through a `DataLoader` with two
+workers, resized and turned as `Pathology` does in training. Passes of the forms alternate; medians are compared. The
+tiles are those of the real cohort under `--data`, drawn where that is absent.
 """
 
 import argparse
 import importlib.util
 import io
+import os
 import shutil
 import statistics
 import tempfile
@@ -24,20 +26,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from foundation.data import synthetic
+from foundation.data.store import ImageStore, ImageWriter
 from foundation.modalities.pathology import Pathology
 
-SIDE, BATCH, WORKERS = 256, 32, 2
+SIDE, BATCH, WORKERS, AHEAD = 256, 32, 2, 4
+PER_PATIENT = 8
+PLAIN, OWN = "JPEG files, plain Dataset", "foundation.data.store"
 Tile = NDArray[np.uint8]
 
 
-def draw(count: int) -> Iterator[Tile]:
-    """H&E-like tiles, `[256, 256, 3]`: the embedded cohort's texture at four times its size."""
-    rng, patch = np.random.default_rng(0), synthetic._SIDE
+def draw(count: int) -> Iterator[bytes]:
+    """H&E-like tiles as JPEG: the embedded cohort's texture, sixteen of its tiles side by side."""
+    rng, few = np.random.default_rng(0), SIDE // 64
     for _ in range(count):
         factors = rng.normal(size=len(synthetic.FACTORS))
-        parts = [synthetic.draw_tile(factors, synthetic.SITES[0], rng) for _ in range((SIDE // patch) ** 2)]
-        rows = [np.concatenate(parts[i : i + SIDE // patch], axis=1) for i in range(0, len(parts), SIDE // patch)]
-        yield np.concatenate(rows, axis=0)
+        parts = [synthetic.draw_tile(factors, synthetic.SITES[0], rng) for _ in range(few * few)]
+        rows = [np.concatenate(parts[row * few : (row + 1) * few], axis=1) for row in range(few)]
+        buffer = io.BytesIO()
+        Image.fromarray(np.concatenate(rows)).save(buffer, format="JPEG", quality=90)
+        yield buffer.getvalue()
 
 
 def decode(source: Any) -> Tile:
@@ -45,173 +52,163 @@ def decode(source: Any) -> Tile:
         return np.asarray(image.convert("RGB"))
 
 
-def encode(tile: Tile) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(tile).save(buffer, format="JPEG", quality=90)
-    return buffer.getvalue()
+def from_bytes(content: Any, raw: bool) -> Tile:
+    return np.frombuffer(content, np.uint8).reshape(SIDE, SIDE, 3) if raw else decode(io.BytesIO(content))
 
 
-class Transformed(Dataset[Tensor]):
-    """One tile an item, read by `read`, as training sees it."""
+def to_bytes(file: Path, raw: bool) -> bytes:
+    return decode(file).tobytes() if raw else file.read_bytes()
+
+
+class Tiles(Dataset[Tensor]):
+    """Items of some tiles each, `[tiles, height, width, 3]`, as training sees them."""
 
     def __init__(self, count: int, read: Callable[[int], Tile], size: int) -> None:
-        self.count, self.read, self.transform = count, read, Transform(size)
+        self.count, self.read = count, read
+        self.images = Pathology(8, backbone="test_resnet", size=size, max_images=PER_PATIENT)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.read(index), index)
+        return self.show(self.read(index), index)
 
-
-class Transform:
-    """The training transform of `Pathology`: resize, turn, flip, colour."""
-
-    def __init__(self, size: int) -> None:
-        self.images = Pathology(8, backbone="test_resnet", size=size)
-
-    def __call__(self, tile: Tile, seed: int) -> Tensor:
-        return self.images.transform(tile[None], torch.Generator().manual_seed(seed))["images"]
+    def show(self, tiles: Tile, seed: int) -> Tensor:
+        return self.images.transform(tiles, torch.Generator().manual_seed(seed))["images"]
 
 
 class Stream(IterableDataset[Tensor]):
-    """The same over a library that streams."""
+    """The same from a library that deals out the tiles itself."""
 
     def __init__(self, source: Any, read: Callable[[Any], Tile], size: int) -> None:
-        self.source, self.read, self.transform = source, read, Transform(size)
+        self.source, self.read, self.tiles = source, read, Tiles(0, read, size)
 
     def __iter__(self) -> Iterator[Tensor]:
         for number, item in enumerate(self.source):
-            yield self.transform(self.read(item), number)
+            yield self.tiles.show(self.read(item)[None], number)
 
 
-class Feed(Dataset[bytes | Tile]):
-    def __init__(self, files: list[Path], raw: bool) -> None:
-        self.files, self.raw = files, raw
+def plain(files: list[Path], size: int, per: int = 1) -> Dataset[Tensor]:
+    def read(index: int) -> Tile:
+        return np.stack([decode(file) for file in files[index * per : (index + 1) * per]])
 
-    def __getitem__(self, index: int) -> bytes | Tile:
-        return decode(self.files[index]) if self.raw else self.files[index].read_bytes()
-
-
-def plain(files: list[Path], folder: Path, raw: bool, size: int) -> Dataset[Tensor]:
-    return Transformed(len(files), lambda index: decode(files[index]), size)
+    return Tiles(len(files) // per, read, size)
 
 
-def arrow(files: list[Path], folder: Path, raw: bool, size: int) -> Dataset[Tensor]:
-    """HF Datasets: Arrow files, read by memory map."""
+def ours(files: list[Path], folder: Path, size: int, per: int = 1) -> Dataset[Tensor]:
+    with ImageWriter(folder, "tiles") as writer:
+        for file in files:
+            writer.add(decode(file)[None])
+    store = ImageStore(folder, "tiles")
+    return Tiles(len(files) // per, lambda index: store.read(range(index * per, (index + 1) * per)), size)
+
+
+def datasets(files: list[Path], folder: Path, raw: bool, size: int) -> Dataset[Tensor]:
     from datasets import Dataset as Arrow
     from datasets import Features, Value
     from datasets.arrow_writer import ArrowWriter
 
-    feed = Feed(files, raw)
     with ArrowWriter(path=str(folder / "0.arrow"), features=Features({"tile": Value("binary")})) as writer:
-        for index in range(len(files)):
-            content = feed[index]
-            writer.write({"tile": content.tobytes() if isinstance(content, np.ndarray) else content})
+        for file in files:
+            writer.write({"tile": to_bytes(file, raw)})
         writer.finalize()
     table = Arrow.from_file(str(folder / "0.arrow")).with_format("arrow")
-
-    def read(index: int) -> Tile:
-        value = table[index]["tile"][0].as_buffer()
-        return np.frombuffer(value, np.uint8).reshape(SIDE, SIDE, 3) if raw else decode(io.BytesIO(value))
-
-    return Transformed(len(files), read, size)
+    return Tiles(len(files), lambda index: from_bytes(table[index]["tile"][0].as_buffer(), raw)[None], size)
 
 
-def litdata(files: list[Path], folder: Path, raw: bool, size: int) -> Any:
-    """LitData: chunks with an index of their own."""
+def litdata(files: list[Path], folder: Path, raw: bool, size: int) -> IterableDataset[Tensor]:
     from litdata import StreamingDataset
     from litdata.streaming.writer import BinaryWriter
 
-    feed = Feed(files, raw)
     writer = BinaryWriter(str(folder), chunk_bytes="64MB")
-    for index in range(len(files)):
-        content = feed[index]
-        writer.add_item(index, content.tobytes() if isinstance(content, np.ndarray) else content)
+    for index, file in enumerate(files):
+        writer.add_item(index, to_bytes(file, raw))
     writer.done()
     writer.merge()
-    return Stream(
-        StreamingDataset(str(folder), shuffle=True),
-        lambda value: np.frombuffer(value, np.uint8).reshape(SIDE, SIDE, 3) if raw else decode(io.BytesIO(value)),
-        size,
-    )
+    return Stream(StreamingDataset(str(folder), shuffle=True), lambda item: from_bytes(item, raw), size)
 
 
-def webdataset(files: list[Path], folder: Path, raw: bool, size: int) -> Any:
-    """WebDataset: tar files, one after the other, shuffled in a buffer."""
+def webdataset(files: list[Path], folder: Path, raw: bool, size: int) -> IterableDataset[Tensor]:
     import webdataset as wds
 
-    feed = Feed(files, raw)
     with wds.ShardWriter(str(folder / "%05d.tar"), maxcount=len(files) // 8, verbose=0) as writer:
-        for index in range(len(files)):
-            content = feed[index]
-            writer.write({"__key__": f"{index:06d}", "bin": content.tobytes() if raw else content})
+        for index, file in enumerate(files):
+            writer.write({"__key__": f"{index:06d}", "bin": to_bytes(file, raw)})
     shards = sorted(str(path) for path in folder.glob("*.tar"))
     source = wds.WebDataset(shards, shardshuffle=100, seed=0).shuffle(256)
-    return Stream(
-        source,
-        lambda item: (
-            np.frombuffer(item["bin"], np.uint8).reshape(SIDE, SIDE, 3) if raw else decode(io.BytesIO(item["bin"]))
-        ),
-        size,
-    )
+    return Stream(source, lambda item: from_bytes(item["bin"], raw), size)
 
 
-FORMS = {"datasets": arrow, "litdata": litdata, "webdataset": webdataset}
-
-
-def tiles_a_second(dataset: Any) -> float:
-    """Of one pass; the workers' start is not counted, as it is paid once an epoch."""
+def tiles_a_second(dataset: Any, per: int) -> float:
+    """Of one pass, from when all workers have delivered: their start is paid once a run."""
     mapped = not isinstance(dataset, IterableDataset)
-    loader = DataLoader(dataset, BATCH, shuffle=mapped, num_workers=WORKERS, prefetch_factor=4)
-    batches = iter(loader)
+    loader = DataLoader(dataset, BATCH // per, shuffle=mapped, num_workers=WORKERS, prefetch_factor=AHEAD)
     seen, started = 0, 0.0
-    for number, batch in enumerate(batches):
-        if number == 2 * WORKERS:
-            started = time.perf_counter()
-        elif number > 2 * WORKERS:
-            seen += len(batch)
+    for number, batch in enumerate(loader):
+        seen += len(batch) * per
+        if number == WORKERS * AHEAD:
+            seen, started = 0, time.perf_counter()
     return seen / (time.perf_counter() - started)
+
+
+def compare(sources: dict[str, Any], sizes: dict[str, float], repeats: int, per: int) -> float:
+    """Prints a table; returns how many times faster than the plain `Dataset` our form is."""
+    speed: dict[str, list[float]] = {label: [] for label in sources}
+    for _ in range(repeats):
+        for label, dataset in sources.items():
+            speed[label].append(tiles_a_second(dataset, per))
+    ratios = {label: [one / base for one, base in zip(speed[label], speed[PLAIN], strict=True)] for label in speed}
+    print(f"\n{f'tiles an item: {per}':28}{'tiles/s':>9}{'× plain':>9}{'from':>7}{'to':>7}{'bytes a tile':>14}")
+    for label, found in ratios.items():
+        middle = f"{statistics.median(speed[label]):9.0f}{statistics.median(found):9.2f}"
+        print(f"{label:28}{middle}{min(found):7.2f}{max(found):7.2f}{sizes[label]:14,.0f}", flush=True)
+    return statistics.median(ratios[OWN])
+
+
+def write_jpeg(folder: Path, real: Path, count: int) -> list[Path]:
+    folder.mkdir()
+    found = sorted(real.glob("*.jpg"))
+    print(f"{count} tiles: {f'{len(found)} of {real}, in turn' if found else 'drawn'}", flush=True)
+    for index, content in enumerate(draw(count) if not found else [None] * count):
+        file = folder / f"{index:06d}.jpg"
+        shutil.copy(found[index % len(found)], file) if content is None else file.write_bytes(content)
+    return sorted(folder.iterdir())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiles", type=Path, help="folder of 256x256 JPEG files; drawn if not given")
+    parser.add_argument("--data", default=os.environ.get("CONSILIUM_DATA", "../shared/data"))
     parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", type=int, default=224, help="to which tiles are resized; 256: not at all")
+    parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         root = Path(name)
-        (root / "jpeg").mkdir()
-        if given.tiles:
-            found = sorted(given.tiles.glob("*.jpg"))
-            for index in range(given.count):
-                shutil.copy(found[index % len(found)], root / "jpeg" / f"{index:06d}.jpg")
-        else:
-            for index, tile in enumerate(draw(given.count)):
-                (root / "jpeg" / f"{index:06d}.jpg").write_bytes(encode(tile))
-        files = sorted((root / "jpeg").iterdir())
-        sources = {"JPEG files, plain Dataset": plain(files, root, False, given.size)}
-        sizes = {"JPEG files, plain Dataset": root / "jpeg"}
-        for library, pack in FORMS.items():
-            if importlib.util.find_spec(library) is None:
-                print(f"{library}: not installed, left out")
+        files = write_jpeg(root / "jpeg", Path(given.data) / "tcga_glioma" / "he", given.count)
+        folders = {PLAIN: root / "jpeg", OWN: root / "ours"}
+        folders[OWN].mkdir()
+        sources: dict[str, Any] = {PLAIN: plain(files, given.size), OWN: ours(files, folders[OWN], given.size)}
+        for pack in (datasets, litdata, webdataset):
+            if importlib.util.find_spec(pack.__name__) is None:
+                print(f"{pack.__name__}: not installed, left out")
                 continue
-            for raw in (False, True):
-                label = f"{library}, {'raw' if raw else 'JPEG'}"
-                sizes[label] = root / label.replace(", ", "_")
-                sizes[label].mkdir()
-                sources[label] = pack(files, sizes[label], raw, given.size)
-        speed: dict[str, list[float]] = {label: [] for label in sources}
-        for _ in range(given.repeats):
-            for label, dataset in sources.items():
-                speed[label].append(tiles_a_second(dataset))
-        reference = statistics.median(speed["JPEG files, plain Dataset"])
-        print(f"{'form':30}{'tiles/s':>9}{'ratio':>8}{'bytes/tile':>12}")
-        for label, values in speed.items():
-            size = sum(path.stat().st_size for path in sizes[label].rglob("*") if path.is_file()) / len(files)
-            print(f"{label:30}{statistics.median(values):9.0f}{statistics.median(values) / reference:8.2f}{size:12.0f}")
+            for kind in ("JPEG", "raw"):
+                label = f"{pack.__name__}, {kind}"
+                folders[label] = root / label
+                folders[label].mkdir()
+                sources[label] = pack(files, folders[label], kind == "raw", given.size)
+        sizes = {
+            label: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / len(files)
+            for label, folder in folders.items()
+        }
+        single = compare(sources, sizes, given.repeats, 1)
+        patients = {
+            PLAIN: plain(files, given.size, PER_PATIENT),
+            OWN: ours(files, folders[OWN], given.size, PER_PATIENT),
+        }
+        several = compare(patients, sizes, given.repeats, PER_PATIENT)
+        print(f"\nbar: 2 × a plain Dataset over JPEG files; tile by tile {single:.2f}")
+        print(f"by patient, as training draws them, {PER_PATIENT} tiles each: {several:.2f}")
 
 
 if __name__ == "__main__":

@@ -90,60 +90,63 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         outcome_in_the_dictionary,
         r"cohort\.yaml: field dictionary: .*'os_days' holds",
     ),
-    "no folder": (lambda root: shutil.rmtree(root / "beta"), r"sites/beta: no such folder"),
+    "no folder": (lambda root: shutil.rmtree(root / "beta"), r"sites/beta: field hospitals: no such folder"),
     "no patients table": (lambda root: (root / "beta/patients.csv").unlink(), r"patients\.csv: missing"),
     "nobody": (write("patients.csv", "patient_id,idh\n"), r"beta/patients\.csv: no patient"),
-    "no patient_id": (write("record.csv", "id,age\nb1,3\n"), r"beta/record\.csv: no column 'patient_id' among id, age"),
-    "no file column": (write("pathology.csv", "patient_id\nb1\n"), r"beta/pathology\.csv: no column 'file'"),
+    "no patient_id": (
+        write("record.csv", "id,age\nb1,3\n"),
+        r"beta/record\.csv: field patient_id: no such column among id, age",
+    ),
+    "no file column": (write("pathology.csv", "patient_id\nb1\n"), r"beta/pathology\.csv: field file: no such column"),
     "empty patient_id": (
         write("reports.csv", "patient_id,text\n,x\n"),
         r"reports\.csv: row 2, field patient_id: e",
     ),
     "twice": (
         write("patients.csv", "patient_id\nb1\nb1\n"),
-        r"beta/patients\.csv: field patient_id: 'b1' stands",
+        r"beta/patients\.csv: row 3, field patient_id: patient stands in row 2 already \(b1\)",
     ),
     "two hospitals": (
         write("patients.csv", "patient_id\nb1\nb2\nb3\na1\n"),
-        r"beta/patients\.csv: field patient_id: 'a1' is also in alpha",
+        r"beta/patients\.csv: field patient_id: is also a patient of alpha \(a1\)",
     ),
     "stranger": (
         write("record.csv", "patient_id,age\nz,3\n"),
-        r"record\.csv: field patient_id: 'z' is not in",
+        r"record\.csv: field patient_id: 1 patients who are not in patients.csv, the first \(z\)",
     ),
     "not a table": (
         write("record.csv", "patient_id,age\nb1,3\nb2,4,5,6\n"),
-        r"beta/record\.csv: not readable",
+        r"beta/record\.csv: row 3: 4 cells where the header has 2",
     ),
-    "empty file": (write("record.csv", ""), r"beta/record\.csv: not readable"),
+    "empty file": (write("record.csv", ""), r"beta/record\.csv: empty file"),
     "corrupt image": (write("3.png", "no image"), r"beta/3\.png: not readable as an image"),
     "truncated image": (truncated, r"beta/3\.png: not readable as an image"),
     "missing image": (lambda root: (root / "beta/3.png").unlink(), r"beta/3\.png: not readable as an image"),
     "another size": (another_size, r"beta/2\.png: size \(8, 9\), the patient's first image has \(8, 8\)"),
     "text in expression": (
         write("expression.csv", "patient_id,TP53,IDH1\nb1,high,2\n"),
-        r"beta/expression\.csv: column 'TP53' holds text",
+        r"beta/expression\.csv: field TP53: text where numbers belong",
     ),
     "unknown unit": (
         lambda root: declare(root, expression_units={"beta": "counts"}),
-        r"beta/expression\.csv: unit 'counts' cannot be converted exactly to 'log2_tpm'",
+        r"beta/expression\.csv: field unit: 'counts' cannot be converted exactly to 'log2_tpm'",
     ),
-    "negative TPM": (negative_tpm, r"beta/expression\.csv: negative values cannot be TPM"),
+    "negative TPM": (negative_tpm, r"beta/expression\.csv: field unit: negative values cannot be tpm"),
     "outcome in record": (
         write("record.csv", "patient_id,age,vital_status\nb1,3,Dead\n"),
-        r"beta/record\.csv: column 'vital_status' holds an outcome",
+        r"beta/record\.csv: field vital_status: holds an outcome",
     ),
     "outcome in expression": (
         write("expression.csv", "patient_id,TP53,OS.time\nb1,3,300\n"),
-        r"beta/expression\.csv: column 'OS\.time' holds an outcome",
+        r"beta/expression\.csv: field OS\.time: holds an outcome",
     ),
     "unknown category": (
         write("record.csv", "patient_id,sex\nb1,X\n"),
-        r"beta/record\.csv: patient b1, field sex: 'X' is none of \['F', 'M'\]",
+        r"beta/record\.csv: field sex: 1 patients, the first b1, have none of F, M \(X\)",
     ),
     "text for a number": (
         write("record.csv", "patient_id,age\nb1,old\n"),
-        r"beta/record\.csv: patient b1, field age: 'old' is no number",
+        r"beta/record\.csv: field age: patient b1 is no number \(old\)",
     ),
 }
 

@@ -1,0 +1,179 @@
+"""Genes by symbol: a versioned vocabulary that ships with the project.
+
+The table `hgnc.tsv.gz` holds the approved symbols of the HUGO Gene Nomenclature Committee with their former symbols,
+aliases and Ensembl ids. Its head names source, licence and date; `scripts/genes.py` writes it.
+
+Tweedie et al., Genenames.org: the HGNC and VGNC resources in 2021, Nucleic Acids Research 2021.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from foundation.data.gene_names import before_the_spreadsheet, may_be_recased, parts
+from foundation.data.problems import refuse
+from foundation.data.table_files import read_bytes
+
+SHIPPED = Path(__file__).with_name("hgnc.tsv.gz")
+COLUMNS = ["symbol", "hgnc_id", "ensembl", "previous", "aliases"]
+_HEADER = ("name", "version", "source", "licence")
+# Aliases (of PLXNA3, AMACR, SGCG ...) that as a column's name mean something else.
+_NO_GENES = {"ARM", "DSS", "ER", "NA", "NaN", "OS", "PR", "RACE", "SD", "SEX", "TYPE"}
+Names = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What became of a file's gene names. Nothing in it depends on their order.
+
+    Attributes:
+        symbol: given name → approved symbol, of all that were recognised.
+        renamed: given name → how it was recognised, of those that are neither approved symbols nor accessions.
+        unknown: names of no gene, sorted.
+        ambiguous: given name → symbols that it may mean; left out.
+        damaged: names that a spreadsheet turned into dates, recognised or not, sorted.
+        duplicates: symbol → the given names that mean it, where there are several, sorted.
+    """
+
+    symbol: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    ambiguous: dict[str, list[str]] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+    duplicates: dict[str, list[str]] = field(default_factory=dict)
+
+
+class GeneVocabulary:
+    """Approved symbols and every other name that leads to one.
+
+    A name is looked up as: approved symbol; Ensembl or HGNC id; former symbol; alias; then the same in other letter
+    case; then as what a spreadsheet may have damaged. The first that knows it decides, and several genes there make it
+    ambiguous. A former symbol goes before an alias, for annotations are made with the symbols of their day.
+
+    Args:
+        table: text columns `symbol`, `hgnc_id`, `ensembl`, `previous`, `aliases` (the last two separated by `|`).
+        header: `name`, `version`, `source` and `licence` of the table, as its head says.
+    """
+
+    def __init__(self, table: pd.DataFrame, header: dict[str, str]) -> None:
+        self.symbols: list[str] = sorted(table["symbol"])
+        self.header = header
+        pairs = {name: _pairs(table, name) for name in COLUMNS}
+        self._steps: list[tuple[str, Names]] = [
+            ("", _index(pairs["symbol"])),
+            ("", _index(pairs["ensembl"] + pairs["hgnc_id"])),
+            ("previous symbol", _index(pairs["previous"])),
+            ("alias", _index([(name, symbol) for name, symbol in pairs["aliases"] if name not in _NO_GENES])),
+        ]
+
+    @property
+    def version(self) -> str:
+        """Name and date of the table, such as `HGNC 2026-06-25`."""
+        return f"{self.header['name']} {self.header['version']}"
+
+    @classmethod
+    def shipped(cls) -> "GeneVocabulary":
+        """The vocabulary that ships with the project, read once."""
+        return _shipped()
+
+    @classmethod
+    def read(cls, path: Path) -> "GeneVocabulary":
+        """A vocabulary from a table like the shipped one.
+
+        Raises:
+            DataError: if the file is damaged, its head does not say what it is, or it is not such a table.
+        """
+        text = read_bytes(path).decode()
+        lines = text.splitlines()
+        body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        head = [line[1:].partition(":") for line in lines[:body]]
+        header = {key.strip(): value.strip() for key, _, value in head}
+        for key in _HEADER:
+            if not header.get(key):
+                raise refuse(path, "its head does not say what it is", f"add a line '# {key}: ...'", field=key)
+        try:
+            table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=body, dtype=str, keep_default_na=False)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise refuse(path, f"not readable as a table ({error})", "write it again with scripts/genes.py") from error
+        if list(table) != COLUMNS:
+            found = f"columns {', '.join(map(str, table.columns[:6]))}"
+            raise refuse(path, found, f"write {', '.join(COLUMNS)}, with scripts/genes.py")
+        wrong = (table["symbol"] == "") | table["symbol"].duplicated()
+        if wrong.any() or table.empty:
+            name = table["symbol"][wrong].iloc[0] if wrong.any() else ""
+            raise refuse(path, "symbols missing or twice", "write it again with scripts/genes.py", "symbol", value=name)
+        return cls(table, header)
+
+    def resolve(self, names: Iterable[str]) -> Resolution:
+        """The approved symbols of names as files have them, repeats included."""
+        given = sorted(names)
+        found = Resolution()
+        for name in dict.fromkeys(given):
+            how, symbols = self._find(name)
+            if how == "spreadsheet date":
+                found.damaged.append(name)
+            if len(symbols) > 1:
+                found.ambiguous[name] = sorted(symbols)
+            elif symbols:
+                found.symbol[name] = next(iter(symbols))
+                if how:
+                    found.renamed[name] = how
+            elif how != "spreadsheet date":
+                found.unknown.append(name)
+        by_symbol: defaultdict[str, list[str]] = defaultdict(list)
+        for name in given:
+            if name in found.symbol:
+                by_symbol[found.symbol[name]].append(name)
+        found.duplicates.update({symbol: names for symbol, names in sorted(by_symbol.items()) if len(names) > 1})
+        return found
+
+    @cached_property
+    def _folded(self) -> list[Names]:
+        return [
+            _index([(name.casefold(), symbol) for name, symbols in names.items() for symbol in symbols])
+            for _, names in self._steps
+        ]
+
+    def _find(self, name: str) -> tuple[str, frozenset[str]]:
+        """How a name was recognised, and the genes that it may mean."""
+        written = parts(name)
+        for how, names in self._steps:
+            if symbols := _union(names, written):
+                return how, symbols
+        before = before_the_spreadsheet(name)
+        if before:
+            return "spreadsheet date", next(
+                (symbols for _, names in self._steps if (symbols := _union(names, before))), frozenset()
+            )
+        folded = [part.casefold() for part in written if may_be_recased(part) and part not in _NO_GENES]
+        for names in self._folded:
+            if symbols := _union(names, folded):
+                return "letter case", symbols
+        return "", frozenset()
+
+
+def _pairs(table: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """Every name in a column, with the symbol of its row."""
+    cells = zip(table[column], table["symbol"], strict=True)
+    return [(name, symbol) for names, symbol in cells for name in names.split("|") if name]
+
+
+def _index(pairs: Iterable[tuple[str, str]]) -> Names:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for name, symbol in pairs:
+        found[name].add(symbol)
+    return {name: frozenset(symbols) for name, symbols in found.items()}
+
+
+def _union(names: Names, written: Iterable[str]) -> frozenset[str]:
+    return frozenset().union(*(names.get(name, frozenset()) for name in written))
+
+
+@cache
+def _shipped() -> GeneVocabulary:
+    return GeneVocabulary.read(SHIPPED)

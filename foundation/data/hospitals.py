@@ -1,0 +1,52 @@
+"""Hospitals that a column names: one folder of files, divided by patient."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from foundation.data.declaration import HospitalColumn
+from foundation.data.problems import refuse
+from foundation.data.tables import read_source, with_group
+
+
+def by_column(
+    folder: Path, patients: pd.DataFrame, hospitals: HospitalColumn, path: Path
+) -> dict[str, "pd.Index[str]"]:
+    """Patients by hospital, the largest first, those pooled last.
+
+    Args:
+        folder: of all files.
+        patients: indexed by patient.
+        hospitals: how they are named.
+        path: of the patients' table, for messages.
+
+    Raises:
+        DataError: if the column is missing, or a patient has no hospital.
+    """
+    column = "patient_id" if hospitals.column is None else hospitals.column
+    if hospitals.column is not None and column not in patients:
+        raise refuse(path, "no such column", "name the one that says the hospital, under hospitals", field=column)
+    cells = patients.index.to_series() if hospitals.column is None else patients[column]
+    named = cells.astype("string")
+    if hospitals.pattern is not None:
+        named = named.str.extract(with_group(hospitals.pattern), expand=False)
+    if hospitals.table is not None:
+        known = read_source(folder, hospitals.table)
+        name = known.columns[0]
+        named = named.map(known[name].astype("string"))
+    lost = named.isna() | (named == "")
+    if lost.any():
+        whose = f"patient {named.index[lost][0]} has no hospital"
+        raise refuse(path, whose, "fill it in, or mend `hospitals`", field=column, value=cells[lost].iloc[0])
+    named = named.map({name: hospitals.names.get(name, slug(name)) for name in named.unique()})
+    sizes = named.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    own = [str(name) for name in sizes.index if sizes[name] >= hospitals.smallest and name != hospitals.rest]
+    found = {name: named.index[named == name] for name in own}
+    rest = named.index[~named.isin(own)]
+    return {**found, hospitals.rest: rest} if len(rest) else found
+
+
+def slug(name: str) -> str:
+    """A hospital's name as a folder's: `Henry Ford Hospital` → `henry_ford_hospital`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
