@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.data.cohort import CHANNELS
 from foundation.data.problems import Problem
 from foundation.run_record import write_json
 
@@ -85,10 +86,11 @@ def as_markdown(found: "Validation") -> str:
 
 def show(found: "Validation", console: Console) -> None:
     """Prints counts, then errors, then warnings, the first of each in full."""
-    columns, rows = _counted(found.counts)
+    modalities = {name: {key: own[key] for key in own if key not in CHANNELS} for name, own in found.counts.items()}
+    columns, rows = _counted(modalities)
     table = Table(title=escape(found.declaration.name) + (" (synthetic)" if found.declaration.synthetic else ""))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
@@ -97,7 +99,7 @@ def show(found: "Validation", console: Console) -> None:
             console.print(f"[{colour}]{problem.severity}[/]: {escape(str(problem))}", soft_wrap=True, highlight=False)
         if len(problems) > _PRINTED:
             console.print(f"... and {len(problems) - _PRINTED} more {problems[0].severity}s", highlight=False)
-    console.print(_verdict(found)[1], highlight=False)
+    console.print(_verdict(found)[1], soft_wrap=True, highlight=False)
 
 
 def _verdict(found: "Validation") -> tuple[str, str]:

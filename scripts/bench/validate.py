@@ -20,11 +20,9 @@ from commands import run
 from foundation.data.genes import GeneVocabulary
 
 HOSPITALS, GENES = 10, 200
-_WORDS = (
-    "specimen shows infiltrating glioma with necrosis mitoses microvascular proliferation nuclear atypia moderate marked "
-    "cellularity immunohistochemistry positive negative for markers of lineage margins involved resection left right "
-    "frontal temporal lobe grade compatible findings discussed at conference"
-).split()
+_TEXT = """specimen shows infiltrating glioma with necrosis mitoses microvascular proliferation nuclear atypia moderate
+marked cellularity immunohistochemistry positive negative for markers of lineage margins involved resection left right
+frontal temporal lobe grade compatible findings discussed at conference"""
 
 
 def write(root: Path, patients: int, seed: int = 0) -> None:
@@ -49,7 +47,7 @@ def write(root: Path, patients: int, seed: int = 0) -> None:
 
 def _write_hospital(folder: Path, number: int, count: int, genes: list[str], rng: np.random.Generator) -> None:
     index = pd.Index([f"H{number}-{place:07}" for place in range(count)], name="patient_id")
-    day = pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 2000, count), "D")
+    day = pd.Timestamp("2005-01-01") + pd.to_timedelta(rng.integers(0, 2000, count), "D")
     days = rng.integers(1, 3000, count)
     patients = {
         "response": rng.integers(0, 2, count),
@@ -61,10 +59,10 @@ def _write_hospital(folder: Path, number: int, count: int, genes: list[str], rng
     pd.DataFrame(patients, index).to_csv(folder / "patients.csv")
     values = {"age": rng.integers(20, 90, count), "ldh": rng.normal(200, 40, count).round(1)}
     pd.DataFrame({**values, "sex": rng.choice(["female", "male"], count)}, index).to_csv(folder / "record.csv")
-    words = rng.choice(_WORDS, (count, 60))
+    words = rng.choice(_TEXT.split(), (count, 60))
     texts = [" ".join(row) + "." for row in words]
     pd.DataFrame({"text": texts, "date": patients["diagnosis_date"]}, index).to_csv(folder / "reports.csv")
-    levels = rng.gamma(2, 2, (count, len(genes))).round(3)
+    levels = rng.gamma(2, 2, (count, len(genes))).clip(max=16).round(3)
     pd.DataFrame(levels, index, genes).to_csv(folder / "expression.csv")
     pd.DataFrame((rng.random(levels.shape) < 0.05).astype(int), index, genes).to_csv(folder / "mutations.csv")
 
