@@ -17,6 +17,7 @@ from foundation.data.cohort import MODALITIES, Cohort
 from foundation.data.declaration import Declaration, declare, read_declaration
 from foundation.data.description import describe as describe_cohort
 from foundation.data.pack import pack
+from foundation.data.splits import split_source
 from foundation.data.validation import validate as validate_cohort
 from foundation.errors import UserError
 from foundation.run_record import RunRecord
@@ -78,7 +79,8 @@ def validate(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
         declaration = _declaration(cfg.cohort, sites)
-        split = None if cfg.split_file is None else Path(cfg.split_file)
+        given = plain(cfg)["split_file"]
+        split = None if given is None else split_source(given)
         found = validate_cohort(sites, declaration, images=cfg.images, split=split)
     data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": list(found.counts)}
     with RunRecord.open(output, "python -m foundation.data validate", plain(cfg), cfg.seed, (), data) as record:

@@ -138,6 +138,7 @@ class HospitalColumn(Strict):
         names: hospital as written there → as it shall be called.
         smallest: hospitals with fewer patients are pooled under `rest`.
         rest: name of the pooled ones.
+        leave_out: hospitals, as they shall be called, whose patients are not taken.
     """
 
     column: str | None = None
@@ -146,6 +147,7 @@ class HospitalColumn(Strict):
     names: dict[str, str] = Field({})
     smallest: int = 1
     rest: str = "others"
+    leave_out: list[str] = Field([])
 
     @model_validator(mode="after")
     def _some_way(self) -> "HospitalColumn":

@@ -40,6 +40,10 @@ def by_column(
         whose = f"patient {named.index[lost][0]} has no hospital"
         raise refuse(path, whose, "fill it in, or mend `hospitals`", field=column, value=cells[lost].iloc[0])
     named = named.map({name: hospitals.names.get(name, slug(name)) for name in named.unique()})
+    unknown = sorted(set(hospitals.leave_out) - set(named))
+    if unknown:
+        raise refuse(path, "no such hospital to leave out", "mend `hospitals`", field="leave_out", value=unknown[0])
+    named = named[~named.isin(hospitals.leave_out)]
     sizes = named.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     own = [str(name) for name in sizes.index if sizes[name] >= hospitals.smallest and name != hospitals.rest]
     found = {name: named.index[named == name] for name in own}

@@ -55,13 +55,14 @@ def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
             problems.warn(file, found, "see whether its patients are those of the patients' table", field=_FIELD)
 
 
-def check_split(sites: list[Site], path: Path, problems: Problems) -> None:
+def check_split(sites: list[Site], source: TableSource, problems: Problems) -> None:
     """A table of `patient_id` and `part` against all patients.
 
     Errors: a file or part that is none, a patient in two parts, in none, or whom nobody knows. Warnings: two spellings
     of what may be one patient in two parts.
     """
-    table = problems.attempt(read_source, path.parent, TableSource(file=path.name), unique=False)
+    path = Path(source.file)
+    table = problems.attempt(read_source, Path(), source, unique=False)
     if table is None:
         return
     if "part" not in table:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from foundation.data.cohort import Cohort
 from foundation.data.problems import refuse
@@ -53,7 +54,7 @@ def configured_split(cohort: Cohort, data: Mapping[str, Any]) -> Split:
             "(data.test_hospitals=[] holds no hospital out)"
         )
     if data["split_file"]:
-        return read_split(cohort, Path(data["split_file"]))
+        return read_split(cohort, split_source(data["split_file"]))
     fraction, seed = data["validation_fraction"], data["split_seed"]
     if data["folds"]:
         return split_folds(cohort, data["folds"], data["fold"], data["stratify"], fraction, seed)
@@ -127,13 +128,30 @@ def split_folds(
     return Split(train, validation, test)
 
 
-def read_split(cohort: Cohort, path: Path) -> Split:
+def split_source(given: str | Mapping[str, Any]) -> TableSource:
+    """The table of parts: a file with `patient_id` and `part`, or a declaration that says how its columns are called.
+
+    Raises:
+        UserError: on a field that a table's declaration has not.
+    """
+    if isinstance(given, str):
+        return TableSource(file=given)
+    try:
+        return TableSource.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"split_file.{field}: {first['msg']}; give file, key and columns: {{part: ...}}") from error
+
+
+def read_split(cohort: Cohort, source: TableSource) -> Split:
     """Parts from a table with `patient_id` and `part`; rows of hospitals outside the view are passed by.
 
     Raises:
         UserError: on a patient nobody knows or who stands twice, a part that is none, or patients left unsaid.
     """
-    table = read_source(path.parent, TableSource(file=path.name))
+    path = Path(source.file)
+    table = read_source(Path(), source)
     if "part" not in table:
         raise refuse(path, "no column 'part'", f"say {', '.join(PARTS)} there", field="part")
     strange = table.index[~table["part"].isin(PARTS)]

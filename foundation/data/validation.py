@@ -1,7 +1,7 @@
 """Everything that is checked before a cohort is trusted, over all hospitals, in one pass that names every problem."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ import pandas as pd
 from rich.progress import Progress
 
 from foundation.data import clinical_checks, image_checks, patient_checks, text_checks
-from foundation.data.declaration import Declaration
+from foundation.data.declaration import Declaration, HospitalColumn
+from foundation.data.dictionary import is_outcome
 from foundation.data.outcome_checks import check_outcomes
 from foundation.data.panel import align
-from foundation.data.problems import Problems
+from foundation.data.problems import Problem, Problems
 from foundation.data.site import CHANNELS, IMAGES, Site, read_sites
+from foundation.data.tables import TableSource
 
 _SHOWN = clinical_checks.SHOWN
 
@@ -36,7 +38,7 @@ class Validation:
 
 
 def validate(
-    root: Path, declaration: Declaration, images: bool = True, split: Path | None = None, progress: bool = True
+    root: Path, declaration: Declaration, images: bool = True, split: TableSource | None = None, progress: bool = True
 ) -> Validation:
     """Reads and checks a whole cohort.
 
@@ -44,7 +46,7 @@ def validate(
         root: the cohort's folder.
         declaration: of it.
         images: whether every image is opened and compared across patients.
-        split: a table of `patient_id` and `part`.
+        split: the table of `patient_id` and `part`.
         progress: whether to draw bars.
     """
     problems = Problems()
@@ -52,7 +54,9 @@ def validate(
     with Progress(transient=True, disable=not progress) as bars:
         sites = read_sites(root, declaration, problems, bars)
         for site in bars.track(sites, description="Checking tables"):
-            check_site(site, declaration, problems)
+            own = Problems()
+            check_site(site, declaration, own)
+            problems.found += _at(site, own.found) if isinstance(declaration.hospitals, HospitalColumn) else own.found
             counts[site.name] = _counts(site)
         patient_checks.check_across(sites, problems)
         if split is not None:
@@ -80,7 +84,10 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
             if column.name not in site.record:
                 problems.warn(file, "no such column", "add it, or expect it unknown here", field=column.name)
         problems.found += clinical_checks.check_record(site.record, dictionary.record, file)
-        problems.found += check_outcomes(site.record, site.patients[outcomes], file)
+        inputs = {column.name for column in dictionary.record}
+        inputs |= {name for name in site.record if is_outcome(str(name))}
+        record = site.record[[name for name in site.record if name in inputs]]
+        problems.found += check_outcomes(record, site.patients[outcomes], file)
     if "expression" in site.channels:
         _check_profiles(site.channels["expression"], site.files["expression"], problems)
         if dictionary.genes:
@@ -93,6 +100,11 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
             )
     text_checks.check_leaks(site, _event_dates(site.patients), problems)
     patient_checks.check_held(site, held(site), problems)
+
+
+def _at(site: Site, found: list[Problem]) -> list[Problem]:
+    """Findings that name the hospital, for several hospitals share the file."""
+    return [replace(problem, found=f"at {site.name}, {problem.found}") for problem in found]
 
 
 def held(site: Site) -> pd.DataFrame:

@@ -1,29 +1,24 @@
-"""The glioma cohort: helper functions on hand-made tables, then the real tables where they are at hand."""
+"""The glioma cohort's declaration: on invented patients, then on the real tables where they are at hand."""
 
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
 
-from foundation.data import tcga_glioma
 from foundation.data.cohort import Cohort
+from foundation.data.declaration import Declaration, declare
 from foundation.data.dictionary import is_outcome
 from foundation.data.genes import GeneVocabulary
 from foundation.data.pack import pack
-from foundation.data.tcga_glioma_inputs import (
-    RECORD_COLUMNS,
-    copy_number,
-    expression,
-    mutations,
-    record,
-    report_text,
-    select_slices,
-)
-from foundation.errors import UserError
+from foundation.data.problems import Problems
+from foundation.data.site import Site, read_sites
 
 ROOT = Path(__file__).parents[2]
 TABLES = (ROOT / os.environ.get("CONSILIUM_DATA", "../shared/data") / "tcga_glioma").resolve()
@@ -48,123 +43,146 @@ OUTCOME_WORDS = re.compile(
 )
 
 
+def declaration(**changed: Any) -> Declaration:
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        cohort = compose("validate", overrides=["cohort=tcga_glioma"]).cohort
+    content: Any = OmegaConf.to_container(cohort.declaration, resolve=True)
+    content["hospitals"] |= changed
+    return declare(content, Path("cohort.declaration"))
+
+
 @pytest.mark.parametrize("column", [*OUTCOMES, "censored", "death_days_to", "new_tumor_event_dx_days_to", "PFI.time"])
 def test_outcome_columns_are_refused_as_inputs(column):
     assert is_outcome(column)
 
 
-@pytest.mark.parametrize("column", [*(column["name"] for column in RECORD_COLUMNS), "histological_type"])
-def test_baseline_columns_are_no_outcomes(column):
-    assert not is_outcome(column)
+def test_baseline_columns_are_no_outcomes():
+    assert not any(is_outcome(column.name) for column in declaration().dictionary.record)
 
 
-def test_not_sequenced_is_missing_never_wild_type():
-    calls = pd.DataFrame(
-        {"TP53": ["R175H", "WT", "NS", "NS"], "IDH1": ["WT", "R132H", "NS", "WT"], "ZZZ3": ["WT"] * 4},
-        index=["a", "b", "c", "d"],
-    )
-    omics = pd.DataFrame(
-        {"TP53_mut": [0, 1, 0, 0], "TTN_mut": [1, 0, 0, 1], "RAS_mut": [1, 1, 1, 1]}, index=["a", "c", "d", "e"]
-    )
-    found = mutations(calls, omics, panel={"IDH1"})
-    assert list(found.columns) == ["IDH1", "TP53", "TTN"]
-    assert found.loc["a"].tolist() == [0, 1, 1]
-    assert found.loc["b", ["IDH1", "TP53"]].tolist() == [1, 0]
-    assert "c" not in found.index, "all NS, so no 0 or 1 of another table stands for it"
-    assert found.loc["d", "IDH1"] == 0
-    assert np.isnan(found.loc["e", "IDH1"]), "no calls at all"
-    assert found.loc["e", ["TP53", "TTN"]].tolist() == [0, 1]
-
-
-def test_expression_is_clipped_and_named_by_symbol():
-    omics = pd.DataFrame({"TP53_rnaseq": [3515.0, -20.0], "EGFR_cnv": [-2, 2], "censorship": [0, 1], "age": [1, 2]})
-    assert expression(omics, 10)["TP53"].tolist() == [10, -10]
-    assert list(copy_number(omics).columns) == ["EGFR"]
-
-
-def test_follow_up_blanks_what_is_unknown():
-    patients = pd.DataFrame(
-        {"idh": [1, -1, np.nan], "codel": [0, 1, -1], "OS": [1, 0, 0], "OS.time": [358, 0, 12]}, index=["a", "b", "c"]
-    )
-    found = tcga_glioma.follow_up(patients)
-    assert found["idh"].isna().tolist() == [False, True, True]
-    assert found["codel"].isna().tolist() == [False, False, True]
-    assert found.loc["a", ["os_event", "os_days"]].tolist() == [1, 358]
-    assert found.loc["b", ["os_event", "os_days"]].isna().all(), "a follow-up of no length"
-    assert found.loc["c", "os_event"] == 0
-
-
-def test_hospitals_are_slugs_and_small_ones_are_pooled():
-    names = pd.Series(["MD Anderson", "MD Anderson Cancer Center", "Case Western - St Joes", "UNC"])
-    pooled = tcga_glioma.pool(names.map(tcga_glioma.slug), smallest=2)
-    assert pooled.tolist() == ["md_anderson", "md_anderson", "others", "others"]
-    assert tcga_glioma.slug("Case Western - St Joes") == "case_western_st_joes"
-    assert tcga_glioma.slug("UNC") == tcga_glioma.slug("University of North Carolina")
-
-
-def test_record_and_report_say_what_is_known():
-    clinical = pd.DataFrame(
+@pytest.fixture
+def few(tmp_path) -> dict[str, Site]:
+    """Five invented patients in tables of the public form."""
+    ids = [f"TCGA-XX-000{number}" for number in range(1, 6)]
+    hospitals = ["MD Anderson", "MD Anderson Cancer Center", "UNC", "University of North Carolina", "Case Western"]
+    pd.DataFrame(
         {
-            "type": ["GBM", "LGG"],
-            "age_at_initial_pathologic_diagnosis": [44.0, np.nan],
-            "gender": ["FEMALE", "MALE"],
-            "race": ["[Not Available]", "ASIAN"],
-            "histological_type": ["Untreated primary (de novo) GBM", "Oligodendroglioma"],
-            "histological_grade": ["[Not Available]", "[Discrepancy]"],
-        },
-        index=["a", "b"],
-    )
-    found = record(clinical)
-    assert found.loc["a", ["age", "sex", "histology", "grade"]].tolist() == [44.0, "F", "glioblastoma", "G4"]
-    assert found.loc[["a", "b"], ["race", "grade"]].isna().to_numpy().tolist() == [[True, False], [False, True]]
-    assert found.apply(report_text, axis=1).tolist() == [
+            "case_id": ids,
+            "hospital": hospitals,
+            "idh": [1, -1, np.nan, 0, 0],
+            "codel": [0, 1, -1, 0, 0],
+            "OS": [1, 0, 0, 1, 0],
+            "OS.time": [358, 40, 12, 99, 77],
+        }
+    ).to_csv(tmp_path / "patients.csv", index=False)
+    pd.DataFrame(
+        {
+            "case_id": ids,
+            "type": ["GBM", "LGG", "LGG", "LGG", "LGG"],
+            "age_at_initial_pathologic_diagnosis": [44, np.nan, 50, 60, 39],
+            "gender": ["FEMALE", "MALE", "MALE", "FEMALE", "MALE"],
+            "race": ["[Not Available]", "ASIAN", "WHITE", "[Not Evaluated]", "WHITE"],
+            "histological_type": [
+                "Untreated primary (de novo) GBM",
+                "Oligodendroglioma",
+                "Astrocytoma",
+                "Oligoastrocytoma",
+                "Astrocytoma",
+            ],
+            "histological_grade": ["[Not Available]", "[Discrepancy]", "G2", "G3", "G3"],
+        }
+    ).to_csv(tmp_path / "clinical_tcga_cdr.csv", index=False)
+    pd.DataFrame(
+        {
+            "SAMPLE_ID": [f"{patient}-01" for patient in ids[:4]],
+            "TP53": ["R175H", "WT", "NS", "NS"],
+            "IDH1": ["WT", "R132H", "NS", "WT"],
+        }
+    ).to_csv(tmp_path / "mutations_cbioportal.csv.gz", index=False)
+    pd.DataFrame(
+        {
+            "case_id": [ids[0], ids[2], ids[3], ids[4]],
+            "TP53_mut": [0, 1, 0, 0],
+            "TTN_mut": [1, 0, 0, 1],
+            "RAS_mut": [1, 1, 1, 1],
+            "TP53_rnaseq": [3515.0, -20.0, 0.5, 1.0],
+            "EGFR_rnaseq": [1.0, 2.0, 3.0, 4.0],
+            "EGFR_cnv": [-2, 2, 0, 1],
+            "censorship": [0, 1, 0, 1],
+        }
+    ).to_csv(tmp_path / "genomics_porpoise.csv.gz", index=False)
+    for name in "1234":
+        Image.fromarray(np.full((32, 32), 50, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    scans = {"file": ["1.png", "2.png", "3.png"], "tumor_px": [0, 5, 9], "is_max": [False, False, True]}
+    pd.DataFrame({"case_id": ids[0], **scans}).to_csv(tmp_path / "mri_slices.csv", index=False)
+    pd.DataFrame({"case_id": [ids[0], "TCGA-ZZ-9999"], "file": "4.png"}).to_csv(tmp_path / "he_rois.csv", index=False)
+    problems = Problems()
+    sites = read_sites(tmp_path, declaration(smallest=2), problems)
+    assert problems.errors == []
+    return {site.name: site for site in sites}
+
+
+def test_one_institution_under_two_names_is_one_and_small_ones_are_pooled(few):
+    assert {name: len(site.patients) for name, site in few.items()} == {
+        "md_anderson": 2,
+        "university_of_north_carolina": 2,
+        "others": 1,
+    }
+
+
+def test_unknown_labels_are_blank(few):
+    found = pd.concat([site.patients for site in few.values()])
+    assert found["idh"].isna().tolist() == [False, True, True, False, False]
+    assert found["codel"].isna().tolist() == [False, False, True, False, False]
+    assert found.loc["TCGA-XX-0001", ["os_event", "os_days"]].tolist() == [1, 358]
+
+
+def test_not_sequenced_is_missing_never_wild_type(few):
+    found = pd.concat([site.channels["mutations"] for site in few.values()])
+    assert sorted(found.columns) == ["IDH1", "TP53", "TTN"], "RAS is a family, no gene"
+    assert found.loc["TCGA-XX-0001", ["IDH1", "TP53", "TTN"]].tolist() == [0, 1, 1]
+    assert found.loc["TCGA-XX-0002", ["IDH1", "TP53"]].tolist() == [1, 0]
+    assert found.loc["TCGA-XX-0003"].isna().all(), "all NS, so no 0 or 1 of another table stands for it"
+    assert found.loc["TCGA-XX-0004", "IDH1"] == 0
+    assert np.isnan(found.loc["TCGA-XX-0005", "IDH1"]), "no calls at all"
+    assert found.loc["TCGA-XX-0005", ["TP53", "TTN"]].tolist() == [0, 1]
+
+
+def test_expression_is_clipped_and_outcomes_are_no_genes(few):
+    site = few["md_anderson"]
+    assert site.channels["expression"].loc["TCGA-XX-0001"].to_dict() == {"EGFR": 1, "TP53": 10}
+    assert few["university_of_north_carolina"].channels["expression"]["TP53"].tolist() == [-10, 0.5]
+    assert list(site.channels["copy_number"].columns) == ["EGFR"]
+
+
+def test_record_and_report_say_what_is_known(few):
+    record = few["md_anderson"].record
+    assert record.loc["TCGA-XX-0001", ["age", "sex", "histology", "grade"]].tolist() == [44, "F", "glioblastoma", "G4"]
+    assert record[["race", "grade"]].isna().to_numpy().tolist() == [[True, False], [False, True]]
+    assert few["md_anderson"].reports["text"].tolist() == [
         "Written from the structured record: woman aged 40 to 49 with glioblastoma of grade 4.",
         "Written from the structured record: man of unknown age with oligodendroglioma of unknown grade.",
     ]
 
 
-def test_slices_start_with_most_tumour():
-    listed = pd.DataFrame(
-        {"file": ["1", "2", "3", "4"], "tumor_px": [0, 9, 5, 7], "is_max": [False, True, False, True]},
-        index=["a", "a", "a", "b"],
-    )
-    chosen = select_slices(listed, 2)
-    assert list(zip(chosen.index, chosen["file"], strict=True)) == [("a", "2"), ("a", "3"), ("b", "4")]
-    assert list(chosen.columns) == list(listed.columns)
-
-
-def test_missing_folder_table_and_column_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: no such folder; .*cohort\.root="):
-        tcga_glioma.write(tmp_path / "sites", tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"patients\.csv: missing; .*cohort\.root="):
-        tcga_glioma.write(tmp_path / "sites", tmp_path)
-    (tmp_path / "patients.csv").write_text("case_id,hospital\nx,y\n")
-    with pytest.raises(UserError, match=r"patients\.csv: no column 'idh'") as caught:
-        tcga_glioma.write(tmp_path / "sites", tmp_path)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="would overwrite the tables"):
-        tcga_glioma.write(tmp_path, tmp_path)
-    assert (tmp_path / "patients.csv").exists()
+def test_slices_start_with_most_tumour_and_strangers_are_left_out(few):
+    images = few["md_anderson"].images
+    assert [Path(path).name for path in images["radiology"]["path"]] == ["3.png", "2.png", "1.png"]
+    assert images["pathology"].index.tolist() == ["TCGA-XX-0001"]
 
 
 @pytest.fixture(scope="module")
-def sites(tmp_path_factory) -> Path:
+def cohort(tmp_path_factory) -> Cohort:
     if not TABLES.is_dir():
         pytest.skip(f"the public tables are not at {TABLES}; set CONSILIUM_DATA to the folder that holds tcga_glioma")
-    folder = tmp_path_factory.mktemp("tcga_glioma") / "sites"
-    tcga_glioma.write(folder, TABLES)
-    return folder
+    folder = tmp_path_factory.mktemp("tcga_glioma") / "packed"
+    pack(TABLES, folder, declaration())
+    return Cohort.load(folder)
 
 
 @pytest.fixture(scope="module")
-def cohort(sites) -> Cohort:
-    pack(sites, sites.parent / "packed")
-    return Cohort.load(sites.parent / "packed")
-
-
-@pytest.fixture(scope="module")
-def truth(sites) -> pd.DataFrame:
-    return pd.read_csv(TABLES / "patients.csv", index_col="case_id")
+def truth(cohort) -> pd.DataFrame:
+    return pd.read_csv(TABLES / "patients.csv", index_col="case_id").loc[cohort.patients.index]
 
 
 def test_hospitals_and_modalities_match_the_published_counts(cohort, truth):
@@ -184,8 +202,6 @@ def test_hospitals_and_modalities_match_the_published_counts(cohort, truth):
     }
     assert not cohort.synthetic
     assert not table.index.duplicated().any()
-    assert set(table.index) == set(truth.index)
-    truth = truth.loc[table.index]
     assert (table["pathology_count"] == truth["n_he"]).all()
     assert (table["radiology"].astype(bool) == (truth["n_mri"] > 0)).all()
     assert table["radiology_count"].max() == 4
@@ -193,11 +209,9 @@ def test_hospitals_and_modalities_match_the_published_counts(cohort, truth):
 
 
 def test_labels_and_censoring_have_the_right_direction(cohort, truth):
-    table, truth = cohort.patients, truth.loc[cohort.patients.index]
-    followed = truth["OS.time"] > 0
-    assert (table["os_event"][followed] == truth["OS"][followed]).all()
-    assert table.loc[~followed, ["os_event", "os_days"]].isna().all(axis=None)
-    assert (table["os_days"].dropna() > 0).all()
+    table = cohort.patients
+    assert (table["os_event"] == truth["OS"]).all()
+    assert (table["os_days"] == truth["OS.time"]).all()
     for label in ("idh", "codel"):
         assert table[label].notna().sum() == truth[label].isin([0, 1]).sum()
         assert set(table[label].dropna()) == {0.0, 1.0}
@@ -225,13 +239,11 @@ def test_expression_stays_where_it_was_measured(cohort, truth):
     assert np.isfinite(found).sum() == len(set(symbols.symbol.values())) > 1500
 
 
-def test_inputs_hold_no_outcome(sites, cohort):
-    for path in sites.glob("*/record.csv"):
-        assert not [column for column in pd.read_csv(path, nrows=1).columns if is_outcome(column)]
+def test_inputs_hold_no_outcome(cohort):
     texts = cohort.patients["report_text"]
     assert texts.str.startswith("Written from the structured record: ").all()
     assert not texts.str.lower().str.contains(OUTCOME_WORDS).any()
-    assert "no clinicians' texts" in yaml.safe_load((sites / "cohort.yaml").read_text())["description"]
+    assert "no clinicians' texts" in declaration().description
 
 
 def test_age_is_in_years(cohort):
@@ -240,8 +252,8 @@ def test_age_is_in_years(cohort):
 
 
 def test_held_out_hospitals_hold_every_modality_and_both_ends(cohort):
-    config = yaml.safe_load((ROOT / "configs/cohort/tcga_glioma.yaml").read_text())
-    table = cohort.patients[cohort.patients["hospital"].isin(config["test_hospitals"])]
+    config = OmegaConf.load(ROOT / "configs/cohort/tcga_glioma.yaml")
+    table = cohort.patients[cohort.patients["hospital"].isin(list(config.test_hospitals))]
     assert 0.20 <= len(table) / len(cohort.patients) <= 0.25
     assert table[["pathology", "radiology", "genomics", "report", "record"]].sum().min() >= 30
     assert 0.25 < table["os_event"].mean() < 0.75

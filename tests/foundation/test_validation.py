@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from foundation.data.declaration import read_declaration
+from foundation.data.tables import TableSource
 from foundation.data.validation import Validation, date_columns, validate
 from tests.foundation.cohort_files import PATIENTS, declare_otherwise, edit, write_cohort
 
@@ -99,12 +100,14 @@ def test_impossible_dates_and_ages_are_errors(root):
 
 def test_an_outcome_among_the_inputs_is_found_by_name_and_by_value(root):
     outcome = pd.read_csv(root / "north" / "patients.csv")["os_days"]
-    edit_rows(root / "north" / "record.csv", lambda table: table.assign(vital_status="alive", months=outcome / 30.4))
+    age = 30 + 40 * outcome / outcome.max()
+    edit_rows(root / "north" / "record.csv", lambda table: table.assign(vital_status="alive", age=age, months=outcome))
     found = checked(root)
     (name,) = lines(found)
     assert "north/record.csv: field vital_status: holds an outcome by its name" in name
-    (value,) = lines(found, "warning", "months")
+    (value,) = lines(found, "warning", "age")
     assert "almost a copy of os_days (rank correlation 1.00)" in value
+    assert lines(found, "warning", "months") == [], "not in the dictionary, so no input"
 
 
 def test_outcome_words_are_errors_in_a_report_written_after_the_event(root):
@@ -165,10 +168,10 @@ def test_a_split_is_held_against_the_patients(root, tmp_path):
     ids = [f"{letter}{number:03}" for letter in "NS" for number in range(PATIENTS)]
     rows = [(patient, "test" if patient[0] == "S" else "train") for patient in ids]
     pd.DataFrame(rows, columns=["patient_id", "part"]).to_csv(split, index=False)
-    assert lines(checked(root, split=split)) == []
+    assert lines(checked(root, split=TableSource(file=str(split)))) == []
     damaged = [("N000", "test"), ("n001", "test"), ("N002", "holdout"), ("Z1", "train"), *rows[:2], *rows[3:-1]]
     pd.DataFrame(damaged, columns=["patient_id", "part"]).to_csv(split, index=False)
-    found = checked(root, split=split)
+    found = checked(root, split=TableSource(file=str(split)))
     for words in (
         "field part: patient N002 is in no part (holdout); say train, validation, test",
         "field part: patient N000 stands 2 times, in test and train (train); list each patient once",
