@@ -64,9 +64,10 @@ def prepare(cfg: DictConfig) -> None:
     data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
     with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
         record.note("found", found["found"])
-    table = Table(
-        "hospital", "patients", *MODALITIES, title=found["name"] + (" (synthetic)" if found["synthetic"] else "")
-    )
+    table = Table(title=found["name"] + (" (synthetic)" if found["synthetic"] else ""))
+    table.add_column("hospital", overflow="fold")
+    for name in ("patients", *MODALITIES):
+        table.add_column(name, justify="right")
     for hospital, counts in found["found"].items():
         table.add_row(hospital, *(str(value) for value in counts.values()))
     Console().print(table)

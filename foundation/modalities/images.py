@@ -84,13 +84,18 @@ class ImageSet(Modality):
         gain, shift = self.colour_jitter * (2 * torch.rand(2, 3, generator=generator) - 1)
         return torch.stack([1 + gain, shift]).expand(count, 2, 3)
 
+    def recolour(self, images: Tensor, drawn: Inputs) -> Tensor:
+        """The colours that `transform` drew, given to the images, `[images, 3, size, size]` in 0 to 1."""
+        if "colour" not in drawn:
+            return images
+        gain, shift = drawn["colour"][..., None, None].unbind(1)
+        return (images - 0.5) * gain + 0.5 + shift / 2
+
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
-        images = inputs["images"][mask].float() / 127.5 - 1
-        if "colour" in inputs:
-            gain, shift = inputs["colour"][mask][..., None, None].unbind(1)
-            images = images * gain + shift
+        images = self.recolour(inputs["images"][mask].float() / 255, {name: inputs[name][mask] for name in inputs})
+        images = 2 * images - 1
         features = self.to_width(self.backbone(images.to(next(self.to_width.parameters()).dtype)))
         values = features.new_zeros(*mask.shape, self.width)
         values[mask] = features

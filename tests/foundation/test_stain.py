@@ -1,10 +1,16 @@
 """Stain jitter: nothing at no strength, the same by seed, and a stain's change where that stain is."""
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.modalities.stain import jitter_stain
+from foundation.modalities.pathology import Pathology
+from foundation.modalities.stain import draw_stain, restain
+
+
+def jitter_stain(tiles: torch.Tensor, strength: float, generator: torch.Generator | None = None) -> torch.Tensor:
+    return restain(tiles, draw_stain(len(tiles), strength, generator))
 
 
 def images(count: int = 4, seed: int = 0) -> torch.Tensor:
@@ -53,3 +59,21 @@ def test_the_change_is_affine_in_each_stains_density():
             torch.testing.assert_close(gain * before + shift, after)
             assert abs(float(gain) - 1) <= 0.05
             assert abs(float(shift)) <= 0.05
+
+
+def test_training_gives_all_tiles_of_a_patient_one_stain_and_inference_none():
+    modality = Pathology(8, backbone="test_resnet", size=32, stain_jitter=0.2, colour_jitter=0.0)
+    raw = np.random.default_rng(0).integers(60, 256, (3, 32, 32, 3), dtype=np.uint8)
+    drawn = modality.transform(raw, torch.Generator().manual_seed(1))
+    assert drawn["stain"].shape == (3, 2, 3)
+    assert torch.equal(drawn["stain"][0], drawn["stain"][2])
+    tiles = drawn["images"].float() / 255
+    torch.testing.assert_close(modality.recolour(tiles, drawn), restain(tiles, drawn["stain"]))
+    assert "stain" not in modality.transform(raw, None)
+    assert modality.settings()["stain_jitter"] == 0.2
+
+
+def test_without_strength_training_draws_as_if_there_were_no_stain():
+    raw = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    drawn = Pathology(8, backbone="test_resnet", size=32).transform(raw, torch.Generator().manual_seed(1))
+    assert sorted(drawn) == ["colour", "images", "mask"]
