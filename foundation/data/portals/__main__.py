@@ -1,0 +1,76 @@
+"""`python -m foundation.data.portals`: assembles a public TCGA project as a site folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from foundation.command import command, plain
+from foundation.data.portals.assembly import assemble
+from foundation.data.portals.attempts import Attempts
+from foundation.data.portals.cbioportal import CBioPortal
+from foundation.data.portals.gdc import Gdc
+from foundation.data.portals.manifest import Manifest
+from foundation.data.portals.plan import Portals, make_plan
+from foundation.data.portals.selection import Selection, select
+from foundation.data.portals.tcia import Tcia
+from foundation.data.portals.transfer import Transfer
+from foundation.run_record import RunRecord
+
+_OWN = ("output", "dry_run", "refresh", "portals", "transfer")
+
+
+@contextmanager
+def _folder(cfg: DictConfig) -> Iterator[Path]:
+    """The output, or a scratch folder where nothing shall be kept."""
+    if not cfg.dry_run:
+        yield Path(cfg.output)
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch)
+
+
+def _portals(cfg: DictConfig, transfer: Transfer, wanted: Selection) -> Portals:
+    return Portals(
+        Gdc(transfer, cfg.portals.gdc, wanted.project),
+        CBioPortal(transfer, cfg.portals.cbioportal, wanted.study_or_default),
+        Tcia(transfer, cfg.portals.tcia, wanted.collection or wanted.project),
+    )
+
+
+@command("assemble")
+def main(cfg: DictConfig) -> None:
+    """Plans, shows the plan, and receives and writes it unless that was all that was asked for."""
+    settings: dict[str, Any] = plain(cfg)
+    wanted = select({key: value for key, value in settings.items() if key not in _OWN})
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    with _folder(cfg) as folder, Manifest.open(folder) as manifest:
+        attempts = Attempts(cfg.transfer.attempts, cfg.transfer.pause, cfg.transfer.patience)
+        transfer = Transfer(manifest, attempts, cfg.transfer.threads, cfg.transfer.timeout, cfg.refresh)
+        portals = _portals(cfg, transfer, wanted)
+        if cfg.dry_run:
+            console.print(make_plan(portals, wanted).table(wanted.project))
+            return
+        data = {"name": wanted.project.lower().replace("-", "_"), "synthetic": False}
+        with RunRecord.open(folder, "python -m foundation.data.portals", settings, cfg.seed, (), data) as record:
+            plan = make_plan(portals, wanted)
+            console.print(plan.table(wanted.project))
+            with bars:
+                found = assemble(plan, wanted, portals, transfer, bars)
+            record.content["data"] |= {"digest": found.digest, "hospitals": list(found.hospitals)}
+            record.note("patients", found.patients)
+            record.note("patients_without_mutation", found.unmutated)
+            record.note("bytes_received", transfer.received)
+    print(f"received: {transfer.received / 1e9:.3f} GB")
+    print(f"cohort: {cfg.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A public project, received and written as a site folder that reads like any hospital's."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from rich.progress import Progress
+
+from foundation.data.declaration import declare
+from foundation.data.portals.cases import dictionary_columns, patients_table, record_table
+from foundation.data.portals.gdc import File
+from foundation.data.portals.joins import write_expression, write_maf, write_parquet
+from foundation.data.portals.manifest import Manifest, replacing
+from foundation.data.portals.plan import Plan, Portals
+from foundation.data.portals.selection import Selection
+from foundation.data.portals.tcia import Series
+from foundation.data.portals.transfer import Transfer
+from foundation.data.problems import refuse
+
+TABLES = {
+    "expression": "expression.parquet",
+    "mutations": "mutations.maf",
+    "copy_number": "copy_number.parquet",
+    "record": "record.csv",
+}
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What came of it.
+
+    Attributes:
+        digest: of the manifest, times left out.
+        hospitals: by name as the portal writes it, patients.
+        patients: by modality.
+        unmutated: patients sequenced, in whom no mutation was found.
+    """
+
+    digest: str
+    hospitals: dict[str, int]
+    patients: dict[str, int]
+    unmutated: list[str]
+
+
+def assemble(plan: Plan, wanted: Selection, portals: Portals, transfer: Transfer, bars: Progress) -> Assembled:
+    """Receives what is planned, then writes the tables, the declaration and the manifest.
+
+    Raises:
+        DataError: if there is no room, or a file cannot be had or used.
+    """
+    folder = transfer.folder
+    _check_room(folder, plan, transfer.manifest)
+    _receive(plan, portals, transfer, bars)
+    found = {modality: _by_patient(plan, portals, folder, modality) for modality in plan.files}
+    if "expression" in plan.files:
+        write_expression(found["expression"], folder / TABLES["expression"])
+    unmutated = write_maf(found["mutations"], folder / TABLES["mutations"]) if "mutations" in plan.files else []
+    if plan.samples:
+        task = bars.add_task("Copy number", total=len(plan.samples))
+        calls = portals.cbioportal.copy_number(
+            plan.samples, wanted.copy_number_genes, lambda count: bars.advance(task, count)
+        )
+        write_parquet(calls, folder / TABLES["copy_number"])
+    record = record_table(plan.cases)
+    if "record" in wanted.modalities:
+        _write_csv(record, folder / TABLES["record"])
+    patients = patients_table(plan.cases, plan.labels)
+    _write_csv(patients, folder / "patients.csv")
+    _forget(wanted, transfer.manifest)
+    _declare(folder, plan, wanted, record)
+    about = {"project": wanted.project, "releases": plan.releases, "selection": wanted.model_dump(mode="json")}
+    digest = transfer.manifest.write(json.loads(json.dumps(about)))
+    counts = {modality: len({file.patient for file in files}) for modality, files in plan.files.items()}
+    counts |= {"radiology": len({each.patient for each in plan.series}), "copy_number": len(plan.samples)}
+    return Assembled(digest, patients["hospital"].value_counts().sort_index().to_dict(), counts, unmutated)
+
+
+def _receive(plan: Plan, portals: Portals, transfer: Transfer, bars: Progress) -> None:
+    for modality, files in plan.files.items():
+        task = bars.add_task(modality.capitalize(), total=sum(file.file_size for file in files))
+
+        def one(file: File, modality: str = modality, task: Any = task) -> None:
+            transfer.fetch(portals.gdc.download(file, modality), bars, task)
+
+        transfer.each(one, files)
+        bars.update(task, completed=sum(file.file_size for file in files))
+    if plan.series:
+        task = bars.add_task("Radiology", total=sum(each.bytes for each in plan.series))
+
+        def scan(series: Series) -> None:
+            portals.tcia.fetch(series, bars, task)
+
+        transfer.each(scan, plan.series)
+        bars.update(task, completed=sum(each.bytes for each in plan.series))
+
+
+def _check_room(folder: Path, plan: Plan, manifest: Manifest) -> None:
+    needed = plan.bytes - sum(entry.bytes for entry in manifest.entries.values() if entry.kind != "answer")
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        found = f"{needed / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free"
+        raise refuse(folder, found, "give another output, or fewer patients or modalities")
+
+
+def _by_patient(plan: Plan, portals: Portals, folder: Path, modality: str) -> dict[str, Path]:
+    return {file.patient: folder / portals.gdc.download(file, modality).path for file in plan.files[modality]}
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+
+
+def _forget(wanted: Selection, manifest: Manifest) -> None:
+    """Removes what an earlier selection left where the site folder would be read; only what was received here."""
+    folder = manifest.folder
+    for modality, name in TABLES.items():
+        if modality not in wanted.modalities:
+            (folder / name).unlink(missing_ok=True)
+    for entry in manifest.entries.values():
+        path = folder / entry.path
+        if entry.path not in manifest.used and entry.path.startswith(("slides/", "radiology/")) and path.exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in [*folder.glob("slides/*/*.part"), *folder.glob("radiology/*/.*.writing")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _declare(folder: Path, plan: Plan, wanted: Selection, record: pd.DataFrame) -> None:
+    sources: dict[str, Any] = {}
+    if "expression" in wanted.modalities:
+        sources["expression"] = {"file": TABLES["expression"], "unit": "tpm"}
+    if "copy_number" in wanted.modalities:
+        sources["copy_number"] = {"file": TABLES["copy_number"], "unit": "copies"}
+    content = {
+        "name": wanted.project.lower().replace("-", "_"),
+        "synthetic": False,
+        "description": f"{wanted.project}, open tier, GDC {plan.releases['gdc']}; hospitals are tissue source sites",
+        "hospitals": {"column": "hospital", "smallest": wanted.smallest_hospital},
+        "sources": sources,
+        "dictionary": {
+            "expression_unit": "log2_tpm",
+            "record": dictionary_columns(record) if "record" in wanted.modalities else [],
+            "labels": list(wanted.labels),
+            "survival": {"event": "os_event", "time": "os_days"},
+        },
+    }
+    path = folder / "cohort.yaml"
+    declare(content, path)
+    with replacing(path) as file:
+        file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120).encode())

@@ -1,0 +1,220 @@
+"""The Genomic Data Commons: patients and open files of a project.
+
+Interface: https://docs.gdc.cancer.gov/API/Users_Guide/Search_and_Retrieval/
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from foundation.data.portals.attempts import plain_url
+from foundation.data.portals.cases import Case
+from foundation.data.portals.transfer import Download, Transfer
+from foundation.data.problems import refuse
+
+PORTAL = "gdc"
+PAGE = 1000
+# What makes a file one of a modality, as the GDC calls it.
+KINDS: dict[str, dict[str, str]] = {
+    "pathology": {"data_type": "Slide Image", "experimental_strategy": "Diagnostic Slide"},
+    "expression": {"data_type": "Gene Expression Quantification", "analysis.workflow_type": "STAR - Counts"},
+    "mutations": {"data_type": "Masked Somatic Mutation"},
+}
+# The barcode's code of tissue source site and participant: TCGA-05-4244.
+PATIENT = r"^[A-Z0-9]+-[A-Z0-9]{2}-[A-Z0-9]{4}$"
+_CASE_FIELDS = (
+    "submitter_id",
+    "demographic.vital_status",
+    "demographic.days_to_death",
+    "demographic.gender",
+    "demographic.race",
+    "demographic.age_at_index",
+    "diagnoses.age_at_diagnosis",
+    "diagnoses.days_to_last_follow_up",
+    "diagnoses.ajcc_pathologic_stage",
+    "diagnoses.figo_stage",
+    "diagnoses.tumor_grade",
+    "diagnoses.primary_diagnosis",
+    "diagnoses.diagnosis_is_primary_disease",
+    "diagnoses.classification_of_tumor",
+    "follow_ups.days_to_follow_up",
+    "tissue_source_site.code",
+    "tissue_source_site.name",
+)
+_FILE_FIELDS = (
+    "file_name",
+    "file_size",
+    "md5sum",
+    "access",
+    "cases.submitter_id",
+    "cases.samples.sample_type",
+    "cases.samples.submitter_id",
+)
+_REPORT = "report it to the GDC"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")
+Hit = TypeVar("Hit", bound=BaseModel)
+
+
+class _Pagination(BaseModel):
+    total: int = Field(ge=0)
+
+
+class _Data(BaseModel, Generic[Hit]):
+    hits: list[Hit]
+    pagination: _Pagination
+
+
+class _Page(BaseModel, Generic[Hit]):
+    data: _Data[Hit]
+
+
+class _Status(BaseModel):
+    data_release: str
+
+
+class _Sample(BaseModel):
+    sample_type: str = ""
+    submitter_id: str = ""
+
+
+class _CaseOfFile(BaseModel):
+    submitter_id: Annotated[str, StringConstraints(pattern=PATIENT)]
+    samples: list[_Sample] = []
+
+
+class File(BaseModel):
+    """One file of the GDC.
+
+    Args:
+        id: UUID.
+        file_name: as the GDC names it.
+        file_size: bytes.
+        md5sum: of it.
+        access: `open` or `controlled`.
+        cases: whose it is.
+    """
+
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F-]{36}$")]
+    file_name: str
+    file_size: int = Field(ge=0)
+    md5sum: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    access: str
+    cases: list[_CaseOfFile] = Field(min_length=1, max_length=1)
+
+    @property
+    def patient(self) -> str:
+        """Whose it is."""
+        return self.cases[0].submitter_id
+
+    def sample(self, types: list[str]) -> str | None:
+        """Barcode of the first sample of these types; None if it is of none. A mutation file also has a normal one."""
+        barcodes = [sample.submitter_id for sample in self.cases[0].samples if sample.sample_type in types]
+        return min(barcodes, default=None)
+
+
+class Gdc:
+    """The portal.
+
+    Args:
+        transfer: asks it.
+        url: of the interface.
+        project: for example `TCGA-LUAD`.
+    """
+
+    def __init__(self, transfer: Transfer, url: str, project: str) -> None:
+        self._transfer, self._url, self._project = transfer, url.rstrip("/"), project
+
+    def release(self) -> str:
+        """The data release that answers."""
+        return self._transfer.ask(PORTAL, f"{self._url}/status", _Status).data_release
+
+    def cases(self) -> list[Case]:
+        """All patients of the project, by id.
+
+        Raises:
+            DataError: if the project has none.
+        """
+        found = list(self._pages("cases", Case, {"project.project_id": self._project}, _CASE_FIELDS, "submitter_id"))
+        if not found:
+            advice = "give a project of the GDC, for example project=TCGA-LUAD"
+            raise refuse(f"{self._url}/cases", "no patient", advice, field="project", value=self._project)
+        return found
+
+    def files(self, modality: str, sample_types: list[str]) -> list[File]:
+        """Open files of a modality, by sample and name.
+
+        Args:
+            modality: of `KINDS`.
+            sample_types: of which a file must have one.
+
+        Raises:
+            DataError: if a file that is not open is among them, or has a name that is none.
+        """
+        where = f"{plain_url(self._url)}/files"
+        wanted = {"cases.project.project_id": self._project, "access": "open", **KINDS[modality]}
+        found = []
+        for file in self._pages("files", File, wanted, _FILE_FIELDS, "file_id"):
+            about = f"file {file.id}"
+            if file.access != "open":
+                raise refuse(where, f"{about} is not open", _REPORT, "access", value=file.access)
+            if not _PLAIN_NAME.fullmatch(file.file_name):
+                raise refuse(
+                    where,
+                    f"file {file.id} has no plain name",
+                    "report it to the GDC",
+                    "file_name",
+                    value=file.file_name,
+                )
+            # Diagnostic slides are of the tumour, whatever the type of their block.
+            barcode = "" if modality == "pathology" else file.sample(sample_types)
+            if barcode is not None:
+                found.append((barcode, file.file_name, file.id, file))
+        return [file for *_, file in sorted(found, key=lambda each: each[:3])]
+
+    def download(self, file: File, modality: str) -> Download:
+        """How a file is received: slides to their usual place, tables to where they are joined from."""
+        place = f"slides/{file.patient}" if modality == "pathology" else f"downloads/gdc/{modality}/{file.id}"
+        return Download(
+            url=f"{self._url}/data/{file.id}",
+            path=f"{place}/{file.file_name}",
+            kind=modality,
+            portal=PORTAL,
+            id=file.id,
+            patient=file.patient,
+            bytes=file.file_size,
+            md5=file.md5sum,
+        )
+
+    def _pages(
+        self, endpoint: str, shape: type[Hit], wanted: dict[str, str], fields: tuple[str, ...], order: str
+    ) -> Iterator[Hit]:
+        url, start = f"{self._url}/{endpoint}", 0
+        key, seen = "id" if order == "file_id" else order, set[str]()
+        while True:
+            body: dict[str, Any] = {
+                "filters": {
+                    "op": "and",
+                    "content": [{"op": "in", "content": {"field": key, "value": [wanted[key]]}} for key in wanted],
+                },
+                "fields": ",".join(fields),
+                "format": "JSON",
+                "sort": f"{order}:asc",
+                "from": start,
+                "size": PAGE,
+            }
+            data = self._transfer.ask(PORTAL, url, _Page[shape], body=body).data  # type: ignore[valid-type]
+            for hit in data.hits:
+                name = getattr(hit, key)
+                if name in seen:
+                    again = "start again with refresh=true"
+                    raise refuse(plain_url(url), "stands twice in the list", again, field=key, value=name)
+                seen.add(name)
+                yield hit
+            start += len(data.hits)
+            if start >= data.pagination.total:
+                return
+            if not data.hits:
+                found = f"the list ends at {start} of {data.pagination.total}"
+                raise refuse(plain_url(url), found, "start again with refresh=true", field="pagination")

@@ -1,0 +1,176 @@
+"""`manifest.json`: where every file of a public cohort came from, and what it must be byte for byte.
+
+While files come in, a line each goes to `.manifest.jsonl`, so that what was received before a kill is known afterwards;
+`manifest.json` is written from those lines once the cohort is whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foundation.data.problems import refuse
+from foundation.run_record import write_json
+
+FILE = "manifest.json"
+JOURNAL = ".manifest.jsonl"
+
+
+class Entry(BaseModel):
+    """One file, one answer of a portal, or one folder of images.
+
+    Args:
+        path: in the cohort's folder.
+        kind: what it is.
+        portal: `gdc`, `cbioportal` or `tcia`.
+        url: asked for it.
+        id: by which the portal knows it.
+        patient: whose it is; empty where it is of several.
+        bytes: of the file; of all files of a folder.
+        md5: as the portal gives it; empty where it gives none.
+        sha256: of the file's bytes; of a folder, see `digest_folder`.
+        received: when, UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    kind: str
+    portal: str
+    url: str
+    id: str
+    patient: str = ""
+    bytes: int
+    md5: str = ""
+    sha256: str
+    received: str = ""
+
+
+class Manifest:
+    """The files received so far; see `open`.
+
+    Args:
+        folder: of the cohort.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[str, Entry] = {}
+        self.used: set[str] = set()
+        self._lock = threading.Lock()
+        for path in (folder / FILE, folder / JOURNAL):
+            if path.is_file():
+                self.entries |= {entry.path: entry for entry in _read(path)}
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator["Manifest"]:
+        """The manifest of a folder that no other process is filling.
+
+        Raises:
+            DataError: if another process is, the folder holds another cohort, or the manifest is damaged.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = [name for name in ("cohort.yaml", "patients.csv") if (folder / name).exists()]
+        if foreign and not any((folder / name).exists() for name in (FILE, JOURNAL)):
+            raise refuse(folder / foreign[0], "not written by this command", "give an output folder of its own")
+        with (folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise refuse(folder, "another process is filling it", "wait for it, or give another output") from error
+            yield cls(folder)
+
+    def add(self, entry: Entry) -> None:
+        """Notes what is about to get its final name; on disk when this returns."""
+        entry = entry.model_copy(update={"received": datetime.now(UTC).isoformat(timespec="seconds")})
+        with self._lock:
+            with (self.folder / JOURNAL).open("ab") as journal:
+                # A line of its own even after one that a kill cut off.
+                journal.write(b"\n" + entry.model_dump_json().encode() + b"\n")
+                journal.flush()
+                os.fsync(journal.fileno())
+            self.entries[entry.path] = entry
+            self.used.add(entry.path)
+
+    def holds(self, path: str, md5: str = "") -> bool:
+        """Whether what lies there is what was received, by digest; noted as used if so.
+
+        Args:
+            path: in the cohort's folder, a file or a folder.
+            md5: as the portal gives it now; a file of another is not the one that is wanted.
+        """
+        entry, place = self.entries.get(path), self.folder / path
+        if entry is None or (md5 and entry.md5 != md5) or not place.exists():
+            return False
+        found = digest_folder(place) if place.is_dir() else digest_file(place)
+        if found != (entry.bytes, entry.sha256):
+            return False
+        with self._lock:
+            self.used.add(path)
+        return True
+
+    def drop(self, path: str) -> None:
+        """Removes a file that is not part of the cohort."""
+        with self._lock:
+            self.used.discard(path)
+        (self.folder / path).unlink(missing_ok=True)
+
+    def write(self, about: dict[str, Any]) -> str:
+        """Writes `manifest.json`, of the files that this cohort is made of.
+
+        Args:
+            about: project, settings and the portals' releases.
+
+        Returns:
+            SHA-256 of what was written, times left out.
+        """
+        files = [self.entries[path].model_dump() for path in sorted(self.used)]
+        write_json(self.folder / FILE, {**about, "files": files})
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        timeless = [{key: value for key, value in entry.items() if key != "received"} for entry in files]
+        return hashlib.sha256(json.dumps({**about, "files": timeless}, sort_keys=True).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return path.stat().st_size, digest
+
+
+def digest_folder(path: Path) -> tuple[int, str]:
+    """Size of all files in bytes, and SHA-256 over a line `name sha256` a file, by name."""
+    found = [(file.relative_to(path).as_posix(), *digest_file(file)) for file in path.rglob("*") if file.is_file()]
+    lines = "".join(f"{name} {digest}\n" for name, _, digest in sorted(found))
+    return sum(size for _, size, _ in found), hashlib.sha256(lines.encode()).hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file open for writing under a temporary name, which gets its own once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    with temporary.open("wb") as file:
+        yield file
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> list[Entry]:
+    advice = "move it away; files already received are checked by the portal's MD5 or received again"
+    if path.name == JOURNAL:
+        # A line that a kill cut off is of a file that has not got its name yet.
+        lines = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+        return [Entry.model_validate_json(line) for line in lines]
+    try:
+        return [Entry.model_validate(entry) for entry in json.loads(path.read_text())["files"]]
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise refuse(path, f"no manifest, or damaged ({type(error).__name__})", advice) from error

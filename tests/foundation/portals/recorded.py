@@ -1,0 +1,314 @@
+"""A local server that answers as the GDC, cBioPortal and TCIA do, for six invented patients, and can misbehave."""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import socket
+import threading
+import uuid
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+
+from foundation.data.genes import SHIPPED
+from tests.foundation.scan_files import write_series
+from tests.foundation.slide_files import tissue, write_tiff
+
+PATIENTS = [f"TCGA-{site}-000{number}" for number, site in enumerate(["XA", "XA", "XA", "XB", "XB", "XB"])]
+STUDY = "luad_tcga_pan_can_atlas_2018"
+GENES = {7157: "TP53", 1956: "EGFR", 3417: "IDH1"}
+_MAF = ("Hugo_Symbol", "Variant_Classification", "Tumor_Sample_Barcode")
+Answer = Callable[["Recorded", dict[str, Any]], Any]
+
+
+class Recorded(ThreadingHTTPServer):
+    """The server; `with recorded(folder) as portal`.
+
+    Attributes:
+        files: content by GDC id.
+        hits: what `/files` and `/cases` list, by endpoint.
+        answers: path → JSON, or what makes it of the query and body.
+        archives: ZIP by series.
+        asked: requests by path.
+        faults: path → what is done to the next requests, in turn.
+        page: most hits of one answer.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.hits: dict[str, list[dict[str, Any]]] = {"cases": [_case(patient) for patient in PATIENTS], "files": []}
+        self.archives: dict[str, bytes] = {}
+        self.asked: Counter[str] = Counter()
+        self.faults: dict[str, list[Callable[[_Handler], bool]]] = defaultdict(list)
+        self.page = 4
+        self.series: list[dict[str, Any]] = []
+        self._record(folder)
+        self.answers: dict[str, Any] = {
+            "/gdc/status": {"data_release": "Data Release 99.0 - January 01, 2031", "status": "OK"},
+            f"/cbio/studies/{STUDY}": {"studyId": STUDY, "importDate": "2031-01-02 03:04:05"},
+            "/cbio/info": {"portalVersion": "7.0.0"},
+            f"/cbio/sample-lists/{STUDY}_cna/sample-ids": [f"{patient}-01" for patient in PATIENTS[:5]],
+            f"/cbio/studies/{STUDY}/molecular-profiles": [
+                {
+                    "molecularProfileId": f"{STUDY}_gistic",
+                    "molecularAlterationType": "COPY_NUMBER_ALTERATION",
+                    "datatype": "DISCRETE",
+                }
+            ],
+            f"/cbio/molecular-profiles/{STUDY}_gistic/discrete-copy-number/fetch": _calls,
+            "/cbio/genes/fetch": [{"entrezGeneId": key, "hugoGeneSymbol": name} for key, name in GENES.items()],
+            f"/cbio/studies/{STUDY}/clinical-data": [
+                {"patientId": patient, "value": "A" if index % 2 else "B"} for index, patient in enumerate(PATIENTS)
+            ],
+            "/tcia/getSeries": lambda server, _: server.series,
+        }
+
+    @property
+    def settings(self) -> list[str]:
+        """Overrides that lead the command here."""
+        root = f"http://127.0.0.1:{self.server_port}"
+        return [
+            "project=TCGA-LUAD",
+            f"portals.gdc={root}/gdc",
+            f"portals.cbioportal={root}/cbio",
+            f"portals.tcia={root}/tcia",
+            "transfer.pause=0.01",
+            "transfer.attempts=3",
+            "transfer.timeout=10",
+            "smallest_hospital=1",
+            "smallest_series=2",
+        ]
+
+    @property
+    def received(self) -> int:
+        """Requests for files."""
+        return sum(count for path, count in self.asked.items() if "/data/" in path or "getImage" in path)
+
+    def file(self, kind: str, patient: str = PATIENTS[0]) -> dict[str, Any]:
+        """The first listed file of a kind and patient."""
+        return next(
+            hit
+            for hit in self.hits["files"]
+            if hit["data_type"].startswith(kind) and hit["cases"][0]["submitter_id"] == patient
+        )
+
+    def _record(self, folder: Path) -> None:
+        for index, patient in enumerate(PATIENTS):
+            slide = write_tiff(folder / f"{patient}-01Z-00-DX1.svs", tissue(768, 768, seed=index), mpp=0.5)
+            self._add(patient, "Slide Image", slide.name, slide.read_bytes(), "Diagnostic Slide")
+            if index < 5:
+                name = f"{index}.rna_seq.augmented_star_gene_counts.tsv"
+                self._add(patient, "Gene Expression Quantification", name, _counts(index), workflow="STAR - Counts")
+                self._add(patient, "Masked Somatic Mutation", f"{index}.maf.gz", _maf(patient, index))
+        for index, patient in enumerate(PATIENTS[:2]):
+            uid = f"1.2.3.{index}"
+            write_series(folder / uid)
+            self.archives[uid] = _zip(folder / uid)
+            size = sum(path.stat().st_size for path in (folder / uid).iterdir())
+            listed = {"SeriesInstanceUID": uid, "PatientID": patient, "Modality": "CT", "ImageCount": 6}
+            self.series.append(listed | {"FileSize": size, "Collection": "TCGA-LUAD"})
+
+    def _add(self, patient: str, kind: str, name: str, content: bytes, strategy: str = "", workflow: str = "") -> None:
+        key = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+        self.files[key] = content
+        sample = {"sample_type": "Primary Tumor", "submitter_id": f"{patient}-01A"}
+        self.hits["files"].append(
+            {
+                "id": key,
+                "file_name": name,
+                "file_size": len(content),
+                "md5sum": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+                "access": "open",
+                "data_type": kind,
+                "experimental_strategy": strategy,
+                "analysis": {"workflow_type": workflow},
+                "cases": [{"submitter_id": patient, "samples": [sample]}],
+            }
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Recorded
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Tests read no log."""
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _answer(self, body: Any) -> None:
+        parts = urlsplit(self.path)
+        self.server.asked[parts.path] += 1
+        if self.server.faults[parts.path] and self.server.faults[parts.path].pop(0)(self):
+            return
+        if match := re.fullmatch(r"/gdc/data/(.+)", parts.path):
+            self.send_file(self.server.files[match[1]])
+        elif parts.path == "/tcia/getImageWithMD5Hash":
+            self.send_file(self.server.archives[parse_qs(parts.query)["SeriesInstanceUID"][0]], ranges=False)
+        elif match := re.fullmatch(r"/gdc/(files|cases)", parts.path):
+            self.send_json(_listed(self.server, match[1], body))
+        elif parts.path in self.server.answers:
+            answer = self.server.answers[parts.path]
+            self.send_json(answer(self.server, body) if callable(answer) else answer)
+        else:
+            self.send_error(404)
+
+    def send_json(self, content: Any) -> None:
+        self.send(json.dumps(content).encode(), "application/json")
+
+    def send_file(self, content: bytes, ranges: bool = True) -> None:
+        """The file, or the range asked for."""
+        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if ranges else None
+        first = int(start[1]) if start else 0
+        more = {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if start else {}
+        self.send(content[first:], "application/octet-stream", 206 if start else 200, more)
+
+    def send(
+        self, content: bytes, kind: str, status: int = 200, headers: dict[str, str] | None = None, cut: int = 0
+    ) -> None:
+        """A response; `cut` bytes short of what it announces."""
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) - cut])
+        if cut:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def status(code: int, **headers: str) -> Callable[[_Handler], bool]:
+    """A fault: another status."""
+
+    def fault(handler: _Handler) -> bool:
+        handler.send(b"no", "text/plain", code, {name.replace("_", "-"): value for name, value in headers.items()})
+        return True
+
+    return fault
+
+
+def says(content: bytes, kind: str = "application/json", cut: int = 0) -> Callable[[_Handler], bool]:
+    """A fault: another answer."""
+
+    def fault(handler: _Handler) -> bool:
+        handler.send(content, kind, cut=cut)
+        return True
+
+    return fault
+
+
+def well(_: _Handler) -> bool:
+    """No fault, this time."""
+    return False
+
+
+class recorded:  # noqa: N801
+    """The server, running while the block does."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.server = Recorded(folder)
+
+    def __enter__(self) -> Recorded:
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+        return self.server
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def _listed(server: Recorded, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+    wanted = {each["content"]["field"]: each["content"]["value"][0] for each in body["filters"]["content"]}
+    plain = {name: value for name, value in wanted.items() if name in ("data_type", "experimental_strategy")}
+    hits = [hit for hit in server.hits[endpoint] if all(hit[name] == value for name, value in plain.items())]
+    start, size = body["from"], min(body["size"], server.page)
+    return {"data": {"hits": hits[start : start + size], "pagination": {"total": len(hits), "from": start}}}
+
+
+def _case(patient: str) -> dict[str, Any]:
+    number = int(patient[-1])
+    dead = number % 2
+    return {
+        "submitter_id": patient,
+        "demographic": {
+            "vital_status": "Dead" if dead else "Alive",
+            "days_to_death": 100 + number if dead else None,
+            "gender": "female" if number < 3 else "male",
+            "race": "not reported" if number == 0 else "white",
+            "age_at_index": 60 + number,
+        },
+        "diagnoses": [
+            {
+                "days_to_last_follow_up": 400 + number,
+                "ajcc_pathologic_stage": f"Stage {'I' * (1 + number % 3)}",
+                "primary_diagnosis": "Adenocarcinoma, NOS",
+                "classification_of_tumor": "primary",
+            }
+        ],
+        "follow_ups": [{"days_to_follow_up": 500 + number}],
+        "tissue_source_site": {
+            "code": patient[5:7],
+            "name": {"XA": "North Clinic", "XB": "South Clinic"}[patient[5:7]],
+        },
+    }
+
+
+def _counts(index: int) -> bytes:
+    """A STAR count file of 300 genes whose TPM sum to a million."""
+    table = pd.read_csv(SHIPPED, sep="\t", comment="#").dropna(subset="ensembl")
+    table = pd.concat([table[table["symbol"].isin(GENES.values())], table.iloc[:297]])[["ensembl", "symbol"]]
+    values = np.random.default_rng(index).gamma(1, 1, len(table))
+    values *= 1e6 / values.sum()
+    lines = ["# gene-model: GENCODE v36", "gene_id\tgene_name\tunstranded\ttpm_unstranded", "N_unmapped\t\t7\t"]
+    lines += [f"{key}.3\t{name}\t1\t{value:.4f}" for (key, name), value in zip(table.to_numpy(), values, strict=True)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _maf(patient: str, index: int) -> bytes:
+    rows = [("TP53", "Missense_Mutation"), ("EGFR", "Silent"), ("IDH1", "Nonsense_Mutation")][: index % 4]
+    lines = ["#version gdc-1.0.0", "\t".join(_MAF)]
+    lines += ["\t".join([*row, f"{patient}-01A-11D-0001-08"]) for row in rows]
+    return gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0)
+
+
+def _calls(_: Recorded, body: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "sampleId": sample,
+            "patientId": sample[:12],
+            "entrezGeneId": gene,
+            "alteration": (int(sample[11]) + gene) % 5 - 2,
+        }
+        for sample in body["sampleIds"]
+        for gene in GENES
+    ]
+
+
+def _zip(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    digests = ["File,MD5"]
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+            digests.append(f"{path.name},{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}")
+        archive.writestr("md5hashes.csv", "\n".join(digests) + "\n")
+    return buffer.getvalue()
