@@ -1,5 +1,6 @@
 """A local server that answers as the GDC, cBioPortal and TCIA do, for six invented patients, and can misbehave."""
 
+import copy
 import gzip
 import hashlib
 import io
@@ -11,6 +12,7 @@ import uuid
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,70 @@ _MAF = ("Hugo_Symbol", "Variant_Classification", "Tumor_Sample_Barcode")
 Answer = Callable[["Recorded", dict[str, Any]], Any]
 
 
-class Recorded(ThreadingHTTPServer):
-    """The server; `with recorded(folder) as portal`.
+@dataclass
+class Content:
+    """What the portals hold.
 
     Attributes:
-        files: content by GDC id.
+        files: by GDC id.
         hits: what `/files` and `/cases` list, by endpoint.
-        answers: path → JSON, or what makes it of the query and body.
         archives: ZIP by series.
+        series: what TCIA lists.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    hits: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    archives: dict[str, bytes] = field(default_factory=dict)
+    series: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def record(cls, folder: Path) -> "Content":
+        """Slides and scans are drawn in the folder first."""
+        content = cls(hits={"cases": [_case(patient) for patient in PATIENTS], "files": []})
+        for index, patient in enumerate(PATIENTS):
+            slide = write_tiff(folder / f"{patient}-01Z-00-DX1.svs", tissue(768, 768, seed=index), mpp=0.5)
+            content._add(patient, "Slide Image", slide.name, slide.read_bytes(), "Diagnostic Slide")
+            if index < 5:
+                name = f"{index}.rna_seq.augmented_star_gene_counts.tsv"
+                content._add(patient, "Gene Expression Quantification", name, _counts(index), workflow="STAR - Counts")
+                content._add(patient, "Masked Somatic Mutation", f"{index}.maf.gz", _maf(patient, index))
+        for index, patient in enumerate(PATIENTS[:2]):
+            uid = f"1.2.3.{index}"
+            write_series(folder / uid)
+            content.archives[uid] = _zip(folder / uid)
+            size = sum(path.stat().st_size for path in (folder / uid).iterdir())
+            listed = {"SeriesInstanceUID": uid, "PatientID": patient, "Modality": "CT", "ImageCount": 6}
+            content.series.append(listed | {"FileSize": size, "Collection": "TCGA-LUAD"})
+        return content
+
+    def relist(self, hit: dict[str, Any]) -> None:
+        """Lists a file with the size and digest that it has now."""
+        content = self.files[hit["id"]]
+        hit |= {"file_size": len(content), "md5sum": hashlib.md5(content, usedforsecurity=False).hexdigest()}
+
+    def _add(self, patient: str, kind: str, name: str, content: bytes, strategy: str = "", workflow: str = "") -> None:
+        key = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+        self.files[key] = content
+        sample = {"sample_type": "Primary Tumor", "submitter_id": f"{patient}-01A"}
+        hit = {
+            "id": key,
+            "file_name": name,
+            "access": "open",
+            "data_type": kind,
+            "experimental_strategy": strategy,
+            "analysis": {"workflow_type": workflow},
+            "cases": [{"submitter_id": patient, "samples": [sample]}],
+        }
+        self.relist(hit)
+        self.hits["files"].append(hit)
+
+
+class Recorded(ThreadingHTTPServer):
+    """The server; `with recorded(content) as portal`.
+
+    Attributes:
+        content: its own copy.
+        answers: path → JSON, or what makes it of the query and body.
         asked: requests by path.
         faults: path → what is done to the next requests, in turn.
         page: most hits of one answer.
@@ -45,16 +103,12 @@ class Recorded(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, content: Content) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.files: dict[str, bytes] = {}
-        self.hits: dict[str, list[dict[str, Any]]] = {"cases": [_case(patient) for patient in PATIENTS], "files": []}
-        self.archives: dict[str, bytes] = {}
+        self.content = copy.deepcopy(content)
         self.asked: Counter[str] = Counter()
         self.faults: dict[str, list[Callable[[_Handler], bool]]] = defaultdict(list)
         self.page = 4
-        self.series: list[dict[str, Any]] = []
-        self._record(folder)
         self.answers: dict[str, Any] = {
             "/gdc/status": {"data_release": "Data Release 99.0 - January 01, 2031", "status": "OK"},
             f"/cbio/studies/{STUDY}": {"studyId": STUDY, "importDate": "2031-01-02 03:04:05"},
@@ -72,8 +126,11 @@ class Recorded(ThreadingHTTPServer):
             f"/cbio/studies/{STUDY}/clinical-data": [
                 {"patientId": patient, "value": "A" if index % 2 else "B"} for index, patient in enumerate(PATIENTS)
             ],
-            "/tcia/getSeries": lambda server, _: server.series,
+            "/tcia/getSeries": lambda server, _: server.content.series,
         }
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is part of the tests."""
 
     @property
     def settings(self) -> list[str]:
@@ -100,42 +157,8 @@ class Recorded(ThreadingHTTPServer):
         """The first listed file of a kind and patient."""
         return next(
             hit
-            for hit in self.hits["files"]
+            for hit in self.content.hits["files"]
             if hit["data_type"].startswith(kind) and hit["cases"][0]["submitter_id"] == patient
-        )
-
-    def _record(self, folder: Path) -> None:
-        for index, patient in enumerate(PATIENTS):
-            slide = write_tiff(folder / f"{patient}-01Z-00-DX1.svs", tissue(768, 768, seed=index), mpp=0.5)
-            self._add(patient, "Slide Image", slide.name, slide.read_bytes(), "Diagnostic Slide")
-            if index < 5:
-                name = f"{index}.rna_seq.augmented_star_gene_counts.tsv"
-                self._add(patient, "Gene Expression Quantification", name, _counts(index), workflow="STAR - Counts")
-                self._add(patient, "Masked Somatic Mutation", f"{index}.maf.gz", _maf(patient, index))
-        for index, patient in enumerate(PATIENTS[:2]):
-            uid = f"1.2.3.{index}"
-            write_series(folder / uid)
-            self.archives[uid] = _zip(folder / uid)
-            size = sum(path.stat().st_size for path in (folder / uid).iterdir())
-            listed = {"SeriesInstanceUID": uid, "PatientID": patient, "Modality": "CT", "ImageCount": 6}
-            self.series.append(listed | {"FileSize": size, "Collection": "TCGA-LUAD"})
-
-    def _add(self, patient: str, kind: str, name: str, content: bytes, strategy: str = "", workflow: str = "") -> None:
-        key = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-        self.files[key] = content
-        sample = {"sample_type": "Primary Tumor", "submitter_id": f"{patient}-01A"}
-        self.hits["files"].append(
-            {
-                "id": key,
-                "file_name": name,
-                "file_size": len(content),
-                "md5sum": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-                "access": "open",
-                "data_type": kind,
-                "experimental_strategy": strategy,
-                "analysis": {"workflow_type": workflow},
-                "cases": [{"submitter_id": patient, "samples": [sample]}],
-            }
         )
 
 
@@ -158,9 +181,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.faults[parts.path] and self.server.faults[parts.path].pop(0)(self):
             return
         if match := re.fullmatch(r"/gdc/data/(.+)", parts.path):
-            self.send_file(self.server.files[match[1]])
+            self.send_file(self.server.content.files[match[1]])
         elif parts.path == "/tcia/getImageWithMD5Hash":
-            self.send_file(self.server.archives[parse_qs(parts.query)["SeriesInstanceUID"][0]], ranges=False)
+            self.send_file(self.server.content.archives[parse_qs(parts.query)["SeriesInstanceUID"][0]], ranges=False)
         elif match := re.fullmatch(r"/gdc/(files|cases)", parts.path):
             self.send_json(_listed(self.server, match[1], body))
         elif parts.path in self.server.answers:
@@ -221,9 +244,8 @@ def well(_: _Handler) -> bool:
 class recorded:  # noqa: N801
     """The server, running while the block does."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.server = Recorded(folder)
+    def __init__(self, content: Content) -> None:
+        self.server = Recorded(content)
 
     def __enter__(self) -> Recorded:
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
@@ -239,7 +261,7 @@ class recorded:  # noqa: N801
 def _listed(server: Recorded, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     wanted = {each["content"]["field"]: each["content"]["value"][0] for each in body["filters"]["content"]}
     plain = {name: value for name, value in wanted.items() if name in ("data_type", "experimental_strategy")}
-    hits = [hit for hit in server.hits[endpoint] if all(hit[name] == value for name, value in plain.items())]
+    hits = [hit for hit in server.content.hits[endpoint] if all(hit[name] == value for name, value in plain.items())]
     start, size = body["from"], min(body["size"], server.page)
     return {"data": {"hits": hits[start : start + size], "pagination": {"total": len(hits), "from": start}}}
 

@@ -24,8 +24,8 @@ LABEL = "+labels.a={attribute: SUBTYPE, positive: [A], negative: [B]}"
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory):
-    with recorded(tmp_path_factory.mktemp("portal")) as server:
+def portal(content):
+    with recorded(content) as server:
         yield server
 
 
@@ -37,7 +37,7 @@ def assembled(server: Recorded, output: Path, *more: str) -> subprocess.Complete
     return subprocess.run(command(server, output, *more), capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
-def content(folder: Path) -> dict[str, bytes]:
+def held(folder: Path) -> dict[str, bytes]:
     """Every file's bytes, but for what tells the time."""
     names = ("manifest.json", "run.json", ".lock")
     return {
@@ -100,14 +100,14 @@ def test_the_manifest_names_every_file_and_its_source(whole):
 
 
 def test_a_second_call_receives_nothing_and_needs_no_network(portal, whole, tmp_path):
-    before = content(whole)
+    before = held(whole)
     asked = sum(portal.asked.values())
 
     again = assembled(portal, whole, LABEL)
     assert again.returncode == 0, again.stderr
     assert "received: 0.000 GB" in again.stdout
     assert sum(portal.asked.values()) == asked
-    assert content(whole) == before
+    assert held(whole) == before
 
 
 def test_a_damaged_file_is_received_again_and_no_other(portal, whole):
@@ -140,11 +140,11 @@ def test_fewer_patients_are_a_part_of_more(portal, tmp_path):
 
 
 @pytest.mark.process
-def test_killed_runs_end_in_the_same_bytes_and_receive_nothing_twice(tmp_path):
-    with recorded(tmp_path / "portal") as server:
+def test_killed_runs_end_in_the_same_bytes_and_receive_nothing_twice(content, tmp_path):
+    with recorded(content) as server:
         assert assembled(server, tmp_path / "whole").returncode == 0
         files = server.received
-        for path in [f"/gdc/data/{key}" for key in server.files]:
+        for path in [f"/gdc/data/{key}" for key in server.content.files]:
             server.faults[path] = [_slowly]
         server.asked.clear()
         for kill in range(3):
@@ -155,7 +155,7 @@ def test_killed_runs_end_in_the_same_bytes_and_receive_nothing_twice(tmp_path):
             assert not (tmp_path / "killed" / "manifest.json").exists()
         done = assembled(server, tmp_path / "killed")
         assert done.returncode == 0, done.stderr
-        assert content(tmp_path / "killed") == content(tmp_path / "whole")
+        assert held(tmp_path / "killed") == held(tmp_path / "whole")
         assert server.received <= files + 3 * 4, "only what each kill cut off, at most one file a thread, came again"
 
 

@@ -1,0 +1,10 @@
+"""The portals' content is drawn once."""
+
+import pytest
+
+from tests.foundation.portals.recorded import Content
+
+
+@pytest.fixture(scope="session")
+def content(tmp_path_factory) -> Content:
+    return Content.record(tmp_path_factory.mktemp("content"))
