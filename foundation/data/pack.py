@@ -133,7 +133,7 @@ def _pack_site(
         own[column] = np.nan if values is None else pd.to_numeric(values).reindex(order).astype(float)
     _pack_genomics(site, dictionary, own, output)
     texts = pd.Series("", order) if site.reports is None else site.reports["text"].reindex(order).fillna("")
-    own["report_text"] = [mask_text(text) for text in texts] if declaration.deidentify.text == "mask" else texts
+    own["report_text"] = mask_text(texts) if declaration.deidentify.text == "mask" else texts
     own["report"] = own["report_text"] != ""
     _pack_record(site, dictionary, own)
     table = pd.concat([own.set_axis(table.index, axis=0), table], axis=1)

@@ -153,12 +153,13 @@ def _channel(
         if channel == "expression":
             unit = source.unit or str(declaration.expression_units.get(site.name, wanted))
             found = read_expression(path, unit, source, vocabulary)
-            table = convert(found.values, unit, wanted, path)
         else:
-            read = read_mutations if channel == "mutations" else read_copy_number
-            found = read(path, source, vocabulary)
-            table = found.values
+            unit = wanted
+            found = (read_mutations if channel == "mutations" else read_copy_number)(path, source, vocabulary)
         problems.found.extend(found.notes)
+        if any(note.severity == "error" for note in found.notes):
+            continue
+        table = convert(found.values, unit, wanted, path) if channel == "expression" else found.values
         nothing = merged.index[merged.isna().all(axis=1)]
         merged = merged.combine_first(table[~table.index.isin(nothing)])
     return merged

@@ -128,8 +128,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"beta/expression\.csv: field TP53: text where numbers belong",
     ),
     "unknown unit": (
-        lambda root: declare(root, expression_units={"beta": "counts"}),
-        r"beta/expression\.csv: field unit: 'counts' cannot be converted exactly to 'log2_tpm'",
+        lambda root: declare(root, expression_units={"beta": "fpkm"}),
+        r"beta/expression\.csv: field unit: 'fpkm' cannot be converted exactly to 'log2_tpm'",
     ),
     "negative TPM": (negative_tpm, r"beta/expression\.csv: field unit: negative values cannot be tpm"),
     "outcome in record": (

@@ -14,6 +14,7 @@ from foundation.command import command, plain
 from foundation.data.portals.assembly import assemble
 from foundation.data.portals.attempts import Attempts
 from foundation.data.portals.cbioportal import CBioPortal
+from foundation.data.portals.connection import Connection
 from foundation.data.portals.gdc import Gdc
 from foundation.data.portals.manifest import Manifest
 from foundation.data.portals.plan import Portals, make_plan
@@ -51,9 +52,10 @@ def main(cfg: DictConfig) -> None:
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-    with _folder(cfg) as folder, Manifest.open(folder) as manifest:
+    with _folder(cfg) as folder, Manifest.open(folder, wanted.project) as manifest:
         attempts = Attempts(cfg.transfer.attempts, cfg.transfer.pause, cfg.transfer.patience)
-        transfer = Transfer(manifest, attempts, cfg.transfer.threads, cfg.transfer.timeout, cfg.refresh)
+        connection = Connection(attempts, cfg.transfer.timeout)
+        transfer = Transfer(manifest, connection, cfg.transfer.threads, cfg.refresh)
         portals = _portals(cfg, transfer, wanted)
         if cfg.dry_run:
             console.print(make_plan(portals, wanted).table(wanted.project))
@@ -67,8 +69,8 @@ def main(cfg: DictConfig) -> None:
             record.content["data"] |= {"digest": found.digest, "hospitals": list(found.hospitals)}
             record.note("patients", found.patients)
             record.note("patients_without_mutation", found.unmutated)
-            record.note("bytes_received", transfer.received)
-    print(f"received: {transfer.received / 1e9:.3f} GB")
+            record.note("bytes_received", connection.received)
+    print(f"received: {connection.received / 1e9:.3f} GB")
     print(f"cohort: {cfg.output}")
 
 

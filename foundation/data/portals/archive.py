@@ -40,6 +40,8 @@ def unpack(archive: Path, folder: Path, count: int, most: int) -> None:
                 _write(archive, opened, member, folder, hashes)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise refuse(archive, f"no ZIP archive, or damaged ({error})", _AGAIN) from error
+    except OSError as error:
+        raise refuse(folder, str(error.strerror or error), "make room, or give another output") from error
 
 
 def _check_name(archive: Path, member: zipfile.ZipInfo) -> None:

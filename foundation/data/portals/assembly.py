@@ -22,6 +22,8 @@ from foundation.data.portals.transfer import Transfer
 from foundation.data.problems import refuse
 
 TABLES = {
+    "pathology": "pathology.csv",
+    "radiology": "radiology.csv",
     "expression": "expression.parquet",
     "mutations": "mutations.maf",
     "copy_number": "copy_number.parquet",
@@ -53,30 +55,47 @@ def assemble(plan: Plan, wanted: Selection, portals: Portals, transfer: Transfer
         DataError: if there is no room, or a file cannot be had or used.
     """
     folder = transfer.folder
-    _check_room(folder, plan, transfer.manifest)
+    _check_room(plan, portals, transfer.manifest)
     _receive(plan, portals, transfer, bars)
-    found = {modality: _by_patient(plan, portals, folder, modality) for modality in plan.files}
-    if "expression" in plan.files:
-        write_expression(found["expression"], folder / TABLES["expression"])
-    unmutated = write_maf(found["mutations"], folder / TABLES["mutations"]) if "mutations" in plan.files else []
-    if plan.samples:
-        task = bars.add_task("Copy number", total=len(plan.samples))
-        calls = portals.cbioportal.copy_number(
-            plan.samples, wanted.copy_number_genes, lambda count: bars.advance(task, count)
-        )
-        write_parquet(calls, folder / TABLES["copy_number"])
-    record = record_table(plan.cases)
-    if "record" in wanted.modalities:
-        _write_csv(record, folder / TABLES["record"])
+    unmutated = _write_tables(plan, wanted, portals, folder, bars)
     patients = patients_table(plan.cases, plan.labels)
     _write_csv(patients, folder / "patients.csv")
-    _forget(wanted, transfer.manifest)
-    _declare(folder, plan, wanted, record)
+    _declare(folder, plan, wanted)
     about = {"project": wanted.project, "releases": plan.releases, "selection": wanted.model_dump(mode="json")}
     digest = transfer.manifest.write(json.loads(json.dumps(about)))
     counts = {modality: len({file.patient for file in files}) for modality, files in plan.files.items()}
     counts |= {"radiology": len({each.patient for each in plan.series}), "copy_number": len(plan.samples)}
     return Assembled(digest, patients["hospital"].value_counts().sort_index().to_dict(), counts, unmutated)
+
+
+def _write_tables(plan: Plan, wanted: Selection, portals: Portals, folder: Path, bars: Progress) -> list[str]:
+    """Joins and lists what was received; tables that an earlier selection left are removed.
+
+    Returns:
+        Patients sequenced, in whom no mutation was found.
+    """
+    made = {modality for modality, files in plan.files.items() if files} | {"pathology", "radiology"}
+    made |= {"copy_number"} if plan.samples else set()
+    made |= {"record"} & set(wanted.modalities)
+    for modality in TABLES.keys() - made:
+        (folder / TABLES[modality]).unlink(missing_ok=True)
+    # Listed even where there are none, so that images of an earlier selection, which are kept, are nobody's.
+    slides = [(file.patient, portals.gdc.download(file, "pathology").path) for file in plan.files.get("pathology", [])]
+    _write_list(slides, folder / TABLES["pathology"])
+    _write_list([(series.patient, series.place) for series in plan.series], folder / TABLES["radiology"])
+    if "record" in made:
+        _write_csv(record_table(plan.cases), folder / TABLES["record"])
+    if "expression" in made:
+        write_expression(_by_patient(plan, portals, folder, "expression"), folder / TABLES["expression"])
+    if "copy_number" in made:
+        task = bars.add_task("Copy number", total=len(plan.samples))
+        calls = portals.cbioportal.copy_number(
+            plan.samples, wanted.copy_number_genes, lambda count: bars.advance(task, count)
+        )
+        write_parquet(calls, folder / TABLES["copy_number"])
+    if "mutations" not in made:
+        return []
+    return write_maf(_by_patient(plan, portals, folder, "mutations"), folder / TABLES["mutations"])
 
 
 def _receive(plan: Plan, portals: Portals, transfer: Transfer, bars: Progress) -> None:
@@ -98,16 +117,26 @@ def _receive(plan: Plan, portals: Portals, transfer: Transfer, bars: Progress) -
         bars.update(task, completed=sum(each.bytes for each in plan.series))
 
 
-def _check_room(folder: Path, plan: Plan, manifest: Manifest) -> None:
-    needed = plan.bytes - sum(entry.bytes for entry in manifest.entries.values() if entry.kind != "answer")
-    free = shutil.disk_usage(folder).free
+def _check_room(plan: Plan, portals: Portals, manifest: Manifest) -> None:
+    sizes = {
+        portals.gdc.download(file, modality).path: file.file_size
+        for modality, files in plan.files.items()
+        for file in files
+    }
+    sizes |= {series.place: series.bytes for series in plan.series}
+    needed = sum(size for path, size in sizes.items() if path not in manifest.entries)
+    free = shutil.disk_usage(manifest.folder).free
     if needed > free:
         found = f"{needed / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free"
-        raise refuse(folder, found, "give another output, or fewer patients or modalities")
+        raise refuse(manifest.folder, found, "give another output, or fewer patients or modalities")
 
 
 def _by_patient(plan: Plan, portals: Portals, folder: Path, modality: str) -> dict[str, Path]:
     return {file.patient: folder / portals.gdc.download(file, modality).path for file in plan.files[modality]}
+
+
+def _write_list(files: list[tuple[str, str]], path: Path) -> None:
+    _write_csv(pd.DataFrame(sorted(files), columns=["patient_id", "file"]), path)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -115,25 +144,11 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(file, index=False, lineterminator="\n")
 
 
-def _forget(wanted: Selection, manifest: Manifest) -> None:
-    """Removes what an earlier selection left where the site folder would be read; only what was received here."""
-    folder = manifest.folder
-    for modality, name in TABLES.items():
-        if modality not in wanted.modalities:
-            (folder / name).unlink(missing_ok=True)
-    for entry in manifest.entries.values():
-        path = folder / entry.path
-        if entry.path not in manifest.used and entry.path.startswith(("slides/", "radiology/")) and path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in [*folder.glob("slides/*/*.part"), *folder.glob("radiology/*/.*.writing")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _declare(folder: Path, plan: Plan, wanted: Selection, record: pd.DataFrame) -> None:
+def _declare(folder: Path, plan: Plan, wanted: Selection) -> None:
     sources: dict[str, Any] = {}
-    if "expression" in wanted.modalities:
+    if plan.files.get("expression"):
         sources["expression"] = {"file": TABLES["expression"], "unit": "tpm"}
-    if "copy_number" in wanted.modalities:
+    if plan.samples:
         sources["copy_number"] = {"file": TABLES["copy_number"], "unit": "copies"}
     content = {
         "name": wanted.project.lower().replace("-", "_"),
@@ -143,7 +158,7 @@ def _declare(folder: Path, plan: Plan, wanted: Selection, record: pd.DataFrame) 
         "sources": sources,
         "dictionary": {
             "expression_unit": "log2_tpm",
-            "record": dictionary_columns(record) if "record" in wanted.modalities else [],
+            "record": dictionary_columns(record_table(plan.cases)) if "record" in wanted.modalities else [],
             "labels": list(wanted.labels),
             "survival": {"event": "os_event", "time": "os_days"},
         },

@@ -25,6 +25,7 @@ class _Demographic(BaseModel):
     vital_status: Text = None
     days_to_death: Days = None
     gender: Text = None
+    sex_at_birth: Text = None
     race: Text = None
     age_at_index: Days = None
 
@@ -36,7 +37,7 @@ class _Diagnosis(BaseModel):
     figo_stage: Text = None
     tumor_grade: Text = None
     primary_diagnosis: Text = None
-    diagnosis_is_primary_disease: bool | None = None
+    diagnosis_is_primary_disease: Annotated[bool | None, BeforeValidator(_known)] = None
     classification_of_tumor: Text = None
 
     @property
@@ -89,7 +90,7 @@ class Case(BaseModel):
         days, index = diagnosis.age_at_diagnosis, self.demographic.age_at_index
         return {
             "age": index if days is None else round(days / _DAYS_A_YEAR, 2),
-            "sex": self.demographic.gender,
+            "sex": self.demographic.gender or self.demographic.sex_at_birth,
             "race": self.demographic.race,
             "stage": diagnosis.ajcc_pathologic_stage or diagnosis.figo_stage,
             "grade": diagnosis.tumor_grade,

@@ -112,19 +112,18 @@ class CBioPortal:
             "imported": study.importDate,
         }
 
-    def copy_number_samples(self, sample_types: dict[str, str]) -> dict[str, str]:
+    def copy_number_samples(self, codes: list[str]) -> dict[str, str]:
         """Patient → the sample whose copy number was called.
 
         Args:
-            sample_types: the barcode's code of a sample's type, in order of preference → its name.
+            codes: of the barcode, for the sample types that are taken, in order of preference.
         """
         url = f"{self._url}/sample-lists/{self.study}_cna/sample-ids"
         found: dict[str, str] = {}
-        order = list(sample_types)
-        for sample in sorted(self._transfer.ask(PORTAL, url, list[str])):
-            patient, _, kind = sample.rpartition("-")
-            if kind[:2] in order and (patient not in found or order.index(kind[:2]) < order.index(found[patient][-2:])):
-                found[patient] = sample
+        rank = {code: place for place, code in enumerate(codes)}
+        samples = [sample for sample in self._transfer.ask(PORTAL, url, list[str]) if sample[-2:] in rank]
+        for sample in sorted(samples, key=lambda sample: (rank[sample[-2:]], sample)):
+            found.setdefault(sample.rpartition("-")[0], sample)
         return found
 
     def copy_number(self, samples: dict[str, str], genes: list[str], done: Callable[[int], None]) -> pd.DataFrame:
@@ -136,34 +135,23 @@ class CBioPortal:
             done: told of the patients of each answer.
 
         Raises:
-            DataError: if the study has no such calls, or an answer is of somebody else.
+            DataError: if the study has no such calls, a gene is unknown to it, or an answer is of somebody else.
         """
         profile = self._profile("COPY_NUMBER_ALTERATION", "DISCRETE")
         url = f"{self._url}/molecular-profiles/{profile}/discrete-copy-number/fetch"
         params = {"discreteCopyNumberEventType": "ALL", "projection": "SUMMARY"}
-        entrez = {} if not genes else {"entrezGeneIds": sorted(self._genes(genes, "HUGO_GENE_SYMBOL"))}
-        rows = []
-        patients = sorted(samples)
+        asked = {"entrezGeneIds": self._entrez(genes)} if genes else {}
+        patients, parts = sorted(samples), []
         for start in range(0, len(patients), _SAMPLES):
             some = {samples[patient]: patient for patient in patients[start : start + _SAMPLES]}
-            calls = self._transfer.ask(
-                PORTAL, url, list[_Call], params=params, body={"sampleIds": sorted(some), **entrez}
-            )
-            for call in calls:
-                if some.get(call.sampleId) != call.patientId:
-                    advice = "report it to cBioPortal"
-                    raise refuse(plain_url(url), "not the sample asked for", advice, "sampleId", value=call.sampleId)
-                rows.append((call.patientId, call.entrezGeneId, call.alteration))
+            body = {"sampleIds": sorted(some), **asked}
+            calls = self._transfer.ask(PORTAL, url, list[_Call], params=params, body=body)
+            parts.append(_wide(calls, some, plain_url(url)))
             done(len(some))
-        table = pd.DataFrame(rows, columns=["patient_id", "gene", "call"])
-        if table.duplicated(["patient_id", "gene"]).any():
-            twice = table[table.duplicated(["patient_id", "gene"])].iloc[0]
-            found = f"two calls of patient {twice['patient_id']}"
-            raise refuse(plain_url(url), found, "report it to cBioPortal", "entrezGeneId", value=twice["gene"])
-        symbols = self._genes([int(gene) for gene in sorted(table["gene"].unique())], "ENTREZ_GENE_ID")
-        table["gene"] = table["gene"].map(symbols)
-        wide = table.dropna().pivot_table(index="patient_id", columns="gene", values="call", aggfunc="first")
-        return wide.sort_index(axis=1).astype(np.float32)
+        table = pd.concat(parts)
+        symbols = self._genes([str(gene) for gene in table.columns], "ENTREZ_GENE_ID")
+        table = table[[gene for gene in sorted(table.columns) if gene in symbols]].rename(columns=symbols)
+        return table.loc[:, ~table.columns.duplicated()].sort_index(axis=1)
 
     def labels(self, wanted: dict[str, Label]) -> dict[str, dict[str, float]]:
         """Name → patient → 0 or 1.
@@ -203,7 +191,15 @@ class CBioPortal:
         advice = "give another study, or take copy_number out of modalities"
         raise refuse(plain_url(url), f"no profile {kind} {datatype}", advice, field="study", value=self.study)
 
-    def _genes(self, names: list[str] | list[int], kind: str) -> dict[int, str]:
+    def _entrez(self, symbols: list[str]) -> list[int]:
+        found = self._genes(symbols, "HUGO_GENE_SYMBOL")
+        unknown = sorted(set(symbols) - set(found.values()))
+        if unknown:
+            advice = "give symbols that cBioPortal knows"
+            raise refuse(f"{plain_url(self._url)}/genes", "no such gene", advice, "copy_number_genes", value=unknown[0])
+        return sorted(found)
+
+    def _genes(self, names: list[str], kind: str) -> dict[int, str]:
         url = f"{self._url}/genes/fetch"
         found: dict[int, str] = {}
         for start in range(0, len(names), _GENES):
@@ -211,3 +207,17 @@ class CBioPortal:
             genes = self._transfer.ask(PORTAL, url, list[_Gene], params=params, body=names[start : start + _GENES])
             found |= {gene.entrezGeneId: gene.hugoGeneSymbol for gene in genes}
         return found
+
+
+def _wide(calls: list[_Call], samples: dict[str, str], where: str) -> pd.DataFrame:
+    """`[patients, Entrez ids]` of one answer, float32."""
+    found: dict[str, dict[int, int]] = {patient: {} for patient in samples.values()}
+    for call in calls:
+        if samples.get(call.sampleId) != call.patientId:
+            advice = "report it to cBioPortal"
+            raise refuse(where, "not the sample asked for", advice, "sampleId", value=call.sampleId)
+        if call.entrezGeneId in found[call.patientId]:
+            said = f"two calls of patient {call.patientId}"
+            raise refuse(where, said, "report it to cBioPortal", "entrezGeneId", value=call.entrezGeneId)
+        found[call.patientId][call.entrezGeneId] = call.alteration
+    return pd.DataFrame.from_dict(found, orient="index", dtype=np.float32)

@@ -29,6 +29,7 @@ _CASE_FIELDS = (
     "demographic.vital_status",
     "demographic.days_to_death",
     "demographic.gender",
+    "demographic.sex_at_birth",
     "demographic.race",
     "demographic.age_at_index",
     "diagnoses.age_at_diagnosis",
@@ -49,7 +50,6 @@ _FILE_FIELDS = (
     "md5sum",
     "access",
     "cases.submitter_id",
-    "cases.samples.sample_type",
     "cases.samples.submitter_id",
 )
 _REPORT = "report it to the GDC"
@@ -75,8 +75,7 @@ class _Status(BaseModel):
 
 
 class _Sample(BaseModel):
-    sample_type: str = ""
-    submitter_id: str = ""
+    submitter_id: str
 
 
 class _CaseOfFile(BaseModel):
@@ -108,10 +107,14 @@ class File(BaseModel):
         """Whose it is."""
         return self.cases[0].submitter_id
 
-    def sample(self, types: list[str]) -> str | None:
-        """Barcode of the first sample of these types; None if it is of none. A mutation file also has a normal one."""
-        barcodes = [sample.submitter_id for sample in self.cases[0].samples if sample.sample_type in types]
-        return min(barcodes, default=None)
+    def sample(self, codes: list[str]) -> tuple[int, str] | None:
+        """Place in `codes`, and barcode, of the sample that is preferred; None if all are of other types.
+
+        A mutation file is of a normal sample too.
+        """
+        barcodes = [sample.submitter_id for sample in self.cases[0].samples]
+        kinds = [(barcode.removeprefix(f"{self.patient}-")[:2], barcode) for barcode in barcodes]
+        return min(((codes.index(kind), barcode) for kind, barcode in kinds if kind in codes), default=None)
 
 
 class Gdc:
@@ -142,12 +145,12 @@ class Gdc:
             raise refuse(f"{self._url}/cases", "no patient", advice, field="project", value=self._project)
         return found
 
-    def files(self, modality: str, sample_types: list[str]) -> list[File]:
-        """Open files of a modality, by sample and name.
+    def files(self, modality: str, codes: list[str]) -> list[File]:
+        """Open files of a modality, a patient's preferred one first.
 
         Args:
             modality: of `KINDS`.
-            sample_types: of which a file must have one.
+            codes: of the barcode, for the sample types of which a file must have one, in order of preference.
 
         Raises:
             DataError: if a file that is not open is among them, or has a name that is none.
@@ -160,17 +163,11 @@ class Gdc:
             if file.access != "open":
                 raise refuse(where, f"{about} is not open", _REPORT, "access", value=file.access)
             if not _PLAIN_NAME.fullmatch(file.file_name):
-                raise refuse(
-                    where,
-                    f"file {file.id} has no plain name",
-                    "report it to the GDC",
-                    "file_name",
-                    value=file.file_name,
-                )
+                raise refuse(where, f"{about} has no plain name", _REPORT, "file_name", value=file.file_name)
             # Diagnostic slides are of the tumour, whatever the type of their block.
-            barcode = "" if modality == "pathology" else file.sample(sample_types)
-            if barcode is not None:
-                found.append((barcode, file.file_name, file.id, file))
+            sample = (0, "") if modality == "pathology" else file.sample(codes)
+            if sample is not None:
+                found.append((sample, file.file_name, file.id, file))
         return [file for *_, file in sorted(found, key=lambda each: each[:3])]
 
     def download(self, file: File, modality: str) -> Download:

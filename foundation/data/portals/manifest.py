@@ -1,7 +1,7 @@
 """`manifest.json`: where every file of a public cohort came from, and what it must be byte for byte.
 
-While files come in, a line each goes to `.manifest.jsonl`, so that what was received before a kill is known afterwards;
-`manifest.json` is written from those lines once the cohort is whole.
+Every file that comes in gets a line in `.manifest.jsonl`, so that what was received before a kill, or for a larger
+selection, is known afterwards; `manifest.json` lists those of the cohort once it is whole.
 """
 
 import fcntl
@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse
 from foundation.run_record import write_json
 
 FILE = "manifest.json"
 JOURNAL = ".manifest.jsonl"
+_INSIDE = r"^(slides|radiology|downloads)(/[^/.][^/]*)+$"
+_ADVICE = "move it away; files already received are checked by the portal's MD5 or received again"
 
 
 class Entry(BaseModel):
@@ -42,7 +44,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str
+    path: str = Field(pattern=_INSIDE)
     kind: str
     portal: str
     url: str
@@ -72,13 +74,16 @@ class Manifest:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path) -> Iterator["Manifest"]:
+    def open(cls, folder: Path, project: str) -> Iterator["Manifest"]:
         """The manifest of a folder that no other process is filling.
 
         Raises:
             DataError: if another process is, the folder holds another cohort, or the manifest is damaged.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refuse(folder, str(error.strerror or error), "give another output") from error
         foreign = [name for name in ("cohort.yaml", "patients.csv") if (folder / name).exists()]
         if foreign and not any((folder / name).exists() for name in (FILE, JOURNAL)):
             raise refuse(folder / foreign[0], "not written by this command", "give an output folder of its own")
@@ -87,6 +92,9 @@ class Manifest:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise refuse(folder, "another process is filling it", "wait for it, or give another output") from error
+            found = _content(folder / FILE).get("project", project)
+            if found != project:
+                raise refuse(folder / FILE, "another project's", "give an output of its own", "project", value=found)
             yield cls(folder)
 
     def add(self, entry: Entry) -> None:
@@ -135,7 +143,6 @@ class Manifest:
         """
         files = [self.entries[path].model_dump() for path in sorted(self.used)]
         write_json(self.folder / FILE, {**about, "files": files})
-        (self.folder / JOURNAL).unlink(missing_ok=True)
         timeless = [{key: value for key, value in entry.items() if key != "received"} for entry in files]
         return hashlib.sha256(json.dumps({**about, "files": timeless}, sort_keys=True).encode()).hexdigest()
 
@@ -159,18 +166,37 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file open for writing under a temporary name, which gets its own once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("wb") as file:
-        yield file
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _whole_lines(path: Path) -> Iterator[Any]:
+    """The journal's lines but for those that a kill cut off, whose files have not got their names yet."""
+    for line in path.read_bytes().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise refuse(path, f"damaged ({error})", _ADVICE) from error
+    if not isinstance(content, dict):
+        raise refuse(path, f"holds a {type(content).__name__}, no manifest", _ADVICE)
+    return content
 
 
 def _read(path: Path) -> list[Entry]:
-    advice = "move it away; files already received are checked by the portal's MD5 or received again"
-    if path.name == JOURNAL:
-        # A line that a kill cut off is of a file that has not got its name yet.
-        lines = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-        return [Entry.model_validate_json(line) for line in lines]
     try:
-        return [Entry.model_validate(entry) for entry in json.loads(path.read_text())["files"]]
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise refuse(path, f"no manifest, or damaged ({type(error).__name__})", advice) from error
+        if path.name == JOURNAL:
+            return [Entry.model_validate(line) for line in _whole_lines(path)]
+        return [Entry.model_validate(entry) for entry in _content(path)["files"]]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise refuse(path, f"no manifest, or damaged ({type(error).__name__})", _ADVICE, field="files") from error

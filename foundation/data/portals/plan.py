@@ -77,7 +77,7 @@ def make_plan(portals: Portals, wanted: Selection) -> Plan:
     """
     releases: dict[str, object] = {"gdc": portals.gdc.release()}
     cases = portals.gdc.cases()
-    files = {kind: portals.gdc.files(kind, wanted.sample_types) for kind in KINDS if kind in wanted.modalities}
+    files = {kind: portals.gdc.files(kind, wanted.sample_codes) for kind in KINDS if kind in wanted.modalities}
     series, samples, labels = [], {}, {}
     if "radiology" in wanted.modalities:
         series = portals.tcia.series(wanted.dicom_modalities, wanted.smallest_series)

@@ -10,12 +10,19 @@ from foundation.data.problems import refuse
 
 Modality = Literal["pathology", "radiology", "expression", "mutations", "copy_number", "record"]
 # Barcode codes of sample types: https://gdc.cancer.gov/resources-tcga-users/tcga-code-tables/sample-type-codes
-_SAMPLE_CODES = {
-    "01": "Primary Tumor",
-    "02": "Recurrent Tumor",
-    "03": "Primary Blood Derived Cancer - Peripheral Blood",
-    "05": "Additional - New Primary",
-    "06": "Metastatic",
+SampleType = Literal[
+    "Primary Tumor",
+    "Recurrent Tumor",
+    "Primary Blood Derived Cancer - Peripheral Blood",
+    "Additional - New Primary",
+    "Metastatic",
+]
+_SAMPLE_CODES: dict[SampleType, str] = {
+    "Primary Tumor": "01",
+    "Recurrent Tumor": "02",
+    "Primary Blood Derived Cancer - Peripheral Blood": "03",
+    "Additional - New Primary": "05",
+    "Metastatic": "06",
 }
 # Studies of cBioPortal that hold two projects.
 _STUDIES = {"coad": "coadread", "read": "coadread"}
@@ -53,7 +60,7 @@ class Selection(BaseModel):
     series_per_patient: int | None = Field(1, ge=1)
     smallest_series: int = Field(10, ge=1)
     dicom_modalities: list[str] = Field(["CT", "MR"], min_length=1)
-    sample_types: list[str] = Field(min_length=1)
+    sample_types: list[SampleType] = Field(min_length=1)
     copy_number_genes: list[str] = []
     study: str | None = Field(None, pattern=r"^\w+$")
     collection: str | None = None
@@ -67,10 +74,9 @@ class Selection(BaseModel):
         return self.study or f"{_STUDIES.get(code, code)}_tcga_pan_can_atlas_2018"
 
     @property
-    def sample_codes(self) -> dict[str, str]:
+    def sample_codes(self) -> list[str]:
         """The barcode's code of each sample type, in order of preference."""
-        codes = {name: code for code, name in _SAMPLE_CODES.items()}
-        return {codes[name]: name for name in self.sample_types if name in codes}
+        return [_SAMPLE_CODES[name] for name in self.sample_types]
 
     def draw(self, patients: list[str]) -> list[str]:
         """The patients taken, sorted."""

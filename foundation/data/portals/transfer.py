@@ -8,31 +8,24 @@ import gzip
 import hashlib
 import json
 import os
-import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import requests
 from pydantic import TypeAdapter, ValidationError
 from rich.progress import Progress, TaskID
 
-from foundation.data.portals.attempts import Attempts, PassingError, StoppedError, check_status, plain_url
+from foundation.data.portals.attempts import PassingError, StoppedError, plain_url
+from foundation.data.portals.connection import Connection
 from foundation.data.portals.manifest import Entry, Manifest, digest_file
 from foundation.data.problems import refuse
 
 RESPONSES = "downloads/responses"
 _CHUNK = 1 << 18
 _LONGEST_ANSWER = 1 << 29
-_NO_URL = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-)
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
@@ -69,20 +62,16 @@ class Transfer:
 
     Args:
         manifest: of the cohort's folder.
-        attempts: how often and how patiently.
+        connection: to the portals.
         threads: files received at a time.
-        timeout: seconds without a byte after which a connection is given up.
         refresh: whether answers that were kept are asked for again.
     """
 
-    def __init__(self, manifest: Manifest, attempts: Attempts, threads: int, timeout: float, refresh: bool) -> None:
+    def __init__(self, manifest: Manifest, connection: Connection, threads: int, refresh: bool) -> None:
         self.manifest = manifest
         self.folder = manifest.folder
         self.threads = threads
-        self.received = 0
-        self._attempts, self._timeout, self._refresh = attempts, timeout, refresh
-        self._local = threading.local()
-        self._count = threading.Lock()
+        self._connection, self._refresh = connection, refresh
 
     def ask(
         self,
@@ -116,7 +105,7 @@ class Transfer:
             content = self._answer(url, params, body) or empty
             return content, _parse(adapter, content, url)
 
-        content, answer = self._attempts.make(url, once)
+        content, answer = self._connection.attempts.make(url, once)
         new = self.folder / f"{path}.new"
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(gzip.compress(content, mtime=0))
@@ -147,7 +136,7 @@ class Transfer:
             except OSError as error:
                 raise refuse(part, str(error.strerror or error), "make room, or give another output") from error
 
-        self.manifest.add(self._attempts.make(wanted.url, once))
+        self.manifest.add(self._connection.attempts.make(wanted.url, once))
         os.replace(part, path)
         return path
 
@@ -163,39 +152,16 @@ class Transfer:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 if any(not future.done() or future.exception() for future in futures):
-                    self._attempts.stop.set()
+                    self._connection.attempts.stop.set()
                     pool.shutdown(cancel_futures=True)
         errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
         for error in sorted(errors, key=lambda error: isinstance(error, StoppedError)):
             raise error
 
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.auth = lambda request: request  # no credentials of a .netrc are sent to anyone
-            self._local.session.headers["User-Agent"] = "consilium"
-        session: requests.Session = self._local.session
-        return session
-
-    @contextmanager
-    def _open(self, url: str, **given: Any) -> Iterator[requests.Response]:
-        """A response whose status is good; transport errors anywhere in the block are ones that pass."""
-        method = "GET" if given.get("json") is None else "POST"
-        try:
-            with self._session().request(method, url, stream=True, timeout=self._timeout, **given) as response:
-                check_status(response, plain_url(url))
-                yield response
-        except _NO_URL as error:
-            raise refuse(plain_url(url), "no URL", "mend the portal's address in the config") from error
-        except requests.exceptions.RequestException as error:
-            raise PassingError(f"the connection failed ({type(error).__name__})", "check network and proxy") from error
-
     def _answer(self, url: str, params: dict[str, str] | None, body: Any) -> bytes:
         content = bytearray()
-        with self._open(url, params=params, json=body) as response:
-            for chunk in response.iter_content(_CHUNK):
-                self._check_stop()
-                self._counted(len(chunk))
+        with self._connection.open(url, params=params, json=body) as response:
+            for chunk in self._connection.chunks(response):
                 content += chunk
                 if len(content) > _LONGEST_ANSWER:
                     found = f"an answer of more than {_LONGEST_ANSWER:,} bytes"
@@ -222,7 +188,7 @@ class Transfer:
     def _append(self, wanted: Download, part: Path, start: int, bars: Progress | None, task: TaskID | None) -> None:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         most = wanted.most if wanted.bytes is None else wanted.bytes
-        with self._open(wanted.url, headers=headers) as response:
+        with self._connection.open(wanted.url, headers=headers) as response:
             if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(
                 f"bytes {start}-"
             ):
@@ -231,25 +197,15 @@ class Transfer:
                 raise PassingError("a web page came instead of the file", "try again later; the portal may be closed")
             size = start if response.status_code == 206 else 0
             with part.open("ab" if size else "wb") as file:
-                for chunk in response.iter_content(_CHUNK):
-                    self._check_stop()
+                for chunk in self._connection.chunks(response):
                     size += len(chunk)
                     if size > most:
                         file.close()
                         part.unlink()
                         raise PassingError(f"more than the {most:,} bytes that it should be came", "try again later")
                     file.write(chunk)
-                    self._counted(len(chunk))
                     if bars is not None and task is not None:
                         bars.advance(task, len(chunk))
-
-    def _check_stop(self) -> None:
-        if self._attempts.stop.is_set():
-            raise StoppedError
-
-    def _counted(self, size: int) -> None:
-        with self._count:
-            self.received += size
 
 
 def _parse(adapter: TypeAdapter[Answer], content: bytes, url: str) -> Answer:
