@@ -15,6 +15,8 @@ from foundation.run_record import RunRecord
 # By command: a misspelt override, what is meant, and an override that names a folder which is not there.
 COMMANDS = {
     "foundation.data prepare": ("outputt=x", "output", "cohort.root={}"),
+    "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
+    "foundation.data describe": ("foldr=x", "folder", "folder={}"),
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
@@ -24,7 +26,8 @@ COMMANDS = {
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),
     "serve.card": ("licence=mit", "license", "evaluation={}"),
 }
-REQUIRED = {"foundation.data prepare": ["cohort=folder", "cohort.name=own"]}
+_OWN = ["cohort=folder", "cohort.name=own"]
+REQUIRED = {"foundation.data prepare": _OWN, "foundation.data validate": _OWN}
 DECLARATION = """
 name: own
 synthetic: true

@@ -115,10 +115,10 @@ class ReportSource(Strict):
 class Sources(Strict):
     """Where each modality lies; None looks in the usual places.
 
-    A list is read in order: the first that knows a value says it.
+    A list is read in order: the first that knows a value says it. Patients of a FHIR export have its survival.
     """
 
-    patients: TableSource | None = None
+    patients: TableSource | FhirSource | None = None
     pathology: ImageSource | None = None
     radiology: ImageSource | None = None
     expression: GeneSource | None = None

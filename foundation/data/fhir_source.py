@@ -57,13 +57,13 @@ class FhirSource(Strict):
         files: a glob in its folder: Bundles (`.json`) and bulk exports (`.ndjson`), also with `.gz`.
         identifier: system of the identifier that is the patient's id in all files; the resource's own id by default.
         index: `system|code` of the Condition whose first onset is day zero.
-        columns: of the record.
+        columns: of the record; none where only patients and survival are read.
     """
 
     files: str
     identifier: str = "id"
     index: str | None = Field(None, pattern=r"\|")
-    columns: dict[str, FhirColumn]
+    columns: dict[str, FhirColumn] = Field({})
 
     @model_validator(mode="after")
     def _no_outcome_no_gap(self) -> "FhirSource":

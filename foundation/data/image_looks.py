@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from foundation.data.declaration import ImageKind, ImageSource
 from foundation.data.dicom_tags import identifying_tags
 from foundation.data.features import read_features
+from foundation.data.image_files import read_image
 from foundation.data.image_pairs import Prints
 from foundation.data.problems import Problem, Problems, refuse
 from foundation.data.radiology import read_slices
 from foundation.data.scan import SliceSettings
-from foundation.data.site_folder import read_image
 from foundation.data.slides import Slide, source_files
 from foundation.data.tiling import THUMBNAIL, TileSettings, tile_slides
 

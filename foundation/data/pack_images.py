@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foundation.data.features import read_features
+from foundation.data.image_files import read_image
 from foundation.data.problems import Problems, refuse
 from foundation.data.radiology import Kind, read_slices
 from foundation.data.scan import SliceSettings
 from foundation.data.site import IMAGES, Site
-from foundation.data.site_folder import read_image
 from foundation.data.store import ImageWriter
 from foundation.data.tiling import THUMBNAIL, TiledSlide, TileSettings, read_tiles, tile_slides
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foundation.data.dicom import read_series
+from foundation.data.image_files import read_image
 from foundation.data.nifti import read_nifti
 from foundation.data.problems import Problems, refuse
 from foundation.data.scan import Scan, SliceSettings, to_slices
-from foundation.data.site_folder import read_image
 
 Kind = Literal["images", "dicom", "nifti"]
 

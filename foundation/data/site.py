@@ -12,7 +12,7 @@ from rich.progress import Progress
 from foundation.data import sources
 from foundation.data.declaration import FILE, Declaration, GeneSource, HospitalColumn, ImageSource, ReportSource
 from foundation.data.expression import read_expression
-from foundation.data.fhir import FhirSource, read_fhir
+from foundation.data.fhir import FhirSource, read_fhir, read_fhir_survival
 from foundation.data.genes import GeneVocabulary
 from foundation.data.hospitals import by_column
 from foundation.data.listing import list_images
@@ -108,10 +108,15 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
         raise refuse(folder, "no such folder", advice, field="hospitals")
     places = sources.find(folder, declaration.sources)
     assert places.patients is not None
-    patients = read_source(folder, places.patients)
+    if isinstance(places.patients, FhirSource):
+        file = folder / places.patients.files
+        patients = read_fhir_survival(folder, places.patients, **declaration.dictionary.survival)
+    else:
+        file = folder / places.patients.file
+        patients = read_source(folder, places.patients)
     if not len(patients):
-        raise refuse(folder / places.patients.file, "no patient", "fill the table, or take the hospital out")
-    site = Site(name, folder, patients, files={"patients": folder / places.patients.file})
+        raise refuse(file, "no patient", "fill the table, or take the hospital out")
+    site = Site(name, folder, patients, files={"patients": file})
     for modality in IMAGES:
         source = getattr(places, modality)
         if source is not None:

@@ -13,8 +13,11 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pydantic import ValidationError
 
+from foundation.data.cohort import Cohort
+from foundation.data.declaration import declare
 from foundation.data.fhir import FhirSource, read_fhir, read_fhir_survival
 from foundation.data.fhir_resources import parse_date
+from foundation.data.pack import pack
 from foundation.data.problems import DataError
 
 GLIOMA = "http://snomed.info/sct|393564001"
@@ -386,3 +389,32 @@ def test_survival_needs_a_day_zero(tmp_path: Path) -> None:
     source = FhirSource.model_validate({"files": "*.json", "columns": {"sex": COLUMNS["sex"]}})
     with pytest.raises(DataError, match="field index: survival without a day zero"):
         read_fhir_survival(tmp_path, source)
+
+
+def test_an_export_alone_is_a_cohort(tmp_path: Path) -> None:
+    (tmp_path / "sites" / "north").mkdir(parents=True)
+    (tmp_path / "sites" / "north" / "all.json").write_text(bundle(readable()))
+    columns = {name: COLUMNS[name] for name in ("age", "sex")}
+    content = {
+        "name": "fhir",
+        "synthetic": True,
+        "description": "Made by a test.",
+        "hospitals": ["north"],
+        "strangers": "ignore",
+        "sources": {
+            "patients": {"files": "*.json", "index": GLIOMA},
+            "record": {"files": "*.json", "index": GLIOMA, "columns": columns},
+        },
+        "dictionary": {
+            "genes": [],
+            "record": [
+                {"name": "age", "kind": "continuous", "center": 60, "scale": 12},
+                {"name": "sex", "kind": "categorical", "values": ["F", "M", "X"]},
+            ],
+            "survival": {"event": "os_event", "time": "os_days"},
+        },
+    }
+    pack(tmp_path / "sites", tmp_path / "packed", declare(content, Path("cohort.yaml")))
+    cohort = Cohort.load(tmp_path / "packed")
+    assert cohort.patients[["os_event", "os_days"]].to_numpy().tolist() == [[1, 365], [0, 730]]
+    assert cohort.sample("a")["record"]["sex"] == "F" and round(cohort.sample("a")["record"]["age"]) == 70
