@@ -1,4 +1,4 @@
-"""What weights are worth on patients outside training: losses, and retrieval between modalities."""
+"""What weights are worth on patients outside training: losses, retrieval between modalities, and signs of collapse."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
+from foundation.collapse import collapse
 from foundation.data.dataset import Collate, PatientDataset
 from foundation.engine.trainer import seeded
 from foundation.retrieval import retrieval
@@ -15,7 +16,7 @@ from pretrain.module import PretrainModule
 
 
 def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
-    """Losses and retrieval on some hospitals' patients outside training.
+    """Losses, retrieval and signs of collapse on some hospitals' patients outside training.
 
     Those are the test patients of a held-out hospital, and the validation patients of any other.
 
@@ -25,7 +26,7 @@ def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) ->
         weights: of encoder and objectives.
 
     Returns:
-        `patients`, `loss`, a loss an objective, and what `foundation.retrieval` finds.
+        `patients`, `loss`, a loss an objective, and what `foundation.retrieval` and `foundation.collapse` find.
     """
     cohort, parts = load_cohort(cfg, hospitals)
     module = build_module(cfg, weights, 0, 1).eval()
@@ -33,7 +34,9 @@ def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) ->
     if not dataset:
         return {"patients": 0.0}
     with seeded(cfg.seed):
-        found = {**_losses(module, dataset, cfg.data.batch_size, cfg.seed), **_retrieval(module, dataset)}
+        embeddings, present = _embed(module, dataset)
+        losses = _losses(module, dataset, cfg.data.batch_size, cfg.seed)
+    found = {**losses, **retrieval(embeddings, present), **collapse(embeddings, present)}
     return {"patients": float(len(dataset)), **found}
 
 
@@ -54,8 +57,10 @@ def _losses(module: PretrainModule, dataset: PatientDataset, batch_size: int, se
 
 
 @torch.no_grad()
-def _retrieval(module: PretrainModule, dataset: PatientDataset, batch_size: int = 64) -> dict[str, float]:
-    """Embeds every patient, then ranks: see `foundation.retrieval`."""
+def _embed(
+    module: PretrainModule, dataset: PatientDataset, batch_size: int = 64
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """By modality, every patient's embedding, and who has one."""
     embeddings: dict[str, list[torch.Tensor]] = {}
     present: dict[str, list[torch.Tensor]] = {name: [] for name in module.encoder.modalities}
     loader: Any = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
@@ -64,7 +69,5 @@ def _retrieval(module: PretrainModule, dataset: PatientDataset, batch_size: int 
             present[name].append(who)
         for name, values in module.encoder(batch).embeddings.items():
             embeddings.setdefault(name, []).append(values)
-    return retrieval(
-        {name: torch.cat(values) for name, values in embeddings.items()},
-        {name: torch.cat(values) for name, values in present.items()},
-    )
+    together = {name: torch.cat(values) for name, values in embeddings.items()}
+    return together, {name: torch.cat(values) for name, values in present.items()}

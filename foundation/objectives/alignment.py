@@ -31,8 +31,15 @@ class Alignment(Objective):
         self.log_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))  # DeepSpeed takes no scalars
         self.fused = nn.Linear(width, width) if fused else None
 
+    def compare(self, left: Float[Tensor, "pairs width"], right: Float[Tensor, "pairs width"]) -> Tensor:
+        """The loss of pairs of unit-length embeddings; in float32 whatever the precision of the encoder."""
+        return info_nce(left.float(), right.float(), self.scale())
+
+    def scale(self) -> Tensor:
+        """One over the temperature, at most 100 as in CLIP."""
+        return self.log_scale.float().exp().clamp(max=_LARGEST_SCALE)
+
     def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
-        scale = self.log_scale.exp().clamp(max=_LARGEST_SCALE)
         losses: list[Tensor] = []
         counts: list[int] = []
         taught = {name: torch.zeros(len(batch), dtype=torch.bool, device=output.fused.device) for name in batch.inputs}
@@ -42,35 +49,35 @@ class Alignment(Objective):
             if count < 2:
                 continue
             lefts, rights = (output.embeddings[name][both[batch.present[name]]] for name in (left, right))
-            losses.append(info_nce(lefts, rights, scale))
+            losses.append(self.compare(lefts, rights))
             counts.append(count)
             taught[left] |= both
             taught[right] |= both
         if not losses:
-            return self._idle(output, scale)
+            return self._idle(output)
         samples = {name: int(who.sum()) for name, who in taught.items() if who.any()}
         if self.fused is not None:
-            self._align_fused(output, batch, scale, losses, counts)
+            self._align_fused(output, batch, losses, counts)
             samples["fusion"] = int(torch.stack(list(taught.values())).any(dim=0).sum())
         weight = torch.tensor(counts, dtype=torch.float, device=output.fused.device)
         return Term((torch.stack(losses) * weight).sum() / weight.sum(), samples)
 
-    def _idle(self, output: EncoderOutput, scale: Tensor) -> Term | None:
+    def _idle(self, output: EncoderOutput) -> Term | None:
+        """Zero, through every parameter, where other processes have pairs to learn from."""
         if output.tie is None:
             return None
-        used = scale.sum() if self.fused is None else scale.sum() + self.fused(output.fused).sum()
-        return Term(0 * used, {})
+        nobody = output.fused.new_ones(1, 1)
+        used = self.compare(nobody, nobody).sum()
+        return Term(0 * (used if self.fused is None else used + self.fused(output.fused).sum()), {})
 
-    def _align_fused(
-        self, output: EncoderOutput, batch: Batch, scale: Tensor, losses: list[Tensor], counts: list[int]
-    ) -> None:
+    def _align_fused(self, output: EncoderOutput, batch: Batch, losses: list[Tensor], counts: list[int]) -> None:
         assert self.fused is not None
         fused = functional.normalize(self.fused(output.fused), dim=-1)
         several = torch.stack([batch.present[name] for name in output.embeddings]).sum(0) > 1
         for name, embedding in output.embeddings.items():
             both = several & batch.present[name]
             if int(both.sum()) > 1:
-                losses.append(info_nce(fused[both], embedding[both[batch.present[name]]], scale))
+                losses.append(self.compare(fused[both], embedding[both[batch.present[name]]]))
                 counts.append(int(both.sum()))
 
 

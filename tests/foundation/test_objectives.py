@@ -5,6 +5,7 @@ import torch
 
 from foundation.objectives.alignment import Alignment, info_nce
 from foundation.objectives.masked_genes import MaskedGenes
+from foundation.objectives.siglip import SigLip, pairwise_sigmoid
 from foundation.retrieval import recall_at
 
 
@@ -40,3 +41,33 @@ def test_recall_counts_ties_against_us():
     assert recall_at(identity, identity, 1) == (1.0, 0.1)
     constant = torch.ones(10, 3)
     assert recall_at(constant, constant, 5) == (0.0, 0.5)
+
+
+def test_siglip_is_the_log_loss_of_every_pair():
+    left, right = (torch.nn.functional.normalize(torch.randn(5, 4), dim=-1) for _ in range(2))
+    scale, bias = torch.tensor([7.0]), torch.tensor([-2.0])
+    expected = 0.0
+    for i in range(5):
+        for j in range(5):
+            logit = float(7 * left[i] @ right[j] - 2)
+            expected += math.log(1 + math.exp(-logit if i == j else logit)) / 5
+    assert pairwise_sigmoid(left, right, scale, bias).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_siglip_aligns_whom_alignment_aligns_and_learns_its_bias(encoder, samples):
+    batch = encoder.encode_samples(samples)
+    objective = SigLip(32)
+    term = objective(encoder, encoder(batch), batch)
+    expected = Alignment(32)(encoder, encoder(batch), batch)
+    assert term is not None and expected is not None and term.samples == expected.samples
+    term.loss.backward()
+    assert objective.bias.grad is not None and objective.log_scale.grad is not None
+
+
+@pytest.mark.parametrize("objective", [Alignment, SigLip])
+def test_losses_are_computed_in_float32_whatever_the_precision(objective):
+    torch.manual_seed(0)
+    left, right = (torch.nn.functional.normalize(torch.randn(6, 32), dim=-1) for _ in range(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=False):
+        found = objective(32).bfloat16().compare(left.bfloat16(), right.bfloat16())
+    assert found.dtype == torch.float32 and found.isfinite()
