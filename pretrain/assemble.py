@@ -51,6 +51,9 @@ def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEnco
 
 def build_objectives(cfg: DictConfig) -> dict[str, Objective]:
     """Objectives by name; those whose modality is not configured would never speak, so they are an error."""
-    if "masked_genes" in cfg.objective and "genomics" not in cfg.modality:
-        raise UserError("objective.masked_genes: needs modality.genomics; remove it with ~objective.masked_genes")
-    return {str(name): instantiate(entry, width=cfg.encoder.width) for name, entry in cfg.objective.items()}
+    objectives = {str(name): instantiate(entry, width=cfg.encoder.width) for name, entry in cfg.objective.items()}
+    for name, objective in objectives.items():
+        for modality in objective.modalities:
+            if modality not in cfg.modality:
+                raise UserError(f"objective.{name}: needs modality.{modality}; remove it with ~objective.{name}")
+    return objectives

@@ -27,6 +27,11 @@ class Term:
 class Objective(nn.Module, ABC):
     """A pretraining objective; None where a batch gives it nothing to learn from."""
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Without which it would never speak."""
+        return ()
+
     @abstractmethod
     def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
         """The objective's term for one batch."""

@@ -21,6 +21,10 @@ class MaskedGenes(Objective):
         super().__init__()
         self.decode = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ("genomics",)
+
     def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
         genomics = encoder.modalities["genomics"]
         assert isinstance(genomics, Genomics)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from foundation.objectives.alignment import Alignment, info_nce
+from foundation.objectives.consistency import Consistency
+from foundation.objectives.expression_from_images import ExpressionFromImages
 from foundation.objectives.masked_genes import MaskedGenes
 from foundation.objectives.siglip import SigLip, pairwise_sigmoid
 from foundation.retrieval import recall_at
@@ -71,3 +73,60 @@ def test_losses_are_computed_in_float32_whatever_the_precision(objective):
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=False):
         found = objective(32).bfloat16().compare(left.bfloat16(), right.bfloat16())
     assert found.dtype == torch.float32 and found.isfinite()
+
+
+def test_expression_is_predicted_only_for_patients_with_images_and_teaches_images_alone(encoder, samples):
+    batch = encoder.encode_samples(samples)
+    objective = ExpressionFromImages(32)
+    term = objective(encoder, encoder(batch), batch)
+    assert term is not None and term.samples == {"pathology": 2}
+    term.loss.backward()
+    assert encoder.modalities["genomics"].gene.grad is None
+    assert encoder.modalities["pathology"].to_width[1].weight.grad.abs().sum() > 0
+
+
+def test_expression_of_nobody_with_images_is_silent(encoder, samples):
+    batch = encoder.encode_samples([samples[0], samples[2]])
+    assert ExpressionFromImages(32)(encoder, encoder(batch), batch) is None
+
+
+def test_expression_from_images_can_be_learnt(encoder, samples):
+    torch.manual_seed(0)
+    objective = ExpressionFromImages(32)
+    batch = encoder.encode_samples(samples)
+    optimizer = torch.optim.Adam([*objective.parameters(), *encoder.parameters()], lr=3e-3)
+    losses = []
+    for _ in range(40):
+        term = objective(encoder, encoder(batch), batch)
+        optimizer.zero_grad()
+        term.loss.backward()
+        optimizer.step()
+        losses.append(term.loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_consistency_drops_one_modality_of_those_who_have_several(encoder, samples):
+    torch.manual_seed(0)
+    batch = encoder.encode_samples(samples)
+    output = encoder(batch)
+    seen = []
+    fuse = encoder.fusion.forward
+
+    def watched(tokens, rows, count, idle=None):
+        seen.append({name: rows[name].tolist() for name in rows})
+        return fuse(tokens, rows, count, idle)
+
+    encoder.fusion.forward = watched
+    term = Consistency(32)(encoder, output, batch)
+    (kept,) = seen
+    held = [sum(patient in rows for rows in kept.values()) for patient in range(4)]
+    assert held == [1, 2, 1, 2], "one less for each who had several, the only one of the first"
+    assert term is not None and term.samples["fusion"] == 3
+    assert 0 <= term.loss.item() <= 2
+    term.loss.backward()
+    assert encoder.fusion.patient.grad is not None
+
+
+def test_consistency_has_nothing_to_say_of_patients_with_one_modality(encoder, samples):
+    batch = encoder.encode_samples([samples[0], samples[0]])
+    assert Consistency(32)(encoder, encoder(batch), batch) is None

@@ -1,0 +1,47 @@
+"""Consistency: a patient seen with one modality less is still that patient."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from foundation.batch import Batch
+from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.modalities.base import Tokens
+from foundation.objectives.base import Objective, Term
+
+
+class Consistency(Objective):
+    """One minus the cosine of the fused embedding without one modality, drawn a patient, and the one with all.
+
+    The embedding with all is the teacher and gets no gradient (as in SimSiam, Chen and He 2021). A constant would
+    satisfy this by itself: it goes with `Alignment`, which no constant satisfies.
+
+    Args:
+        width: of the embeddings; not used.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+        names = list(output.tokens)
+        present = torch.stack([batch.present[name] for name in names])
+        several = present.sum(dim=0) > 1
+        if not several.any() and output.tie is None:
+            return None
+        chance = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
+        dropped = functional.one_hot(chance.argmax(dim=0), len(names)).T.bool() & several
+        tokens: dict[str, Tokens] = {}
+        rows: dict[str, Tensor] = {}
+        for name, out in zip(names, dropped, strict=True):
+            kept = ~out[batch.present[name]]
+            if kept.any():
+                values, mask = output.tokens[name]
+                tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[kept]
+        fewer = encoder.fusion(tokens, rows, len(batch), output.idle)
+        if not several.any():
+            return Term(0 * fewer.sum(), {})
+        cosine = functional.cosine_similarity(fewer[several].float(), output.fused[several].detach().float())
+        taught = (several & present & ~dropped).sum(dim=1).tolist()
+        samples = {"fusion": int(several.sum())} | {name: n for name, n in zip(names, taught, strict=True) if n}
+        return Term((1 - cosine).mean(), samples)
