@@ -5,10 +5,10 @@ names or in another unit is declared under `sources`.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.fhir_source import FhirSource
@@ -19,6 +19,22 @@ from foundation.data.units import Unit
 
 FILE = "cohort.yaml"
 ImageKind = Literal["images", "slides", "features", "dicom", "nifti"]
+
+
+def _one_or_many(given: Any) -> str:
+    return "(list)" if isinstance(given, list) else "(one)"
+
+
+def _form(given: Any) -> str:
+    files = isinstance(given, FhirSource) or (isinstance(given, dict) and "files" in given)
+    return "(FHIR)" if files else "(table)"
+
+
+_LIST = Discriminator(_one_or_many)
+# Told apart by `files`, so that an error is one of the form that was meant.
+RowSource = Annotated[
+    Annotated[TableSource, Tag("(table)")] | Annotated[FhirSource, Tag("(FHIR)")], Discriminator(_form)
+]
 
 
 class ImageSource(Strict):
@@ -118,14 +134,16 @@ class Sources(Strict):
     A list is read in order: the first that knows a value says it. Patients of a FHIR export have its survival.
     """
 
-    patients: TableSource | FhirSource | None = None
+    patients: RowSource | None = None
     pathology: ImageSource | None = None
     radiology: ImageSource | None = None
     expression: GeneSource | None = None
-    mutations: GeneSource | list[GeneSource] | None = None
+    mutations: (
+        Annotated[Annotated[GeneSource, Tag("(one)")] | Annotated[list[GeneSource], Tag("(list)")], _LIST] | None
+    ) = None
     copy_number: GeneSource | None = None
     reports: ReportSource | None = None
-    record: TableSource | FhirSource | None = None
+    record: RowSource | None = None
 
 
 class HospitalColumn(Strict):
@@ -197,7 +215,7 @@ class Declaration(Strict):
     name: str
     synthetic: bool
     description: str
-    hospitals: list[str] | HospitalColumn
+    hospitals: Annotated[Annotated[list[str], Tag("(list)")] | Annotated[HospitalColumn, Tag("(one)")], _LIST]
     expression_units: dict[str, Unit] = Field({})
     smallest_coverage: float = Field(0.5, ge=0, le=1)
     strangers: Literal["error", "ignore"] = "error"
@@ -244,7 +262,7 @@ def declare(content: Any, path: Path) -> Declaration:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
         raise refuse(path, first["msg"], "see README, own data", field=field, value=first.get("input")) from error
     declaration.dictionary.genes = _approved(declaration.dictionary.genes, path)
     return declaration

@@ -145,8 +145,8 @@ def _list(site: Site, modality: str, source: ImageSource, problems: Problems) ->
 
 def _channel(
     site: Site, channel: str, each: list[GeneSource], declaration: Declaration, problems: Problems
-) -> pd.DataFrame:
-    """`[patients, symbols]`; of several sources the first that knows a value says it.
+) -> pd.DataFrame | None:
+    """`[patients, symbols]`, None where no source can be used; of several sources the first that knows a value says it.
 
     A patient of whom one source says throughout that nothing was looked for is filled by none after it.
     """
@@ -167,7 +167,7 @@ def _channel(
         table = convert(found.values, unit, wanted, path) if channel == "expression" else found.values
         nothing = merged.index[merged.isna().all(axis=1)]
         merged = merged.combine_first(table[~table.index.isin(nothing)])
-    return merged
+    return None if merged.empty else merged
 
 
 def _record(site: Site, source: TableSource | FhirSource) -> pd.DataFrame:

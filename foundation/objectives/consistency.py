@@ -33,12 +33,15 @@ class Consistency(Objective):
         dropped = functional.one_hot(chance.argmax(dim=0), len(names)).T.bool() & several
         tokens: dict[str, Tokens] = {}
         rows: dict[str, Tensor] = {}
+        idle = dict(output.idle)
         for name, out in zip(names, dropped, strict=True):
             kept = ~out[batch.present[name]]
-            if kept.any():
-                values, mask = output.tokens[name]
+            values, mask = output.tokens[name]
+            if not kept.any():
+                idle[name] = Tokens(values[:1], mask[:1])  # processes that train together pass through the same modules
+            else:
                 tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[kept]
-        fewer = encoder.fusion(tokens, rows, len(batch), output.idle)
+        fewer = encoder.fusion(tokens, rows, len(batch), idle)
         if not several.any():
             return Term(0 * fewer.sum(), {})
         cosine = functional.cosine_similarity(fewer[several].float(), output.fused[several].detach().float())

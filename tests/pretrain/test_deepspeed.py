@@ -31,6 +31,7 @@ def test_two_cpu_processes_train_under_zero_and_write_one_portable_encoder(stage
     arguments = ["experiment=demo", f"trainer=deepspeed_zero{stage}", "trainer.accelerator=cpu", "steps=6"]
     # So few patients and modalities a batch that the processes' batches lack different ones.
     arguments += [
+        "objective=full",
         "data.batch_size=8",
         "data.modality_dropout=0.6",
         "progress=false",

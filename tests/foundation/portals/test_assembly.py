@@ -39,7 +39,7 @@ def assembled(server: Recorded, output: Path, *more: str) -> subprocess.Complete
 
 def held(folder: Path) -> dict[str, bytes]:
     """Every file's bytes, but for what tells the time."""
-    names = ("manifest.json", "run.json", ".lock")
+    names = ("manifest.json", ".manifest.jsonl", "run.json", ".lock")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
