@@ -189,7 +189,7 @@ class ImageStore:
         return self._rows
 
     def read(self, indices: ArrayLike) -> NDArray[Any]:
-        """Rows in the order asked for, `[n, height, width, 3]` uint8 or `[n, dim]`.
+        """Rows in the order asked for, `[n, height, width, 3]` uint8 or `[n, dim]`; one alone is not copied.
 
         Args:
             indices: positions, at least one; rows of one shape, as those of one `add` are.
@@ -214,10 +214,8 @@ class ImageStore:
                 raise refuse(self.path, "bytes differ from those written", _AGAIN, row=index, field="data")
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"{self.path}: rows of shapes {shapes[0]} and others read together")
-        images = np.empty((len(asked), *shapes[0]), self.dtype)
-        for image, data in zip(images, rows, strict=True):
-            image[...] = np.frombuffer(data, self.dtype).reshape(shapes[0])
-        return images
+        images = [np.frombuffer(data, self.dtype).reshape(shapes[0]) for data in rows]
+        return images[0][None] if len(images) == 1 else np.stack(images)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

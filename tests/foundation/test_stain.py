@@ -67,7 +67,7 @@ def test_training_gives_all_tiles_of_a_patient_one_stain_and_inference_none():
     drawn = modality.transform(raw, torch.Generator().manual_seed(1))
     assert drawn["stain"].shape == (3, 2, 3)
     assert torch.equal(drawn["stain"][0], drawn["stain"][2])
-    tiles = drawn["images"].float() / 255
+    tiles = drawn["images"].permute(0, 3, 1, 2).float() / 255
     torch.testing.assert_close(modality.recolour(tiles, drawn), restain(tiles, drawn["stain"]))
     assert "stain" not in modality.transform(raw, None)
     assert modality.settings()["stain_jitter"] == 0.2
