@@ -30,6 +30,21 @@ class Batch:
         """Positions in the batch of the patients who have a modality: `[present]` int64."""
         return self.present[modality].nonzero().squeeze(1)
 
+    def split(self, size: int) -> list["Batch"]:
+        """The same patients in batches of at most `size`, in order; a modality that a part lacks is not in it."""
+        parts = []
+        for start in range(0, len(self), size):
+            turn = slice(start, start + size)
+            present = {name: who[turn] for name, who in self.present.items()}
+            inputs = {}
+            for name, tensors in self.inputs.items():
+                before, held = int(self.present[name][:start].sum()), int(present[name].sum())
+                if held:
+                    inputs[name] = {key: value[before : before + held] for key, value in tensors.items()}
+            targets = {name: value[turn] for name, value in self.targets.items()}
+            parts.append(Batch(self.patients[turn], present, inputs, targets))
+        return parts
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The same batch on a device."""
 

@@ -4,44 +4,24 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from foundation.batch import Batch
+from foundation.chunks import encode_again, join
 from foundation.errors import UserError
 from foundation.fusion import Fusion
 from foundation.modalities.base import Modality, Tokens
+from foundation.output import EncoderOutput
 
 _FORMAT = 1
 _MODALITIES = "foundation.modalities."
-
-
-@dataclass
-class EncoderOutput:
-    """What objectives and heads see.
-
-    Attributes:
-        fused: `[batch, width]`, the patient embedding.
-        embeddings: by modality, `[present, width]` of unit length, for alignment.
-        tokens: by modality, tokens and mask of the present patients.
-        idle: where several processes train together, tokens `[1, tokens, width]` of a blank input of each modality that
-            this process's batch lacks; empty otherwise.
-        tie: zero, and a function of every modality's parameters, to be added to the loss there; None otherwise.
-    """
-
-    fused: Float[Tensor, "batch width"]
-    embeddings: dict[str, Tensor]
-    tokens: dict[str, Tokens]
-    idle: dict[str, Tokens] = field(default_factory=dict)
-    tie: Tensor | None = None
 
 
 class MultimodalEncoder(nn.Module):
@@ -52,18 +32,35 @@ class MultimodalEncoder(nn.Module):
         width: of tokens and embeddings.
         fusion_layers: transformer blocks over all tokens of a patient.
         dropout: inside fusion.
+        patients_at_once: in training, how many patients' activations are held at a time; the whole batch's if None. See
+            `foundation.chunks`.
     """
 
     def __init__(
-        self, modalities: Mapping[str, Modality], width: int, fusion_layers: int = 2, dropout: float = 0.1
+        self,
+        modalities: Mapping[str, Modality],
+        width: int,
+        fusion_layers: int = 2,
+        dropout: float = 0.1,
+        patients_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.width = width
+        self.patients_at_once = patients_at_once
         self.fusion_settings = {"layers": fusion_layers, "dropout": dropout}
         self.modalities = nn.ModuleDict(modalities)
         self.fusion = Fusion(list(modalities), width, layers=fusion_layers, dropout=dropout)
 
     def forward(self, batch: Batch) -> EncoderOutput:
+        if not self.training:
+            return self._encode(batch)
+        for name, inputs in batch.inputs.items():
+            self.modalities[name].observe(inputs)  # type: ignore[operator]
+        if self.patients_at_once is None or len(batch) <= self.patients_at_once:
+            return self._encode(batch)
+        return join([encode_again(self, self._encode, part) for part in batch.split(self.patients_at_once)])
+
+    def _encode(self, batch: Batch) -> EncoderOutput:
         tokens: dict[str, Tokens] = {}
         embeddings: dict[str, Tensor] = {}
         idle: dict[str, Tokens] = {}

@@ -72,6 +72,9 @@ class Modality(nn.Module, ABC):
     def forward(self, inputs: Inputs) -> Tokens:
         """Tokens of the present patients."""
 
+    def observe(self, inputs: Inputs) -> None:
+        """Notes running statistics of a whole training batch, before any part of it is encoded."""
+
     def collate(self, patients: list[Inputs]) -> Inputs:
         """Stacks patients; sets of different size (tiles, words) are padded, with `mask` true where real."""
         names = patients[0].keys()

@@ -67,10 +67,13 @@ class Genomics(Modality):
     def blank(self) -> dict[str, NDArray[np.float32]]:
         return {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}
 
-    def standardise(self, expression: Float[Tensor, "present genes"], update: bool) -> Float[Tensor, "present genes"]:
-        """Expression in units of its running spread a gene; NaN stays NaN."""
-        if update and len(expression) > 1:
+    def observe(self, inputs: Inputs) -> None:
+        expression = inputs["values"][:, 0]
+        if len(expression) > 1:
             self._update_moments(expression.detach())
+
+    def standardise(self, expression: Float[Tensor, "present genes"]) -> Float[Tensor, "present genes"]:
+        """Expression in units of its running spread a gene; NaN stays NaN."""
         return ((expression - self.expression_mean) / (self.expression_variance + 1e-3).sqrt()).clamp(-6, 6)
 
     @torch.no_grad()
@@ -87,7 +90,7 @@ class Genomics(Modality):
 
     def forward(self, inputs: Inputs) -> Tokens:
         values = inputs["values"]
-        expression = self.standardise(values[:, 0], update=self.training)
+        expression = self.standardise(values[:, 0])
         channels = torch.stack([expression, values[:, 1], values[:, 2]], dim=1).to(self.effect.dtype)
         known: Bool[Tensor, "present channels genes"] = ~channels.isnan()
         known[:, 0] &= ~inputs["masked"]

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.batch import Batch
-from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.encoder import MultimodalEncoder
 from foundation.objectives.base import Objective, Term
+from foundation.output import EncoderOutput
 
 _LARGEST_SCALE = 100.0
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from foundation.batch import Batch
-from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.encoder import MultimodalEncoder
+from foundation.output import EncoderOutput
 
 
 @dataclass

@@ -5,9 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from foundation.batch import Batch
-from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.encoder import MultimodalEncoder
 from foundation.modalities.base import Tokens
 from foundation.objectives.base import Objective, Term
+from foundation.output import EncoderOutput
 
 
 class Consistency(Objective):

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.batch import Batch
-from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.encoder import MultimodalEncoder
 from foundation.modalities.base import GatedPool, Tokens
 from foundation.modalities.genomics import Genomics
 from foundation.objectives.base import Objective, Term
+from foundation.output import EncoderOutput
 
 
 class ExpressionFromImages(Objective):
@@ -41,7 +42,7 @@ class ExpressionFromImages(Objective):
             both = batch.present[self.source] & batch.present["genomics"]
             values, mask = output.tokens[self.source]
             mine = both[batch.present[self.source]]
-            target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0], update=False)
+            target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])
             target = target[both[batch.present["genomics"]]]
             known = ~target.isnan()
             if known.any():

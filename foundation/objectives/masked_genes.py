@@ -5,9 +5,10 @@ from torch import nn
 from torch.nn import functional
 
 from foundation.batch import Batch
-from foundation.encoder import EncoderOutput, MultimodalEncoder
+from foundation.encoder import MultimodalEncoder
 from foundation.modalities.genomics import Genomics
 from foundation.objectives.base import Objective, Term
+from foundation.output import EncoderOutput
 
 
 class MaskedGenes(Objective):
@@ -37,6 +38,6 @@ class MaskedGenes(Objective):
         if inputs is None or not taught:
             return Term(0 * predicted.sum(), {})
         masked = inputs["masked"]
-        target = genomics.standardise(inputs["values"][:, 0], update=False)
+        target = genomics.standardise(inputs["values"][:, 0])
         loss = functional.smooth_l1_loss(predicted[masked], target[masked].detach())
         return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))})
