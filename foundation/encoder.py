@@ -71,7 +71,7 @@ class MultimodalEncoder(nn.Module):
                 tokens[name] = module(batch.inputs[name])
                 embeddings[name] = module.embed(tokens[name])  # type: ignore[operator]
             elif together:
-                idle[name] = self._idle(module)
+                idle[name] = self._idle(name)
             if tie is not None:
                 embedding = embeddings[name] if name in embeddings else module.embed(idle[name])  # type: ignore[operator]
                 tie = tie + 0 * embedding.sum()
@@ -79,19 +79,25 @@ class MultimodalEncoder(nn.Module):
         fused = self.fusion(tokens, rows, len(batch), idle)
         return EncoderOutput(fused, embeddings, tokens, idle, tie)
 
-    def _idle(self, module: nn.Module) -> Tokens:
+    def _idle(self, name: str) -> Tokens:
         """Tokens of a blank input.
 
         Processes that train together reduce gradients (and under ZeRO-3 gather weights) module by module, in one order:
         one that skipped a modality which its batch lacks would block or corrupt the others.
         """
+        module = self.modalities[name]
+        module.eval()  # a blank input must not enter running statistics
+        tokens: Tokens = module(self.blank_inputs(name))
+        module.train()
+        return tokens
+
+    def blank_inputs(self, name: str) -> dict[str, Tensor]:
+        """What a modality's encoder is given of one patient of whom nothing is known."""
+        module = self.modalities[name]
         inputs = module.collate([module.transform(module.blank(), None)])  # type: ignore[operator]
         like = next(self.parameters())
         kind = {name: like.dtype if value.is_floating_point() else value.dtype for name, value in inputs.items()}
-        module.eval()  # a blank input must not enter running statistics
-        tokens: Tokens = module({name: value.to(like.device, kind[name]) for name, value in inputs.items()})
-        module.train()
-        return tokens
+        return {name: value.to(like.device, kind[name]) for name, value in inputs.items()}
 
     def encode_samples(
         self,

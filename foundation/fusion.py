@@ -3,13 +3,13 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
+from foundation.blocks import Blocks, pack
 from foundation.modalities.base import Tokens
 
 
 class Fusion(nn.Module):
-    """A transformer over `[patient] + tokens of each present modality`; absent ones are masked, never zero vectors.
+    """A transformer over `[patient] + tokens of each present modality`; what is absent takes no token and no compute.
 
     Args:
         modalities: names, each with its own embedding.
@@ -23,16 +23,7 @@ class Fusion(nn.Module):
         self.patient = nn.Parameter(torch.randn(width) * 0.02)
         self.kind = nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name in modalities})
         self.norm = nn.ModuleDict({name: nn.LayerNorm(width) for name in modalities})
-        config = BertConfig(
-            vocab_size=1,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=max(1, width // 32),
-            intermediate_size=2 * width,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
-        self.blocks = BertModel(config, add_pooling_layer=False)
+        self.blocks = Blocks(width, layers, dropout)
 
     def forward(
         self,
@@ -45,24 +36,17 @@ class Fusion(nn.Module):
 
         `idle` tokens belong to nobody: they pass through their modality's own parameters and count nothing.
         """
-        device = self.patient.device
-        first = self.patient.expand(batch, 1, -1)
-        sequence, mask = [first], [torch.ones(batch, 1, dtype=torch.bool, device=device)]
+        everybody = torch.arange(batch, device=self.patient.device)
+        first = self.patient.expand(batch, -1)
+        parts: list[tuple[Tensor, Tensor]] = []
         for name in self.kind:
             values, real = tokens.get(name) or (idle or {}).get(name) or (None, None)
             if values is None or real is None:
                 continue
-            marked = self.norm[name](values) + self.kind[name]
-            if name not in tokens:
-                sequence[0] = sequence[0] + 0 * marked.sum()
-                continue
-            sequence.append(marked.new_zeros(batch, *marked.shape[1:]).index_copy(0, rows[name], marked))
-            mask.append(
-                torch.zeros(batch, real.shape[1], dtype=torch.bool, device=device).index_copy(0, rows[name], real)
-            )
-        inputs = torch.cat(sequence, dim=1)
-        # Tokens are sets: every position is the same position.
-        positions = torch.zeros(inputs.shape[:2], dtype=torch.long, device=device)
-        out = self.blocks(inputs_embeds=inputs, attention_mask=torch.cat(mask, dim=1).long(), position_ids=positions)
-        fused: Tensor = out.last_hidden_state[:, 0]
+            marked = self.norm[name](values[real]) + self.kind[name]
+            if name in tokens:
+                parts.append((marked, rows[name][:, None].expand_as(real)[real]))
+            else:
+                first = first + 0 * marked.sum()
+        fused: Tensor = self.blocks(pack([(first, everybody), *parts], batch)).first()
         return fused

@@ -1,5 +1,7 @@
 """Zero-shot retrieval between modalities: does an image find its patient's genes?"""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,16 +25,22 @@ def recall_at(
 
 
 @torch.no_grad()
-def retrieval(embeddings: dict[str, Tensor], present: dict[str, Tensor], k: int = 5) -> dict[str, float]:
-    """Recall by ordered modality pair, `<from>_to_<to>/r@k`, and its `/chance`."""
+def retrieval(
+    embeddings: dict[str, Tensor], present: dict[str, Tensor], ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, float]:
+    """Recall by ordered modality pair, `<from>_to_<to>/r@<k>`, and what chance gives, `.../chance@<k>`.
+
+    A `k` as large as the gallery says nothing and is left out.
+    """
     found: dict[str, float] = {}
     for source in embeddings:
         for target in embeddings:
             both = present[source] & present[target]
-            if source == target or int(both.sum()) <= k:
+            if source == target:
                 continue
             queries, gallery = (embeddings[name][both[present[name]]] for name in (source, target))
-            recall, chance = recall_at(queries, gallery, k)
-            found[f"{source}_to_{target}/r@{k}"] = recall
-            found[f"{source}_to_{target}/chance"] = chance
+            for k in (k for k in ks if k < len(queries)):
+                recall, chance = recall_at(queries, gallery, k)
+                found[f"{source}_to_{target}/r@{k}"] = recall
+                found[f"{source}_to_{target}/chance@{k}"] = chance
     return found

@@ -8,6 +8,7 @@ from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.dictionary import DataDictionary
+from foundation.data.shuffle import ShuffledPairs
 from foundation.data.splits import Split, configured_split
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
@@ -25,18 +26,27 @@ def load_cohort(cfg: DictConfig, hospitals: list[str] | None = None) -> tuple[Co
     return cohort, configured_split(cohort, cfg.data)
 
 
-def datasets(cohort: Cohort, parts: Split, modalities: list[str]) -> tuple[PatientDataset, PatientDataset]:
-    """Train and validation patients.
+def datasets(
+    cfg: DictConfig, cohort: Cohort, parts: Split, modalities: list[str]
+) -> tuple[PatientDataset, PatientDataset]:
+    """Train and validation patients, with those of the encoder's modalities that `data.modalities` lets through.
 
     Raises:
-        UserError: if there is nobody to train on.
+        UserError: if there is nobody to train on, or a modality is none of the encoder's.
     """
-    train = PatientDataset(cohort, parts.train, modalities)
+    wanted = modalities if cfg.data.modalities is None else list(cfg.data.modalities)
+    for name in wanted:
+        if name not in modalities:
+            raise UserError(f"data.modalities: '{name}' is not configured; choose from {', '.join(modalities)}")
+    if cfg.data.shuffle_pairs:
+        train: PatientDataset = ShuffledPairs(cohort, parts.train, wanted, cfg.seed)
+    else:
+        train = PatientDataset(cohort, parts.train, wanted)
     if not train:
         raise UserError(
             f"{', '.join(cohort.hospitals)}: no patient to train on; check data.test_hospitals and the modalities"
         )
-    return train, PatientDataset(cohort, parts.validation, modalities)
+    return train, PatientDataset(cohort, parts.validation, wanted)
 
 
 def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEncoder:

@@ -11,6 +11,7 @@ from foundation.data.dataset import Collate, PatientDataset
 from foundation.engine.trainer import seeded
 from foundation.retrieval import retrieval
 from pretrain.assemble import load_cohort
+from pretrain.embedding import embed
 from pretrain.fit import Weights, build_module
 from pretrain.module import PretrainModule
 
@@ -34,9 +35,9 @@ def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) ->
     if not dataset:
         return {"patients": 0.0}
     with seeded(cfg.seed):
-        embeddings, present = _embed(module, dataset)
+        seen = embed(module.encoder, dataset)
         losses = _losses(module, dataset, cfg.data.batch_size, cfg.seed)
-    found = {**losses, **retrieval(embeddings, present), **collapse(embeddings, present)}
+    found = {**losses, **retrieval(seen.embeddings, seen.present), **collapse(seen.embeddings, seen.present)}
     return {"patients": float(len(dataset)), **found}
 
 
@@ -54,20 +55,3 @@ def _losses(module: PretrainModule, dataset: PatientDataset, batch_size: int, se
     means = {name: sum(values) / len(values) for name, values in sums.items()}
     total = sum(module.weights.get(name, 1.0) * value for name, value in means.items())
     return {**means, "loss": total} if means else {}
-
-
-@torch.no_grad()
-def _embed(
-    module: PretrainModule, dataset: PatientDataset, batch_size: int = 64
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """By modality, every patient's embedding, and who has one."""
-    embeddings: dict[str, list[torch.Tensor]] = {}
-    present: dict[str, list[torch.Tensor]] = {name: [] for name in module.encoder.modalities}
-    loader: Any = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
-    for batch in loader:
-        for name, who in batch.present.items():
-            present[name].append(who)
-        for name, values in module.encoder(batch).embeddings.items():
-            embeddings.setdefault(name, []).append(values)
-    together = {name: torch.cat(values) for name, values in embeddings.items()}
-    return together, {name: torch.cat(values) for name, values in present.items()}

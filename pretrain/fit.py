@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from foundation.data.cohort import read_dictionary
@@ -15,6 +16,7 @@ from foundation.engine.deepspeed import KeepState
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
+from pretrain.monitor import Monitor
 
 Weights = dict[str, NDArray[np.generic]]
 
@@ -87,7 +89,9 @@ def fit_round(
     """
     cohort, parts = load_cohort(cfg, hospitals)
     module = build_module(cfg, weights, start_step, total_steps)
-    train, validation = datasets(cohort, parts, list(module.encoder.modalities))
+    train, validation = datasets(cfg, cohort, parts, list(module.encoder.modalities))
+    if cfg.untrained:
+        return RoundResult(to_weights(module.state_dict()), {}, {})
     data = CohortModule(
         train,
         validation,
@@ -101,9 +105,12 @@ def fit_round(
     )
     validate_every = cfg.validate_every if len(validation) else 0
     kept = KeepState()
-    callbacks = [kept, SeedSteps(cfg.seed + start_step)]
+    callbacks: list[Callback] = [kept, SeedSteps(cfg.seed + start_step)]
+    monitor = Monitor(train, validation, cfg.monitor_every)
+    if cfg.monitor_every and len(validation):
+        callbacks.append(monitor)
     trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress, callbacks)
     with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    return RoundResult(to_weights(kept.state), dict(module.samples), found)
+    return RoundResult(to_weights(kept.state), dict(module.samples), found | monitor.found)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-_RECALL = re.compile(r"(\w+)_to_(\w+)/r@(\d+)")
+_RECALL = re.compile(r"(\w+)_to_(\w+)/r@(5)")
 
 
 def samples(record: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +38,6 @@ def _pairs(found: dict[str, float]) -> list[dict[str, Any]]:
         match = _RECALL.fullmatch(key)
         if match:
             source, target, k = match.groups()
-            chance = found[f"{source}_to_{target}/chance"]
+            chance = found[f"{source}_to_{target}/chance@{k}"]
             pairs.append({"source": source, "target": target, "k": int(k), "recall": recall, "chance": chance})
     return pairs

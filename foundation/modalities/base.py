@@ -19,6 +19,20 @@ class Tokens(NamedTuple):
     mask: Bool[Tensor, "present tokens"]
 
 
+class Views(NamedTuple):
+    """Two views of the same patients that share as little as possible.
+
+    Attributes:
+        one: tokens of the patients who have two.
+        other: of the same patients.
+        who: those among the present, `[present]`.
+    """
+
+    one: Tokens
+    other: Tokens
+    who: Bool[Tensor, " present"]
+
+
 class GatedPool(nn.Module):
     """Gated attention pooling over a set (Ilse et al. 2018, eq. 9)."""
 
@@ -71,6 +85,15 @@ class Modality(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tokens:
         """Tokens of the present patients."""
+
+    def views(self, inputs: Inputs, tokens: Tokens) -> Views | None:
+        """Two views of each patient, drawn at random; None for a modality that has none to offer.
+
+        Args:
+            inputs: of the present patients.
+            tokens: that `forward` made of them.
+        """
+        return None
 
     def observe(self, inputs: Inputs) -> None:
         """Notes running statistics of a whole training batch, before any part of it is encoded."""

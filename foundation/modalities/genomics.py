@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foundation.modalities.base import Inputs, Modality, Tokens
+from foundation.modalities.base import Inputs, Modality, Tokens, Views
 
 CHANNELS = ("expression", "mutations", "copy_number")
 _MOMENTUM = 0.1
@@ -106,6 +106,18 @@ class Genomics(Modality):
         latent = identity + measured
         latent = latent + self.feed(latent)
         return Tokens(latent, torch.ones(latent.shape[:2], dtype=torch.bool, device=latent.device))
+
+    def views(self, inputs: Inputs, tokens: Tokens) -> Views:
+        """Two halves of the genes: what was measured of a gene is in one view alone."""
+        values = inputs["values"]
+        half = torch.rand(len(values), 1, len(self.genes), device=values.device) < 0.5
+        parts = [values.masked_fill(~seen, float("nan")) for seen in (half, ~half)]
+        known = [~part.isnan() for part in parts]
+        for part in known:
+            part[:, 0] &= ~inputs["masked"]
+        who = known[0].flatten(1).any(dim=1) & known[1].flatten(1).any(dim=1)
+        one, other = (self({"values": part[who], "masked": inputs["masked"][who]}) for part in parts)
+        return Views(one, other, who)
 
     def save_assets(self, folder: Path) -> None:
         (folder / "genes.txt").write_text("\n".join(self.genes) + "\n")

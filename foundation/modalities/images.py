@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from foundation.data.sampler import draw_images
 from foundation.errors import UserError
-from foundation.modalities.base import Inputs, Modality, Tokens
+from foundation.modalities.base import Inputs, Modality, Tokens, Views
 
 
 class ImageSet(Modality):
@@ -103,6 +103,15 @@ class ImageSet(Modality):
         values = features.new_zeros(*mask.shape, self.width)
         values[mask] = features
         return Tokens(values, mask)
+
+    def views(self, inputs: Inputs, tokens: Tokens) -> Views:
+        """Two halves of a patient's images: no image is in both."""
+        values, mask = tokens
+        count = mask.sum(dim=1, keepdim=True)
+        rank = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2).argsort(dim=1).argsort(dim=1)
+        half = rank < (count + 1) // 2
+        who = count[:, 0] > 1
+        return Views(Tokens(values[who], (mask & half)[who]), Tokens(values[who], (mask & ~half)[who]), who)
 
 
 def _turn(images: Tensor, generator: torch.Generator) -> Tensor:

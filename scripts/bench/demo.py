@@ -40,7 +40,7 @@ def measure(seed: int, folder: Path) -> dict[str, float]:
     evaluation = json.loads((folder / "evaluation" / "evaluation.json").read_text())
     figures = {}
     for pair in PAIRS:
-        recall, chance = held_out[f"{pair}/r@5"], held_out[f"{pair}/chance"]
+        recall, chance = held_out[f"{pair}/r@5"], held_out[f"{pair}/chance@5"]
         figures[f"{pair} × chance"] = recall / chance
         print(f"  seed {seed}: {pair} R@5 {recall:.3f}, chance {chance:.3f}, {recall / chance:.1f}×")
     for name, group in evaluation["by_modality"].items():

@@ -14,8 +14,8 @@ from serve.facts import Facts
 COHORT = {"name": "demo", "digest": "c0ffee" * 10, "synthetic": True, "hospitals": ["alder", "bir|ch", "cedar_7"]}
 
 
-FOUND = {"patients": 59.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance": 0.0877}
-TRAINED = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance": 0.5555}
+FOUND = {"patients": 59.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance@5": 0.0877}
+TRAINED = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance@5": 0.5555}
 TAUGHT = {"report": 321, "fusion": 321, "objective:alignment": 321}
 
 

@@ -1,0 +1,1 @@
+"""Negative controls: what a claim of gain is shown beside."""

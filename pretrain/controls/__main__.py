@@ -1,0 +1,91 @@
+"""`python -m pretrain.controls`: a pretraining run and its negative controls, over seeds, in one table."""
+
+import json
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.command import command, plain
+from foundation.data.cohort import Cohort
+from foundation.data.splits import Split
+from foundation.errors import UserError
+from foundation.run_record import RunRecord, write_json
+from pretrain.assemble import load_cohort
+from pretrain.controls.figures import Reading
+from pretrain.controls.table import REFERENCE, Figures, draw, markdown
+from pretrain.fit import build_module, fit_round
+
+SITE = "site alone"
+_OWN = ("seed", "seeds", "controls", "output")  # settings that differ from run to run
+
+
+@command("controls")
+def main(cfg: DictConfig) -> None:
+    """Trains every arm for every seed, reads its embeddings at held-out hospitals, and writes table and picture."""
+    output = Path(cfg.output)
+    cohort, split = load_cohort(cfg)
+    _check(cfg, cohort, split)
+    arms: dict[str, list[str]] = {REFERENCE: []} | {name: [f"+control={name}"] for name in cfg.controls}
+    given = [text for text in HydraConfig.get().overrides.task if text.lstrip("+").partition("=")[0] not in _OWN]
+    pair = f"{cfg.images}_to_{cfg.genes}"
+    names = [f"{pair}/r@1", f"{pair}/r@5", f"{pair}/r@10", f"{cfg.label}/linear_auc", f"{cfg.label}/knn_auc"]
+    figures: Figures = {arm: {} for arm in [*arms, SITE]}
+    with RunRecord.open(
+        output, "python -m pretrain.controls", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()
+    ) as record:
+        for seed in cfg.seeds:
+            for arm, control in arms.items():
+                folder = output / arm / f"seed_{seed}"
+                run = hydra.compose("controls", [*given, *control, f"seed={seed}", f"output={folder}"])
+                found = _finished(folder, run) if cfg.resume else None
+                if found is None:
+                    found = _run(run, folder, cohort, split, arm)
+                    write_json(folder / "figures.json", {"config": plain(run), "figures": found})
+                figures[arm][seed] = found[arm]
+                if arm == REFERENCE:
+                    figures[SITE][seed] = found[SITE]
+                said = ", ".join(f"{name} {found[arm][name]:.3f}" for name in names if name in found[arm])
+                print(f"seed {seed}, {arm}: {said}", flush=True)
+        record.metrics.update({arm: {str(s): found for s, found in by.items()} for arm, by in figures.items()})
+        hospitals = ", ".join(cfg.data.test_hospitals) or "the test part"
+        table = markdown(figures, names, f"{cohort.name}: negative controls, tested on {hospitals}")
+        (output / ".controls.md").write_text(table)
+        (output / ".controls.md").replace(output / "controls.md")
+        draw(figures, names, output / "controls.png")
+    print(f"\n{table}\ntable: {output / 'controls.md'}\npicture: {output / 'controls.png'}")
+
+
+def _run(cfg: DictConfig, folder: Path, cohort: Cohort, split: Split, arm: str) -> dict[str, dict[str, float]]:
+    hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
+    result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
+    encoder = build_module(cfg, result.weights, 0, 1).encoder
+    reading = Reading(encoder, cohort, split, cfg.images, cfg.genes, cfg.label)
+    found = {arm: reading.of_embeddings()}
+    return found | {SITE: reading.of_site_alone()} if arm == REFERENCE else found
+
+
+def _check(cfg: DictConfig, cohort: Cohort, split: Split) -> None:
+    for key in ("images", "genes"):
+        if cfg[key] not in cfg.modality:
+            raise UserError(f"{key}: '{cfg[key]}' is not configured; choose from {', '.join(cfg.modality)}")
+    if cfg.label not in cohort.dictionary.labels:
+        raise UserError(f"label: '{cfg.label}' is not in the cohort; choose from {', '.join(cohort.dictionary.labels)}")
+    if not split.test:
+        raise UserError("data.test_hospitals: nobody is held out; name hospitals, or set data.folds or data.split_file")
+
+
+def _finished(folder: Path, cfg: DictConfig) -> dict[str, dict[str, float]] | None:
+    """Figures of an arm that is done already; None where it is not, or was run with another config."""
+    path = folder / "figures.json"
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    same = OmegaConf.create({**content["config"], "resume": None}) == OmegaConf.create({**plain(cfg), "resume": None})
+    figures: dict[str, dict[str, float]] = content["figures"]
+    return figures if same else None
+
+
+if __name__ == "__main__":
+    main()
