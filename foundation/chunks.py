@@ -23,7 +23,7 @@ def encode_again(encoder: nn.Module, encode: Callable[[Batch], EncoderOutput], b
     """Encodes a part now, and again when its gradient is asked for."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _without_statistics(encoder)
+        return nullcontext(), without_statistics(encoder)
 
     output: EncoderOutput = checkpoint(encode, batch, use_reentrant=False, context_fn=contexts)
     return output
@@ -54,7 +54,7 @@ def _join_tokens(parts: list[Tokens]) -> Tokens:
 
 
 @contextmanager
-def _without_statistics(encoder: nn.Module) -> Iterator[None]:
+def without_statistics(encoder: nn.Module) -> Iterator[None]:
     """Batch norms do not count a batch twice that passes twice."""
     norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

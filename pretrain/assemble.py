@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from foundation.command import instantiate
 from foundation.data.cohort import Cohort
@@ -56,7 +56,8 @@ def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEnco
     for name, entry in cfg.modality.items():
         kind = instantiate({"_target_": "hydra.utils.get_class", "path": entry._target_})
         modalities[str(name)] = instantiate(entry, width=width, **kind.needs(dictionary), _convert_="all")
-    return MultimodalEncoder(modalities, **OmegaConf.to_container(cfg.encoder))  # type: ignore[arg-type]
+    size = cfg.encoder
+    return MultimodalEncoder(modalities, size.width, size.fusion_layers, patients_at_once=size.patients_at_once)
 
 
 def build_objectives(cfg: DictConfig) -> dict[str, Objective]:

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foundation.modalities.pools import pool
+
 Inputs = dict[str, Tensor]
 
 
@@ -33,36 +35,21 @@ class Views(NamedTuple):
     who: Bool[Tensor, " present"]
 
 
-class GatedPool(nn.Module):
-    """Gated attention pooling over a set (Ilse et al. 2018, eq. 9)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.content = nn.Linear(width, width)
-        self.gate = nn.Linear(width, width)
-        self.score = nn.Linear(width, 1)
-
-    def forward(
-        self, values: Float[Tensor, "present tokens width"], mask: Bool[Tensor, "present tokens"]
-    ) -> Float[Tensor, "present width"]:
-        score = self.score(torch.tanh(self.content(values)) * torch.sigmoid(self.gate(values))).squeeze(-1)
-        weight = score.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-        return torch.einsum("nt,ntd->nd", weight, values)
-
-
 class Modality(nn.Module, ABC):
     """Input, transform and encoder of one modality.
 
     Args:
         width: of the tokens and embeddings handed to fusion and alignment.
+        pooling: of the tokens to the embedding, `gated` or `transformer`.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, pooling: str = "gated") -> None:
         super().__init__()
         self.width = width
-        self.pool = GatedPool(width)
+        self.pooling = pooling
+        self.pool = pool(pooling, width, f"modality.{self.name}")
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
 
     @classmethod
@@ -70,9 +57,9 @@ class Modality(nn.Module, ABC):
         """Constructor arguments that come from the cohort's data dictionary rather than from config."""
         return {}
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them; bulky ones are assets instead."""
+        return {"width": self.width, "pooling": self.pooling}
 
     @abstractmethod
     def transform(self, raw: Any, generator: torch.Generator | None) -> Inputs:
@@ -114,3 +101,13 @@ class Modality(nn.Module, ABC):
     def load(cls, settings: dict[str, Any], folder: Path) -> "Modality":
         """Rebuilds the modality, without weights, from an encoder folder."""
         return cls(**settings)
+
+
+def halves(tokens: Tokens) -> Views:
+    """Two random halves of each patient's tokens; the first has the odd one."""
+    values, mask = tokens
+    count = mask.sum(dim=1, keepdim=True)
+    rank = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2).argsort(dim=1).argsort(dim=1)
+    first = rank < (count + 1) // 2
+    who = count[:, 0] > 1
+    return Views(Tokens(values[who], (mask & first)[who]), Tokens(values[who], (mask & ~first)[who]), who)

@@ -26,6 +26,7 @@ class Genomics(Modality):
         genes: symbols, one a position of every channel.
         latents: tokens made a patient.
         mask_ratio: share of measured expression values hidden in training, for masked gene modelling.
+        pooling: of the tokens to the embedding, `gated` or `transformer`.
     """
 
     name = "genomics"
@@ -33,8 +34,10 @@ class Genomics(Modality):
     expression_variance: Tensor
     seen: Tensor
 
-    def __init__(self, width: int, genes: list[str], latents: int = 4, mask_ratio: float = 0.2) -> None:
-        super().__init__(width)
+    def __init__(
+        self, width: int, genes: list[str], latents: int = 4, mask_ratio: float = 0.2, pooling: str = "gated"
+    ) -> None:
+        super().__init__(width, pooling)
         self.genes = list(genes)
         self.latents = latents
         self.mask_ratio = mask_ratio
@@ -54,7 +57,7 @@ class Genomics(Modality):
         return {"genes": list(dictionary.genes)}
 
     def settings(self) -> dict[str, Any]:
-        return {"width": self.width, "latents": self.latents, "mask_ratio": self.mask_ratio}
+        return super().settings() | {"latents": self.latents, "mask_ratio": self.mask_ratio}
 
     def transform(self, raw: dict[str, NDArray[np.float32]], generator: torch.Generator | None) -> Inputs:
         """Channels `[genes]` float32 with NaN where not measured; `masked` marks hidden expression values."""
@@ -95,9 +98,9 @@ class Genomics(Modality):
         known: Bool[Tensor, "present channels genes"] = ~channels.isnan()
         known[:, 0] &= ~inputs["masked"]
         channels = torch.where(known, channels, torch.zeros_like(channels))
-        reachable = known.any(dim=1)
+        reach = self.reach(known.any(dim=1))
         score = self.query @ self.gene.T * self.width**-0.5
-        score = score[None].masked_fill(~reachable[:, None], float("-inf"))
+        score = score[None].masked_fill(~reach, float("-inf"))
         weight = score.softmax(dim=-1).nan_to_num()  # nobody reachable: an all-masked patient attends to nothing
         genes = len(self.genes)
         identity = weight @ self.gene
@@ -105,7 +108,15 @@ class Genomics(Modality):
         measured = torch.einsum("nlg,ncg,cgd->nld", weight * genes**0.5, channels, self.effect)
         latent = identity + measured
         latent = latent + self.feed(latent)
-        return Tokens(latent, torch.ones(latent.shape[:2], dtype=torch.bool, device=latent.device))
+        return Tokens(latent, self.token_mask(reach.expand(len(latent), self.latents, -1)))
+
+    def reach(self, known: Bool[Tensor, "present genes"]) -> Bool[Tensor, "present latents genes"]:
+        """Which genes each token may attend to; `latents` is 1 where it is the same for all."""
+        return known[:, None]
+
+    def token_mask(self, reach: Bool[Tensor, "present latents genes"]) -> Bool[Tensor, "present latents"]:
+        """Which tokens are real: here all, for each learns to attend somewhere."""
+        return torch.ones(reach.shape[:2], dtype=torch.bool, device=reach.device)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of the genes: what was measured of a gene is in one view alone."""

@@ -1,9 +1,9 @@
 """What pathology and radiology share: a timm vision encoder over a patient's set of images."""
 
+import math
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from foundation.data.sampler import draw_images
 from foundation.errors import UserError
-from foundation.modalities.base import Inputs, Modality, Tokens, Views
+from foundation.modalities.backbones import create_backbone
+from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.tuning import Tuning, keep_no_activations, set_tuning
 
 
 class ImageSet(Modality):
@@ -23,8 +25,14 @@ class ImageSet(Modality):
         size: side in pixels to which images are resized.
         max_images: at most so many a patient; drawn at random in training, spread evenly otherwise.
         colour_jitter: largest relative gain of a channel, and shift, in training: stain and scanner differ by hospital.
-        pretrained: take timm's published weights for the backbone (reaches the hub unless cached).
         drop_rate: of the backbone's features.
+        weights: of the backbone at the start: random if null, a local `.safetensors` file, or `hub` for those that timm
+            publishes (reaches the hub unless cached).
+        tune: of the backbone: `full`, `frozen`, or `lora` adapters.
+        lora_rank: of the adapters.
+        pooling: of the images to the embedding, `gated` or `transformer`.
+        patch_dropout: share of patches left out in training; vision transformers only.
+        checkpoint_activations: compute the backbone's activations again in the backward pass instead of keeping them.
     """
 
     def __init__(
@@ -34,32 +42,48 @@ class ImageSet(Modality):
         size: int = 64,
         max_images: int = 4,
         colour_jitter: float = 0.2,
-        pretrained: bool = False,
         drop_rate: float = 0.0,
+        weights: str | None = None,
+        tune: Tuning = "full",
+        lora_rank: int = 8,
+        pooling: str = "gated",
+        patch_dropout: float = 0.0,
+        checkpoint_activations: bool = False,
     ) -> None:
-        super().__init__(width)
+        super().__init__(width, pooling)
         self.backbone_name = backbone
         self.size = size
         self.max_images = max_images
         self.colour_jitter = colour_jitter
         self.drop_rate = drop_rate
-        try:
-            self.backbone = timm.create_model(backbone, pretrained=pretrained, num_classes=0)
-        except RuntimeError as error:
-            raise UserError(
-                f"modality.{self.name}.backbone: {error}; timm.list_models() names what there is"
-            ) from error
+        self.tune = tune
+        self.lora_rank = lora_rank
+        self.patch_dropout = patch_dropout
+        setting = f"modality.{self.name}"
+        self.backbone = create_backbone(backbone, size, patch_dropout, weights, setting)
+        if checkpoint_activations:
+            keep_no_activations(self.backbone, setting)
+        set_tuning(self.backbone, tune, lora_rank, setting)
         self.to_width = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(self.backbone.num_features, width))
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "width": self.width,
+        return super().settings() | {
             "backbone": self.backbone_name,
             "size": self.size,
             "max_images": self.max_images,
             "colour_jitter": self.colour_jitter,
             "drop_rate": self.drop_rate,
+            "tune": self.tune,
+            "lora_rank": self.lora_rank,
+            "patch_dropout": self.patch_dropout,
         }
+
+    def train(self, mode: bool = True) -> "ImageSet":
+        """A frozen backbone stays in evaluation mode: no dropout, no moving statistics."""
+        super().train(mode)
+        if self.tune == "frozen":
+            self.backbone.eval()
+        return self
 
     def transform(self, raw: NDArray[np.uint8], generator: torch.Generator | None) -> Inputs:
         """Images of one patient, `[images, height, width, 3]` uint8, as `[kept, size, size, 3]` uint8.
@@ -93,25 +117,48 @@ class ImageSet(Modality):
         gain, shift = drawn["colour"][..., None, None].unbind(1)
         return (images - 0.5) * gain + 0.5 + shift / 2
 
+    def pixels(self, inputs: Inputs) -> Tensor:
+        """The real images of all patients as the backbone takes them, `[images, 3, size, size]` in -1 to 1."""
+        mask = inputs["mask"]
+        images = inputs["images"][mask].permute(0, 3, 1, 2).float() / 255
+        images = self.recolour(images, {name: inputs[name][mask] for name in inputs})
+        return (2 * images - 1).to(next(self.to_width.parameters()).dtype)
+
+    def positions(self, pixels: Tensor) -> Tensor:
+        """What the backbone sees at each place of an image, before pooling: `[images, height, width, dim]`.
+
+        Raises:
+            UserError: if the backbone keeps no places.
+        """
+        seen = self.backbone.forward_features(pixels)
+        if seen.ndim == 4 and seen.shape[1] == self.backbone.num_features:
+            seen = seen.permute(0, 2, 3, 1)
+        elif seen.ndim == 3:
+            seen = seen[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+            side = math.isqrt(seen.shape[1])
+            if side * side == seen.shape[1]:
+                seen = seen.unflatten(1, (side, side))
+        if seen.ndim != 4 or seen.shape[-1] != self.backbone.num_features:
+            raise UserError(
+                f"modality.{self.name}.backbone: {self.backbone_name} keeps no square of places to paint from; "
+                "remove the masked images, or patch_dropout"
+            )
+        placed: Tensor = self.to_width(seen)
+        return placed
+
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
-        images = inputs["images"][mask].permute(0, 3, 1, 2).float() / 255
-        images = self.recolour(images, {name: inputs[name][mask] for name in inputs})
-        images = 2 * images - 1
-        features = self.to_width(self.backbone(images.to(next(self.to_width.parameters()).dtype)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
+            seen = self.backbone(self.pixels(inputs))
+        features = self.to_width(seen)
         values = features.new_zeros(*mask.shape, self.width)
         values[mask] = features
         return Tokens(values, mask)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's images: no image is in both."""
-        values, mask = tokens
-        count = mask.sum(dim=1, keepdim=True)
-        rank = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2).argsort(dim=1).argsort(dim=1)
-        half = rank < (count + 1) // 2
-        who = count[:, 0] > 1
-        return Views(Tokens(values[who], (mask & half)[who]), Tokens(values[who], (mask & ~half)[who]), who)
+        return halves(tokens)
 
 
 def _turn(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,12 +15,13 @@ class Record(Modality):
         width: of the tokens.
         columns: the data dictionary's columns: `name`, `kind` (continuous or categorical), `center` and `scale` of the
             continuous, `values` of the categorical.
+        pooling: of the tokens to the embedding, `gated` or `transformer`.
     """
 
     name = "record"
 
-    def __init__(self, width: int, columns: list[dict[str, Any]]) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, columns: list[dict[str, Any]], pooling: str = "gated") -> None:
+        super().__init__(width, pooling)
         self.columns = [dict(column) for column in columns]
         self.column = nn.Parameter(torch.randn(len(columns), width) * width**-0.5)
         self.slope = nn.Parameter(torch.randn(len(columns), width) * width**-0.5)
@@ -33,7 +34,7 @@ class Record(Modality):
         return {"columns": [column.model_dump() for column in dictionary.record]}
 
     def settings(self) -> dict[str, Any]:
-        return {"width": self.width, "columns": self.columns}
+        return super().settings() | {"columns": self.columns}
 
     def transform(self, raw: dict[str, Any], generator: torch.Generator | None) -> Inputs:
         """Per column: `number` (standardised, 0 elsewhere), `level` (0 = none), `mask` (known)."""

@@ -32,6 +32,7 @@ DICTIONARY = DataDictionary.model_validate(
 # What each command refuses to guess.
 REQUIRED = {
     "card": ["evaluation=x"],
+    "controls": ["label=x"],
     "evaluate": ["run=x"],
     "export": ["run=x"],
     "finetune": ["pretrained=x"],
@@ -74,8 +75,8 @@ def taken(group: str) -> list[tuple[str, str]]:
 
 
 def test_groups_reach_the_commands_that_they_are_for():
-    assert commands_that_take("experiment") == ["federated", "pretrain"]
-    assert commands_that_take("trainer") == ["federated", "finetune", "pretrain"]
+    assert commands_that_take("experiment") == ["controls", "federated", "pretrain"]
+    assert commands_that_take("trainer") == ["controls", "federated", "finetune", "pretrain"]
     assert commands_that_take("task") == ["finetune"]
     assert {"demo", "glioma"} <= set(names("experiment"))
 
@@ -142,12 +143,39 @@ def test_every_task_builds_its_head(task):
         assert channel in ("expression", "mutations", "copy_number") and symbols
 
 
+VARIANTS = {"pathology_features": "pathology", "pathways": "genomics"}  # other encoders of a modality
+PATIENT = {"genomics", "pathology", "radiology", "record", "report"}
+
+
+def alone(modality: str, *overrides: str) -> DictConfig:
+    name = VARIANTS.get(modality, modality)
+    others = [f"~modality.{other}" for other in PATIENT - {name}]
+    return compose("pretrain", *others, f"modality@modality.{name}={modality}", *overrides)
+
+
 @pytest.mark.parametrize("encoder", names("encoder"))
 @pytest.mark.parametrize("modality", names("modality"))
-def test_every_encoder_size_takes_every_modality_alone(encoder, modality):
-    others = [f"~modality.{name}" for name in names("modality") if name != modality]
-    built = build_encoder(compose("pretrain", f"encoder={encoder}", *others), DICTIONARY)
-    assert list(built.modalities) == [modality]
+def test_every_encoder_size_takes_every_modality_alone(encoder, modality, tmp_path):
+    (tmp_path / "sets.gmt").write_text("GLIOMA\t\tTP53\tIDH1\tEGFR\n")
+    gmt = [f"modality.genomics.gmt={tmp_path}/sets.gmt", "modality.genomics.fewest=2"] if modality == "pathways" else []
+    cfg = alone(modality, f"encoder={encoder}", *gmt)
+    with torch.device("meta"):  # no memory: the largest would not fit beside others
+        built = build_encoder(cfg, DICTIONARY)
+    assert list(built.modalities) == [VARIANTS.get(modality, modality)]
+    assert built.width == cfg.encoder.width
+
+
+def test_sizes_grow():
+    with torch.device("meta"):
+        sizes = [
+            sum(
+                value.numel()
+                for value in build_encoder(compose("pretrain", f"encoder={size}"), DICTIONARY).parameters()
+            )
+            for size in ("tiny", "small", "base", "large")
+        ]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 15e6 and sizes[-1] > 500e6
 
 
 @pytest.mark.parametrize("cohort", names("cohort"))

@@ -1,0 +1,55 @@
+"""How much of a pretrained backbone learns: all of it, none of it, or low-rank adapters beside it."""
+
+from typing import Any, Literal
+
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from foundation.errors import UserError
+
+Tuning = Literal["full", "frozen", "lora"]
+_WAYS = ("full", "frozen", "lora")
+
+
+def set_tuning(backbone: nn.Module, tune: Tuning, rank: int, setting: str) -> None:
+    """Freezes a backbone's weights, or also puts adapters into its linear and convolution layers, in place.
+
+    Args:
+        backbone: to change.
+        tune: `full` leaves it as it is; `lora` is low-rank adaptation (Hu et al. 2022).
+        rank: of the adapters.
+        setting: its name in the config, for errors.
+
+    Raises:
+        UserError: if there is no such way, or no layer to adapt.
+    """
+    if tune not in _WAYS:
+        raise UserError(f"{setting}.tune: found {tune!r}; choose from {', '.join(_WAYS)}")
+    if tune == "full":
+        return
+    backbone.requires_grad_(False)
+    if tune == "lora":
+        targets = [name for name, layer in backbone.named_modules() if _adaptable(layer)]
+        if not targets:
+            raise UserError(f"{setting}.tune: lora, but the backbone has no linear or convolution layer; use full")
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), backbone)
+
+
+def _adaptable(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+
+
+def keep_no_activations(backbone: Any, setting: str) -> None:
+    """Lets a timm or transformers backbone compute its activations again in the backward pass instead of keeping them.
+
+    Raises:
+        UserError: if the backbone cannot.
+    """
+    names = ("set_grad_checkpointing", "gradient_checkpointing_enable")
+    switch = next((getattr(backbone, name) for name in names if hasattr(backbone, name)), None)
+    if switch is None:
+        raise UserError(f"{setting}.checkpoint_activations: this backbone cannot; set it to false")
+    try:
+        switch()
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"{setting}.checkpoint_activations: this backbone cannot ({error}); set it to false") from error

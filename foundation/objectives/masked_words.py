@@ -1,0 +1,53 @@
+"""Masked text modelling: hidden word pieces told from the others."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foundation.batch import Batch
+from foundation.encoder import MultimodalEncoder
+from foundation.modalities.report import Report
+from foundation.objectives.base import Objective, Term
+from foundation.output import EncoderOutput
+
+
+class MaskedWords(Objective):
+    """Cross-entropy of the pieces that `Report.transform` hid (BERT; Devlin et al. 2019).
+
+    The text passes a second time, corrupted: the tokens that alignment and fusion see are those of the whole text. A
+    piece is told by its likeness to the projected embeddings of the vocabulary.
+
+    Args:
+        width: of the tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.decode = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ("report",)
+
+    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+        report: Any = encoder.modalities["report"]
+        assert isinstance(report, Report)
+        inputs = batch.inputs.get("report")
+        if inputs is not None and "masked" in inputs and bool(inputs["masked"].any()):
+            masked = inputs["masked"]
+            logits = self._tell(report, inputs["corrupted"], inputs["mask"], masked)
+            loss = functional.cross_entropy(logits.float(), inputs["pieces"][masked])
+            return Term(loss, {"report": int(torch.count_nonzero(masked.any(dim=1)))})
+        if output.tie is None:
+            return None
+        blank = encoder.blank_inputs("report")
+        return Term(0 * self._tell(report, blank["pieces"], blank["mask"], blank["mask"]).float().sum(), {})
+
+    def _tell(self, report: Report, pieces: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
+        """Logits of the masked pieces, `[masked, vocabulary]`."""
+        read = report.read(pieces, mask)[masked]
+        vocabulary = report.to_width(report.text.get_input_embeddings().weight)
+        logits: Tensor = self.decode(read) @ vocabulary.T
+        return logits
