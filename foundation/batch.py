@@ -58,6 +58,14 @@ class Batch:
             move(self.targets),
         )
 
+    def floating(self, dtype: torch.dtype) -> "Batch":
+        """The same batch with inputs of floating point in another precision."""
+        inputs = {
+            modality: {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
+            for modality, tensors in self.inputs.items()
+        }
+        return Batch(self.patients, self.present, inputs, self.targets)
+
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, as data loaders ask for it."""
 

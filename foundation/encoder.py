@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from foundation.errors import UserError
 from foundation.fusion import Fusion
 from foundation.modalities.base import Modality, Tokens
 from foundation.output import EncoderOutput
+from foundation.processes import several_processes
 
 _FORMAT = 1
 _MODALITIES = "foundation.modalities."
@@ -54,8 +54,8 @@ class MultimodalEncoder(nn.Module):
     def forward(self, batch: Batch) -> EncoderOutput:
         if not self.training:
             return self._encode(batch)
-        for name, inputs in batch.inputs.items():
-            self.modalities[name].observe(inputs)  # type: ignore[operator]
+        for name, module in self.modalities.items():
+            module.observe(batch.inputs.get(name))  # type: ignore[operator]
         if self.patients_at_once is None or len(batch) <= self.patients_at_once:
             return self._encode(batch)
         return join([encode_again(self, self._encode, part) for part in batch.split(self.patients_at_once)])
@@ -127,6 +127,13 @@ class MultimodalEncoder(nn.Module):
                 inputs[name] = module.collate(rows)  # type: ignore[operator]
         return Batch(patients or [str(i) for i in range(len(samples))], present, inputs)
 
+    def compile_backbones(self, **settings: Any) -> None:
+        """Compiles the image and text backbones in place, with `torch.compile`'s settings; weights keep their names."""
+        for module in self.modalities.values():
+            for name in ("backbone", "text"):
+                if hasattr(module, name):
+                    getattr(module, name).compile(**settings)
+
     def save_pretrained(self, folder: Path) -> None:
         """Writes the portable encoder folder: to a temporary name first, then renamed."""
         temporary = folder.with_name(f".{folder.name}.writing")
@@ -173,12 +180,6 @@ class MultimodalEncoder(nn.Module):
         encoder = cls(modalities, config["width"], fusion_layers=fusion["layers"], dropout=fusion["dropout"])
         load_weights(encoder, folder / "model.safetensors")
         return encoder.eval()
-
-
-def several_processes() -> bool:
-    """Whether this process trains together with others."""
-    distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

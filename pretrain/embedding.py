@@ -50,8 +50,7 @@ def embed(encoder: MultimodalEncoder, dataset: PatientDataset, batch_size: int =
     for batch in loader:
         for name, who in batch.present.items():
             present[name].append(who)
-        with torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=like.dtype == torch.bfloat16):
-            output = encoder(batch.to(like.device))
+        output = encoder(batch.to(like.device).floating(like.dtype))
         for name, values in output.embeddings.items():
             embeddings.setdefault(name, []).append(values.float().cpu())
         fused.append(output.fused.float().cpu())

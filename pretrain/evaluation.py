@@ -53,5 +53,5 @@ def _losses(module: PretrainModule, dataset: PatientDataset, batch_size: int, se
             if term is not None:
                 sums.setdefault(name, []).append(float(term.loss))
     means = {name: sum(values) / len(values) for name, values in sums.items()}
-    total = sum(module.weights.get(name, 1.0) * value for name, value in means.items())
+    total = sum(module.weights[name].at(1.0) * value for name, value in means.items())
     return {**means, "loss": total} if means else {}

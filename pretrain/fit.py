@@ -7,12 +7,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor, nn
 
+from foundation.command import plain
 from foundation.data.cohort import read_dictionary
 from foundation.data.dataset import CohortModule
 from foundation.engine.deepspeed import KeepState
+from foundation.engine.guards import Finite
+from foundation.engine.profile import Profile
+from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
@@ -45,7 +49,7 @@ def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, tota
     module = PretrainModule(
         encoder,
         objectives,
-        weights=dict(cfg.objective_weights),
+        weights=plain(cfg.objective_weights),
         **OmegaConf.to_container(cfg.optimizer),  # type: ignore[arg-type]
         total_steps=total_steps,
         start_step=start_step,
@@ -104,12 +108,32 @@ def fit_round(
         pin_memory=cfg.data.pin_memory,
     )
     validate_every = cfg.validate_every if len(validation) else 0
+    module.finite = Finite(output)
     kept = KeepState()
-    callbacks: list[Callback] = [kept, SeedSteps(cfg.seed + start_step)]
+    callbacks: list[Callback] = [] if cfg.ema is None else [EMAWeightAveraging(decay=cfg.ema)]
+    callbacks += [kept, SeedSteps(cfg.seed + start_step)]
     monitor = Monitor(train, validation, cfg.monitor_every)
     if cfg.monitor_every and len(validation):
         callbacks.append(monitor)
-    trainer = build_trainer(cfg.trainer, output, steps, validate_every, cfg.checkpoint_every, cfg.progress, callbacks)
+    if validate_every:
+        callbacks.append(ModelCheckpoint(output / "checkpoints", "best", monitor="validation/loss"))
+    if cfg.speed_every:
+        callbacks.append(Throughput(cfg.speed_every))
+    if cfg.profile:
+        callbacks.append(Profile(output, cfg.profile))
+    if cfg.compile is not None:
+        module.encoder.compile_backbones(**plain(cfg.compile))
+    trainer = build_trainer(
+        cfg.trainer,
+        output,
+        steps,
+        validate_every,
+        cfg.checkpoint_every,
+        cfg.progress,
+        callbacks,
+        cfg.keep_checkpoints,
+        list(cfg.loggers),
+    )
     with seeded(cfg.seed + start_step), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}

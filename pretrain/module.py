@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.objectives.base import Objective
+from foundation.engine.guards import Finite
+from foundation.objectives.base import Objective, Term
+from foundation.objectives.schedule import ramps
+from foundation.processes import processes, several_processes, sum_over_processes
 
 
 class PretrainModule(pl.LightningModule):
@@ -19,46 +23,54 @@ class PretrainModule(pl.LightningModule):
     Args:
         encoder: to train.
         objectives: by name.
-        weights: of the objectives' losses; 1 where not named.
+        weights: of the objectives' losses, numbers or ramps (`foundation.objectives.schedule`); 1 where not named.
         learning_rate: at its peak.
         weight_decay: AdamW's.
         warmup: share of all steps spent rising.
         total_steps: of the whole run, over all rounds.
         start_step: of this round within the whole run: one schedule spans all rounds.
+        fused: AdamW in one kernel.
+        finite: watches the losses; none if None.
     """
 
     def __init__(
         self,
         encoder: MultimodalEncoder,
         objectives: dict[str, Objective],
-        weights: dict[str, float] | None = None,
+        weights: Mapping[str, Any] | None = None,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
         warmup: float = 0.1,
         total_steps: int = 100,
         start_step: int = 0,
+        fused: bool = False,
+        finite: Finite | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.objectives = nn.ModuleDict(objectives)
-        self.weights = weights or {}
+        self.weights = ramps(weights or {}, objectives)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.total_steps = total_steps
         self.start_step = start_step
+        self.fused = fused
+        self.finite = finite
         self.samples: Counter[str] = Counter()
+        self._taught: dict[str, int] = {}
 
     def step(self, batch: Batch, stage: str) -> Tensor | None:
-        """Loss of a batch; counts the samples by parameter group while training."""
+        """Loss of a batch, logged by objective."""
         output = self.encoder(batch)
+        found = {name: objective(self.encoder, output, batch) for name, objective in self.objectives.items()}
+        terms: dict[str, Term] = {name: term for name, term in found.items() if term is not None}
+        shares = self._shares(terms) if output.tie is not None else dict.fromkeys(terms, 1.0)
+        done = (self.global_step + self.start_step) / max(1, self.total_steps)
         total: Tensor | None = None
         taught: dict[str, int] = {}
-        for name, objective in self.objectives.items():
-            term = objective(self.encoder, output, batch)
-            if term is None:
-                continue
-            weighted = self.weights.get(name, 1.0) * term.loss
+        for name, term in terms.items():
+            weighted = self.weights[name].at(done) * shares[name] * term.loss
             total = weighted if total is None else total + weighted
             if not term.samples:
                 continue
@@ -69,12 +81,34 @@ class PretrainModule(pl.LightningModule):
             total = total + output.tie.sum()
         if total is not None:
             self.log(f"{stage}/loss", total.detach(), batch_size=len(batch), on_epoch=True, on_step=stage == "train")
-        if stage == "train":
-            self.samples.update(taught)
+        self._taught = taught
         return total
 
+    def _shares(self, terms: dict[str, Term]) -> dict[str, float]:
+        """By objective, what to multiply this process's mean with, so that the mean over processes is that over all.
+
+        Their gradients are averaged as if each had taught equally many.
+        """
+        own = torch.tensor(
+            [terms[name].weight if name in terms else 0.0 for name in self.objectives], device=self.device
+        )
+        share = processes() * own / sum_over_processes(own).clamp(min=1e-9)
+        return dict(zip(self.objectives, share.tolist(), strict=True))
+
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        return self.step(batch, "train")
+        loss = self.step(batch, "train")
+        if self.finite is None or self.finite.accepts(loss, batch, self.global_step):
+            self.samples.update(self._taught)
+            return loss
+        self.log("train/skipped", float(self.finite.skipped), batch_size=len(batch))
+        if not several_processes():
+            return None
+        # Others wait for this step's gradients: they are zero.
+        return torch.stack([0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+
+    def on_train_start(self) -> None:
+        if self.finite is not None and any(hasattr(parameter, "ds_id") for parameter in self.parameters()):
+            self.finite.patience = 0  # ZeRO-3 has no weights here to make an empty step from
 
     def on_train_end(self) -> None:
         self.samples = self._samples_of_all()
@@ -96,11 +130,13 @@ class PretrainModule(pl.LightningModule):
         self.step(batch, "validation")
 
     def configure_optimizers(self) -> Any:
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        plain = [p for p in self.parameters() if p.ndim <= 1]
+        learning = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in learning if p.ndim > 1]
+        plain = [p for p in learning if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=self.learning_rate,
+            fused=self.fused,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

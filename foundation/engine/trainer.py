@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from foundation.command import instantiate
 from foundation.data.sampler import generator_of
+from foundation.engine.guards import StopWhenTold
+from foundation.engine.loggers import build_loggers
 
 _ADVICE = (
     "does not have many workers",
@@ -33,8 +34,10 @@ def build_trainer(
     save_every: int,
     progress: bool,
     callbacks: Sequence[Callback] = (),
+    keep: int = 1,
+    loggers: Sequence[str] = ("tensorboard", "csv"),
 ) -> pl.Trainer:
-    """A trainer with logs (TensorBoard, CSV), checkpoints and a progress bar.
+    """A trainer with logs, checkpoints and a progress bar, that ends in order when a cluster stops it.
 
     Args:
         cfg: of the group `trainer`.
@@ -44,18 +47,21 @@ def build_trainer(
         save_every: steps between checkpoints for `resume`.
         progress: whether to draw the bar.
         callbacks: beside those for checkpoints and progress.
+        keep: how many of the latest checkpoints stay.
+        loggers: see `foundation.engine.loggers`.
     """
-    kept = [ModelCheckpoint(output / "checkpoints", save_last=True, every_n_train_steps=save_every), *callbacks]
+    folder = output / "checkpoints"
+    latest = ModelCheckpoint(
+        folder, save_last=True, every_n_train_steps=save_every, monitor="step", mode="max", save_top_k=keep
+    )
+    kept = [latest, StopWhenTold(folder), *callbacks]
     with quiet():
         trainer: pl.Trainer = instantiate(
             cfg,
             max_steps=steps,
             max_epochs=-1,
             default_root_dir=str(output),
-            logger=[
-                TensorBoardLogger(str(output), name="tensorboard", version=""),
-                CSVLogger(str(output), name="csv", version=""),
-            ],
+            logger=build_loggers(loggers, output),
             callbacks=[*kept, RichProgressBar()] if progress else kept,
             enable_progress_bar=progress,
             enable_model_summary=False,

@@ -82,8 +82,15 @@ class Modality(nn.Module, ABC):
         """
         return None
 
-    def observe(self, inputs: Inputs) -> None:
-        """Notes running statistics of a whole training batch, before any part of it is encoded."""
+    def count_tokens(self, inputs: Inputs) -> int:
+        """Tokens that a batch of this modality holds."""
+        return int(inputs["mask"].sum())
+
+    def observe(self, inputs: Inputs | None) -> None:
+        """Notes running statistics of a whole training batch, before any part of it is encoded.
+
+        Called at every step; `inputs` is None where this process's batch lacks the modality, though another's may not.
+        """
 
     def collate(self, patients: list[Inputs]) -> Inputs:
         """Stacks patients; sets of different size (tiles, words) are padded, with `mask` true where real."""

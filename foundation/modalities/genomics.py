@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foundation.modalities.base import Inputs, Modality, Tokens, Views
+from foundation.processes import several_processes, sum_over_processes
 
 CHANNELS = ("expression", "mutations", "copy_number")
 _MOMENTUM = 0.1
@@ -70,10 +71,15 @@ class Genomics(Modality):
     def blank(self) -> dict[str, NDArray[np.float32]]:
         return {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}
 
-    def observe(self, inputs: Inputs) -> None:
-        expression = inputs["values"][:, 0]
-        if len(expression) > 1:
-            self._update_moments(expression.detach())
+    def count_tokens(self, inputs: Inputs) -> int:
+        return self.latents * len(inputs["values"])
+
+    def observe(self, inputs: Inputs | None) -> None:
+        if inputs is None and not several_processes():
+            return
+        like = self.expression_mean
+        expression = inputs["values"][:, 0].to(like.dtype) if inputs is not None else like.new_zeros(0, len(like))
+        self._update_moments(expression.detach())
 
     def standardise(self, expression: Float[Tensor, "present genes"]) -> Float[Tensor, "present genes"]:
         """Expression in units of its running spread a gene; NaN stays NaN."""
@@ -82,9 +88,14 @@ class Genomics(Modality):
     @torch.no_grad()
     def _update_moments(self, expression: Float[Tensor, "present genes"]) -> None:
         known = ~expression.isnan()
-        count = known.sum(0)
-        mean = expression.nan_to_num().sum(0) / count.clamp(min=1)
-        variance = ((expression - mean).nan_to_num() ** 2).sum(0) / (count - 1).clamp(min=1)
+        sums = torch.stack([known.sum(0).float(), expression.nan_to_num().float().sum(0)])
+        patients = sum_over_processes(torch.tensor([float(len(expression))], device=expression.device))
+        count, total = sum_over_processes(sums)
+        if patients < 2:
+            return
+        mean = total / count.clamp(min=1)
+        squares = sum_over_processes(((expression - mean).nan_to_num() ** 2).sum(0))
+        variance = squares / (count - 1).clamp(min=1)
         self.seen += 1
         momentum = torch.maximum(1 / self.seen, torch.full_like(self.seen, _MOMENTUM))
         rate = torch.where(count > 1, momentum, torch.zeros_like(mean))

@@ -19,10 +19,12 @@ class Term:
         samples: by parameter group (a modality, `fusion`), the patients that gave this group a gradient. Aggregation
             across hospitals weighs by them. Empty where nobody taught anything: the loss is then zero, and only keeps
             processes that train together in step.
+        weight: of the mean, among the means of processes that train together: how much it was taken over.
     """
 
     loss: Tensor
     samples: dict[str, int]
+    weight: int = 0
 
 
 class Objective(nn.Module, ABC):

@@ -48,4 +48,4 @@ class Consistency(Objective):
         cosine = functional.cosine_similarity(fewer[several].float(), output.fused[several].detach().float())
         taught = (several & present & ~dropped).sum(dim=1).tolist()
         samples = {"fusion": int(several.sum())} | {name: n for name, n in zip(names, taught, strict=True) if n}
-        return Term((1 - cosine).mean(), samples)
+        return Term((1 - cosine).mean(), samples, int(several.sum()))

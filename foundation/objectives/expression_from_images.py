@@ -49,7 +49,7 @@ class ExpressionFromImages(Objective):
             if known.any():
                 predicted = self._predict(Tokens(values[mine], mask[mine]), genomics)
                 loss = functional.smooth_l1_loss(predicted[known], target[known].detach())
-                return Term(loss, {self.source: int(known.any(dim=1).sum())})
+                return Term(loss, {self.source: int(known.any(dim=1).sum())}, int(known.sum()))
         if output.tie is None:
             return None
         tokens = output.tokens.get(self.source, output.idle.get(self.source))

@@ -40,4 +40,4 @@ class MaskedGenes(Objective):
         masked = inputs["masked"]
         target = genomics.standardise(inputs["values"][:, 0])
         loss = functional.smooth_l1_loss(predicted[masked], target[masked].detach())
-        return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))})
+        return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))}, int(masked.sum()))

@@ -45,7 +45,7 @@ class MaskedImages(Objective):
         assert isinstance(module, ImageSet)
         if self.source in batch.inputs:
             inputs = batch.inputs[self.source]
-            return Term(self._loss(module, inputs), {self.source: len(inputs["mask"])})
+            return Term(self._loss(module, inputs), {self.source: len(inputs["mask"])}, int(inputs["mask"].sum()))
         if output.tie is None:
             return None
         return Term(0 * self._loss(module, encoder.blank_inputs(self.source)), {})

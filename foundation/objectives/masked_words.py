@@ -39,7 +39,7 @@ class MaskedWords(Objective):
             masked = inputs["masked"]
             logits = self._tell(report, inputs["corrupted"], inputs["mask"], masked)
             loss = functional.cross_entropy(logits.float(), inputs["pieces"][masked])
-            return Term(loss, {"report": int(torch.count_nonzero(masked.any(dim=1)))})
+            return Term(loss, {"report": int(torch.count_nonzero(masked.any(dim=1)))}, int(masked.sum()))
         if output.tie is None:
             return None
         blank = encoder.blank_inputs("report")

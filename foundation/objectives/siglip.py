@@ -15,21 +15,31 @@ class SigLip(Alignment):
         width: of the embeddings.
         temperature: at the start; learned.
         fused: whether the fused embedding takes part.
+        rows_at_once: see `Alignment`.
         bias: at the start; learned. Below zero, for most pairs are no partners.
     """
 
-    def __init__(self, width: int, temperature: float = 0.1, fused: bool = True, bias: float = -10.0) -> None:
-        super().__init__(width, temperature, fused)
+    def __init__(
+        self,
+        width: int,
+        temperature: float = 0.1,
+        fused: bool = True,
+        rows_at_once: int | None = None,
+        bias: float = -10.0,
+    ) -> None:
+        super().__init__(width, temperature, fused, rows_at_once)
         self.bias = nn.Parameter(torch.tensor([bias]))
 
-    def compare(self, left: Float[Tensor, "pairs width"], right: Float[Tensor, "pairs width"]) -> Tensor:
-        return pairwise_sigmoid(left.float(), right.float(), self.scale(), self.bias.float())
+    def row_losses(
+        self, left: Float[Tensor, "all width"], right: Float[Tensor, "all width"], rows: Tensor
+    ) -> Float[Tensor, " rows"]:
+        return sigmoid_rows(left, right, rows, self.scale(), self.bias.float())
 
 
-def pairwise_sigmoid(
-    left: Float[Tensor, "pairs width"], right: Float[Tensor, "pairs width"], scale: Tensor, bias: Tensor
-) -> Tensor:
-    """Log-loss of telling partners (same row) from strangers, summed over the strangers of a row, mean over rows."""
-    logits = scale * left @ right.T + bias
-    partner = 2 * torch.eye(len(left), device=left.device) - 1
-    return -functional.logsigmoid(partner * logits).sum(dim=1).mean()
+def sigmoid_rows(
+    left: Float[Tensor, "all width"], right: Float[Tensor, "all width"], rows: Tensor, scale: Tensor, bias: Tensor
+) -> Float[Tensor, " rows"]:
+    """Log-loss of telling the partners of some rows from strangers, summed over the strangers of a row."""
+    logits = scale * left[rows] @ right.T + bias
+    partner = torch.full_like(logits, -1).scatter(1, rows[:, None], 1)
+    return -functional.logsigmoid(partner * logits).sum(dim=1)

@@ -51,7 +51,7 @@ class TwoViews(Objective):
         if not losses:
             return Term(kept + 0 * self.log_scale.sum(), {}) if together else None
         weight = torch.tensor(list(counts.values()), dtype=torch.float, device=output.fused.device)
-        return Term((torch.stack(losses) * weight).sum() / weight.sum() + kept, counts)
+        return Term((torch.stack(losses) * weight).sum() / weight.sum() + kept, counts, sum(counts.values()))
 
     def _embed(self, module: nn.Module, tokens: Tokens) -> Tensor:
         embedding: Tensor = module.embed(tokens)  # type: ignore[operator]

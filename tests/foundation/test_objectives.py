@@ -7,7 +7,7 @@ from foundation.objectives.alignment import Alignment, info_nce
 from foundation.objectives.consistency import Consistency
 from foundation.objectives.expression_from_images import ExpressionFromImages
 from foundation.objectives.masked_genes import MaskedGenes
-from foundation.objectives.siglip import SigLip, pairwise_sigmoid
+from foundation.objectives.siglip import SigLip, sigmoid_rows
 from foundation.retrieval import recall_at
 
 
@@ -53,7 +53,9 @@ def test_siglip_is_the_log_loss_of_every_pair():
         for j in range(5):
             logit = float(7 * left[i] @ right[j] - 2)
             expected += math.log(1 + math.exp(-logit if i == j else logit)) / 5
-    assert pairwise_sigmoid(left, right, scale, bias).item() == pytest.approx(expected, rel=1e-5)
+    found = sigmoid_rows(left, right, torch.arange(5), scale, bias)
+    assert found.mean().item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(sigmoid_rows(left, right, torch.tensor([3, 1]), scale, bias), found[[3, 1]])
 
 
 def test_siglip_aligns_whom_alignment_aligns_and_learns_its_bias(encoder, samples):

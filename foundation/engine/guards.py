@@ -1,0 +1,107 @@
+"""What keeps a long run honest: it stops when told to, and when its loss is no number any more."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foundation.batch import Batch
+from foundation.errors import UserError
+from foundation.processes import several_processes, sum_over_processes
+
+
+class StopWhenTold(Callback):
+    """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._told = False
+        self._before: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before = signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._told = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        told = float(self._told)
+        if several_processes():  # the signal may reach one of them a step before the others
+            told = float(sum_over_processes(torch.tensor([told], device=pl_module.device)))
+        if told:
+            path = self.folder / "last.ckpt"
+            trainer.save_checkpoint(path)
+            raise UserError(f"{path}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+
+class Finite:
+    """Counts losses that are no number; a few in a row end the run, with the batch that did it kept.
+
+    Args:
+        folder: of the run.
+        patience: how many in a row are skipped; the next one ends the run.
+
+    Attributes:
+        skipped: in all.
+    """
+
+    def __init__(self, folder: Path, patience: int = 3) -> None:
+        self.folder = folder
+        self.patience = patience
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def accepts(self, loss: Tensor | None, batch: Batch, step: int) -> bool:
+        """Whether every process may learn from its loss.
+
+        Raises:
+            UserError: when it repeats.
+        """
+        device = loss.device if loss is not None else torch.device("cpu")
+        bad = float(loss is not None and not bool(torch.isfinite(loss)))
+        if several_processes():
+            bad = float(sum_over_processes(torch.tensor([bad], device=device)))
+        if not bad:
+            self._in_a_row = 0
+            return True
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row > self.patience:
+            path = self._keep(batch)
+            raise UserError(
+                f"{path}: the loss was not finite {self._in_a_row} times in a row, until step {step}; this file holds "
+                "the last batch. Lower optimizer.learning_rate, raise precision, or look for values out of range"
+            )
+        return False
+
+    def _keep(self, batch: Batch) -> Path:
+        """Writes the batch's tensors, readable by the owner alone: they are patients'."""
+        tensors = {
+            f"{modality}.{name}": value.detach().cpu().contiguous()
+            for modality, named in {"present": batch.present, **batch.inputs}.items()
+            for name, value in named.items()
+        }
+        path = self.folder / "non_finite_batch.safetensors"
+        temporary = path.with_name(f".{path.name}")
+        temporary.touch(mode=0o600)
+        save_file(tensors, temporary)
+        temporary.chmod(0o600)
+        temporary.replace(path)
+        return path

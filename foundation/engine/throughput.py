@@ -1,0 +1,92 @@
+"""How fast a run is: samples, tokens and model FLOPs a second, and their share of what the device could do."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.utils.flop_counter import FlopCounterMode
+
+from foundation.batch import Batch
+from foundation.processes import processes
+
+# Dense peak in bf16, without sparsity, in FLOP/s, from the makers' data sheets.
+_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}
+_COUNTED = 2  # the step whose operations are counted: the first ones compile and warm up
+
+
+class Throughput(Callback):
+    """Logs `speed/...` every so many steps.
+
+    Operations are counted once, forward and backward, and scaled with the samples of a step from there on; what is
+    computed a second time to save memory counts, too. MFU (Chowdhery et al. 2022) is logged where the device's peak is
+    known or given.
+
+    Args:
+        every: steps.
+        peak: of one device in FLOP/s; by the device's name if None.
+    """
+
+    def __init__(self, every: int = 10, peak: float | None = None) -> None:
+        self.every = every
+        self.peak = peak
+        self._counter: FlopCounterMode | None = None
+        self._flops_a_sample: float | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._samples = self._tokens = self._steps = 0
+        self._since = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        if self._flops_a_sample is None and trainer.fit_loop.total_batch_idx >= _COUNTED and self._counter is None:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._flops_a_sample = self._counter.get_total_flops() / max(1, len(batch))
+            self._counter = None
+            self._clear()  # counting is slow
+            return
+        self._samples += len(batch)
+        self._tokens += count_tokens(pl_module.encoder, batch)
+        self._steps += 1
+        if self._steps >= self.every:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            found = self._speed(time.perf_counter() - self._since, pl_module.device)
+            for logger in trainer.loggers:
+                logger.log_metrics(found, step=trainer.global_step)
+            self._clear()
+
+    def _speed(self, seconds: float, device: torch.device) -> dict[str, float]:
+        together = processes()
+        found = {
+            "speed/samples_per_second": together * self._samples / seconds,
+            "speed/tokens_per_second": together * self._tokens / seconds,
+            "speed/step_seconds": seconds / self._steps,
+        }
+        if self._flops_a_sample is not None:
+            each = self._flops_a_sample * self._samples / seconds
+            found["speed/model_flops_per_second"] = together * each
+            peak = self.peak or _peak(device)
+            if peak:
+                found["speed/mfu"] = each / peak
+        return found
+
+
+def count_tokens(encoder: Any, batch: Batch) -> int:
+    """Tokens that the modalities' encoders read: images, word pieces, columns, and the tokens that genes become."""
+    return sum(encoder.modalities[name].count_tokens(inputs) for name, inputs in batch.inputs.items())
+
+
+def _peak(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in _PEAK.items() if known in name), None)

@@ -1,0 +1,63 @@
+"""Training together with other processes: who there is, and what all of them have."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    return processes() > 1
+
+
+def processes() -> int:
+    """How many train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """The sum of every process's values, without gradient."""
+    total = values.detach().clone()
+    if several_processes():
+        dist.all_reduce(total)
+    return total
+
+
+class _GatherRows(torch.autograd.Function):
+    """Rows of all processes below one another; each gets back the gradient that all together give its own."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, counts: list[int], rank: int) -> Tensor:
+        ctx.counts, ctx.rank = counts, rank
+        most = max(counts)
+        padded = local.new_zeros(most, local.shape[1])
+        padded[: len(local)] = local
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradients[0].contiguous()
+        dist.all_reduce(gradient)
+        start = sum(ctx.counts[: ctx.rank])
+        return gradient[start : start + ctx.counts[ctx.rank]], None, None
+
+
+def gather_rows(local: Float[Tensor, "own width"]) -> Float[Tensor, "all width"]:
+    """Rows of all processes in order of rank, with gradients; `local` itself where there is one process.
+
+    `local` must require a gradient on every process or on none, for the backward pass is a collective too.
+    """
+    if not several_processes():
+        return local
+    counts = torch.tensor([len(local)], device=local.device)
+    parts = [torch.empty_like(counts) for _ in range(processes())]
+    dist.all_gather(parts, counts)
+    gathered: Tensor = _GatherRows.apply(  # type: ignore[no-untyped-call]
+        local, [int(part) for part in parts], dist.get_rank()
+    )
+    return gathered
