@@ -69,13 +69,14 @@ class Block(nn.Module):
         self.heads = max(1, width // _HEAD)
         self.dropout = dropout
         self.norm_attention = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
         self.norm_feed = nn.LayerNorm(width)
         self.feed = Mlp(width, 2 * width, drop=dropout)
         for layer in (self.qkv, self.out, self.feed.fc1, self.feed.fc2):
             nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, values: Float[Tensor, "tokens width"], layout: Layout) -> Float[Tensor, "tokens width"]:
         attended = self.out(self._attend(self.qkv(self.norm_attention(values)), layout))

@@ -57,7 +57,7 @@ def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEnco
         kind = instantiate({"_target_": "hydra.utils.get_class", "path": entry._target_})
         modalities[str(name)] = instantiate(entry, width=width, **kind.needs(dictionary), _convert_="all")
     size = cfg.encoder
-    return MultimodalEncoder(modalities, size.width, size.fusion_layers, patients_at_once=size.patients_at_once)
+    return MultimodalEncoder(modalities, size.width, size.fusion_layers, size.dropout, size.patients_at_once)
 
 
 def build_objectives(cfg: DictConfig) -> dict[str, Objective]:

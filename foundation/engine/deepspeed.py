@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.strategies import DeepSpeedStrategy
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 from pytorch_lightning.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
@@ -24,7 +24,10 @@ class KeepState(Callback):
         self.state: dict[str, Tensor] = {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.state = consolidated_state(pl_module)
+        if isinstance(trainer.strategy, FSDPStrategy):
+            self.state = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
+        else:
+            self.state = consolidated_state(pl_module)
 
 
 class DeepSpeed(DeepSpeedStrategy):
@@ -52,6 +55,9 @@ class DeepSpeed(DeepSpeedStrategy):
         self.setup_distributed()
 
     def init_deepspeed(self) -> None:
+        if isinstance(self.config, dict):
+            # PyTorch's fused AdamW runs vectorised on the host, too, and needs no compiler on the machine.
+            self.config["zero_force_ds_cpu_optimizer"] = False
         if "bf16" in str(self.precision_plugin.precision) and isinstance(self.config, dict):
             # DeepSpeed casts parameters and leaves buffers, but batch norm takes no mixture of the two.
             self.config["data_types"] = {"buffer_dtype": "bf16", "keep_in_fp32_modules": _KEPT_BUFFERS}

@@ -15,7 +15,7 @@ class GatedPool(nn.Module):
         super().__init__()
         self.content = nn.Linear(width, width)
         self.gate = nn.Linear(width, width)
-        self.score = nn.Linear(width, 1)
+        self.score = nn.Linear(width, 1, bias=False)  # the same shift for all changes no share
 
     def forward(
         self, values: Float[Tensor, "present tokens width"], mask: Bool[Tensor, "present tokens"]

@@ -43,7 +43,8 @@ class Report(Modality):
     Args:
         width: of the token.
         layers: of the random encoder, when no model is named.
-        max_length: words pieces kept, from the start.
+        dropout: of the random encoder.
+        max_length: word pieces kept, from the start.
         model: a local folder or hub name of a transformers encoder with its tokenizer, in safetensors; random BERT
             layers if null.
         tune: of the encoder: `full`, `frozen`, or `lora` adapters.
@@ -61,6 +62,7 @@ class Report(Modality):
         self,
         width: int,
         layers: int = 2,
+        dropout: float = 0.1,
         max_length: int = 128,
         model: str | None = None,
         tune: Tuning = "full",
@@ -81,14 +83,14 @@ class Report(Modality):
             self.text = AutoModel.from_pretrained(model, use_safetensors=True)  # other forms may hold code
         else:
             self.tokenizer = tokenizer or clinical_tokenizer()
-            self.text = self._from_config(model_config, layers)
+            self.text = self._from_config(model_config, layers, dropout)
         self.text.pooler = None  # pooling is our own; an unused layer would only travel
         if checkpoint_activations:
             keep_no_activations(self.text, f"modality.{self.name}")
         set_tuning(self.text, tune, lora_rank, f"modality.{self.name}")
         self.to_width = torch.nn.Linear(self.text.config.hidden_size, width)
 
-    def _from_config(self, model_config: dict[str, Any] | None, layers: int) -> Any:
+    def _from_config(self, model_config: dict[str, Any] | None, layers: int, dropout: float) -> Any:
         if model_config is not None:
             kind = dict(model_config)
             return AutoModel.from_config(AutoConfig.for_model(kind.pop("model_type"), **kind))
@@ -99,6 +101,8 @@ class Report(Modality):
             num_attention_heads=max(1, self.width // 32),
             intermediate_size=2 * self.width,
             max_position_embeddings=512,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
         )
         return BertModel(config)
 

@@ -116,16 +116,16 @@ def test_every_trainer_composes(command, trainer):
 
 @pytest.mark.parametrize("trainer", names("trainer"))
 def test_every_trainer_that_this_machine_can_hold_is_built(trainer, tmp_path):
-    if trainer == "gpu" and not torch.cuda.is_available():
+    if trainer in ("gpu", "fsdp") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    accelerator = [] if trainer in ("gpu", "cpu") else ["trainer.accelerator=cpu"]
+    accelerator = [] if trainer in ("gpu", "cpu", "fsdp") else ["trainer.accelerator=cpu"]
     cfg = compose("pretrain", f"trainer={trainer}", *accelerator)
     found = build_trainer(cfg.trainer, tmp_path, 3, 0, 1, False)
     assert found.num_devices == cfg.trainer.devices
     assert str(found.precision) == cfg.trainer.get("precision", "32-true")
     if trainer.startswith("deepspeed"):
         assert isinstance(found.strategy, get_class(cfg.trainer.strategy._target_))
-        assert found.strategy.config["zero_optimization"]["stage"] == int(trainer[-1])
+        assert found.strategy.config["zero_optimization"]["stage"] == int(trainer.removeprefix("deepspeed_zero")[0])
 
 
 @pytest.mark.parametrize("task", names("task"))

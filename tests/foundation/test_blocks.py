@@ -50,7 +50,7 @@ def test_attention_is_that_of_a_plain_transformer_layer():
     ).eval()
     with torch.no_grad():
         plain.self_attn.in_proj_weight.copy_(ours.qkv.weight)
-        plain.self_attn.in_proj_bias.copy_(ours.qkv.bias)
+        plain.self_attn.in_proj_bias.zero_()
         plain.self_attn.out_proj.load_state_dict(ours.out.state_dict())
         plain.linear1.load_state_dict(ours.feed.fc1.state_dict())
         plain.linear2.load_state_dict(ours.feed.fc2.state_dict())
