@@ -17,7 +17,7 @@ from foundation.processes import several_processes, sum_over_processes
 
 
 class StopWhenTold(Callback):
-    """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run.
+    """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run; a second one kills.
 
     Args:
         folder: of the checkpoints.
@@ -33,6 +33,7 @@ class StopWhenTold(Callback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

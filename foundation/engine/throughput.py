@@ -21,7 +21,8 @@ class Throughput(Callback):
 
     Operations are counted once, forward and backward, and scaled with the samples of a step from there on; what is
     computed a second time to save memory counts, too. MFU (Chowdhery et al. 2022) is logged where the device's peak is
-    known or given.
+    known or given. Under ZeRO-3 operations are not counted: the hooks that count would mix with those that gather
+    weights.
 
     Args:
         every: steps.
@@ -40,7 +41,9 @@ class Throughput(Callback):
         self._since = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        if self._flops_a_sample is None and trainer.fit_loop.total_batch_idx >= _COUNTED and self._counter is None:
+        sharded = any(hasattr(parameter, "ds_id") for parameter in pl_module.parameters())
+        due = trainer.fit_loop.total_batch_idx >= _COUNTED and self._flops_a_sample is None
+        if due and self._counter is None and not sharded:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 

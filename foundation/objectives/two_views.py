@@ -43,7 +43,9 @@ class TwoViews(Objective):
             count = int(views.who.sum())
             if count < 2:
                 if together:
-                    kept = kept + 0 * sum(self._embed(module, tokens).sum() for _ in range(2))
+                    # Through the same modules as where there are views, in the same order.
+                    embedded = sum(self._embed(module, tokens).sum() for _ in range(2))
+                    kept = kept + 0 * (embedded + views.one.values.sum() + views.other.values.sum())
                 continue
             one, other = self._embed(module, views.one), self._embed(module, views.other)
             losses.append(info_nce(one, other, self.log_scale.float().exp().clamp(max=100)))
