@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import Pipeline
 from torch.nn import functional
 
 from foundation.data.cohort import Cohort
@@ -55,10 +56,11 @@ class Reading:
         """
         found: dict[str, float] = {}
         looks: dict[str, Callable[[Values], Values]] = {}
+        everywhere = sorted(set(self._column("hospital", self.parts["train"].patients, str).tolist()))
         for name in (self.images, self.genes):
             values, patients = self.parts["train"].of(name)
             reader = linear(values, self._column("hospital", patients, str))
-            looks[name] = _looks(reader.predict_proba, values)
+            looks[name] = _looks(reader, everywhere, values)
             seen, who = self.parts["validation"].of(name)
             hospitals = self._column("hospital", who, str)
             found[f"site_accuracy/{name}"] = float(balanced_accuracy_score(hospitals, reader.predict(seen)))
@@ -85,11 +87,17 @@ def _as_it_is(values: Values) -> Values:
     return values
 
 
-def _looks(shares: Callable[[Values], Values], train: Values) -> Callable[[Values], Values]:
-    """Logarithms of a patient's shares of hospitals, less their mean over train patients."""
+def _looks(reader: Pipeline, hospitals: list[str], train: Values) -> Callable[[Values], Values]:
+    """Logarithms of a patient's shares of hospitals, less their mean over train patients.
+
+    A hospital that lacks the modality is ruled out for all.
+    """
+    places = [hospitals.index(str(name)) for name in reader.classes_]
 
     def logarithms(values: Values) -> Values:
-        return np.log(np.clip(shares(values), _LEAST, 1)).astype(np.float32)
+        shares = np.full((len(values), len(hospitals)), _LEAST)
+        shares[:, places] = np.clip(reader.predict_proba(values), _LEAST, 1)
+        return np.log(shares).astype(np.float32)
 
     centre = logarithms(train).mean(axis=0)
     return lambda values: logarithms(values) - centre
