@@ -58,6 +58,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig, folder: Path, cohort: Cohort, split: Split, arm: str) -> dict[str, dict[str, float]]:
+    folder.mkdir(parents=True, exist_ok=True)
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
     encoder = build_module(cfg, result.weights, 0, 1).encoder

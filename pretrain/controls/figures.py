@@ -97,7 +97,8 @@ def _looks(reader: Pipeline, hospitals: list[str], train: Values) -> Callable[[V
     def logarithms(values: Values) -> Values:
         shares = np.full((len(values), len(hospitals)), _LEAST)
         shares[:, places] = np.clip(reader.predict_proba(values), _LEAST, 1)
-        return np.log(shares).astype(np.float32)
+        logs: Values = np.log(shares).astype(np.float32)
+        return logs
 
     centre = logarithms(train).mean(axis=0)
     return lambda values: logarithms(values) - centre
