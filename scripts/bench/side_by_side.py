@@ -1,0 +1,29 @@
+"""Timing of alternatives that take turns, so that a noisy machine slows all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def take_turns(steps: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each alternative by round; in every round each runs once."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(warm_up + rounds):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(above: list[float], below: list[float]) -> tuple[float, float, float]:
+    """Median of the ratios round by round, and their quartiles."""
+    ratios = [one / other for one, other in zip(above, below, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return middle, low, high
+
+
+def said(found: tuple[float, float, float]) -> str:
+    """A ratio with its quartiles."""
+    return f"{found[0]:.2f}× ({found[1]:.2f}-{found[2]:.2f})"
