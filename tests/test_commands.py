@@ -18,6 +18,7 @@ COMMANDS = {
     "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
     "foundation.data describe": ("foldr=x", "folder", "folder={}"),
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
+    "pretrain.controls": ("seedz=[3]", "seeds", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
@@ -27,7 +28,11 @@ COMMANDS = {
     "serve.card": ("licence=mit", "license", "evaluation={}"),
 }
 _OWN = ["cohort=folder", "cohort.name=own"]
-REQUIRED = {"foundation.data prepare": _OWN, "foundation.data validate": _OWN}
+REQUIRED = {
+    "foundation.data prepare": _OWN,
+    "foundation.data validate": _OWN,
+    "pretrain.controls": ["label=biomarker"],
+}
 DECLARATION = """
 name: own
 synthetic: true

@@ -35,5 +35,5 @@ def _build(kind: str, output: Path) -> Logger:
                 output.mkdir(parents=True, exist_ok=True)
                 return WandbLogger(name=output.name, project="consilium", save_dir=str(output), offline=True)
     except ModuleNotFoundError as error:
-        raise UserError(f"loggers: {kind} is not installed; pip install 'consilium[{kind}]'") from error
+        raise UserError(f"loggers: {kind} is not installed ({error}); run scripts/setup.sh again") from error
     raise UserError(f"loggers: found {kind!r}; choose from {', '.join(KINDS)}")
