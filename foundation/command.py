@@ -91,7 +91,7 @@ def _known_keys(config_name: str) -> set[str]:
                 group = str(next(iter(entry))).split()[-1].lstrip("/")
                 pending += (folder / group).glob("*.yaml")
             elif entry != "_self_":
-                pending.append(folder / f"{entry}.yaml")
+                pending.append(path.parent / f"{entry}.yaml")
     return keys
 
 

@@ -10,7 +10,7 @@ import requests
 from PIL import Image
 
 from foundation.errors import UserError
-from serve.inputs import GenesSpec, ImagesSpec
+from serve.inputs import FeaturesSpec, GenesSpec, ImagesSpec
 from serve.schema import BundleSchema, Response
 
 
@@ -48,6 +48,8 @@ def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
         raw = sample[name]
         if isinstance(spec, ImagesSpec):
             request[name] = [_png(image) for image in raw]
+        elif isinstance(spec, FeaturesSpec):
+            request[name] = [[float(number) for number in tile] for tile in raw]
         elif isinstance(spec, GenesSpec):
             request[name] = {"unit": spec.unit} | {
                 channel: {gene: float(v) for gene, v in zip(spec.genes, values, strict=True) if not np.isnan(v)}

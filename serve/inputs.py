@@ -21,6 +21,7 @@ from foundation.data.problems import DataError
 from foundation.data.units import check_unit, convert
 from foundation.errors import UserError
 from foundation.modalities.base import Modality
+from foundation.modalities.features import TileFeatures
 from foundation.modalities.genomics import CHANNELS, Genomics
 from foundation.modalities.images import ImageSet
 from foundation.modalities.record import Record
@@ -64,6 +65,42 @@ class ImagesSpec(_Spec):
         """This input as JSON Schema."""
         item = {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG"}
         return {"type": "array", "minItems": 1, "items": item}
+
+
+class FeaturesSpec(_Spec):
+    """A list of tiles' feature vectors, as the encoder's extractor makes them.
+
+    Attributes:
+        dim: numbers a tile.
+    """
+
+    kind: Literal["features"] = "features"
+    dim: int
+
+    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.float32]:
+        """Features as float32 `[tiles, dim]`.
+
+        Raises:
+            UserError: naming the field, for anything that is no list of vectors of `dim` finite numbers.
+        """
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{field}: found {_said(value)}; give a list of tiles, {self.dim} numbers each")
+        if len(value) > _MOST_IMAGES:
+            raise UserError(f"{field}: {len(value)} tiles; give at most {_MOST_IMAGES}")
+        for index, tile in enumerate(value):
+            if not isinstance(tile, list) or len(tile) != self.dim:
+                found = f"{len(tile)} numbers" if isinstance(tile, list) else _said(tile)
+                raise UserError(f"{field}[{index}]: found {found}; give {self.dim} numbers")
+        numbers = [
+            [_number(number, f"{field}[{index}][{place}]") for place, number in enumerate(tile)]
+            for index, tile in enumerate(value)
+        ]
+        return np.array(numbers, dtype=np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """This input as JSON Schema."""
+        tile = {"type": "array", "items": {"type": "number"}, "minItems": self.dim, "maxItems": self.dim}
+        return {"type": "array", "minItems": 1, "items": tile}
 
 
 class GenesSpec(_Spec):
@@ -189,13 +226,15 @@ class ColumnsSpec(_Spec):
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-Spec = Annotated[ImagesSpec | GenesSpec | TextSpec | ColumnsSpec, Field(discriminator="kind")]
+Spec = Annotated[ImagesSpec | FeaturesSpec | GenesSpec | TextSpec | ColumnsSpec, Field(discriminator="kind")]
 
 
 def spec_of(modality: Modality, unit: str) -> Spec:
     """What a request must hold for a modality of a trained encoder."""
     if isinstance(modality, ImageSet):
         return ImagesSpec(size=modality.size)
+    if isinstance(modality, TileFeatures):
+        return FeaturesSpec(dim=modality.dim)
     if isinstance(modality, Genomics):
         return GenesSpec(genes=modality.genes, unit=unit)
     if isinstance(modality, Report):

@@ -18,7 +18,7 @@ COMMANDS = {
     "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
     "foundation.data describe": ("foldr=x", "folder", "folder={}"),
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
-    "pretrain.controls": ("seedz=[3]", "seeds", "data.folder={}"),
+    "pretrain.controls": ("contrls=[intra]", "controls", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
@@ -82,6 +82,9 @@ def small_site(tmp_path_factory) -> Path:
     return root / "own"
 
 
+TRAINERS = "cpu, ddp, deepspeed_zero1, deepspeed_zero2, deepspeed_zero3, deepspeed_zero3_offload, fsdp, gpu"
+
+
 def only_line(stderr: str) -> str:
     lines = stderr.splitlines()
     assert len(lines) == 1, stderr
@@ -139,7 +142,13 @@ def test_an_error_inside_an_object_that_is_built_from_config_is_its_own_line(run
 
 @pytest.mark.parametrize(
     ("override", "options"),
-    [("trainer=cup", "cpu, ddp, deepspeed_zero2, deepspeed_zero3, gpu"), ("encoder=huge", "small, tiny")],
+    [
+        (
+            "trainer=cup",
+            TRAINERS,
+        ),
+        ("encoder=huge", "base, large, small, tiny"),
+    ],
 )
 def test_an_unknown_option_lists_what_there_is(run, override, options):
     code, _, err = run("pretrain", override)

@@ -12,6 +12,7 @@ CONFIGS = {
     "foundation.data": "data",
     "foundation.data.portals": "assemble",
     "pretrain": "pretrain",
+    "pretrain.controls": "controls",
     "pretrain.federated": "federated",
     "finetune": "finetune",
     "finetune.evaluate": "evaluate",

@@ -1,0 +1,37 @@
+"""Tile features in a request: what the model was trained on is what it is sent."""
+
+import numpy as np
+import pytest
+
+from foundation.errors import UserError
+from foundation.modalities.features import TileFeatures
+from serve.client import to_request
+from serve.inputs import FeaturesSpec, spec_of
+from serve.schema import BundleSchema
+
+
+def test_features_are_asked_for_read_and_written():
+    spec = spec_of(TileFeatures(8, dim=3), "tpm")
+    assert spec == FeaturesSpec(dim=3)
+    raw = spec.read([[1, 2.5, -3], [0, 0, 1]], "pathology", [])
+    assert raw.dtype == np.float32 and raw.tolist() == [[1, 2.5, -3], [0, 0, 1]]
+    schema = BundleSchema.model_construct(modalities={"pathology": spec})
+    assert to_request({"pathology": raw}, schema) == {"pathology": raw.tolist()}
+    assert spec.describe()["items"]["maxItems"] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([], "pathology: found []; give a list of tiles, 3 numbers each"),
+        ([[1, 2]], "pathology[0]: found 2 numbers; give 3 numbers"),
+        ([[1, 2, 3], "x"], "pathology[1]: found 'x'; give 3 numbers"),
+        ([[1, 2, None]], "pathology[0][2]: found nothing; give a finite number"),
+        ([[1, 2, float("nan")]], "pathology[0][2]: found nan; give a finite number"),
+        ([[1, 2, True]], "pathology[0][2]: found True; give a finite number"),
+    ],
+)
+def test_what_is_no_feature_is_refused_by_field(value, said):
+    with pytest.raises(UserError) as caught:
+        FeaturesSpec(dim=3).read(value, "pathology", [])
+    assert str(caught.value).startswith(said)
