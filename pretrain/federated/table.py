@@ -31,7 +31,9 @@ def round_table(number: int, rounds: int, facts: dict[str, Any]) -> Table:
 
 def _times_chance(evaluation: dict[str, float]) -> str:
     ratios = [
-        value / evaluation[f"{name.rpartition('/')[0]}/chance"] for name, value in evaluation.items() if "/r@" in name
+        value / evaluation[name.replace("/r@", "/chance@")]
+        for name, value in evaluation.items()
+        if name.endswith("/r@5")
     ]
     return f"{sum(ratios) / len(ratios):.1f}× chance" if ratios else "–"
 
