@@ -1,0 +1,63 @@
+"""Digests and lengths of the arrays that travel."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class WeightsDigest:
+    """SHA-256 over names, types, shapes and values, for arrays that come one at a time, in whatever order.
+
+    Args:
+        arrays: to begin with.
+
+    Attributes:
+        size: bytes of the values so far.
+    """
+
+    def __init__(self, arrays: Arrays | None = None) -> None:
+        self._lines: dict[str, str] = {}
+        self.size = 0
+        for name, value in (arrays or {}).items():
+            self.add(name, value)
+
+    def add(self, name: str, value: NDArray[Any]) -> None:
+        """Takes in one array; each name once."""
+        if name in self._lines:
+            raise ValueError(f"{name}: added twice")
+        array = np.asarray(value)
+        little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)  # the same on every machine
+        values = hashlib.sha256(little.reshape(-1).view(np.uint8).data)
+        self._lines[name] = json.dumps([name, array.dtype.name, list(array.shape), values.hexdigest()])
+        self.size += array.nbytes
+
+    def hexdigest(self) -> str:
+        """Of all arrays so far, by name."""
+        return hashlib.sha256("\n".join(self._lines[name] for name in sorted(self._lines)).encode()).hexdigest()
+
+
+def digest_of_weights(weights: Arrays) -> str:
+    """SHA-256 over names, types, shapes and values; the order of the names does not matter."""
+    return WeightsDigest(weights).hexdigest()
+
+
+def norms_by_group(weights: Arrays, group_of: Callable[[str], str]) -> dict[str, float]:
+    """Euclidean length of all floating-point arrays of a group together.
+
+    Args:
+        weights: or differences of them.
+        group_of: the parameter group of a name.
+    """
+    squares: dict[str, float] = {}
+    for name, value in weights.items():
+        if np.issubdtype(value.dtype, np.floating):
+            flat = np.asarray(value, dtype=np.float64).reshape(-1)
+            squares[group_of(name)] = squares.get(group_of(name), 0.0) + float(flat @ flat)
+    return {group: sqrt(total) for group, total in squares.items()}

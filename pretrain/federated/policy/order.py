@@ -1,0 +1,167 @@
+"""What an order asks of a site, in the few words that a policy judges."""
+
+import importlib.resources
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.run_record import digest_of
+
+_OWN = ("output", "resume", "progress")  # settings that do not touch the weights
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Differential privacy at one level.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise, in units of the clip.
+        clip: length to which a contribution is clipped.
+    """
+
+    noise_multiplier: float
+    clip: float
+
+
+@dataclass(frozen=True)
+class PrivacyFacts:
+    """Protection that an order promises.
+
+    Attributes:
+        secure_aggregation: whether the server sees sums alone.
+        site_dp: noise that the site puts on its update.
+        example_dp: noise on each patient's gradient.
+    """
+
+    secure_aggregation: bool = False
+    site_dp: Noise | None = None
+    example_dp: Noise | None = None
+
+
+@dataclass(frozen=True)
+class OrderFacts:
+    """What is asked.
+
+    Attributes:
+        run: its name or digest, as the ledger writes it.
+        task: `pretrain`, `evaluate`, `statistics`.
+        release: of the server.
+        config_digest: of what the weights depend on.
+        commit: of the server's code, if it says so.
+        objectives: names.
+        modalities: names.
+        strategy: name of its class.
+        privacy: protection.
+        rounds: of the whole run.
+        round: this one, counted from 1.
+        steps: of this round.
+        seconds: after which the server waits no longer; None if it always does.
+        statistics: names of those that are asked for.
+        embeddings: whether embeddings of patients are to leave.
+        targets: classes and functions that the config has built.
+        unresolved: settings that still hold `${...}`, which would be filled in from this site's machine.
+    """
+
+    run: str
+    task: str
+    release: str
+    config_digest: str = ""
+    commit: str = ""
+    objectives: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    strategy: str = ""
+    privacy: PrivacyFacts = field(default_factory=PrivacyFacts)
+    rounds: int = 1
+    round: int = 1
+    steps: int = 0
+    seconds: float | None = None
+    statistics: tuple[str, ...] = ()
+    embeddings: bool = False
+    targets: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+
+
+def order_facts(
+    cfg: DictConfig,
+    *,
+    run: str,
+    task: str,
+    release: str,
+    round: int,
+    privacy: PrivacyFacts,
+    seconds: float | None = None,
+    commit: str = "",
+    statistics: Sequence[str] = (),
+    embeddings: bool = False,
+) -> OrderFacts:
+    """The facts of an order, from the config that came with it; nothing in it is built or resolved.
+
+    Args:
+        cfg: as it came, before the site's own settings are put in.
+        run: see `OrderFacts`, as for the others.
+        task: see there.
+        release: see there.
+        round: see there.
+        privacy: see there.
+        seconds: see there.
+        commit: see there.
+        statistics: see there.
+        embeddings: see there.
+    """
+    content = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(content, dict)
+    leaves = list(_leaves(content, ""))
+    chosen = (content.get("data") or {}).get("modalities")
+    strategy = content.get("strategy") or {}
+    return OrderFacts(
+        run=run,
+        task=task,
+        release=release,
+        commit=commit,
+        config_digest=digest_of({key: value for key, value in content.items() if key not in _OWN}),
+        objectives=tuple(map(str, content.get("objective") or ())),
+        modalities=tuple(map(str, chosen or content.get("modality") or ())),
+        strategy=str(strategy.get("_target_", "")).rpartition(".")[2],
+        privacy=privacy,
+        rounds=int(content.get("rounds", 1)),
+        round=round,
+        steps=int(content.get("steps_per_round", 0)),
+        seconds=seconds,
+        statistics=tuple(statistics),
+        embeddings=embeddings,
+        targets=tuple(sorted({str(value) for path, value in leaves if path.endswith("._target_")})),
+        unresolved=tuple(path[1:] for path, value in leaves if isinstance(value, str) and "${" in value),
+    )
+
+
+@cache
+def shipped_targets() -> frozenset[str]:
+    """Every class and function that a config of the installed release names.
+
+    A config names what is built by its dotted path, and such a path can reach any function of any installed package: a
+    site that built whatever it is sent would run whatever it is sent.
+    """
+    found: set[str] = set()
+    pending = [importlib.resources.files("configs")]
+    while pending:
+        for entry in pending.pop().iterdir():
+            if entry.is_dir():
+                pending.append(entry)
+            elif entry.name.endswith(".yaml"):
+                found.update(re.findall(r"\b_target_:\s*['\"]?([\w.]+)", entry.read_text(encoding="utf-8")))
+    return frozenset(found)
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{path}.{index}")
+    else:
+        yield path, node
