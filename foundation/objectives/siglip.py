@@ -6,10 +6,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.objectives.alignment import Alignment
+from foundation.objectives.bank import NOBODY, Strangers, below
 
 
 class SigLip(Alignment):
     """Alignment as `Alignment` does it, by the pairwise sigmoid loss (SigLIP; Zhai et al. 2023, eq. 1).
+
+    Beside the scale, the bias may stay at each site of a federation: `objectives.alignment.bias` by its whole name, for
+    `objectives.*.bias` would keep back the biases of every linear layer, too.
 
     Args:
         width: of the embeddings.
@@ -31,15 +35,28 @@ class SigLip(Alignment):
         self.bias = nn.Parameter(torch.tensor([bias]))
 
     def row_losses(
-        self, left: Float[Tensor, "all width"], right: Float[Tensor, "all width"], rows: Tensor
+        self,
+        left: Float[Tensor, "all width"],
+        right: Float[Tensor, "all width"],
+        rows: Tensor,
+        strangers: Strangers = NOBODY,
     ) -> Float[Tensor, " rows"]:
-        return sigmoid_rows(left, right, rows, self.scale(), self.bias.float())
+        return sigmoid_rows(left, right, rows, self.scale(), self.bias.float(), strangers)
 
 
 def sigmoid_rows(
-    left: Float[Tensor, "all width"], right: Float[Tensor, "all width"], rows: Tensor, scale: Tensor, bias: Tensor
+    left: Float[Tensor, "all width"],
+    right: Float[Tensor, "all width"],
+    rows: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    strangers: Strangers = NOBODY,
 ) -> Float[Tensor, " rows"]:
     """Log-loss of telling the partners of some rows from strangers, summed over the strangers of a row."""
-    logits = scale * left[rows] @ right.T + bias
+    logits = scale * left[rows] @ below(right, strangers.right).T + bias
     partner = torch.full_like(logits, -1).scatter(1, rows[:, None], 1)
-    return -functional.logsigmoid(partner * logits).sum(dim=1)
+    losses = -functional.logsigmoid(partner * logits).sum(dim=1)
+    if strangers.left is None:
+        return losses
+    # A pair within the batch has its row and its column in one table; those from elsewhere are columns and rows of two.
+    return losses - functional.logsigmoid(-(scale * right[rows] @ strangers.left.T + bias)).sum(dim=1)

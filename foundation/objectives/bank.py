@@ -1,0 +1,94 @@
+"""Embeddings of patients elsewhere, as further strangers that alignment tells a patient's partner from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foundation.errors import UserError
+
+_LONGEST = 1.001  # unit length, with what single precision adds
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Embeddings below each side of a table of likenesses; constants, partners of nobody.
+
+    Attributes:
+        left: `[strangers, width]`; none if None.
+        right: likewise.
+    """
+
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+    @property
+    def least(self) -> int:
+        """Pairs that a comparison needs: a lone one can be told from strangers, if there are any."""
+        return 2 if self.left is None and self.right is None else 1
+
+
+NOBODY = Strangers()
+
+
+def below(known: Float[Tensor, "all width"], strangers: Tensor | None) -> Float[Tensor, "more width"]:
+    """Rows to find a partner among, the strangers last; `known` itself where there are none."""
+    return known if strangers is None else torch.cat([known, strangers])
+
+
+class Bank:
+    """Strangers by modality.
+
+    Neither parameters nor buffers: they are no part of the model, its state or its exchange between processes.
+
+    Args:
+        rows: by modality, `[strangers, width]`, of at most unit length.
+        width: of the embeddings that they are held against.
+
+    Raises:
+        UserError: if they cannot stand beside the embeddings of this run.
+    """
+
+    def __init__(self, rows: Mapping[str, Tensor] | None = None, width: int = 0) -> None:
+        self._rows: dict[str, Tensor] = {}
+        for name, values in (rows or {}).items():
+            if values.ndim != 2 or values.shape[1] != width:
+                raise UserError(f"bank.{name}: shape {tuple(values.shape)}; give [rows, {width}], as this run embeds")
+            held = values.detach().float()
+            if not bool(held.isfinite().all()):
+                raise UserError(f"bank.{name}: holds values that are no numbers; leave out the site that sent them")
+            if len(held) and float(held.norm(dim=1).max()) > _LONGEST:
+                raise UserError(f"bank.{name}: longer than 1; embeddings of patients are of unit length")
+            if len(held):
+                self._rows[name] = held
+
+    def check(self, modalities: Iterable[str]) -> None:
+        """Holds the names against an encoder's modalities.
+
+        Raises:
+            UserError: on a name that is none of them: nothing would ever be compared with it.
+        """
+        known = set(modalities)
+        for name in self._rows:
+            if name not in known:
+                raise UserError(f"bank.{name}: no modality of this run; there are {', '.join(sorted(known))}")
+
+    def beside(self, left: str | None, right: str | None, device: torch.device) -> Strangers:
+        """The strangers of a pair of modalities; None for a side that has none by its nature.
+
+        Args:
+            left: modality.
+            right: modality.
+            device: where the embeddings are.
+        """
+        if not self._rows:
+            return NOBODY
+        return Strangers(self._of(left, device), self._of(right, device))
+
+    def _of(self, name: str | None, device: torch.device) -> Tensor | None:
+        if name is None or name not in self._rows:
+            return None
+        self._rows[name] = self._rows[name].to(device)  # once, not at every step
+        return self._rows[name]
