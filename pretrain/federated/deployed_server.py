@@ -1,0 +1,28 @@
+"""The run's server process, which the SuperLink starts: the same server app, on the run's folder."""
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.errors import UserError
+from pretrain.federated.deployment import CONFIG, FOLDER, finish
+from pretrain.federated.rounds import Rounds
+from pretrain.federated.server_app import server_app
+from pretrain.federated.stored import Arrays, StoredWeights
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Goes on from the rounds that the run's folder holds."""
+    output = Path(str(context.run_config["run"]))
+    cfg = OmegaConf.load(output / FOLDER / CONFIG)
+    assert isinstance(cfg, DictConfig)
+    rounds = Rounds(output, str(context.run_config["config-digest"]))
+    weights: Arrays = rounds.resume() or StoredWeights(rounds.path(0))
+    failed: list[UserError] = []
+    server_app(cfg, weights, rounds, lambda _: None, failed.append)(grid, context)
+    finish(output / FOLDER, str(failed[0]) if failed else None)
