@@ -1,6 +1,7 @@
 """One site's training, local and federated alike."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 from foundation.command import plain
 from foundation.data.cohort import read_dictionary
-from foundation.data.dataset import CohortModule
 from foundation.engine.deepspeed import KeepState
-from foundation.engine.guards import Finite
+from foundation.engine.guards import Finite, StopAfter
+from foundation.engine.memory import ContinuedCohort, KeepOptimizer, Memory
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
@@ -33,11 +34,15 @@ class RoundResult:
         weights: encoder and objectives, by parameter name.
         samples: by parameter group, patients that taught it, counted once a step.
         metrics: losses of training and validation.
+        control: by parameter, what SCAFFOLD adds to the site's control variate; empty without it.
+        frozen: by group, digest of the weights that do not learn; empty where all do.
     """
 
     weights: Weights
     samples: dict[str, int]
     metrics: dict[str, float]
+    control: Weights = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
 
 
 def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, total_steps: int) -> PretrainModule:
@@ -78,6 +83,10 @@ def fit_round(
     start_step: int,
     total_steps: int,
     resume: Path | None = None,
+    module: PretrainModule | None = None,
+    memory: Memory | None = None,
+    masters: Mapping[str, Tensor] | None = None,
+    seconds: float | None = None,
 ) -> RoundResult:
     """Trains on some hospitals' patients from given weights for a number of steps.
 
@@ -90,18 +99,26 @@ def fit_round(
         start_step: steps of the whole run already taken (one learning-rate schedule spans all rounds).
         total_steps: of the whole run.
         resume: a Lightning checkpoint to go on from exactly.
+        module: to train, with its weights in place; built from the config and `weights` if None.
+        memory: what an earlier round left: with it, this one goes on with the optimiser's state and with the patients
+            whose turn it is. Without, it begins with a fresh optimiser, and an order of patients that follows from seed
+            and `start_step`.
+        masters: see `KeepState`.
+        seconds: to give up after, between two steps; never if None.
     """
     cohort, parts = load_cohort(cfg, hospitals)
-    module = build_module(cfg, weights, start_step, total_steps)
+    if module is None:
+        module = build_module(cfg, weights, start_step, total_steps)
     train, validation = datasets(cfg, cohort, parts, list(module.encoder.modalities))
     if cfg.untrained:
         return RoundResult(to_weights(module.state_dict()), {}, {})
-    data = CohortModule(
+    seed = cfg.seed + start_step if memory is None else cfg.seed
+    data = ContinuedCohort(
         train,
         validation,
         module.encoder,
         batch_size=cfg.data.batch_size,
-        seed=cfg.seed + start_step,
+        seed=seed,
         modality_dropout=cfg.data.modality_dropout,
         num_workers=cfg.data.num_workers,
         prefetch_factor=cfg.data.prefetch_factor,
@@ -109,9 +126,15 @@ def fit_round(
     )
     validate_every = cfg.validate_every if len(validation) else 0
     module.finite = Finite(output)
-    kept = KeepState()
+    kept = KeepState(masters)
     callbacks: list[Callback] = [] if cfg.ema is None else [EMAWeightAveraging(decay=cfg.ema)]
-    callbacks += [kept, SeedSteps(cfg.seed + start_step)]
+    batches = 0
+    if memory is not None:
+        batches, data.start = memory.position()
+        callbacks.append(KeepOptimizer(memory, data))
+    if seconds is not None:
+        callbacks.append(StopAfter(seconds, "round"))
+    callbacks += [kept, SeedSteps(seed, batches)]
     monitor = Monitor(train, validation, cfg.monitor_every)
     if cfg.monitor_every and len(validation):
         callbacks.append(monitor)
@@ -134,7 +157,7 @@ def fit_round(
         cfg.keep_checkpoints,
         list(cfg.loggers),
     )
-    with seeded(cfg.seed + start_step), quiet():
+    with seeded(seed), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
     found = {name: float(value) for name, value in trainer.logged_metrics.items()}
     return RoundResult(to_weights(kept.state), dict(module.samples), found | monitor.found)

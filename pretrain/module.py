@@ -7,14 +7,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.guards import Finite
+from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
 from foundation.processes import processes, several_processes, sum_over_processes
+from pretrain.steering import Steering
+
+_OPTIMIZERS = ("adamw", "sgd")
 
 
 class PretrainModule(pl.LightningModule):
@@ -25,12 +30,15 @@ class PretrainModule(pl.LightningModule):
         objectives: by name.
         weights: of the objectives' losses, numbers or ramps (`foundation.objectives.schedule`); 1 where not named.
         learning_rate: at its peak.
-        weight_decay: AdamW's.
+        weight_decay: of matrices; vectors and scalars have none.
+        kind: of the optimiser, `adamw` or `sgd`.
+        momentum: SGD's.
         warmup: share of all steps spent rising.
         total_steps: of the whole run, over all rounds.
         start_step: of this round within the whole run: one schedule spans all rounds.
-        fused: AdamW in one kernel.
+        fused: the optimiser in one kernel.
         finite: watches the losses; none if None.
+        steering: what a federated strategy adds to the loss of a training step; nothing if None.
     """
 
     def __init__(
@@ -40,23 +48,31 @@ class PretrainModule(pl.LightningModule):
         weights: Mapping[str, Any] | None = None,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
+        kind: str = "adamw",
+        momentum: float = 0.0,
         warmup: float = 0.1,
         total_steps: int = 100,
         start_step: int = 0,
         fused: bool = False,
         finite: Finite | None = None,
+        steering: Steering | None = None,
     ) -> None:
         super().__init__()
+        if kind not in _OPTIMIZERS:
+            raise UserError(f"optimizer.kind: found {kind!r}; choose from {', '.join(_OPTIMIZERS)}")
         self.encoder = encoder
         self.objectives = nn.ModuleDict(objectives)
         self.weights = ramps(weights or {}, objectives)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.kind = kind
+        self.momentum = momentum
         self.warmup = warmup
         self.total_steps = total_steps
         self.start_step = start_step
         self.fused = fused
         self.finite = finite
+        self.steering = steering
         self.samples: Counter[str] = Counter()
         self._taught: dict[str, int] = {}
 
@@ -99,14 +115,32 @@ class PretrainModule(pl.LightningModule):
         loss = self.step(batch, "train")
         if self.finite is None or self.finite.accepts(loss, batch, self.global_step):
             self.samples.update(self._taught)
-            return loss
+            return self._steered(loss)
         self.log("train/skipped", float(self.finite.skipped), batch_size=len(batch))
         if not several_processes():
             return None
         # Others wait for this step's gradients: they are zero.
         return torch.stack([0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
 
+    def _steered(self, loss: Tensor | None) -> Tensor | None:
+        """The loss with what the strategy adds to it, the same on every process."""
+        if self.steering is None or loss is None:
+            return loss
+        groups = self._groups()
+        counts = torch.tensor([float(self._taught.get(name, 0)) for name in groups], device=self.device)
+        taught = [name for name, count in zip(groups, sum_over_processes(counts).tolist(), strict=True) if count]
+        batches = self.trainer.accumulate_grad_batches
+        term = self.steering.term(taught, self.learning_rate * self.rate(self.global_step) / batches)
+        return loss if term is None else loss + term
+
+    def _groups(self) -> list[str]:
+        return [*self.encoder.modalities, "fusion", *(f"objective:{name}" for name in self.objectives)]
+
     def on_train_start(self) -> None:
+        if self.steering is not None:
+            if isinstance(self.trainer.strategy, FSDPStrategy):
+                raise UserError("trainer.strategy: FSDP spreads weights, so FedProx and SCAFFOLD cannot steer; use ddp")
+            self.steering.begin(self)
         if self.finite is not None and any(hasattr(parameter, "ds_id") for parameter in self.parameters()):
             self.finite.patience = 0  # ZeRO-3 has no weights here to make an empty step from
 
@@ -121,7 +155,7 @@ class PretrainModule(pl.LightningModule):
 
     def _samples_of_all(self) -> Counter[str]:
         """Counts of all processes together, each of which may have seen other groups."""
-        groups = [*self.encoder.modalities, "fusion", *(f"objective:{name}" for name in self.objectives)]
+        groups = self._groups()
         counts = torch.tensor([self.samples[name] for name in groups], dtype=torch.float64, device=self.device)
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
         return Counter({name: int(value) for name, value in zip(groups, total.tolist(), strict=True) if value})
@@ -133,11 +167,12 @@ class PretrainModule(pl.LightningModule):
         learning = [p for p in self.parameters() if p.requires_grad]
         decayed = [p for p in learning if p.ndim > 1]
         plain = [p for p in learning if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.learning_rate,
-            fused=self.fused,
-        )
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer
+        if self.kind == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, fused=self.fused)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self.fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

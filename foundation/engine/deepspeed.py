@@ -1,6 +1,7 @@
 """DeepSpeed ZeRO through Lightning, on GPUs as Lightning does it and on CPU processes as it does not."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,18 +17,30 @@ _KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running mo
 class KeepState(Callback):
     """Takes the whole state while the processes are still together: after `fit`, ZeRO's parts are gone.
 
+    Args:
+        masters: by name, weights to begin from in the single precision that DeepSpeed's optimiser keeps beside those of
+            the model, and to give back in: in bf16, small steps would else be lost to rounding from round to round.
+            Not for one-process trainers, which keep none. None leaves them alone.
+
     Attributes:
         state: by name, after training, on the CPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, masters: Mapping[str, Tensor] | None = None) -> None:
+        self.masters = masters
         self.state: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.masters is not None and isinstance(trainer.strategy, DeepSpeedStrategy):
+            set_masters(pl_module, self.masters)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.strategy, FSDPStrategy):
             self.state = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
         else:
             self.state = consolidated_state(pl_module)
+        if self.masters is not None and isinstance(trainer.strategy, DeepSpeedStrategy):
+            self.state |= master_state(pl_module)
 
 
 class DeepSpeed(DeepSpeedStrategy):
@@ -85,3 +98,33 @@ def consolidated_state(module: nn.Module) -> dict[str, Tensor]:
         else:
             state[name] = parameter.detach().cpu().clone()
     return state
+
+
+def set_masters(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Gives DeepSpeed's optimiser weights in single precision, which it would else make from those in bf16."""
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+
+    for name, parameter in _with_masters(module):
+        value = weights[name].float().to(parameter.device)
+        if not hasattr(parameter, "ds_id"):
+            safe_set_full_fp32_param(parameter, value)
+            continue
+        size = parameter.ds_tensor.numel()  # ZeRO-3 pads the last process's part
+        start = torch.distributed.get_rank() * size
+        part = value.flatten()[start : start + size]
+        safe_set_local_fp32_param(parameter, nn.functional.pad(part, (0, size - part.numel())))
+
+
+def master_state(module: nn.Module) -> dict[str, Tensor]:
+    """The weights in single precision that DeepSpeed's optimiser keeps, on the CPU of every process."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    return {name: safe_get_full_fp32_param(parameter).cpu() for name, parameter in _with_masters(module)}
+
+
+def _with_masters(module: nn.Module) -> list[tuple[str, Any]]:
+    return [
+        (name, parameter)
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and parameter.dtype != torch.float32
+    ]

@@ -1,6 +1,8 @@
 """What keeps a long run honest: it stops when told to, and when its loss is no number any more."""
 
 import signal
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,16 +22,17 @@ class StopWhenTold(Callback):
     """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run; a second one kills.
 
     Args:
-        folder: of the checkpoints.
+        folder: of the checkpoints; None writes none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._told = False
         self._before: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._note)
+        if threading.current_thread() is threading.main_thread():  # no other may listen to signals
+            self._before = signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told = True
@@ -41,7 +44,9 @@ class StopWhenTold(Callback):
         told = float(self._told)
         if several_processes():  # the signal may reach one of them a step before the others
             told = float(sum_over_processes(torch.tensor([told], device=pl_module.device)))
-        if told:
+        if told and self.folder is None:
+            raise UserError(f"stopped by SIGTERM after step {trainer.global_step}")
+        if told and self.folder is not None:
             path = self.folder / "last.ckpt"
             trainer.save_checkpoint(path)
             raise UserError(f"{path}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
@@ -50,6 +55,29 @@ class StopWhenTold(Callback):
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
+
+
+class StopAfter(Callback):
+    """Ends training after a step once its time is up.
+
+    Args:
+        seconds: from the making of this object on.
+        what: ran out of time, for the error.
+    """
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self.seconds = seconds
+        self.what = what
+        self._end = time.monotonic() + seconds
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() > self._end and trainer.global_step < trainer.max_steps:
+            raise UserError(
+                f"{self.what}: {trainer.global_step} of {trainer.max_steps} steps in {self.seconds:g} s; "
+                "allow more time or fewer steps"
+            )
 
 
 class Finite:

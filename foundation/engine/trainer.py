@@ -44,17 +44,19 @@ def build_trainer(
         output: for logs and checkpoints.
         steps: to stop after.
         validate_every: steps between validations; 0 for none.
-        save_every: steps between checkpoints for `resume`.
+        save_every: steps between checkpoints for `resume`; 0 writes none.
         progress: whether to draw the bar.
         callbacks: beside those for checkpoints and progress.
         keep: how many of the latest checkpoints stay.
         loggers: see `foundation.engine.loggers`.
     """
     folder = output / "checkpoints"
-    latest = ModelCheckpoint(
-        folder, save_last=True, every_n_train_steps=save_every, monitor="step", mode="max", save_top_k=keep
-    )
-    kept = [latest, StopWhenTold(folder), *callbacks]
+    kept = [StopWhenTold(folder if save_every else None), *callbacks]
+    if save_every:
+        latest = ModelCheckpoint(
+            folder, save_last=True, every_n_train_steps=save_every, monitor="step", mode="max", save_top_k=keep
+        )
+        kept.insert(0, latest)
     with quiet():
         trainer: pl.Trainer = instantiate(
             cfg,
@@ -64,6 +66,7 @@ def build_trainer(
             logger=build_loggers(loggers, output),
             callbacks=[*kept, RichProgressBar()] if progress else kept,
             enable_progress_bar=progress,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in kept),
             enable_model_summary=False,
             limit_val_batches=1.0 if validate_every else 0,
             val_check_interval=validate_every or 1.0,
@@ -81,13 +84,15 @@ class SeedSteps(Callback):
 
     Args:
         seed: of the run.
+        before: steps that the run took before this training, which goes on from there.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, before: int = 0) -> None:
         self.seed = seed
+        self.before = before
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        step = trainer.fit_loop.total_batch_idx
+        step = self.before + trainer.fit_loop.total_batch_idx
         torch.manual_seed(generator_of(self.seed, "step", step, trainer.global_rank).initial_seed())
 
 
