@@ -1,0 +1,235 @@
+"""A shared bank of protected embeddings: a site's patients as further strangers of the other sites' alignment.
+
+What is protected: the values of any one patient, at the site itself, whoever sees the rows (local differential privacy
+by the Gaussian mechanism). Neighbours are two cohorts that differ in all values of one patient, who has the same
+modalities in both. What is not: how many patients a site drew, and which modalities they have. It holds only if
+
+- embeddings come from weights that the server sent, for weights of the site's own training hold all its patients;
+- the noise comes from the site's own secret (`secret_generator`), never from the run's seed.
+
+Nothing is claimed for the draw and the shuffle, which can only lower what is spent. Noise is drawn in double precision;
+the attack on its last bits (Mironov 2012) is not countered.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from foundation.engine.trainer import seeded
+from foundation.errors import UserError
+from foundation.objectives.alignment import Alignment
+from pretrain.assemble import datasets, load_cohort
+from pretrain.embedding import Embedded, embed
+from pretrain.federated.gaussian import gaussian_epsilon, gaussian_mu
+from pretrain.federated.ledger.spent import Spent
+from pretrain.federated.partial import is_local, place
+from pretrain.fit import Weights, build_module
+from pretrain.module import PretrainModule
+
+Rows = dict[str, NDArray[np.float32]]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+_SHORTEST = 1e-6  # less has no direction
+_ROUNDING = 1e-3
+
+
+class BankSettings(BaseModel):
+    """What leaves a site for the bank in a round, and how it is protected.
+
+    Args:
+        modalities: whose embeddings leave.
+        epsilon: of one release of a patient, all its modalities together; the noise follows from it.
+        noise: instead of it, the standard deviation in each direction; an embedding is of length 1.
+        delta: of one release, and of a run.
+        share: of a site's train patients to draw in a round.
+        limit: patients to draw in a round at most.
+        least: rows of a modality below which none of it leaves.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modalities: tuple[str, ...] = Field(min_length=1)
+    epsilon: Positive | None = None
+    noise: Positive | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    limit: Annotated[int, Field(ge=1)] = 256
+    least: Annotated[int, Field(ge=1)] = 10
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "BankSettings":
+        if (self.epsilon is None) == (self.noise is None):
+            raise ValueError("give either epsilon or noise")
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError("a modality stands twice")
+        return self
+
+    @classmethod
+    def read(cls, **content: Any) -> "BankSettings":
+        """The config's `bank`.
+
+        Raises:
+            UserError: naming the field.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(["bank", *map(str, first["loc"])])
+            raise UserError(f"{where}: {first['msg']}; see BankSettings in pretrain/federated/bank.py") from error
+
+    @property
+    def sensitivity(self) -> float:
+        """How far a patient's embeddings can move: across the unit sphere, in every modality at once."""
+        return 2 * math.sqrt(len(self.modalities))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise in each direction."""
+        if self.noise is not None:
+            return self.noise
+        assert self.epsilon is not None
+        return self.sensitivity / gaussian_mu(self.epsilon, self.delta)
+
+    def spent(self, releases: int = 1) -> Spent:
+        """What a patient has spent who was drawn so often; count a run's rounds, for anyone may have been in all.
+
+        Releases by the Gaussian mechanism compose exactly (Dong et al. 2022, corollary 3.3).
+        """
+        if not releases:
+            return Spent()
+        mu = math.sqrt(releases) * self.sensitivity / self.deviation
+        return Spent(gaussian_epsilon(mu, self.delta), self.delta)
+
+
+def secret_generator() -> np.random.Generator:
+    """Random numbers from the operating system's entropy, which no one else can draw again."""
+    return np.random.default_rng()
+
+
+def release(
+    cfg: DictConfig,
+    hospital: str,
+    weights: Weights,
+    settings: BankSettings,
+    generator: np.random.Generator,
+    local: tuple[str, ...] = (),
+) -> Rows:
+    """A site's share of the next bank: its train patients, seen with the server's weights, protected.
+
+    Args:
+        cfg: the run's config with the site's own data in it.
+        hospital: whose patients.
+        weights: as the server sent them, best those that the round became.
+        settings: of the run.
+        generator: the site's secret.
+        local: names or patterns of what stays at the site.
+
+    Raises:
+        UserError: if parts of the encoder stay at the site: its embeddings would tell of all its patients.
+    """
+    module = build_module(cfg, None, 0, 1)
+    own = [name for name in module.state_dict() if name.startswith("encoder.") and is_local(name, local)]
+    if own:
+        raise UserError(f"bank: {own[0]} stays at the site, so its embeddings cannot be protected; take one of the two")
+    place(module, weights, {}, local)
+    cohort, parts = load_cohort(cfg, [hospital])
+    train, _ = datasets(cfg, cohort, parts, list(module.encoder.modalities))
+    with seeded(cfg.seed):
+        return protect(embed(module.encoder, train), settings, generator)
+
+
+def protect(seen: Embedded, settings: BankSettings, generator: np.random.Generator) -> Rows:
+    """Some of a site's patients, drawn at random, as noisy unit-length rows without ids, in random order.
+
+    Rows of one modality stand in another order than those of the next, so that a patient's cannot be joined.
+
+    Args:
+        seen: the site's train patients.
+        settings: of the run.
+        generator: the site's secret.
+
+    Returns:
+        By modality, `[rows, width]`.
+
+    Raises:
+        UserError: if a modality is none of the encoder's, or an embedding is no number or has no direction.
+    """
+    unknown = sorted(set(settings.modalities) - seen.present.keys())
+    if unknown:
+        raise UserError(f"bank.modalities: '{unknown[0]}' is not configured; choose from {', '.join(seen.present)}")
+    count = min(int(settings.share * len(seen.patients)), settings.limit)
+    drawn = np.zeros(len(seen.patients), dtype=bool)
+    drawn[generator.permutation(len(seen.patients))[:count]] = True
+    found: Rows = {}
+    for name in settings.modalities:
+        if name not in seen.embeddings:
+            continue
+        rows = seen.embeddings[name].numpy()[drawn[seen.present[name].numpy()]]
+        if len(rows) >= settings.least:
+            noisy = _unit(name, rows) + generator.normal(0.0, settings.deviation, rows.shape)
+            found[name] = generator.permutation(_unit(name, noisy)).astype(np.float32)
+    return found
+
+
+def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, site: str) -> None:
+    """Holds what a site sent against what it was asked for.
+
+    Raises:
+        UserError: naming site and modality.
+    """
+    for name, values in rows.items():
+        where = f"site {site}: bank.{name}"
+        if name not in settings.modalities:
+            raise UserError(f"{where}: was not asked for; asked were {', '.join(settings.modalities)}")
+        if values.ndim != 2 or values.dtype.kind != "f":
+            raise UserError(f"{where}: {values.dtype} of shape {values.shape}; rows of embeddings were asked for")
+        if not settings.least <= len(values) <= settings.limit:
+            raise UserError(f"{where}: {len(values)} rows; {settings.least} to {settings.limit} were asked for")
+        lengths = np.linalg.norm(values.astype(np.float64), axis=1)
+        if not bool((np.abs(lengths - 1) < _ROUNDING).all()):  # so written, NaN fails, too
+            raise UserError(f"{where}: holds rows that are not of unit length; leave this site out")
+
+
+def for_site(all_: Mapping[str, Mapping[str, NDArray[np.generic]]], site: str) -> Rows:
+    """Everybody else's rows, for one site's next round.
+
+    They stand sorted by their first value: nothing in their order says which hospital they are from.
+
+    Args:
+        all_: by site, what it sent.
+        site: whose own patients are left out: it has them itself, and they are no strangers to it.
+    """
+    others = [rows for name, rows in all_.items() if name != site]
+    found: Rows = {}
+    for name in sorted({name for rows in others for name in rows}):
+        together = np.concatenate([np.asarray(rows[name], dtype=np.float32) for rows in others if name in rows])
+        found[name] = together[np.lexsort(together.T[::-1])]
+    return found
+
+
+def fill(module: PretrainModule, rows: Mapping[str, NDArray[np.generic]]) -> None:
+    """Gives a site's bank to every objective that compares patients of different modalities.
+
+    Raises:
+        UserError: if none does, or the rows do not fit: the bank would be sent for nothing.
+    """
+    comparing = [objective for objective in module.objectives.values() if isinstance(objective, Alignment)]
+    if not comparing:
+        raise UserError("bank: no objective of this run compares modalities; leave bank=null, or add an alignment")
+    for objective in comparing:
+        objective.set_bank({name: torch.from_numpy(np.array(values)) for name, values in rows.items()})
+
+
+def _unit(name: str, rows: NDArray[np.generic]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    if not bool((lengths > _SHORTEST).all()):
+        raise UserError(f"bank.{name}: an embedding is no number or of no length; look at the run's losses")
+    found: NDArray[np.float64] = rows / lengths
+    return found
