@@ -422,7 +422,7 @@ def test_a_digest_is_that_of_names_types_shapes_and_values():
     by_hand = WeightsDigest()
     for name in ("a", "c", "b"):
         by_hand.add(name, ARRAYS[name])
-    assert (by_hand.hexdigest(), by_hand.size) == (digest, 32)
+    assert (by_hand.hexdigest(), by_hand.bytes) == (digest, 32)
 
 
 def test_norms_are_those_of_groups():
@@ -496,11 +496,19 @@ def test_a_lost_message_is_told_from_a_contradiction(books):
         ({"size": 24}, "size 24 against 25"),
         ({"samples": {"fusion": 90}}, "samples {'fusion': 90} against {'fusion': 9}"),
         ({"masked": True}, "masked True against False"),
+        ({"metrics": {"loss": 0.5}}, "metrics {'loss': 0.5} against {'loss': 0.25}"),
     ],
 )
 def test_a_message_that_came_in_otherwise_than_it_went_out_is_a_contradiction(books, server_says, said):
     server, sites = books
-    message = {"run": "r1", "round": 3, "size": 25, "digest": DIGEST, "samples": {"fusion": 9}}
+    message = {
+        "run": "r1",
+        "round": 3,
+        "size": 25,
+        "digest": DIGEST,
+        "samples": {"fusion": 9},
+        "metrics": {"loss": 0.25},
+    }
     sites["alpha"].append("update", "out", **message, peer="hub")
     server.append("update", "in", **{**message, **server_says}, peer="alpha")
     assert found(server, sites) == [
@@ -547,15 +555,31 @@ def test_a_ledger_written_anew_verifies_alone_and_not_beside_the_other(books, tm
 def test_a_side_whose_ledger_was_not_given_is_said(books):
     server, sites = books
     ((kind, text),) = found(server, {"alpha": sites["alpha"]})
-    assert (kind, text) == ("unchecked", f"{server.path}: 4 messages with beta, whose ledger was not given")
+    assert (kind, text) == ("unchecked", f"{server.path}: 4 messages with beta: no ledger given")
+
+
+def test_a_server_may_keep_a_ledger_a_run(books, tmp_path):
+    server, sites = books
+    second = Ledger.open(tmp_path / "second.jsonl", "hub", "server")
+    order = {"run": "r2", "round": 1, "size": 100, "digest": DIGEST}
+    for site in sites.values():
+        second.append("order", "out", **order, peer=site.owner)
+        site.append("order", "in", **order, peer="hub", witness=second.head)
+    alpha, beta = (site.path for site in sites.values())
+    assert [str(problem) for problem in reconcile(server.path, [alpha, beta])] == [
+        f"{path}: 1 messages with hub of run r2: no ledger given" for path in (alpha, beta)
+    ]
+    assert reconcile(server.path, [second.path, alpha, beta]) == []
+    sites["beta"].append("order", "in", run="r2", round=2, peer="hub")
+    assert kinds(reconcile(server.path, [second.path, alpha, beta])) == {"contradiction"}
 
 
 def test_ledgers_must_be_a_servers_and_its_sites(books, tmp_path):
     server, sites = books
     alpha, beta = (site.path for site in sites.values())
-    with pytest.raises(UserError, match="0 of a server and 2 of sites"):
+    with pytest.raises(UserError, match="0 of servers and 2 of sites"):
         reconcile(alpha, [beta])
-    with pytest.raises(UserError, match="a second ledger of site alpha"):
+    with pytest.raises(UserError, match="one file is given twice"):
         reconcile(server.path, [alpha, alpha])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UserError, match="does not say whose ledger it is"):

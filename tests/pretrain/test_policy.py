@@ -22,8 +22,9 @@ from pretrain.federated.policy import (
     check_order,
     check_reply,
     order_facts,
+    public_reason,
     suppress,
-    suppress_counts,
+    withhold,
 )
 from pretrain.federated.policy.contract import TEMPLATE
 from pretrain.federated.policy.order import shipped_targets
@@ -325,16 +326,34 @@ def test_a_metric_that_should_have_been_suppressed_does_not_leave():
     check_reply(rules, ORDER, replace(reply, metrics=suppress(rules, reply.metrics, 19)))
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers(0, 40), max_size=6), st.integers(1, 15))
-def test_no_small_count_leaves_nor_can_be_worked_out_from_the_total(counts, cell):
-    rules = policy(patients={"cell": cell})
-    for total_known in (False, True):
-        kept = suppress_counts(rules, counts, total_known)
-        assert all(counts[name] == count and not 0 < count < cell for name, count in kept.items())
-        hidden = [count for name, count in counts.items() if name not in kept]
-        if total_known and hidden and any(count > 0 for count in kept.values()):
-            assert sum(hidden) >= cell
-            assert len(hidden) > 1
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6),
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6),
+    st.integers(1, 15),
+    st.integers(1, 15),
+)
+def test_a_group_that_few_patients_taught_stays_at_home(samples, behind, cell, training):
+    rules = policy(patients={"cell": cell, "training": training})
+    kept = withhold(rules, samples, behind)
+    assert kept.items() <= samples.items()
+    for group, count in samples.items():
+        few = count and (count < cell or behind.get(group, 99) < max(cell, training))
+        assert (group in kept) == (not few)
+
+
+def test_a_group_that_should_have_been_withheld_does_not_leave():
+    rules = policy(patients={"training": 20})
+    reply = replace(REPLY, samples={"genomics": 40, "fusion": 90}, behind={"genomics": 8, "fusion": 50})
+    with pytest.raises(Declined, match="taught by too few of this site's patients"):
+        check_reply(rules, ORDER, reply)
+    check_reply(rules, ORDER, replace(reply, samples=withhold(rules, reply.samples, reply.behind)))
+
+
+def test_an_error_that_may_quote_a_table_is_not_told():
+    error = UserError("patients.csv: row 7, field age: no number (abc)")
+    assert public_reason(SitePolicy(), error) == str(error)
+    assert public_reason(policy(error_details=False), error) == "this site could not do its part; its own log says why"
+    assert public_reason(policy(error_details=False), Declined("tasks: no")) == "policy: tasks: no"
 
 
 # Reading the file

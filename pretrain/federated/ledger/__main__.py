@@ -18,7 +18,7 @@ _HELP = """usage: python -m pretrain.federated.ledger ACTION ledgers=[FILE,...]
 
   verify      finds every entry that was altered, removed, put in or moved; where a server's ledger is among several,
               also holds it against those of its sites
-  reconcile   the same, and asks for a server's and at least one site's
+  reconcile   the same, and asks for a server's and at least one site's; a server's of several runs may be given
   show        lists the entries; run=... those of one run
 
 Code 2 and a line a problem where anything is wrong. Messages that were lost on the way are listed, and are a problem

@@ -19,12 +19,12 @@ class WeightsDigest:
         arrays: to begin with.
 
     Attributes:
-        size: bytes of the values so far.
+        bytes: of the values so far.
     """
 
     def __init__(self, arrays: Arrays | None = None) -> None:
         self._lines: dict[str, str] = {}
-        self.size = 0
+        self.bytes = 0
         for name, value in (arrays or {}).items():
             self.add(name, value)
 
@@ -36,7 +36,7 @@ class WeightsDigest:
         little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)  # the same on every machine
         values = hashlib.sha256(little.reshape(-1).view(np.uint8).data)
         self._lines[name] = json.dumps([name, array.dtype.name, list(array.shape), values.hexdigest()])
-        self.size += array.nbytes
+        self.bytes += array.nbytes
 
     def hexdigest(self) -> str:
         """Of all arrays so far, by name."""

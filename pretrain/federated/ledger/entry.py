@@ -41,6 +41,7 @@ def _one_line(text: str) -> str:
 Line = Annotated[str, AfterValidator(_one_line)]
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -65,6 +66,7 @@ class Entry(BaseModel):
         masked: whether secure aggregation changes the arrays between the two ends, so that digests and bytes differ.
         norms: length of the difference by group; None where it is not finite.
         samples: patients' contributions by group, as they were told.
+        metrics: that were told; None where one is no finite number.
         epsilon: differential privacy of this run, spent up to and with this entry.
         delta: that goes with it.
         policy: digest of the site's policy that let it pass.
@@ -92,6 +94,7 @@ class Entry(BaseModel):
     masked: bool = False
     norms: dict[Line, Amount | None] = {}
     samples: dict[Line, Count] = {}
+    metrics: dict[Line, Finite | None] = {}
     epsilon: Amount | None = None
     delta: Amount | None = None
     policy: Digest = ""

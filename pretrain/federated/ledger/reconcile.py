@@ -3,11 +3,11 @@
 A message that one side sent and the other never received is `lost`: a site that died or a line that broke looks like
 that. One that was received and never sent, or not as it was received, is a `contradiction`: so is every ledger that
 was cut, rewritten or begun anew with its head file, because the other side remembers its messages and, where the two
-name them to each other, the hashes of its entries.
+name them to each other, the hashes of its entries. Messages of which only one side's ledger was given are `unchecked`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,41 @@ class Side:
             raise UserError(f"{path}: does not say whose ledger it is; its first entry is missing or no ledger's")
         return cls(path, entries[0].owner, entries[0].role == "server", entries)
 
-    def with_(self, peer: str) -> list[Entry]:
-        """Messages exchanged with another."""
-        return [entry for entry in self.entries if entry.direction and entry.peer == peer]
 
-    def peers(self) -> dict[str, int]:
-        """With whom messages were exchanged, and how many."""
-        found: dict[str, int] = defaultdict(int)
-        for entry in self.entries:
-            if entry.direction:
-                found[entry.peer] += 1
+@dataclass(frozen=True)
+class _Noted:
+    """An entry, and where it stands."""
+
+    path: Path
+    entry: Entry
+
+
+@dataclass
+class _Books:
+    """All ledgers of one owner: a server keeps one a run, a site may have set a damaged one aside."""
+
+    owner: str
+    server: bool
+    messages: list[_Noted]
+    hashes: set[str]
+
+    @classmethod
+    def of(cls, sides: Sequence[Side]) -> "_Books":
+        messages = [_Noted(side.path, entry) for side in sides for entry in side.entries if entry.direction]
+        hashes = {entry.hash for side in sides for entry in side.entries}
+        return cls(sides[0].owner, sides[0].server, messages, hashes)
+
+    def runs(self) -> set[str]:
+        return {noted.entry.run for noted in self.messages}
+
+    def with_(self, peer: "_Books", direction: str) -> dict[_Key, list[_Noted]]:
+        """Messages exchanged with another in one direction, in runs of which the server's ledger was given."""
+        runs = self.runs() if self.server else peer.runs()
+        found: dict[_Key, list[_Noted]] = defaultdict(list)
+        for noted in self.messages:
+            entry = noted.entry
+            if entry.direction == direction and entry.peer == peer.owner and entry.run in runs:
+                found[entry.run, entry.round, entry.kind].append(noted)
         return found
 
 
@@ -67,69 +92,84 @@ def reconcile(server_ledger: Path, site_ledgers: Sequence[Path]) -> list[Problem
     Raises:
         UserError: if one cannot be read, or they are not a server's and its sites'.
     """
-    server, sites = Side.read(server_ledger), [Side.read(path) for path in site_ledgers]
-    return reconcile_sides([server, *sites])
+    return reconcile_sides([Side.read(path) for path in (server_ledger, *site_ledgers)])
 
 
 def reconcile_sides(sides: Sequence[Side]) -> list[Problem]:
-    """As `reconcile`, in whatever order."""
-    servers, sites = [side for side in sides if side.server], [side for side in sides if not side.server]
-    if len(servers) != 1 or not sites:
-        raise UserError(f"ledgers: {len(servers)} of a server and {len(sites)} of sites; give one and at least one")
-    owners = [site.owner for site in sites]
-    for site in sites:
-        if owners.count(site.owner) > 1:
-            raise UserError(f"{site.path}: a second ledger of site {site.owner}; give each site's once")
-    (server,) = servers
-    problems: list[Problem] = []
-    for site in sites:
-        problems += _one_way(site, server)
-        problems += _one_way(server, site)
-        problems += _witnesses(server, site)
-        problems += _witnesses(site, server)
-    known = {side.owner for side in sides}
-    return problems + [
-        Problem("unchecked", str(side.path), f"{count} messages with {peer}, whose ledger was not given")
-        for side in sides
-        for peer, count in side.peers().items()
-        if peer not in known
+    """As `reconcile`, in whatever order; a server's ledgers of several runs may be among them."""
+    if len({side.path.resolve() for side in sides}) < len(sides):
+        raise UserError("ledgers: one file is given twice; give each once")
+    by_owner: dict[tuple[bool, str], list[Side]] = defaultdict(list)
+    for side in sides:
+        by_owner[side.server, side.owner].append(side)
+    books = [_Books.of(found) for found in by_owner.values()]
+    servers, sites = [each for each in books if each.server], [each for each in books if not each.server]
+    if not servers or not sites:
+        raise UserError(f"ledgers: {len(servers)} of servers and {len(sites)} of sites; give one of each at least")
+    problems = [
+        problem
+        for server in servers
+        for site in sites
+        for one, other in ((site, server), (server, site))
+        for found in (_one_way(one, other), _witnesses(one, other))
+        for problem in found
     ]
+    return problems + [problem for each in books for problem in _unchecked(each, sites if each.server else servers)]
 
 
-def _one_way(sender: Side, receiver: Side) -> Iterator[Problem]:
+def _one_way(sender: _Books, receiver: _Books) -> Iterator[Problem]:
     """What the sender says went out against what the receiver says came in."""
-    sent, received = _by_key(sender.with_(receiver.owner), "out"), _by_key(receiver.with_(sender.owner), "in")
+    sent, received = sender.with_(receiver, "out"), receiver.with_(sender, "in")
     for key in sorted(sent.keys() | received.keys(), key=str):
         went, came = _unmatched(sent.get(key, []), received.get(key, []))
-        for entry, other in zip(came, went, strict=False):
-            said = f"{_called(entry)} of {sender.owner} came in with {_contradiction(entry, other)}"
-            yield Problem("contradiction", str(receiver.path), f"{said} in its own ledger", entry.index)
-        for entry in came[len(went) :]:
-            found = f"{_called(entry)} came in, which the ledger of {sender.owner} does not say went out"
-            yield Problem("contradiction", str(receiver.path), found, entry.index)
-        for entry in went[len(came) :]:
-            found = f"{_called(entry)} went out, and never reached {receiver.owner}"
-            yield Problem("lost", str(sender.path), found, entry.index)
+        for noted, other in zip(came, went, strict=False):
+            differs = _contradiction(noted.entry, other.entry)
+            found = f"{_called(noted.entry)} of {sender.owner} came in with {differs} in its own ledger"
+            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+        for noted in came[len(went) :]:
+            found = f"{_called(noted.entry)} came in, which the ledger of {sender.owner} does not say went out"
+            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+        for noted in went[len(came) :]:
+            found = f"{_called(noted.entry)} went out, and never reached {receiver.owner}"
+            yield Problem("lost", str(noted.path), found, noted.entry.index)
 
 
-def _by_key(entries: Iterable[Entry], direction: str) -> dict[_Key, list[Entry]]:
-    found: dict[_Key, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.direction == direction:
-            found[entry.run, entry.round, entry.kind].append(entry)
-    return found
-
-
-def _unmatched(sent: list[Entry], received: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+def _unmatched(sent: list[_Noted], received: list[_Noted]) -> tuple[list[_Noted], list[_Noted]]:
     """Those of each side that have no counterpart on the other."""
     went, came = list(sent), []
-    for entry in received:
-        other = next((other for other in went if not _contradiction(entry, other)), None)
-        if other is None:
-            came.append(entry)
+    for noted in received:
+        match = next((at for at, other in enumerate(went) if not _contradiction(noted.entry, other.entry)), None)
+        if match is None:
+            came.append(noted)
         else:
-            went.remove(other)
+            del went[match]
     return went, came
+
+
+def _witnesses(holder: _Books, other: _Books) -> Iterator[Problem]:
+    """Hashes that one side once named of its own ledger must still be there."""
+    for noted in (noted for messages in holder.with_(other, "in").values() for noted in messages):
+        if noted.entry.witness and noted.entry.witness not in other.hashes:
+            found = f"holds an entry {_short(noted.entry.witness)} of {other.owner} that its ledger no longer has"
+            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+
+
+def _unchecked(books: _Books, others: Sequence[_Books]) -> list[Problem]:
+    """How many messages no other ledger was given for."""
+    known = {other.owner: other for other in others}
+    found: Counter[tuple[Path, str, str]] = Counter()
+    for noted in books.messages:
+        peer = known.get(noted.entry.peer)
+        if peer is None:
+            found[noted.path, noted.entry.peer, ""] += 1
+        elif peer.server and noted.entry.run not in peer.runs():
+            found[noted.path, noted.entry.peer, noted.entry.run] += 1
+    return [
+        Problem(
+            "unchecked", str(path), f"{count} messages with {peer}{run and f' of run {_short(run)}'}: no ledger given"
+        )
+        for (path, peer, run), count in found.items()
+    ]
 
 
 def _contradiction(received: Entry, sent: Entry) -> str:
@@ -137,7 +177,7 @@ def _contradiction(received: Entry, sent: Entry) -> str:
     compared: list[tuple[str, Any, Any]] = [("masked", received.masked, sent.masked)]
     if not (received.masked and sent.masked):
         compared += [("size", received.size, sent.size), ("digest", received.digest, sent.digest)]
-    for name in ("message", "groups", "samples"):  # not every ledger says these of every message
+    for name in ("message", "groups", "samples", "metrics"):  # not every ledger says these of every message
         one, other = getattr(received, name), getattr(sent, name)
         if one and other:
             compared.append((name, *((sorted(one), sorted(other)) if name == "groups" else (one, other))))
@@ -145,15 +185,6 @@ def _contradiction(received: Entry, sent: Entry) -> str:
         if one != other:
             return f"{name} {_short(one)} against {_short(other)}"
     return ""
-
-
-def _witnesses(holder: Side, other: Side) -> Iterator[Problem]:
-    """Hashes that one side once named of its own ledger must still be there."""
-    hashes = {entry.hash for entry in other.entries}
-    for entry in holder.with_(other.owner):
-        if entry.direction == "in" and entry.witness and entry.witness not in hashes:
-            found = f"holds an entry {_short(entry.witness)} of {other.owner} that its ledger no longer has"
-            yield Problem("contradiction", str(holder.path), found, entry.index)
 
 
 def _called(entry: Entry) -> str:

@@ -30,6 +30,7 @@ class Facts(TypedDict, total=False):
     masked: bool
     norms: Mapping[str, float]
     samples: Mapping[str, int]
+    metrics: Mapping[str, float]
     epsilon: float | None
     delta: float | None
     policy: str
@@ -162,15 +163,14 @@ class Ledger:
         return entry
 
     def _made(self, kind: Kind, direction: Direction | None, facts: dict[str, Any]) -> Entry:
-        norms = {name: value if math.isfinite(value) else None for name, value in facts.pop("norms", {}).items()}
         content = {
             **facts,
+            **{name: _finite(facts.get(name, {})) for name in ("norms", "metrics")},
             "index": len(self._entries),
             "previous": self._entries[-1].hash if self._entries else GENESIS,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "kind": kind,
             "direction": direction,
-            "norms": norms,
         }
         try:
             return Entry.model_validate(content).sealed()
@@ -178,6 +178,11 @@ class Ledger:
             first = error.errors(include_url=False)[0]
             where, found = ".".join(map(str, first["loc"])), repr(first["input"])[:60]
             raise UserError(f"{self.path}: {where}: {first['msg']}, found {found}; a ledger holds no such") from error
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """What is no number in JSON becomes None."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _repairs(chain: Chain) -> list[str]:

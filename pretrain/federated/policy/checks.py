@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import Literal
 
+from foundation.errors import UserError
 from pretrain.federated.ledger.entry import Entry
 from pretrain.federated.ledger.spent import Spent, releases, total_after
 from pretrain.federated.policy.contract import Declined, Limits, NoiseRule, SitePolicy
 from pretrain.federated.policy.order import Noise, OrderFacts, PrivacyFacts, shipped_targets
-from pretrain.federated.policy.suppression import suppress
+from pretrain.federated.policy.suppression import suppress, withhold
 
 _TRAINING = "pretrain"
 _ROUNDING = 1e-9  # of sums: three runs of 1e-5 are within 3e-5
@@ -26,10 +27,11 @@ class ReplyFacts:
         patients: behind it.
         groups: parameter groups that travel.
         metrics: by name, as they would be sent.
-        behind: see `suppress`.
+        behind: patients by metric, by modality or by parameter group; see `suppress` and `withhold`.
         statistics: names of those that it tells.
         privacy: protection that was in fact put on.
         spent: by the run, up to and with this answer; None if nothing counts it.
+        samples: by parameter group, as they would be told.
     """
 
     kind: Literal["introduction", "update", "evaluation", "statistics", "embeddings"]
@@ -40,6 +42,7 @@ class ReplyFacts:
     statistics: Sequence[str] = ()
     privacy: PrivacyFacts = field(default_factory=PrivacyFacts)
     spent: Spent | None = None
+    samples: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_order(
@@ -80,12 +83,12 @@ def check_order(
 
 
 def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entries: Sequence[Entry] = ()) -> None:
-    """Lets an answer leave; call it after `suppress`, before the ledger's entry.
+    """Lets an answer leave; call it before the ledger's entry.
 
     Args:
         policy: the site's.
         order: that is answered.
-        reply: what is about to leave.
+        reply: what is about to leave, after `suppress` and `withhold`.
         entries: of the site's ledger.
 
     Raises:
@@ -93,6 +96,8 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
     """
     if suppress(policy, reply.metrics, reply.patients, reply.behind) != dict(reply.metrics):
         raise Declined(f"patients.metrics: a metric is of fewer than {policy.patients.metrics} patients")
+    if withhold(policy, reply.samples, reply.behind) != dict(reply.samples):
+        raise Declined("patients: a parameter group was taught by too few of this site's patients to leave")
     if reply.kind == "embeddings" and not policy.shared_embeddings:
         raise Declined("shared_embeddings: embeddings of patients do not leave this site")
     _allowed("statistics", reply.statistics, policy.statistics)
@@ -106,6 +111,13 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
         _check_limits(policy.limits, order, entries)
     if reply.kind in ("update", "embeddings") or (reply.kind == "statistics" and reply.spent is not None):
         _check_budget(policy, order.run, entries, reply.spent)
+
+
+def public_reason(policy: SitePolicy, error: UserError) -> str:
+    """The line that a server may read about an error at this site; the site's own log has the error itself."""
+    if isinstance(error, Declined) or policy.error_details:
+        return str(error)
+    return "this site could not do its part; its own log says why"
 
 
 def _check_names(policy: SitePolicy, order: OrderFacts) -> None:

@@ -122,6 +122,7 @@ class SitePolicy(Strict):
         patients: least numbers.
         limits: of time.
         statistics: federated statistics that may be told.
+        error_details: whether an error here is told word for word; it may quote a cell of a table.
         shared_embeddings: whether protected embeddings of patients may leave for a shared bank of negatives.
     """
 
@@ -138,6 +139,7 @@ class SitePolicy(Strict):
     patients: Patients = Patients()
     limits: Limits = Limits()
     statistics: Names | None = None
+    error_details: bool = True
     shared_embeddings: bool = False
 
     @classmethod

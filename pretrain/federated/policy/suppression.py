@@ -40,20 +40,21 @@ def suppress(
     return kept
 
 
-def suppress_counts(policy: SitePolicy, counts: Mapping[str, int], total_known: bool = False) -> dict[str, int]:
-    """The counts that may be sent: none from 1 up to the cell size; a zero stays.
+def withhold(policy: SitePolicy, samples: Mapping[str, int], behind: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The samples by parameter group that may be told; the other groups' parameters stay at home with them.
 
     Args:
         policy: the site's.
-        counts: by cell of one table.
-        total_known: whether the sum is told as well. A single missing cell could then be worked out from the others,
-            so the smallest of those stays at home, too (complementary suppression).
+        samples: by group, contributions of patients, each counted once a step: at least as many as patients.
+        behind: patients by group, where that is known.
     """
-    hidden = {name for name, count in counts.items() if 0 < count < policy.patients.cell}
-    if total_known and 0 < sum(counts[name] for name in hidden) < policy.patients.cell:
-        others = sorted((count, name) for name, count in counts.items() if count > 0 and name not in hidden)
-        hidden |= {name for _, name in others[:1]}
-    return {name: count for name, count in counts.items() if name not in hidden}
+    known = behind or {}
+    least = max(policy.patients.training, policy.patients.cell)
+    return {
+        group: count
+        for group, count in samples.items()
+        if count == 0 or (count >= policy.patients.cell and known.get(group, least) >= least)
+    }
 
 
 def _operational(name: str) -> bool:
