@@ -1,11 +1,18 @@
-"""Stain augmentation: haematoxylin, eosin and residual vary from laboratory to laboratory."""
+"""Haematoxylin, eosin and residual vary from laboratory to laboratory: augmentation, and matching to a reference."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 # Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston 2001).
 _HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 _DARKEST = 1 / 255  # the optical density of black is infinite; that of the darkest grey is not
+TISSUE = 0.15  # mean optical density of the faintest tissue (as Macenko et al. 2009 tell it from glass)
+_FEW = 16  # pixels of tissue that say nothing of a patient's stain
+_MOST = 3.0  # largest gain, and its inverse the smallest: a fold or a pen mark must not be stretched into tissue
 
 
 def draw_stain(count: int, strength: float, generator: torch.Generator | None = None) -> Tensor:
@@ -31,10 +38,41 @@ def restain(images: Tensor, stain: Tensor) -> Tensor:
     Returns:
         `[images, 3, height, width]` in 0 to 1.
     """
-    hed = torch.tensor(_HED, dtype=images.dtype, device=images.device)
-    hed = hed / hed.norm(dim=1, keepdim=True)
+    hed = _hed().to(images)
     gain, shift = stain[..., None, None].to(images.dtype).unbind(1)
     density = -torch.log10(images.clamp_min(_DARKEST))
     stains = torch.einsum("nchw,cs->nshw", density, torch.linalg.inv(hed))
     density = torch.einsum("nshw,sc->nchw", stains * gain + shift, hed)
     return torch.pow(10, -density).clamp(0, 1)
+
+
+def match_stain(images: Tensor, mean: Sequence[float], spread: Sequence[float]) -> Tensor:
+    """What gives a patient's tissue the amounts of stain of a reference, for `restain` (Reinhard et al. 2001).
+
+    Args:
+        images: all of the patient's, `[images, height, width, 3]` uint8 RGB.
+        mean: of each stain's amount over tissue, `[3]`.
+        spread: its standard deviation, `[3]`.
+
+    Returns:
+        Gain and shift of each stain, `[2, 3]`; gain 1 and shift 0 where there is hardly any tissue to tell from.
+    """
+    density = -torch.log10((images.reshape(-1, 3).float() / 255).clamp_min(_DARKEST))
+    tissue = density[density.mean(dim=1) >= TISSUE]
+    if len(tissue) < _FEW:
+        return torch.tensor([[1.0] * 3, [0.0] * 3])
+    own = tissue @ torch.linalg.inv(_hed())
+    gain = (torch.tensor(spread) / own.std(dim=0).clamp_min(1e-6)).clamp(1 / _MOST, _MOST)
+    return torch.stack([gain, torch.tensor(mean) - gain * own.mean(dim=0)])
+
+
+def amounts(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean `[3]` and covariance `[3, 3]` of amounts of stain, from those of optical density."""
+    inverse = np.linalg.inv(_hed(torch.float64).numpy())
+    return mean @ inverse, inverse.T @ covariance @ inverse
+
+
+def _hed(dtype: torch.dtype = torch.float32) -> Tensor:
+    return nn.functional.normalize(torch.tensor(_HED, dtype=dtype), dim=1)
