@@ -112,9 +112,16 @@ class InProcess:
     seen: list[tuple[str, int, RecordDict]] = field(default_factory=list)
     sent: list[tuple[str, int, RecordDict]] = field(default_factory=list)
     states: dict[int, bytes] = field(default_factory=dict)
+    replies: dict[str, Message | None] = field(default_factory=dict)
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        return [reply for message in messages if (reply := self._answer(message)) is not None]
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        replies = [self._answer(message) for message in messages]
+        numbers = [str(len(self.replies) + place) for place in range(len(replies))]
+        self.replies |= dict(zip(numbers, replies, strict=True))
+        return numbers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        return [reply for number in message_ids if (reply := self.replies[number]) is not None]
 
     def _answer(self, message: Message) -> Message | None:
         node = message.metadata.dst_node_id
@@ -135,7 +142,7 @@ class InProcess:
             return Message(Error(0, f"{type(error)}:<'{error}'>"), reply_to=message)
         if content is None:
             return None
-        self.seen.append((stage, node, content))
+        self.seen.append((stage, node, wire(content)))
         return Message(content, reply_to=message)
 
 
@@ -149,7 +156,7 @@ SAMPLES: dict[str, Samples] = {
 NODES = {"riverside": 2**63 + 5, "northgate": 7, "lakeview": 2**64 - 9, "summit": 11}  # Flower's are unsigned
 BEFORE = weights(0)
 AFTER = {site: trained(BEFORE, number + 1) for number, site in enumerate(SAMPLES)}
-CHOSEN = Secure()
+CHOSEN = Secure(exchange_seconds=0.2)  # sites answer while they are asked: only silence takes time
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -169,7 +176,7 @@ def grid_of(after: dict = AFTER, samples: dict = SAMPLES, **changes) -> InProces
 
 def round_of(grid: InProcess, sites=tuple(SAMPLES), chosen: Secure = CHOSEN, **more) -> SecureRound:
     nodes = {site: NODES[site] for site in sites}
-    return secure_round(grid, nodes, pack(BEFORE), BEFORE, chosen, MOST, 1, None, **more)  # type: ignore[arg-type]
+    return secure_round(grid, nodes, pack(BEFORE), BEFORE, chosen, MOST, 1, 0.1, **more)  # type: ignore[arg-type]
 
 
 def equals_the_plain_mean(found: SecureRound, after: dict, samples: dict, sites: int, chosen: Secure = CHOSEN) -> None:

@@ -2,7 +2,7 @@
 
 from pretrain.federated.secure.server import SecureRound, secure_round
 from pretrain.federated.secure.settings import Secure, SecureOrder, refuse_single_updates
-from pretrain.federated.secure.site import asked, masked_reply, masking_sites, secure_mod
+from pretrain.federated.secure.site import asked, masked_reply, masking_sites, secure_mod, submission
 
 __all__ = [
     "Secure",
@@ -14,4 +14,5 @@ __all__ = [
     "refuse_single_updates",
     "secure_mod",
     "secure_round",
+    "submission",
 ]

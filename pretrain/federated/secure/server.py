@@ -9,8 +9,9 @@ from flwr.serverapp import Grid
 
 from foundation.errors import UserError
 from pretrain.federated.aggregation import group_of
-from pretrain.federated.secure.settings import HEAD, RECORD, Secure, SecureOrder, levels, refuse_single_updates
-from pretrain.federated.secure.workflow import Watched, Workflow, mean_of
+from pretrain.federated.secure.mail import Mail
+from pretrain.federated.secure.settings import HEAD, MODULUS, RECORD, Secure, SecureOrder, levels, refuse_single_updates
+from pretrain.federated.secure.workflow import Workflow, mean_of
 from pretrain.fit import Weights
 
 _WHOLE = 0.25  # counts that are further from a whole number cannot come from quantisation
@@ -105,24 +106,24 @@ def secure_round(
         raise UserError(f"secure aggregation: {most} samples a site are too many to count; make rounds shorter")
     names = asked.names(before)
     shapes: list[tuple[int, ...]] = [(1,), (len(HEAD) * len(asked.groups),), *((before[name].size,) for name in names)]
-    watched = Watched(grid, {node: site for site, node in nodes.items()}, shapes, seconds)
+    mail = Mail(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
     content = RecordDict({**order, RECORD: asked.record()})
     threshold = settings.shares_needed(len(nodes))
     workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds)
-    found = mean_of(watched, nodes, workflow, number)
+    found = mean_of(mail, nodes, workflow, number)
     if found is None:
-        reasons = "; ".join(f"{site}: {why}" for site, why in watched.absent.items())
+        reasons = "; ".join(f"{site}: {why}" for site, why in mail.absent.items())
         raise UserError(
-            f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(watched.absent)} "
+            f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(mail.absent)} "
             f"left ({reasons}); let them come back, or lower secure.threshold"
         )
     mean, present = found
     took_part = [site for site, node in nodes.items() if node in present]
     result = _read(asked, settings, before, [vector * len(took_part) for vector in mean])
     result.took_part = took_part
-    result.absent = {site: why for site, why in watched.absent.items() if site not in took_part}
-    result.replies = watched.replies
-    result.bytes = {site: {"to_site": watched.to_site[site], "from_site": watched.from_site[site]} for site in nodes}
+    result.absent = {site: why for site, why in mail.absent.items() if site not in took_part}
+    result.replies = mail.replies
+    result.bytes = {site: {"to_site": mail.to_site[site], "from_site": mail.from_site[site]} for site in nodes}
     return result
 
 

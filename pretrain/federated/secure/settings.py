@@ -14,7 +14,8 @@ from pretrain.fit import Weights
 
 RECORD = "secure"
 HEAD = ("share", "trained", "reduced", "clipped")  # what each group's head holds, all within 0 to 1
-_MODULUS_BITS = 32  # masks are uniform over 0 to 2^32 (Flower's default)
+_MODULUS_BITS = 32
+MODULUS = 2**_MODULUS_BITS  # masks are uniform from 0 to below it (Flower's default)
 _LARGEST_BITS = 30  # a quantised value passes through int32 at the site
 
 
