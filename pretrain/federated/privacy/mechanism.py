@@ -22,8 +22,7 @@ keep them (`strategy.local: [batch_norm]`), and the server leaves its own as the
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,59 +33,15 @@ from pretrain.federated.ledger.spent import Spent
 from pretrain.federated.policy import Noise as Promised
 from pretrain.federated.policy import PrivacyFacts
 from pretrain.federated.privacy.accountant import Accountant
+from pretrain.federated.privacy.base import Privacy, Protected, Settings
 from pretrain.federated.privacy.clipping import Fixed, factor, norm_of, update_noise
 from pretrain.federated.privacy.noise import Noise, Secret, fresh_secret
 from pretrain.federated.stored import Arrays
 
 Place = Literal["server", "site", "shares"]
-Settings = Mapping[str, float | str]
 CLIP, SITES, VOTE = "privacy_clip", "privacy_sites", "privacy_vote"
 _PLACES = ("server", "site", "shares")
 _PUBLIC = ("seconds",)
-
-
-@dataclass
-class Protected:
-    """An update as it may leave.
-
-    Attributes:
-        difference: by parameter.
-        samples: 1 for each group that the site trained: the true counts are the patients'.
-        metrics: what may be told beside it.
-    """
-
-    difference: dict[str, NDArray[np.generic]]
-    samples: dict[str, int]
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-class Privacy:
-    """No differential privacy: everything passes as it is. What others override."""
-
-    def protect(
-        self,
-        difference: Mapping[str, NDArray[np.generic]],
-        previous: Arrays,
-        samples: Mapping[str, int],
-        metrics: Mapping[str, float],
-        settings: Settings,
-        buffers: frozenset[str] = frozenset(),
-    ) -> Protected:
-        """A site's update as it may leave; see `SitePrivacy.protect`."""
-        return Protected(dict(difference), dict(samples), dict(metrics))
-
-    def promises(self, settings: Settings, secure: bool) -> PrivacyFacts:
-        """The protection that a round's order promises, for a site's policy.
-
-        Args:
-            settings: of the order.
-            secure: whether updates are masked (secure aggregation).
-        """
-        return PrivacyFacts(secure_aggregation=secure)
-
-    def spent(self, releases: int) -> Spent | None:
-        """What so many rounds spend; None where nothing is counted."""
-        return None
 
 
 class SitePrivacy(Privacy):
@@ -228,49 +183,6 @@ class SitePrivacy(Privacy):
         counted = self.accountant()
         counted.compose(self.noise_multiplier, releases)
         return counted.spent()
-
-    def record(self, counted: Accountant, clip: float, secure: bool) -> dict[str, Any]:
-        """Epsilon and what it rests on, for the run record.
-
-        Args:
-            counted: so far.
-            clip: of the next round.
-            secure: whether updates were masked.
-        """
-        return {
-            "level": "site",
-            "epsilon": counted.epsilon(),
-            "delta": self.delta,
-            "epsilon_if_replaced": counted.epsilon(sensitivity=2.0),
-            "releases": counted.releases,
-            "noise_multiplier": self.noise_multiplier,
-            "update_noise_multiplier": self.update_noise,
-            "vote_noise": self.vote_noise,
-            "clip": clip,
-            "clipping": type(self.clipping).__name__.lower(),
-            "place": self.place,
-            "accountant": "exact composition of Gaussian mechanisms (Balle and Wang 2018; Dong, Roth and Su 2022)",
-            "neighbours": "one site's update, in all rounds, set to zero",
-            "sampling": "none: every site may be in every round, so nothing is gained by sampling",
-            "assumptions": self.assumptions(secure),
-        }
-
-    def assumptions(self, secure: bool) -> list[str]:
-        """What the figures rest on, a sentence each."""
-        trusted = {
-            "server": "The server adds the noise and is trusted; sites and readers of the model are not.",
-            "site": "Each site adds all of its own noise; nobody else is trusted.",
-            "shares": "Updates are masked (secure aggregation), and every site in a sum added its share of the noise.",
-        }
-        return [
-            trusted[self.place],
-            "Who takes part and which parameter groups a site trains are public.",
-            "Evaluation metrics and seconds that sites send are not protected.",
-            *(["Updates are masked, so the server cannot see that every site clipped its own."] if secure else []),
-            *(["Training losses that sites send are not protected."] if self.training_metrics else []),
-            "Noise is drawn in double precision from a secret of the operating system; attacks on the last bits of "
-            "floating-point noise (Mironov 2012) are not countered.",
-        ]
 
 
 def vote(norm: float, clip: float) -> float:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from pretrain.federated.aggregation import Aggregate, Samples, group_of
+from pretrain.federated.privacy.base import Privacy
 from pretrain.federated.privacy.clipping import factor, norm_of
-from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE, Privacy, SitePrivacy, check_shares, vote
+from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE, SitePrivacy, check_shares, vote
 from pretrain.federated.privacy.noise import Noise
+from pretrain.federated.privacy.record import privacy_record
 from pretrain.federated.strategies.base import SiteUpdate, Strategy, Updates
 from pretrain.federated.strategies.robust import Robust
 from pretrain.fit import Weights
@@ -80,7 +82,7 @@ class PrivateStrategy(Strategy):
 
     def record(self) -> dict[str, Any]:
         """Epsilon so far and what it rests on, for history and run record."""
-        return self.privacy.record(self.counted, self.clip, self.secure)
+        return privacy_record(self.privacy, self.counted, self.clip, self.secure)
 
     def state(self) -> Weights:
         own = {_CLIP: self.clip, _SQUARE: self.counted.square, _RELEASES: float(self.counted.releases)}
