@@ -7,8 +7,9 @@ modalities in both. What is not: how many patients a site drew, and which modali
 - embeddings come from weights that the server sent, for weights of the site's own training hold all its patients;
 - the noise comes from the site's own secret (`secret_generator`), never from the run's seed.
 
-Nothing is claimed for the draw and the shuffle, which can only lower what is spent. Noise is drawn in double precision;
-the attack on its last bits (Mironov 2012) is not countered.
+A site's updates tell of its patients, too; what they spend is counted by itself and added. Nothing is claimed for the
+draw and the shuffle, which can only lower what is spent. Noise is drawn in double precision; the attack on its last
+bits (Mironov 2012) is not countered.
 """
 
 import math

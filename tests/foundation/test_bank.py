@@ -128,6 +128,13 @@ def test_a_bank_is_constant_and_no_part_of_the_model(kind):
 
 
 @KINDS
+def test_strangers_are_compared_in_float32_whatever_the_precision_of_the_encoder(kind):
+    strangers = Strangers(unit(3, seed=5), unit(2, seed=6))
+    found = kind(WIDTH).bfloat16().compare(unit(4).bfloat16(), unit(4, seed=1).bfloat16(), strangers=strangers)
+    assert found.dtype == torch.float32 and found.isfinite()
+
+
+@KINDS
 def test_validation_compares_without_strangers(kind):
     towers, objective, values = made(kind)
     plain, _ = learnt(towers, objective, values)

@@ -8,8 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torch.nn import functional
 
+import configs
+from foundation.command import instantiate
 from foundation.errors import UserError
 from foundation.objectives.alignment import Alignment
 from pretrain.embedding import Embedded, embed
@@ -180,6 +183,15 @@ def test_the_noise_of_a_site_is_nobody_elses():
 def test_settings_that_protect_nothing_or_say_nothing_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         chosen(**changes)
+
+
+def test_the_shipped_settings_are_read_and_strategies_keep_temperature_at_the_site():
+    folder = Path(configs.__path__[0])
+    found = instantiate(OmegaConf.load(folder / "bank" / "gaussian.yaml"))
+    assert found == BankSettings(modalities=("pathology", "genomics"), epsilon=8.0)
+    assert instantiate(OmegaConf.load(folder / "strategy" / "site_temperature.yaml")).is_local(
+        "objectives.alignment.log_scale"
+    )
 
 
 def test_a_modality_that_is_not_there_is_refused():

@@ -1,0 +1,212 @@
+"""Contrastive learning where a site's negatives are few: what each option finds at a hospital that nobody trained on.
+
+`python scripts/bench/contrastive_sites.py --seeds 0 1 2` draws the embedded cohort and trains anew for each seed, one
+site after another in this process: each site alone, federated by modality (FedAvg), the same with a temperature of each
+site's own, with SigLIP, with a bank of protected embeddings, and pooled. Everyone sees equally many patients a step
+and site; the pooled run takes the sites' batches as one. Prints R@5 of images finding genes, and the mean over all
+pairs of modalities, with 95 % intervals over the held-out patients, and the gain over plain federation on the same
+patients. `--noise` is the bank's with hardly any protection: what it could be worth at most.
+"""
+
+import argparse
+import functools
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import foundation  # noqa: F401  # isort: skip
+import hydra
+import numpy as np
+import torch
+from commands import run
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from foundation.data.dataset import PatientDataset
+from pretrain.assemble import load_cohort
+from pretrain.embedding import Embedded, embed
+from pretrain.federated.bank import BankSettings, Rows, fill, for_site, release
+from pretrain.federated.partial import keep_local
+from pretrain.federated.strategies.averaging import FedAvg
+from pretrain.federated.strategies.base import Held
+from pretrain.federated.strategies.local import local_names
+from pretrain.fit import Weights, build_module, fit_round, to_weights
+
+Hits = NDArray[np.float64]
+QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
+K = 5
+PAIR = "pathology_to_genomics"
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms of a seed share: config, hospitals that train, the one held out, rounds, steps, scratch folder."""
+
+    cfg: DictConfig
+    sites: list[str]
+    held_out: str
+    rounds: int
+    steps: int
+    scratch: Path
+
+    @property
+    def total(self) -> int:
+        return self.rounds * self.steps
+
+
+def compose(folder: Path, seed: int, *overrides: str) -> DictConfig:
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        common = ["experiment=demo", f"data.folder={folder}/cohort", f"seed={seed}", *QUIET]
+        return hydra.compose("pretrain", [*common, *overrides])
+
+
+def alone(setting: Setting, hospitals: list[str], batch: int) -> Weights:
+    """One training on some hospitals' patients, as long as all rounds together."""
+    cfg = setting.cfg.copy()
+    cfg.data.batch_size = batch
+    return fit_round(cfg, hospitals, None, setting.scratch, setting.total, 0, setting.total).weights
+
+
+def federated(setting: Setting, local: tuple[str, ...] = (), bank: BankSettings | None = None) -> Weights:
+    """Rounds of FedAvg by modality; what stays at a site, and what the sites' bank holds, as given."""
+    module = build_module(setting.cfg, None, 0, setting.total)
+    weights = to_weights(module.state_dict())
+    buffers = frozenset(name for name, _ in module.named_buffers())
+    strategy = FedAvg(local=local_names(module, local))
+    own: dict[str, Weights] = {site: {} for site in setting.sites}
+    shared: dict[str, Rows] = {}
+    noise = np.random.default_rng(setting.cfg.seed)  # to reproduce; a site draws from `secret_generator`
+    for number in range(setting.rounds):
+        start = number * setting.steps
+        updates = {}
+        for site in setting.sites:
+            module = build_module(setting.cfg, {**weights, **own[site]}, start, setting.total)
+            if bank is not None:
+                fill(module, for_site(shared, site))
+            result = fit_round(
+                setting.cfg, [site], None, setting.scratch, setting.steps, start, setting.total, module=module
+            )
+            own[site] = keep_local(result.weights, strategy.local)
+            updates[site] = Held(result.weights, result.samples)
+        weights = strategy.combine(weights, updates, buffers).weights
+        if bank is not None:
+            shared = {site: release(setting.cfg, site, weights, bank, noise, strategy.local) for site in setting.sites}
+    return weights
+
+
+def arms(setting: Setting, siglip: Setting, banks: dict[str, BankSettings]) -> dict[str, Callable[[], Weights]]:
+    """By name, what trains."""
+    batch = setting.cfg.data.batch_size
+    found: dict[str, Callable[[], Weights]] = {
+        f"local, {site}": functools.partial(alone, setting, [site], batch) for site in setting.sites
+    }
+    found["federated"] = functools.partial(federated, setting)
+    found["federated, temperature by site"] = functools.partial(federated, setting, ("objectives.*.log_scale",))
+    found["federated, SigLIP"] = functools.partial(federated, siglip)
+    for name, bank in banks.items():
+        found[f"federated, {name}"] = functools.partial(federated, setting, bank=bank)
+    found["pooled"] = functools.partial(alone, setting, setting.sites, batch * len(setting.sites))
+    return found
+
+
+def hits(setting: Setting, weights: Weights) -> dict[str, Hits]:
+    """By ordered pair of modalities, who of the held-out patients finds the own partner among the first five.
+
+    `[patients]`, NaN where a patient lacks one of the two.
+    """
+    cohort, parts = load_cohort(setting.cfg, [setting.held_out])
+    module = build_module(setting.cfg, None, 0, 1)
+    encoder = {name: torch.from_numpy(np.array(weights[f"encoder.{name}"])) for name in module.encoder.state_dict()}
+    module.encoder.load_state_dict(encoder)
+    seen = embed(module.encoder, PatientDataset(cohort, parts.test, list(module.encoder.modalities)))
+    return {f"{a}_to_{b}": _pair(seen, a, b) for a in seen.embeddings for b in seen.embeddings if a != b}
+
+
+def _pair(seen: Embedded, source: str, target: str) -> Hits:
+    both = seen.present[source] & seen.present[target]
+    queries, gallery = (seen.embeddings[name][both[seen.present[name]]] for name in (source, target))
+    likeness = queries @ gallery.T
+    rank = (likeness >= likeness.diagonal()[:, None]).sum(dim=1)  # ties count against us
+    found = np.full(len(both), np.nan)
+    found[both.numpy()] = (rank <= K).numpy()
+    return found
+
+
+def figures(found: list[dict[str, Hits]], seed: int = 0) -> dict[str, Hits]:
+    """Both figures as means over seeds: first the value, then bootstrap draws of patients, the same for every arm."""
+    rng = np.random.default_rng(seed)
+    sums = {"image→gene": np.zeros(DRAWS + 1), "all pairs": np.zeros(DRAWS + 1)}
+    for hits_ in found:
+        count = len(hits_[PAIR])
+        rows = np.vstack([np.arange(count), rng.integers(0, count, (DRAWS, count))])
+        by_pair = np.stack([np.nanmean(values[rows], axis=1) for values in hits_.values()])
+        sums["image→gene"] += by_pair[list(hits_).index(PAIR)] / len(found)
+        sums["all pairs"] += by_pair.mean(axis=0) / len(found)
+    return sums
+
+
+def said(values: Hits) -> str:
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return f"{values[0]:6.3f} ({low:6.3f} to {high:6.3f})"
+
+
+def table(found: dict[str, list[dict[str, Hits]]], seconds: dict[str, float], seeds: list[int]) -> None:
+    measured = {name: figures(values) for name, values in found.items()}
+    alone_ = [values for name, values in measured.items() if name.startswith("local, ")]
+    mean = {key: np.mean([values[key] for values in alone_], axis=0) for key in alone_[0]}
+    plain = measured["federated"]
+    print(f"\nR@{K} at the held-out hospital, mean of seeds {' '.join(map(str, seeds))} (95 % over its patients)")
+    print(f"{'':34}" + "".join(f"{key:>26}{'gain over federated':>26}" for key in plain) + "  CPU s/seed")
+    for name, values in {"local, mean of sites": mean, **measured}.items():
+        line = f"{name:34}"
+        for key in values:
+            gain = "" if name == "federated" else said(values[key] - plain[key])
+            line += f"{said(values[key]):>26}{gain:>26}"
+        print(line + (f"{seconds[name] / len(seeds):12.0f}" if name in seconds else ""))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--epsilon", type=float, default=8.0, help="of one release of a patient to the bank")
+    parser.add_argument("--noise", type=float, default=0.05, help="of the bank that is hardly protected")
+    parser.add_argument("--overrides", nargs="*", default=[])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    shared = {"modalities": ("pathology", "genomics")}
+    safe, open_ = BankSettings.read(**shared, epsilon=given.epsilon), BankSettings.read(**shared, noise=given.noise)
+    banks = {f"bank, epsilon {given.epsilon:g}": safe, f"bank, noise {given.noise:g} alone": open_}
+    found: dict[str, list[dict[str, Hits]]] = {}
+    seconds: dict[str, float] = {}
+    for seed in given.seeds:
+        with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
+            folder = Path(name)
+            source = ["cohort=demo", f"cohort.source.seed={seed}", f"cohort.root={folder}/raw"]
+            run("foundation.data prepare", *source, f"output={folder}/cohort")
+            cfg, other = (compose(folder, seed, *given.overrides, *more) for more in ((), ("objective=siglip",)))
+            held_out = next(iter(cfg.data.test_hospitals))
+            sites = [hospital for hospital in load_cohort(cfg)[0].hospitals if hospital != held_out]
+            setting, siglip = (
+                Setting(one, sites, held_out, given.rounds, given.steps, folder / "scratch") for one in (cfg, other)
+            )
+            for arm, train in arms(setting, siglip, banks).items():
+                started = time.process_time()
+                found.setdefault(arm, []).append(hits(setting, train()))
+                took = time.process_time() - started
+                seconds[arm] = seconds.get(arm, 0.0) + took
+                print(f"  seed {seed}: {arm}: {np.nanmean(found[arm][-1][PAIR]):.3f}, {took:.0f} s of CPU", flush=True)
+    table(found, seconds, given.seeds)
+    chance = K / np.mean([np.isfinite(hits_[PAIR]).sum() for hits_ in found["federated"]])
+    print(f"chance: {chance:.3f}. A patient's privacy in the bank, delta {safe.delta:g}, of one release and of a run:")
+    for name, bank in banks.items():
+        spent = [bank.spent(count).epsilon for count in (1, given.rounds - 1)]
+        print(f"  {name}: noise {bank.deviation:.2f}, epsilon {spent[0]:.0f} and {spent[1]:.0f}")
+
+
+if __name__ == "__main__":
+    main()
