@@ -50,6 +50,9 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
         UserError: if the SuperLink does not know the key, or it was revoked.
     """
     private = _private(key)
+    wanted = ActivateNodeRequest(
+        public_key=public_key_to_bytes(private.public_key()), heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
+    )
     number = state / "node_id"
     client = FleetHttpClient.from_server_address(
         address,
@@ -62,14 +65,15 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
     )
     with client:
         try:
-            if number.is_file():
-                _sign_off(client, int(number.read_text()))
-            wanted = ActivateNodeRequest(
-                public_key=public_key_to_bytes(private.public_key()), heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
-            )
-            node = client.ActivateNode(wanted).node_id
+            try:
+                node = client.ActivateNode(wanted).node_id
+            except httpx.HTTPStatusError:
+                if not number.is_file():
+                    raise
+                client.DeactivateNode(DeactivateNodeRequest(node_id=int(number.read_text())))
+                node = client.ActivateNode(wanted).node_id
             number.write_text(str(node))
-            _sign_off(client, node)
+            client.DeactivateNode(DeactivateNodeRequest(node_id=node))
         except httpx.HTTPStatusError as error:
             raise UserError(
                 f"{key}: the SuperLink at {address} refuses this key: it is unknown there, or it was revoked; "
@@ -77,15 +81,6 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
             ) from error
         except httpx.TransportError as error:
             raise UserError(f"{address}: the SuperLink went away ({error}); start the node again") from error
-
-
-def _sign_off(client: FleetHttpClient, node: int) -> None:
-    try:
-        client.DeactivateNode(DeactivateNodeRequest(node_id=node))
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.UNAUTHORIZED:
-            raise
-        # It was signed off already.
 
 
 def _private(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -45,13 +45,14 @@ def main(cfg: DictConfig) -> None:
         write_authority(folder / "ca", folder.resolve().name, cfg.days)
     server = folder / "server"
     write_server(server, folder / "ca", str(cfg.address), int(cfg.port), [str(host) for host in cfg.hosts], cfg.days)
-    for number, name in enumerate(sites):
+    for name in sites:
         home = folder / "sites" / name
         if (home / "node.key").is_file():
             print(f"{home}: kept")
             continue
         data = None if cfg.data is None else str(Path(cfg.data).resolve())
-        public = write_site(home, folder / "ca", name, data, f"{cfg.address}:{cfg.port}", cfg.site_port + number)
+        port = int(cfg.site_port) + len(list((server / "nodes").glob("*.pub")))
+        public = write_site(home, folder / "ca", name, data, f"{cfg.address}:{cfg.port}", port)
         write_file(server / "nodes" / f"{name}.pub", public)
         print(f"{home}: hand it to {name} over a safe channel; its node.key is nobody else's")
     print(f"{server}: for the SuperLink's machine; bash {server / 'start.sh'}")

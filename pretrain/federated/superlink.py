@@ -23,6 +23,7 @@ from pretrain.federated.keys import read_public_key
 from pretrain.federated.server_folder import ServerFolder, connect
 
 _OPEN = ("/v1/fleet/", "/health")  # to other machines
+_LOCK_SECONDS = 120  # that a request waits for another's write; Flower's 5 fail, and cost a node its connection
 _HERE = ("127.0.0.1", "::1")
 
 
@@ -69,7 +70,7 @@ def start(folder: ServerFolder) -> None:
         *("--ssl-ca-certfile", str(folder.certificate)),
         *("--ssl-certfile", str(folder.path / "superlink.pem")),
         *("--ssl-keyfile", str(folder.path / "superlink.key")),
-        *("--database", str(folder.state / "superlink.sqlite")),
+        *("--database", f"sqlite:///{folder.state / 'superlink.sqlite'}?timeout={_LOCK_SECONDS}"),
         *("--host", folder.listen, "--port", str(folder.port)),
         "--enable-supernode-auth",
         "--disable-runtime-dependency-installation",

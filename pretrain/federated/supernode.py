@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ def main(cfg: DictConfig) -> None:
     for key in ("certificate", "key", "secret"):
         if not Path(cfg[key]).is_file():
             raise UserError(f"{key}: {cfg[key]} is missing; use the folder that provision wrote for this site")
+    check_port(cfg.port)
     signal.signal(signal.SIGTERM, _interrupt)
     with only_one(site.state):
         try:
@@ -52,15 +54,30 @@ def main(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig, site: Site, site_file: Path) -> None:
+    """Answers orders, and connects again whenever the connection broke."""
     context = warm()
-    _await_superlink(str(cfg.superlink), Path(cfg.certificate), cfg.wait)
-    ask_admission(str(cfg.superlink), Path(cfg.certificate), Path(cfg.key), site.state)
-    node = subprocess.Popen(_command(cfg, site_file), env=os.environ | {"FLWR_HOME": str(site.state / "flower")})
-    print(f"{site.name}: node of {cfg.superlink}, release {installed_release()}", flush=True)
-    try:
-        serve(node, f"127.0.0.1:{cfg.port}", Path(cfg.secret).read_bytes(), context)
-    finally:
-        _stop(node)
+    address, certificate, runtime = str(cfg.superlink), Path(cfg.certificate), f"127.0.0.1:{cfg.port}"
+    while True:
+        _await_superlink(address, certificate, cfg.wait)
+        ask_admission(address, certificate, Path(cfg.key), site.state)
+        node = subprocess.Popen(_command(cfg, site_file), env=os.environ | {"FLWR_HOME": str(site.state / "flower")})
+        print(f"{site.name}: node of {address}, release {installed_release()}", flush=True)
+        try:
+            serve(node, runtime, Path(cfg.secret).read_bytes(), context)
+        finally:
+            _stop(node)
+        print(f"{site.name}: the SuperNode ended with code {node.returncode}; connecting again", flush=True)
+        time.sleep(_RETRY_SECONDS)
+
+
+def check_port(port: int) -> None:
+    """Raises a UserError if something listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"port: {port} cannot be listened on ({error}); set another one") from error
 
 
 def warm() -> multiprocessing.context.ForkServerContext:
@@ -77,11 +94,7 @@ def warm() -> multiprocessing.context.ForkServerContext:
 def serve(
     node: "subprocess.Popen[bytes]", runtime: str, secret: bytes, context: multiprocessing.context.ForkServerContext
 ) -> None:
-    """Answers orders, one after another, as long as the SuperNode runs.
-
-    Raises:
-        UserError: if the SuperNode ends: it was refused, or its connection cannot be mended.
-    """
+    """Answers orders, one after another, as long as the SuperNode runs."""
     client = RuntimeHttpClient.from_server_address(
         server_address=runtime,
         insecure=True,  # on loopback
@@ -98,18 +111,19 @@ def serve(
         except httpx.TransportError:
             time.sleep(_POLL_SECONDS)  # the SuperNode still starts, or it just ended
             continue
+        except httpx.HTTPStatusError as error:
+            raise UserError(f"{runtime}: answers as no SuperNode of this site ({error}); set another port") from error
         if not found.token:
             time.sleep(_POLL_SECONDS)
             continue
         reason = run_task(Task(runtime, found.token, installed_release()), context)
         if reason is not None:
             print(f"an order failed: {reason}", file=sys.stderr, flush=True)
-    raise UserError("the SuperNode ended: its lines above say why; if its key was revoked, a new folder is needed")
 
 
 def _command(cfg: DictConfig, site_file: Path) -> list[str]:
     return [
-        str(Path(sys.executable).parent / "flower-supernode"),
+        *(sys.executable, "-m", "pretrain.federated.flower_node"),
         *("--superlink", str(cfg.superlink)),
         *("--root-certificates", str(Path(cfg.certificate).resolve())),
         *("--auth-supernode-private-key", str(Path(cfg.key).resolve())),
@@ -133,6 +147,8 @@ def _await_superlink(address: str, certificate: Path, seconds: float) -> None:
 
 
 def _stop(node: "subprocess.Popen[bytes]") -> None:
+    if node.poll() is not None:
+        return
     node.send_signal(signal.SIGINT)
     try:
         node.wait(_STOP_SECONDS)
