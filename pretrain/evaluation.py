@@ -29,8 +29,13 @@ def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) ->
     Returns:
         `patients`, `loss`, a loss an objective, and what `foundation.retrieval` and `foundation.collapse` find.
     """
+    return evaluate_module(cfg, hospitals, build_module(cfg, weights, 0, 1))
+
+
+def evaluate_module(cfg: DictConfig, hospitals: list[str], module: PretrainModule) -> dict[str, float]:
+    """The same of a module with its weights in place."""
     cohort, parts = load_cohort(cfg, hospitals)
-    module = build_module(cfg, weights, 0, 1).eval()
+    module.eval()
     dataset = PatientDataset(cohort, [*parts.validation, *parts.test], list(module.encoder.modalities))
     if not dataset:
         return {"patients": 0.0}

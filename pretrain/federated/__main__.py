@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command, plain
-from foundation.engine.deepspeed import consolidated_state
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, digest_of
 from pretrain.assemble import load_cohort
+from pretrain.federated.partial import frozen_digests, place, travelling
 from pretrain.federated.rounds import Rounds
-from pretrain.federated.server_app import server_app
-from pretrain.federated.simulation import simulate
-from pretrain.fit import Weights, build_module, to_weights
+from pretrain.federated.run import run
+from pretrain.federated.strategies.local import local_names
+from pretrain.fit import build_module, to_weights
 
 
 @command("federated")
@@ -25,39 +25,31 @@ def main(cfg: DictConfig) -> None:
     """Runs the rounds and writes the encoder's portable folder."""
     output = Path(cfg.output)
     cohort, _ = load_cohort(cfg)
-    OmegaConf.update(cfg, "sites", list(cohort.declared))
-    if set(cfg.data.test_hospitals) >= set(cohort.declared):
+    if cfg.sites is None:
+        OmegaConf.update(cfg, "sites", list(cohort.declared))
+    if set(cfg.data.test_hospitals) >= set(cfg.sites):
         raise UserError("data.test_hospitals: every hospital is held out; leave one to train")
+    module = build_module(cfg, None, 0, 1)
+    local = local_names(module, cfg.strategy.get("local") or [])
+    OmegaConf.update(cfg, "strategy.local", list(local), force_add=True)
     same = {key: value for key, value in plain(cfg).items() if key not in ("output", "resume", "progress")}
     rounds = Rounds(output, digest_of(same))
-    if not cfg.resume:
+    if not cfg.resume or rounds.resume() is None:
         shutil.rmtree(output / "rounds", ignore_errors=True)
-    weights = (rounds.resume() if cfg.resume else None) or to_weights(consolidated_state(build_module(cfg, None, 0, 1)))
+        state = to_weights(module.state_dict())
+        names = travelling(module, local)
+        buffers = {name for name, _ in module.named_buffers()} & names
+        rounds.begin({name: state[name] for name in names}, buffers, frozen_digests(module, local))
     with RunRecord.open(
         output, "python -m pretrain.federated", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()
     ) as record:
-        final = run(cfg, weights, rounds, output)
-        build_module(cfg, final, 0, 1).encoder.save_pretrained(output / "encoder")
+        place(module, dict(run(cfg, rounds)), {}, local)
+        module.encoder.save_pretrained(output / "encoder")
         last = rounds.history[-1]
         record.metrics.update({"evaluation": last["evaluation"]})
         record.note("coverage", last["coverage"])
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
     print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}")
-
-
-def run(cfg: DictConfig, weights: Weights, rounds: Rounds, output: Path) -> Weights:
-    """The final weights.
-
-    Raises:
-        UserError: with the line of the site or node that failed.
-    """
-    found: list[Weights] = []
-    failed: list[UserError] = []
-    app = server_app(cfg, weights, rounds, found.append, failed.append)
-    simulate(app, len(cfg.sites), **plain(cfg.federation), home=output / "flower")
-    if failed:
-        raise failed[0]
-    return found[0]
 
 
 if __name__ == "__main__":

@@ -1,62 +1,82 @@
-"""A site's side: build, load weights, fit or evaluate on the hospital's own patients, reply."""
+"""A site's side: read the order, hold it against the policy, train or evaluate on its own patients, reply."""
 
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from omegaconf import DictConfig
 
 from foundation.errors import UserError
-from pretrain.evaluation import evaluate_weights
-from pretrain.federated.messages import Reply, pack_refusal, pack_reply, unpack_order
-from pretrain.fit import Weights, fit_round
+from pretrain.evaluation import evaluate_module
+from pretrain.federated.desk import Desk, Task
+from pretrain.federated.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
+from pretrain.federated.policy import public_reason
+from pretrain.federated.secure import asked, secure_mod
+from pretrain.federated.site import Site
+from pretrain.federated.site_update import module_here, train_here
+from pretrain.federated.update import masked_update, open_update
 
-Work = Callable[[DictConfig, str, Weights, int], Reply]
+Work = Callable[[Desk, Message], RecordDict]
 
-app = ClientApp()
+app = ClientApp(mods=[secure_mod])
 
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Says which hospital this node is."""
-    hospital = str(message.content.config_records["hospitals"]["names"][int(context.node_config["partition-id"])])  # type: ignore[index]
-    return Message(pack_reply(Reply(hospital)), reply_to=message)
+    facts: Any = message.content.config_records["hospitals"]
+    site = Site.of_node(context.node_config, list(facts["names"]), Path(facts["folder"]))
+    return Message(pack_reply(Reply(site.name)), reply_to=message)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """A round: the ordinary training function from the given weights, on this hospital's patients."""
-    return Message(_answer(_train, message.content, context), reply_to=message)
+    return Message(_answer(_train, "pretrain", message, context), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Losses and retrieval on this hospital's patients outside training."""
-    return Message(_answer(_evaluate, message.content, context), reply_to=message)
+    return Message(_answer(_evaluate, "evaluate", message, context), reply_to=message)
 
 
-def _train(cfg: DictConfig, hospital: str, weights: Weights, start_step: int) -> Reply:
-    total = cfg.rounds * cfg.steps_per_round
-    with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
-        result = fit_round(cfg, [hospital], weights, Path(scratch), cfg.steps_per_round, start_step, total)
-    return Reply(hospital, result.weights, result.samples, result.metrics)
-
-
-def _evaluate(cfg: DictConfig, hospital: str, weights: Weights, start_step: int) -> Reply:
-    return Reply(hospital, metrics=evaluate_weights(cfg, [hospital], weights))
-
-
-def _answer(work: Work, content: RecordDict, context: Context) -> RecordDict:
-    """Runs the work; a refusal travels as one line, never as a traceback that might hold a patient's row."""
-    cfg, weights, start_step = unpack_order(content)
-    hospital = str(cfg.sites[int(context.node_config["partition-id"])])
+def _train(desk: Desk, message: Message) -> RecordDict:
     started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
+        result = train_here(desk.site, desk.order, Path(scratch))
+    result.metrics["seconds"] = time.monotonic() - started
+    if asked(message.content):
+        return masked_update(desk, result, message.content)
+    return pack_reply(open_update(desk, result))
+
+
+def _evaluate(desk: Desk, message: Message) -> RecordDict:
+    started = time.monotonic()
+    cfg = desk.site.own(desk.order.cfg)
+    module = module_here(desk.site, desk.order)
+    metrics = evaluate_module(cfg, [desk.site.name], module)
+    metrics["seconds"] = time.monotonic() - started
+    behind = desk.behind("evaluation")
+    for name, objective in module.objectives.items():
+        if objective.modalities:
+            behind[name] = min(behind[modality] for modality in objective.modalities)  # type: ignore[union-attr]
+    return pack_reply(desk.release(Reply(desk.site.name, metrics=metrics), int(metrics["patients"]), behind))
+
+
+def _answer(work: Work, task: Task, message: Message, context: Context) -> RecordDict:
+    """Runs the work; a refusal travels as one line, never as a traceback that might hold a patient's row."""
+    order = unpack_order(message.content)
+    site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
     try:
-        reply = work(cfg, hospital, weights, start_step)
+        desk = Desk(site, order, task)
+        try:
+            desk.admit()
+            return work(desk, message)
+        except UserError as error:
+            return pack_decline(Decline(site.name, desk.decline(error)))
     except UserError as error:
-        return pack_refusal(hospital, str(error))
-    reply.metrics["seconds"] = time.monotonic() - started
-    return pack_reply(reply)
+        return pack_decline(Decline(site.name, public_reason(site.policy, error)))

@@ -8,10 +8,42 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.errors import UserError
-from pretrain.fit import Weights
+from pretrain.federated.ledger.digest import WeightsDigest
+from pretrain.federated.stored import Arrays
 
-_WEIGHTS, _SAMPLES, _METRICS, _FACTS = "weights", "samples", "metrics", "facts"
+_ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
+_SETTING, _FROZEN = "setting.", "frozen."
+
+
+@dataclass
+class Order:
+    """What a site is asked to do.
+
+    Attributes:
+        cfg: the run's resolved config.
+        weights: those that travel.
+        run: its name, unique to it.
+        release: of the server.
+        round: counted from 1.
+        start_step: steps of the whole run already taken.
+        settings: what the strategy asks of training at a site.
+        control: the server's control variate (SCAFFOLD); empty otherwise.
+        frozen: by group, digests of the weights that do not learn, which sites must hold as well.
+        buffers: names of statistics and counters among the weights.
+        head: of the server's ledger, for the site's to witness.
+    """
+
+    cfg: DictConfig
+    weights: Arrays
+    run: str
+    release: str
+    round: int
+    start_step: int
+    settings: dict[str, float | str] = field(default_factory=dict)
+    control: Arrays = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+    buffers: frozenset[str] = frozenset()
+    head: str = ""
 
 
 @dataclass
@@ -20,71 +52,137 @@ class Reply:
 
     Attributes:
         hospital: who answers.
-        weights: after training; empty from an evaluation.
+        update: encoded difference to the weights that it was given; empty from an evaluation.
+        control: change of the site's control variate (SCAFFOLD); empty otherwise.
         samples: by parameter group, the patients that taught it.
         metrics: losses, retrieval, seconds.
+        facts: text and numbers beside them: digests, release.
     """
 
     hospital: str
-    weights: Weights = field(default_factory=dict)
+    update: Arrays = field(default_factory=dict)
+    control: Arrays = field(default_factory=dict)
     samples: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, str | float] = field(default_factory=dict)
 
 
-def pack_order(cfg: DictConfig, weights: Weights, start_step: int) -> RecordDict:
-    """What a site is asked to train or evaluate."""
-    facts = {"config": OmegaConf.to_yaml(cfg, resolve=True), "start_step": start_step}
-    return RecordDict({_WEIGHTS: _arrays(weights), _FACTS: ConfigRecord(facts)})  # type: ignore[arg-type]
+@dataclass
+class Decline:
+    """A site's refusal, with the one line that says why."""
+
+    hospital: str
+    reason: str
 
 
-def unpack_order(content: RecordDict) -> tuple[DictConfig, Weights, int]:
-    """Config, weights and the step that the round starts from."""
-    facts = content.config_records[_FACTS]
+def pack_order(order: Order) -> RecordDict:
+    """An order, as records."""
+    facts: dict[str, Any] = {
+        "config": OmegaConf.to_yaml(order.cfg, resolve=True),
+        "run": order.run,
+        "release": order.release,
+        "round": order.round,
+        "start_step": order.start_step,
+        "buffers": sorted(order.buffers),
+        "head": order.head,
+        **{f"{_SETTING}{name}": value for name, value in order.settings.items()},
+        **{f"{_FROZEN}{name}": value for name, value in order.frozen.items()},
+    }
+    return RecordDict({_ARRAYS: _record(order.weights), _CONTROL: _record(order.control), _FACTS: ConfigRecord(facts)})
+
+
+def unpack_order(content: RecordDict) -> Order:
+    """An order, read."""
+    facts: Mapping[str, Any] = content.config_records[_FACTS]
     cfg = OmegaConf.create(str(facts["config"]))
     assert isinstance(cfg, DictConfig)
-    return cfg, _weights(content.array_records[_WEIGHTS]), int(facts["start_step"])  # type: ignore[arg-type]
+
+    def of(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): value for name, value in facts.items() if name.startswith(prefix)}
+
+    return Order(
+        cfg,
+        arrays_of(content, _ARRAYS),
+        str(facts["run"]),
+        str(facts["release"]),
+        int(facts["round"]),
+        int(facts["start_step"]),
+        of(_SETTING),
+        arrays_of(content, _CONTROL),
+        of(_FROZEN),
+        frozenset(facts["buffers"]),
+        str(facts["head"]),
+    )
 
 
 def pack_reply(reply: Reply) -> RecordDict:
     """A site's answer, as records."""
     return RecordDict(
         {
-            _WEIGHTS: _arrays(reply.weights),
+            _ARRAYS: _record(reply.update),
+            _CONTROL: _record(reply.control),
             _SAMPLES: MetricRecord(dict(reply.samples)),
             _METRICS: MetricRecord(dict(reply.metrics)),
-            _FACTS: ConfigRecord({"hospital": reply.hospital}),
+            _FACTS: ConfigRecord({**reply.facts, "hospital": reply.hospital}),
         }
     )
 
 
-def pack_refusal(hospital: str, reason: str) -> RecordDict:
-    """A site's refusal, with the one line that says why."""
-    return RecordDict({_FACTS: ConfigRecord({"hospital": hospital, "refused": reason})})
+def pack_decline(decline: Decline) -> RecordDict:
+    """A site's refusal, as records."""
+    return RecordDict({_FACTS: ConfigRecord({"hospital": decline.hospital, "declined": decline.reason})})
 
 
-def unpack_reply(content: RecordDict) -> Reply:
-    """A site's answer, read.
-
-    Raises:
-        UserError: with the site's own line, if it refused.
-    """
-    facts = content.config_records[_FACTS]
-    hospital = str(facts["hospital"])
-    if "refused" in facts:
-        raise UserError(f"site {hospital}: {facts['refused']!s}")
+def unpack_reply(content: RecordDict) -> Reply | Decline:
+    """A site's answer, read; its arrays stay packed until they are asked for."""
+    facts = {name: value for name, value in content.config_records[_FACTS].items() if isinstance(value, str | float)}
+    hospital = str(facts.pop("hospital"))
+    if "declined" in facts:
+        return Decline(hospital, str(facts["declined"]))
     samples: Mapping[str, Any] = content.metric_records[_SAMPLES]
     metrics: Mapping[str, Any] = content.metric_records[_METRICS]
     return Reply(
         hospital,
-        _weights(content.array_records[_WEIGHTS]),
+        Packed(content.array_records[_ARRAYS]),
+        Packed(content.array_records[_CONTROL]),
         {name: int(value) for name, value in samples.items()},
         {name: float(value) for name, value in metrics.items()},
+        facts,
     )
 
 
-def _arrays(weights: Weights) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.asarray(value, order="C")) for name, value in weights.items()})
+def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:
+    """Digest and size of all arrays of a message, as both ends' ledgers write them."""
+    digest = WeightsDigest(arrays)
+    for name, value in control.items():
+        digest.add(f"{_CONTROL}/{name}", value)
+    return digest
 
 
-def _weights(record: ArrayRecord) -> Weights:
-    return {name: array.numpy() for name, array in record.items()}
+class Packed(Mapping[str, np.ndarray]):
+    """Arrays of a message, each unpacked when it is asked for: a message lies in memory once.
+
+    Args:
+        record: Flower's.
+    """
+
+    def __init__(self, record: ArrayRecord) -> None:
+        self._record = record
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._record[name].numpy()
+
+    def __iter__(self) -> Any:
+        return iter(self._record)
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+
+def arrays_of(content: RecordDict, name: str) -> dict[str, np.ndarray]:
+    """Arrays of a record, unpacked."""
+    return {key: array.numpy() for key, array in content.array_records[name].items()}
+
+
+def _record(arrays: Arrays) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.asarray(value, order="C")) for name, value in arrays.items()})

@@ -1,16 +1,19 @@
 """Rounds on the server's disk: weights after each, and the history of all; the next round starts from the last."""
 
 import json
+import secrets
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from foundation.errors import UserError
 from foundation.run_record import write_json
+from pretrain.federated.stored import StoredWeights, save_weights
 from pretrain.fit import Weights
 
-_HISTORY = "history.json"
+_HISTORY, _MODEL = "history.json", "rounds/model.json"
 
 
 class Rounds:
@@ -28,18 +31,49 @@ class Rounds:
         self.keep = keep
         self.history: list[dict[str, Any]] = []
 
-    def save(self, number: int, weights: Weights, facts: dict[str, Any]) -> None:
-        """Writes a finished round: first its weights, then its line of history, which makes it count."""
-        path = self.path(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        save_file(weights, temporary)
-        temporary.replace(path)
+    def begin(self, weights: Weights, buffers: Iterable[str] = (), frozen: Mapping[str, str] | None = None) -> None:
+        """Writes what the first round starts from.
+
+        Args:
+            weights: those that travel.
+            buffers: those of them that are statistics and counters.
+            frozen: by group, digests of the weights that do not travel, for they do not learn.
+        """
+        save_weights(weights, self.path(0))
+        run = f"{self.config_digest[:16]}-{secrets.token_hex(4)}"
+        write_json(self.folder / _MODEL, {"run": run, "buffers": sorted(buffers), "frozen": dict(frozen or {})})
+
+    @property
+    def run(self) -> str:
+        """Name of the run: two runs of one config have two, and a run that is resumed keeps its own."""
+        return str(self._model()["run"])
+
+    @property
+    def buffers(self) -> frozenset[str]:
+        """Names of statistics and counters among the weights."""
+        return frozenset(self._model()["buffers"])
+
+    @property
+    def frozen(self) -> dict[str, str]:
+        """By group, digests of the weights that do not travel."""
+        return dict(self._model()["frozen"])
+
+    def _model(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / _MODEL).read_text())
+        return content
+
+    def save(self, number: int, weights: Weights, strategy: Weights, facts: dict[str, Any]) -> StoredWeights:
+        """Writes a finished round: weights and the strategy's state, then its line of history, which makes it count."""
+        save_weights(weights, self.path(number))
+        if strategy:
+            save_weights(strategy, self._strategy(number))
         self.history.append({"round": number, **facts})
         write_json(self.folder / _HISTORY, {"config_digest": self.config_digest, "rounds": self.history})
-        self.path(number - self.keep).unlink(missing_ok=True)
+        for old in (self.path(number - self.keep), self._strategy(number - self.keep)):
+            old.unlink(missing_ok=True)
+        return StoredWeights(self.path(number))
 
-    def resume(self) -> Weights | None:
+    def resume(self) -> StoredWeights | None:
         """The weights after the last finished round, with the history up to it; None if no round has finished.
 
         Raises:
@@ -55,9 +89,16 @@ class Rounds:
         last = self.path(len(self.history))
         if not last.is_file():
             raise UserError(f"{last}: missing, though {path.name} counts it; drop resume=true to start anew")
-        weights: Weights = load_file(last)
-        return weights
+        return StoredWeights(last)
+
+    def strategy(self) -> Weights:
+        """The strategy's state after the last finished round; empty where it keeps none."""
+        path = self._strategy(len(self.history))
+        return load_file(path) if path.is_file() else {}
 
     def path(self, number: int) -> Path:
-        """The checkpoint after a round, counted from 1."""
+        """The checkpoint after a round, counted from 1; 0 is where the run starts from."""
         return self.folder / "rounds" / f"round_{number:04d}.safetensors"
+
+    def _strategy(self, number: int) -> Path:
+        return self.folder / "rounds" / f"strategy_{number:04d}.safetensors"

@@ -1,37 +1,41 @@
-"""The server's side: order a round, aggregate by modality, evaluate, write it down."""
+"""The server's side of a run: a round is ordered, taken in, combined, evaluated and written down."""
 
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
 
-from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType
 from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig
 from rich.console import Console
 
 from foundation.errors import UserError
-from pretrain.federated.aggregation import aggregate
-from pretrain.federated.messages import Reply, pack_order, unpack_reply
+from pretrain.federated.asking import ask
+from pretrain.federated.clock import Clock
+from pretrain.federated.messages import Decline, Order, pack_order, unpack_reply
+from pretrain.federated.nodes import Nodes
+from pretrain.federated.parts import Parts
 from pretrain.federated.rounds import Rounds
+from pretrain.federated.server_book import ServerBook
+from pretrain.federated.site import installed_release
+from pretrain.federated.stored import Arrays
 from pretrain.federated.table import round_table
-from pretrain.fit import Weights
+from pretrain.federated.training import Training
 
 _LOG_WIDTH = 140
-_WAIT_SECONDS = 120.0
 
-Done = Callable[[Weights], None]
+Done = Callable[[Arrays], None]
 Failed = Callable[[UserError], None]
 
 
-def server_app(cfg: DictConfig, weights: Weights, rounds: Rounds, done: Done, failed: Failed) -> ServerApp:
+def server_app(cfg: DictConfig, weights: Arrays, rounds: Rounds, done: Done, failed: Failed) -> ServerApp:
     """The app that runs the remaining rounds.
 
     Args:
         cfg: the resolved config of `pretrain.federated`, with `sites` in the order of the nodes.
-        weights: to start from.
+        weights: to start from, those that travel.
         rounds: finished so far, and where to write the others.
         done: called with the final weights.
-        failed: called with the error of a site, which Flower would only log.
+        failed: called with the error that ended the run, which Flower would only log.
     """
     app = ServerApp()
 
@@ -58,80 +62,91 @@ class Federation:
         self.cfg = cfg
         self.grid = grid
         self.rounds = rounds
+        self.parts = Parts.of(cfg)
+        self.book = ServerBook(rounds.folder / "ledger.jsonl")
+        self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
+        self.quorum = math.ceil(cfg.quorum * len(self.training))
+        self.nodes = Nodes(grid, list(cfg.sites), rounds.folder / "sites")
         self.console = Console()
         if not self.console.is_terminal:
             self.console.width = _LOG_WIDTH
-        self.nodes = self._introductions()
-        self.training = [name for name in self.nodes if name not in cfg.data.test_hospitals]
 
-    def run(self, weights: Weights) -> Weights:
+    def run(self, weights: Arrays) -> Arrays:
         """All rounds that are left."""
+        if state := self.rounds.strategy():
+            self.parts.strategy.load_state(state)
+        self.nodes.wait(self.quorum, self.cfg.join_seconds)
         for number in range(len(self.rounds.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
         return weights
 
-    def _round(self, number: int, weights: Weights) -> Weights:
-        start = (number - 1) * self.cfg.steps_per_round
-        order = pack_order(self.cfg, weights, start)
-        with self.console.status(f"Round {number} of {self.cfg.rounds}: {', '.join(self.training)} train"):
-            trained = self._ask(MessageType.TRAIN, order, self.training)
-        found = aggregate(weights, {reply.hospital: (reply.weights, reply.samples) for reply in trained})
-        order = pack_order(self.cfg, found.weights, start)
-        with self.console.status(f"Round {number} of {self.cfg.rounds}: {', '.join(self.nodes)} evaluate"):
-            evaluated = self._ask(MessageType.EVALUATE, order, list(self.nodes))
+    def _round(self, number: int, weights: Arrays) -> Arrays:
+        """A round, and the weights after it."""
+        clock, title = Clock(), f"Round {number} of {self.cfg.rounds}"
+        here = self.nodes.connected()
+        training = Training(self.grid, self.parts, self.book, clock, self.rounds)
+        training.absent |= {name: "not connected" for name in self.training if name not in here}
+        for wave in self.parts.strategy.waves(number, [name for name in self.training if name in here]):
+            with self.console.status(f"{title}: {', '.join(wave)} train"):
+                weights = training.wave(self._order(number, weights), {name: here[name] for name in wave})
+        self._check_quorum(number, training)
+        with self.console.status(f"{title}: {', '.join(here)} evaluate"), clock.of("evaluation"):
+            evaluation, silent = self._evaluate(self._order(number, weights), here)
         facts = {
-            "coverage": found.coverage,
-            "training": {reply.hospital: {"samples": reply.samples, "metrics": reply.metrics} for reply in trained},
-            "evaluation": {reply.hospital: reply.metrics for reply in evaluated},
+            **training.facts(),
+            "started": clock.started,
+            "evaluation": evaluation,
+            "absent": silent | training.absent,
+            "seconds": clock.seconds(),
         }
-        self.rounds.save(number, found.weights, facts)
-        self.console.print(round_table(number, self.cfg.rounds, facts))
-        return found.weights
+        stored = self.rounds.save(number, dict(weights), self.parts.strategy.state(), facts)
+        self.console.print(round_table(number, self.cfg.rounds, self.rounds.history[-1]))
+        return stored
 
-    def _introductions(self) -> dict[str, int]:
-        """Nodes by hospital, in the order of `sites`."""
-        asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.cfg.sites)})})
-        messages = [Message(asked, node, MessageType.QUERY) for node in self._connected()]
-        found = {
-            unpack_reply(reply.content).hospital: reply.metadata.src_node_id
-            for reply in _sound(self.grid.send_and_receive(messages))
-        }
-        return {name: found[name] for name in self.cfg.sites}
+    def _order(self, number: int, weights: Arrays) -> Order:
+        return Order(
+            self.cfg,
+            weights,
+            self.rounds.run,
+            installed_release(),
+            number,
+            (number - 1) * self.cfg.steps_per_round,
+            self.parts.strategy.site_settings(),
+            self.parts.strategy.server_control() or {},
+            self.rounds.frozen,
+            self.rounds.buffers,
+            self.book.head,
+        )
 
-    def _connected(self) -> list[int]:
-        """The nodes, once all have come.
+    def _check_quorum(self, number: int, training: Training) -> None:
+        """Holds a round to the sites that it needs.
 
         Raises:
-            UserError: if some stay away.
+            UserError: if fewer gave an update that could be taken.
         """
-        end = time.monotonic() + _WAIT_SECONDS
-        while len(nodes := list(self.grid.get_node_ids())) < len(self.cfg.sites):
-            if time.monotonic() > end:
-                raise UserError(f"sites: {len(nodes)} of {len(self.cfg.sites)} nodes connected in {_WAIT_SECONDS:g} s")
-            time.sleep(0.2)
-        return nodes
+        if len(training.sites) >= self.quorum:
+            return
+        said = "; ".join(f"{site}: {reason}" for site, reason in training.absent.items())
+        raise UserError(
+            f"round {number}: {len(training.sites)} of {len(self.training)} sites gave an update, {self.quorum} are "
+            f"needed ({said}); go on with resume=true when they can, or lower quorum"
+        )
 
-    def _ask(self, kind: str, order: RecordDict, hospitals: list[str]) -> list[Reply]:
-        """Sends an order and waits for everybody; answers in the order of the hospitals, so that sums reproduce."""
-        messages = [Message(order, self.nodes[name], kind) for name in hospitals]
-        replies = {reply.hospital: reply for reply in map(_read, _sound(self.grid.send_and_receive(messages)))}
-        return [replies[name] for name in hospitals]
+    def _evaluate(self, order: Order, nodes: Mapping[str, int]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+        """What the weights are worth at every site that says so, and why the others do not."""
+        found: dict[str, dict[str, float]] = {}
+        silent: dict[str, str] = {}
 
+        def heard(site: str, message: Message) -> None:
+            answer = unpack_reply(message.content)
+            if isinstance(answer, Decline):
+                self.book.declined(order, site, answer.reason)
+                silent[site] = f"evaluation declined: {answer.reason}"
+            else:
+                self.book.heard("evaluation", order, site, answer)
+                found[site] = answer.metrics
 
-def _read(message: Message) -> Reply:
-    return unpack_reply(message.content)
-
-
-def _sound(messages: Iterable[Message]) -> list[Message]:
-    """The messages, none of which reports a failure of the node.
-
-    Raises:
-        UserError: naming the first that does.
-    """
-    kept = []
-    for message in messages:
-        if message.has_error():
-            reason: Any = message.error.reason or f"code {message.error.code}"
-            raise UserError(f"node {message.metadata.src_node_id}: failed: {str(reason).splitlines()[-1][:300]}")
-        kept.append(message)
-    return kept
+        self.book.ordered("evaluation", order, nodes)
+        late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, heard)
+        silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}
+        return {site: found[site] for site in nodes if site in found}, silent

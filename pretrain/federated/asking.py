@@ -1,0 +1,51 @@
+"""Orders go to sites, and answers come back one at a time: whoever is late, dead or unwilling is named."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+_POLL_SECONDS = 0.1
+
+Heard = Callable[[str, Message], None]
+
+
+def ask(
+    grid: Grid, kind: str, order: RecordDict, nodes: Mapping[str, int], seconds: float | None, heard: Heard
+) -> dict[str, str]:
+    """Sends one order to some sites and hands on each answer as it comes.
+
+    Answers are fetched one by one, so that no more than one lies in memory.
+
+    Args:
+        grid: Flower's way to the nodes.
+        kind: of message.
+        order: for all of them; nothing here holds on to it once it is sent.
+        nodes: by site.
+        seconds: after which nobody is waited for; None waits for everybody.
+        heard: called with site and answer, for every answer that reports no failure of the node.
+
+    Returns:
+        Why, by site, of those who gave no answer.
+    """
+    started = time.monotonic()
+    sites = list(nodes)
+    messages = [Message(order, nodes[site], kind, ttl=seconds) for site in sites]
+    pending = dict(zip(grid.push_messages(messages), sites, strict=True))
+    del messages, order
+    absent: dict[str, str] = {}
+    while pending:
+        for number, site in list(pending.items()):
+            for message in grid.pull_messages([number]):
+                del pending[number]
+                if message.has_error():
+                    reason = message.error.reason or f"code {message.error.code}"
+                    absent[site] = f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
+                else:
+                    heard(site, message)
+        if seconds is not None and time.monotonic() - started > seconds:
+            return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
+        if pending:
+            time.sleep(_POLL_SECONDS)
+    return absent

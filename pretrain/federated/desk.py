@@ -1,0 +1,171 @@
+"""A site's front desk: what every order passes on its way in, and every answer on its way out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Unpack
+
+from foundation.command import instantiate
+from foundation.errors import UserError
+from pretrain.assemble import load_cohort
+from pretrain.federated.ledger import Ledger
+from pretrain.federated.ledger.digest import WeightsDigest
+from pretrain.federated.ledger.entry import Direction, Kind
+from pretrain.federated.ledger.spent import Spent, releases
+from pretrain.federated.ledger.writer import Facts
+from pretrain.federated.messages import Order, Reply, travelling_digest
+from pretrain.federated.policy import (
+    OrderFacts,
+    ReplyFacts,
+    check_order,
+    check_reply,
+    order_facts,
+    public_reason,
+    suppress,
+    withhold,
+)
+from pretrain.federated.privacy import Privacy
+from pretrain.federated.server_book import OWNER, groups_of, printable
+from pretrain.federated.site import Site
+
+Task = Literal["pretrain", "evaluate", "statistics"]
+_IN: dict[Task, Literal["order", "evaluation", "statistics"]] = {
+    "pretrain": "order",
+    "evaluate": "evaluation",
+    "statistics": "statistics",
+}
+_OUT: dict[Task, Literal["update", "evaluation", "statistics"]] = {
+    "pretrain": "update",
+    "evaluate": "evaluation",
+    "statistics": "statistics",
+}
+
+
+class Desk:
+    """Holds an order and its answer against the site's policy, and writes both into the site's ledger.
+
+    Args:
+        site: whose.
+        order: that came.
+        task: that it asks for.
+        statistics: names of those that it asks for.
+
+    Attributes:
+        privacy: what the run does to updates.
+    """
+
+    def __init__(self, site: Site, order: Order, task: Task, statistics: Sequence[str] = ()) -> None:
+        self.site = site
+        self.order = order
+        self.task: Task = task
+        self.statistics = tuple(statistics)
+        self.ledger = Ledger.open(site.ledger, site.name)
+        self.privacy = Privacy()
+        self._facts: OrderFacts | None = None
+
+    def admit(self) -> None:
+        """Notes the order, and lets it in.
+
+        Raises:
+            Declined: with the reason.
+        """
+        order, policy = self.order, self.site.policy
+        digest = travelling_digest(order.weights, order.control)
+        self._append(_IN[self.task], "in", digest, groups=groups_of(order.weights), witness=order.head)
+        entries = self.ledger.entries()
+        # Nothing that the order names is built before the policy has seen what it names.
+        self._facts = self._read()
+        check_order(policy, self._facts, entries, spent_after=Spent())
+        self.privacy = instantiate(order.cfg.privacy)
+        self._facts = self._read()
+        patients = len(self.patients("train")) if self.task == "pretrain" else None
+        check_order(policy, self._facts, entries, patients, self.spent())
+
+    def spent(self) -> Spent | None:
+        """What the run will have spent after this round; None where nothing counts it."""
+        return self.privacy.spent(releases(self.ledger.entries(), self.order.run) + 1)
+
+    def patients(self, part: Literal["train", "evaluation"]) -> list[str]:
+        """This hospital's patients who train, or who evaluate."""
+        _, parts = load_cohort(self.site.own(self.order.cfg), [self.site.name])
+        return list(parts.train) if part == "train" else [*parts.validation, *parts.test]
+
+    def behind(self, part: Literal["train", "evaluation"]) -> dict[str, int]:
+        """By modality, how many of them have it."""
+        cohort, _ = load_cohort(self.site.own(self.order.cfg), [self.site.name])
+        table = cohort.patients.loc[self.patients(part)]
+        return {str(name): int(table[name].astype(bool).sum()) for name in self.order.cfg.modality}
+
+    def release(self, reply: Reply, patients: int, behind: Mapping[str, int], masked: bool = False) -> Reply:
+        """The answer as it may leave, noted before it does.
+
+        Args:
+            reply: about to leave.
+            patients: behind it.
+            behind: patients by modality, metric or group, where they are fewer.
+            masked: whether secure aggregation changes its arrays on the way.
+
+        Raises:
+            Declined: with the reason.
+        """
+        assert self._facts is not None, "an answer is released after its order was admitted"
+        policy, kind = self.site.policy, _OUT[self.task]
+        reply.metrics = suppress(policy, reply.metrics, patients, behind)
+        spent = self.spent() if self.task == "pretrain" else None
+        groups = [group for group, count in reply.samples.items() if count]
+        check_reply(
+            policy,
+            self._facts,
+            ReplyFacts(
+                kind,
+                patients,
+                groups,
+                reply.metrics,
+                behind,
+                self.statistics,
+                self._facts.privacy,
+                spent,
+                reply.samples,
+            ),
+            self.ledger.entries(),
+        )
+        self._append(
+            kind,
+            "out",
+            travelling_digest(reply.update, reply.control),
+            groups=groups,
+            masked=masked,
+            samples=reply.samples,
+            metrics=reply.metrics,
+            epsilon=None if spent is None else spent.epsilon,
+            delta=None if spent is None else spent.delta,
+            policy=policy.digest,
+        )
+        reply.facts["head"] = self.ledger.head
+        return reply
+
+    def told(self, samples: Mapping[str, int], behind: Mapping[str, int]) -> dict[str, int]:
+        """The samples by group that may be told; the other groups stay at home."""
+        return withhold(self.site.policy, samples, behind)
+
+    def decline(self, error: UserError) -> str:
+        """Notes that the site does not take part; the line that the server may read."""
+        reason = public_reason(self.site.policy, error)
+        self._append("decline", "out", None, note=printable(reason))
+        return reason
+
+    def _read(self) -> OrderFacts:
+        cfg, order = self.order.cfg, self.order
+        return order_facts(
+            cfg,
+            run=order.run,
+            task=self.task,
+            release=order.release,
+            round=order.round,
+            privacy=self.privacy.promises(order.settings, cfg.get("secure") is not None),
+            seconds=cfg.deadline,
+            statistics=self.statistics,
+        )
+
+    def _append(self, kind: Kind, direction: Direction, digest: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
+        if digest is not None:
+            facts |= {"size": digest.bytes, "digest": digest.hexdigest()}
+        self.ledger.append(kind, direction, run=self.order.run, round=self.order.round, peer=OWNER, **facts)

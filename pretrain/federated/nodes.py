@@ -1,0 +1,67 @@
+"""Which hospital each connected node is."""
+
+import time
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from foundation.errors import UserError
+from pretrain.federated.asking import ask
+from pretrain.federated.messages import unpack_reply
+
+_POLL_SECONDS = 0.2
+_INTRODUCTION_SECONDS = 120.0
+
+
+class Nodes:
+    """Sites by node; a node is asked once who it is, and those that come later or come back are asked as they come.
+
+    Args:
+        grid: Flower's way to the nodes.
+        sites: hospitals of the run.
+        folder: of the sites' folders, where they are simulated.
+    """
+
+    def __init__(self, grid: Grid, sites: list[str], folder: Path) -> None:
+        self.grid = grid
+        self.sites = sites
+        self.folder = folder
+        self._names: dict[int, str] = {}
+
+    def connected(self) -> dict[str, int]:
+        """Nodes of the sites that are connected now, in the order of the run's sites."""
+        here = list(self.grid.get_node_ids())
+        self._introduce([node for node in here if node not in self._names])
+        found = {self._names[node]: node for node in here if node in self._names}
+        return {site: found[site] for site in self.sites if site in found}
+
+    def wait(self, least: int, seconds: float) -> dict[str, int]:
+        """The connected sites, once all have come, or at least so many when the time is up.
+
+        Raises:
+            UserError: if fewer come.
+        """
+        end = time.monotonic() + seconds
+        while len(found := self.connected()) < len(self.sites):
+            if time.monotonic() > end:
+                if len(found) >= least:
+                    break
+                away = ", ".join(site for site in self.sites if site not in found)
+                raise UserError(
+                    f"sites: {len(found)} of {len(self.sites)} connected in {seconds:g} s, {least} are needed; "
+                    f"start those of {away}, or lower quorum"
+                )
+            time.sleep(_POLL_SECONDS)
+        return found
+
+    def _introduce(self, nodes: list[int]) -> None:
+        if not nodes:
+            return
+        asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.sites), "folder": str(self.folder)})})
+
+        def heard(number: str, message: Message) -> None:
+            answer = unpack_reply(message.content)
+            self._names[int(number)] = answer.hospital
+
+        ask(self.grid, MessageType.QUERY, asked, {str(node): node for node in nodes}, _INTRODUCTION_SECONDS, heard)

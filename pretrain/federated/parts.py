@@ -1,0 +1,50 @@
+"""What a federation is made of, as its config names it."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from foundation.command import instantiate
+from foundation.errors import UserError
+from pretrain.federated.codec import Codec
+from pretrain.federated.privacy import private
+from pretrain.federated.screening import Screening
+from pretrain.federated.secure import Secure, refuse_single_updates
+from pretrain.federated.strategies.base import Strategy
+from pretrain.federated.strategies.robust import Robust
+
+
+@dataclass
+class Parts:
+    """The replaceable parts of a run's server.
+
+    Attributes:
+        strategy: combines updates.
+        codec: reads them.
+        screening: refuses bad ones.
+        secure: secure aggregation; None where the server sees single updates.
+    """
+
+    strategy: Strategy
+    codec: Codec
+    screening: Screening
+    secure: Secure | None
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "Parts":
+        """Built from the groups of the config.
+
+        Raises:
+            UserError: if two of them do not go together.
+        """
+        secure: Secure | None = None if cfg.get("secure") is None else instantiate(cfg.secure)
+        strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
+        if secure is not None and (isinstance(strategy, Robust) or strategy.site_settings().get("scaffold")):
+            raise refuse_single_updates(f"strategy {type(strategy).__name__}")
+        if secure is not None and cfg.codec.kind != "fp32":
+            raise UserError(
+                f"codec.kind: {cfg.codec.kind} narrows single updates, and masked ones are summed; set codec=none"
+            )
+        training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
+        strategy = private(strategy, instantiate(cfg.privacy), len(training), secure is not None)
+        return cls(strategy, instantiate(cfg.codec), instantiate(cfg.screening), secure)

@@ -1,0 +1,86 @@
+"""What the server writes into its own ledger: every order that goes out, every answer that comes in."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pretrain.federated.aggregation import group_of
+from pretrain.federated.ledger import Ledger
+from pretrain.federated.messages import Order, Reply, travelling_digest
+from pretrain.federated.stored import Arrays
+
+OWNER = "server"
+
+OrderKind = Literal["order", "evaluation", "statistics"]
+ReplyKind = Literal["update", "evaluation", "statistics"]
+
+
+class ServerBook:
+    """The server's ledger of a run.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.ledger = Ledger.open(path, OWNER, "server")
+
+    @property
+    def head(self) -> str:
+        """Hash of the latest entry, for the other side to keep."""
+        return self.ledger.head
+
+    def ordered(self, kind: OrderKind, order: Order, sites: Iterable[str]) -> None:
+        """Notes an order to some sites; call it before it goes out."""
+        digest = travelling_digest(order.weights, order.control)
+        for site in sites:
+            self.ledger.append(
+                kind,
+                "out",
+                run=order.run,
+                round=order.round,
+                peer=site,
+                groups=groups_of(order.weights),
+                size=digest.bytes,
+                digest=digest.hexdigest(),
+            )
+
+    def heard(self, kind: ReplyKind, order: Order, site: str, reply: Reply) -> int:
+        """Notes an answer; the bytes of its arrays."""
+        digest = travelling_digest(reply.update, reply.control)
+        self.ledger.append(
+            kind,
+            "in",
+            run=order.run,
+            round=order.round,
+            peer=site,
+            groups=[group for group, count in reply.samples.items() if count],
+            size=digest.bytes,
+            digest=digest.hexdigest(),
+            samples=reply.samples,
+            metrics=reply.metrics,
+            witness=str(reply.facts.get("head", "")),
+        )
+        return digest.bytes
+
+    def summed(self, order: Order, site: str, size: int) -> None:
+        """Notes a masked update: the server has nothing of it but its share of a sum."""
+        self.ledger.append("update", "in", run=order.run, round=order.round, peer=site, size=size, masked=True)
+
+    def declined(self, order: Order, site: str, reason: str) -> None:
+        """Notes that a site does not take part."""
+        self.ledger.append("decline", "in", run=order.run, round=order.round, peer=site, note=printable(reason))
+
+    def refused(self, order: Order, site: str, reason: str) -> None:
+        """Notes that the server does not take an update."""
+        self.ledger.append("refusal", run=order.run, round=order.round, peer=site, note=printable(reason))
+
+
+def groups_of(weights: Arrays) -> list[str]:
+    """Parameter groups of some weights."""
+    return sorted({group_of(name) for name in weights})
+
+
+def printable(text: str) -> str:
+    """A line as a ledger takes it."""
+    return "".join(character for character in text if character.isprintable())[:300]

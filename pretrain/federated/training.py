@@ -1,0 +1,119 @@
+"""One round's training: sites are ordered to train, their updates taken in and combined, wave by wave."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import MessageType
+from flwr.serverapp import Grid
+
+from pretrain.federated.agreement import agreement
+from pretrain.federated.asking import ask
+from pretrain.federated.clock import Clock
+from pretrain.federated.messages import Order, pack_order, unpack_reply
+from pretrain.federated.parts import Parts
+from pretrain.federated.reception import Received, Reception
+from pretrain.federated.rounds import Rounds
+from pretrain.federated.secure import secure_round
+from pretrain.federated.server_book import ServerBook
+from pretrain.federated.stored import Arrays
+from pretrain.federated.strategies.base import SiteUpdate
+
+
+class Training:
+    """A round's training, and what history keeps of it.
+
+    Args:
+        grid: Flower's way to the nodes.
+        parts: strategy, codec, screening and protection of the run.
+        book: the server's ledger.
+        clock: of the round.
+        rounds: of the run; updates that memory does not hold wait in its folder.
+
+    Attributes:
+        absent: by site, why it gave no update.
+        sites: by site that gave one, its samples, metrics, bytes and norms.
+    """
+
+    def __init__(self, grid: Grid, parts: Parts, book: ServerBook, clock: Clock, rounds: Rounds) -> None:
+        self.grid = grid
+        self.parts = parts
+        self.book = book
+        self.clock = clock
+        self.rounds = rounds
+        self.absent: dict[str, str] = {}
+        self.sites: dict[str, dict[str, Any]] = {}
+        self._coverage: dict[str, dict[str, float]] = {}
+        self._more: dict[str, Any] = {}
+
+    def wave(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
+        """Lets some sites train from the order's weights; the weights that come of it."""
+        self.book.ordered("order", order, nodes)
+        if self.parts.secure is not None:
+            return self._masked(order, nodes)
+        folder = self.rounds.folder / "rounds" / ".updates"
+        reception = Reception(order, self.parts, self.book, folder)
+        sent = sum(value.nbytes for value in order.weights.values())
+        with self.clock.of("training"):
+            packed = pack_order(order)
+            silent = ask(self.grid, MessageType.TRAIN, packed, nodes, order.cfg.deadline, reception.hear)
+        with self.clock.of("aggregation"):
+            reception.close()
+            self.absent |= silent | reception.absent
+            updates = {site: reception.updates[site] for site in nodes if site in reception.updates}
+            weights = self._combine(order.weights, updates)
+            self._more.setdefault("drift", {}).update(agreement(updates))
+        for site, update in updates.items():
+            self.sites[site] = _facts(update, sent)
+        reception.clear()
+        return weights
+
+    def facts(self) -> dict[str, Any]:
+        """What history keeps."""
+        return {"coverage": self._coverage, "training": self.sites, **self._more}
+
+    def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
+        found = self.parts.strategy.combine(dict(before), updates, self.rounds.buffers)
+        for group, shares in found.coverage.items():
+            self._coverage.setdefault(group, {}).update(shares)
+        return found.weights
+
+    def _masked(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
+        """The same where the server sees nothing but sums."""
+        assert self.parts.secure is not None
+        before = dict(order.weights)
+        with self.clock.of("training"):
+            found = secure_round(
+                self.grid,
+                nodes,
+                pack_order(order),
+                before,
+                self.parts.secure,
+                order.cfg.steps_per_round * order.cfg.data.batch_size,
+                order.round,
+                order.cfg.deadline,
+            )
+        self.absent |= found.absent
+        for site in found.took_part:
+            open_part = unpack_reply(found.replies[site])
+            metrics = getattr(open_part, "metrics", {})
+            self.book.summed(order, site, found.bytes[site]["from_site"])
+            self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": found.bytes[site], "norms": {}}
+        with self.clock.of("aggregation"):
+            weights = self._combine(before, {"sum of sites": found})
+        self._more["secure"] = {
+            "samples": found.samples,
+            "contributors": found.contributors,
+            "withheld": found.withheld,
+            "reduced": found.reduced,
+            "clipped": found.clipped,
+        }
+        return weights
+
+
+def _facts(update: Received, sent: int) -> dict[str, Any]:
+    return {
+        "samples": update.samples,
+        "metrics": update.metrics,
+        "bytes": {"to_site": sent, "from_site": update.size},
+        "norms": update.norms,
+    }
