@@ -188,14 +188,8 @@ def test_what_looks_at_single_updates_is_refused_with_the_reason():
 @pytest.mark.process
 @pytest.mark.slow
 def test_in_flowers_own_engine_a_round_survives_a_death_and_stays_within_the_bound(tmp_path: Path):
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/bench/secure.py"),
-        "--values",
-        "2000",
-        "--json",
-        str(tmp_path / "rows"),
-    ]
+    script = Path(__file__).resolve().parents[2] / "scripts/bench/secure.py"
+    command = [sys.executable, str(script), "--values", "2000", "--json", str(tmp_path / "rows")]
     subprocess.run(command, check=True, capture_output=True, timeout=400)
     plain, whole, survived = json.loads((tmp_path / "rows").read_text())
     assert [row["took_part"] for row in (plain, whole, survived)] == [4, 4, 3]
