@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from foundation.errors import UserError
@@ -44,6 +43,8 @@ def _count(devices: Any, on_cpu: bool) -> int:
     if isinstance(devices, str) and devices.lstrip("-").isdigit():
         devices = int(devices)
     if devices in ("auto", -1, None):
+        import torch  # here, for a job's processes have no time to lose on it
+
         return 1 if on_cpu else max(1, torch.cuda.device_count())
     if isinstance(devices, list | ListConfig):
         return len(devices)
@@ -86,17 +87,17 @@ def launch(module: str, folder: Path, processes: int, seconds: float | None = No
                         start_new_session=True,
                     )
                 )
-        while any(process.poll() is None for process in started):
+        while None in (codes := [process.poll() for process in started]):
             if end is not None and time.monotonic() > end:
                 raise UserError(
                     f"round: not done after {seconds:g} s, so it was stopped; allow more time or fewer steps"
                 )
-            if any(process.returncode for process in started):
+            if any(codes):
                 _wait(started, _GRACE_SECONDS)
                 break
             time.sleep(_POLL_SECONDS)
     finally:
-        codes = [process.poll() for process in started]
+        codes = [process.poll() for process in started]  # before they are killed
         for process in started:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
