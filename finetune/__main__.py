@@ -26,13 +26,15 @@ def main(cfg: DictConfig) -> None:
     train = patients_with_target(cohort, parts.train, cfg.task, encoder)
     validation = patients_with_target(cohort, parts.validation, cfg.task, encoder)
     with seeded(cfg.seed):
-        head = build_head(cfg.task, encoder.width, train)
+        head = build_head(cfg.task, encoder.width, train, private=cfg.private is not None)
     parents = [*pretraining, cohort.folder]
     with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
         parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
         save(model, cfg.task, task_modalities(cfg.task, encoder), output)
         record.metrics.update(metrics)
+        if model.privacy is not None:
+            record.note("privacy", model.privacy)
         record.note("patients", {"train": len(train), "validation": len(validation)})
     print(f"task model: {output}\nevaluate it: python -m finetune.evaluate run={output}")
 

@@ -85,12 +85,20 @@ def task_modalities(task: DictConfig, encoder: MultimodalEncoder) -> list[str]:
     return [str(name) for name in task.modalities]
 
 
-def build_head(task: DictConfig, width: int, train: PatientDataset) -> Head:
-    """The head that the task describes; what it needs of the training targets is taken from them alone."""
+def build_head(task: DictConfig, width: int, train: PatientDataset, private: bool = False) -> Head:
+    """The head that the task describes; what it needs of the training targets is taken from them alone.
+
+    Args:
+        task: of the config.
+        width: of the patient embedding.
+        train: whose targets.
+        private: check the targets, and take nothing from them: the head's file would tell it.
+    """
     targets = {
         name: train.cohort.patients.loc[train.patients, name].to_numpy(dtype=np.float64) for name in train.targets
     }
     kind: type[Head] = instantiate({"_target_": "hydra.utils.get_class", "path": task.head._target_})
     given: dict[str, Any] = plain(task.head)
-    head: Head = instantiate({**kind.needs(targets, given), **given}, width=width, _convert_="all")
+    needed = kind.needs(targets, given)
+    head: Head = instantiate({**({} if private else needed), **given}, width=width, _convert_="all")
     return head

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
 from finetune.predictor import FORMAT
+from finetune.private import check, train_privately
 from foundation.command import plain
 from foundation.data.dataset import CohortModule, Collate, PatientDataset
 from foundation.encoder import MultimodalEncoder
@@ -33,6 +34,7 @@ def fit(
     for name, part in (("train", train), ("validation", validation)):
         if len(part) < 2:
             raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
+    private = None if cfg.private is None else check(cfg, head, len(train))
     output = Path(cfg.output)
     last = output / "checkpoints" / "last.ckpt"
     if cfg.resume and not last.is_file():
@@ -41,10 +43,28 @@ def fit(
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
     module.train()
+    if private is None:
+        metrics = _train(cfg, module, train, validation)
+    else:
+        with seeded(cfg.seed):
+            metrics, module.privacy = train_privately(cfg, module, train, validation, private)
+    module.cpu().eval()
+    scores, targets = score(module, validation)
+    none = scores[:0], {name: value[:0] for name, value in targets.items()}
+    # Under privacy nothing of a training patient counts but the noisy gradients.
+    head.calibrate(scores, targets, score(module, train) if private is None else none)
+    return module, metrics
+
+
+def _train(
+    cfg: DictConfig, module: FinetuneModule, train: PatientDataset, validation: PatientDataset
+) -> dict[str, float]:
+    """Lightning's training, then the weights with the lowest validation loss; its metrics."""
+    output = Path(cfg.output)
     data = CohortModule(
         train,
         validation,
-        encoder,
+        module.encoder,
         batch_size=cfg.data.batch_size,
         seed=cfg.seed,
         modality_dropout=cfg.data.modality_dropout,
@@ -58,16 +78,19 @@ def fit(
         cfg.trainer, output, cfg.steps, cfg.validate_every, cfg.checkpoint_every, cfg.progress, callbacks
     )
     with seeded(cfg.seed), quiet():
-        trainer.fit(module, datamodule=data, ckpt_path=last if cfg.resume else None, weights_only=False)
+        trainer.fit(
+            module,
+            datamodule=data,
+            ckpt_path=output / "checkpoints" / "last.ckpt" if cfg.resume else None,
+            weights_only=False,
+        )
     if best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
-    module.cpu().eval()
-    head.calibrate(*score(module, validation), score(module, train))
     metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
     if best.best_model_score is not None:
         metrics["validation/best_loss"] = float(best.best_model_score)
-    return module, metrics
+    return metrics
 
 
 @torch.no_grad()

@@ -24,6 +24,9 @@ class FinetuneModule(pl.LightningModule):
         weight_decay: AdamW's.
         warmup: share of the steps spent rising.
         total_steps: of the run.
+
+    Attributes:
+        privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FinetuneModule(pl.LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.total_steps = total_steps
+        self.privacy: dict[str, Any] | None = None
 
     def train(self, mode: bool = True) -> "FinetuneModule":
         """A frozen encoder stays in evaluation mode: no dropout, no moving statistics."""

@@ -15,9 +15,14 @@ class Head(nn.Module, ABC):
     """From the patient embedding to a prediction.
 
     Calibration lives in buffers, so it travels in the same file as the weights.
+
+    Attributes:
+        kind: of its predictions.
+        separable: whether a batch's loss is a mean of its patients' own losses, none of which looks at another patient.
     """
 
     kind: ClassVar[Literal["classification", "survival"]]
+    separable: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

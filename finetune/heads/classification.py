@@ -28,6 +28,7 @@ class Classification(Head):
     """
 
     kind = "classification"
+    separable = True
     class_weights: Tensor
     log_scale: Tensor
     shift: Tensor
