@@ -14,6 +14,7 @@ from foundation.errors import UserError
 from foundation.run_record import RunRecord, digest_of
 from pretrain.assemble import load_cohort
 from pretrain.federated.partial import frozen_digests, place, travelling
+from pretrain.federated.report.page import write_report
 from pretrain.federated.rounds import Rounds
 from pretrain.federated.run import run
 from pretrain.federated.strategies.local import local_names
@@ -49,7 +50,8 @@ def main(cfg: DictConfig) -> None:
         record.metrics.update({"evaluation": last["evaluation"]})
         record.note("coverage", last["coverage"])
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
-    print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}")
+    report = write_report(output, [Path(other) for other in cfg.compare])
+    print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}\nreport: {report}")
 
 
 if __name__ == "__main__":

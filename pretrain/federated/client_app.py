@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 
 from foundation.errors import UserError
 from pretrain.evaluation import evaluate_module
+from pretrain.federated import census
 from pretrain.federated.desk import Desk, Task
 from pretrain.federated.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
 from pretrain.federated.policy import public_reason
@@ -30,6 +31,12 @@ def introduce(message: Message, context: Context) -> Message:
     facts: Any = message.content.config_records["hospitals"]
     site = Site.of_node(context.node_config, list(facts["names"]), Path(facts["folder"]))
     return Message(pack_reply(Reply(site.name)), reply_to=message)
+
+
+@app.query(census.QUERY)
+def statistics(message: Message, context: Context) -> Message:
+    """Counts and sums of this hospital's patients, as far as its policy allows."""
+    return Message(_answer(_tell, "statistics", message, context), reply_to=message)
 
 
 @app.train()
@@ -54,6 +61,10 @@ def _train(desk: Desk, message: Message) -> RecordDict:
     return pack_reply(open_update(desk, result))
 
 
+def _tell(desk: Desk, message: Message) -> RecordDict:
+    return pack_reply(census.answer(desk))
+
+
 def _evaluate(desk: Desk, message: Message) -> RecordDict:
     started = time.monotonic()
     cfg = desk.site.own(desk.order.cfg)
@@ -72,7 +83,7 @@ def _answer(work: Work, task: Task, message: Message, context: Context) -> Recor
     order = unpack_order(message.content)
     site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
     try:
-        desk = Desk(site, order, task)
+        desk = Desk(site, order, task, order.cfg.statistics if task == "statistics" else ())
         try:
             desk.admit()
             return work(desk, message)

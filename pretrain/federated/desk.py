@@ -1,9 +1,12 @@
 """A site's front desk: what every order passes on its way in, and every answer on its way out."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal, Unpack
 
 from foundation.command import instantiate
+from foundation.data.cohort import Cohort
+from foundation.data.splits import Split
 from foundation.errors import UserError
 from pretrain.assemble import load_cohort
 from pretrain.federated.ledger import Ledger
@@ -26,6 +29,7 @@ from pretrain.federated.privacy import Privacy
 from pretrain.federated.server_book import OWNER, groups_of, printable
 from pretrain.federated.site import Site
 
+Part = Literal["train", "evaluation"]
 Task = Literal["pretrain", "evaluate", "statistics"]
 _IN: dict[Task, Literal["order", "evaluation", "statistics"]] = {
     "pretrain": "order",
@@ -83,16 +87,24 @@ class Desk:
         """What the run will have spent after this round; None where nothing counts it."""
         return self.privacy.spent(releases(self.ledger.entries(), self.order.run) + 1)
 
-    def patients(self, part: Literal["train", "evaluation"]) -> list[str]:
-        """This hospital's patients who train, or who evaluate."""
-        _, parts = load_cohort(self.site.own(self.order.cfg), [self.site.name])
+    @cached_property
+    def cohort(self) -> Cohort:
+        """This hospital's own patients."""
+        return self._loaded[0]
+
+    def patients(self, part: Part) -> list[str]:
+        """Those of them who train, or who evaluate."""
+        parts = self._loaded[1]
         return list(parts.train) if part == "train" else [*parts.validation, *parts.test]
 
-    def behind(self, part: Literal["train", "evaluation"]) -> dict[str, int]:
+    def behind(self, part: Part) -> dict[str, int]:
         """By modality, how many of them have it."""
-        cohort, _ = load_cohort(self.site.own(self.order.cfg), [self.site.name])
-        table = cohort.patients.loc[self.patients(part)]
+        table = self.cohort.patients.loc[self.patients(part)]
         return {str(name): int(table[name].astype(bool).sum()) for name in self.order.cfg.modality}
+
+    @cached_property
+    def _loaded(self) -> tuple[Cohort, Split]:
+        return load_cohort(self.site.own(self.order.cfg), [self.site.name])
 
     def release(self, reply: Reply, patients: int, behind: Mapping[str, int], masked: bool = False) -> Reply:
         """The answer as it may leave, noted before it does.

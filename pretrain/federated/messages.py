@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from omegaconf import DictConfig, OmegaConf
 
+from pretrain.federated.blob import Blob, to_record
 from pretrain.federated.ledger.digest import WeightsDigest
 from pretrain.federated.stored import Arrays
 
@@ -88,7 +88,9 @@ def pack_order(order: Order) -> RecordDict:
         **{f"{_SETTING}{name}": value for name, value in order.settings.items()},
         **{f"{_FROZEN}{name}": value for name, value in order.frozen.items()},
     }
-    return RecordDict({_ARRAYS: _record(order.weights), _CONTROL: _record(order.control), _FACTS: ConfigRecord(facts)})
+    return RecordDict(
+        {_ARRAYS: to_record(order.weights), _CONTROL: to_record(order.control), _FACTS: ConfigRecord(facts)}
+    )
 
 
 def unpack_order(content: RecordDict) -> Order:
@@ -102,13 +104,13 @@ def unpack_order(content: RecordDict) -> Order:
 
     return Order(
         cfg,
-        arrays_of(content, _ARRAYS),
+        Blob(content.array_records[_ARRAYS]),
         str(facts["run"]),
         str(facts["release"]),
         int(facts["round"]),
         int(facts["start_step"]),
         of(_SETTING),
-        arrays_of(content, _CONTROL),
+        Blob(content.array_records[_CONTROL]),
         of(_FROZEN),
         frozenset(facts["buffers"]),
         str(facts["head"]),
@@ -119,8 +121,8 @@ def pack_reply(reply: Reply) -> RecordDict:
     """A site's answer, as records."""
     return RecordDict(
         {
-            _ARRAYS: _record(reply.update),
-            _CONTROL: _record(reply.control),
+            _ARRAYS: to_record(reply.update),
+            _CONTROL: to_record(reply.control),
             _SAMPLES: MetricRecord(dict(reply.samples)),
             _METRICS: MetricRecord(dict(reply.metrics)),
             _FACTS: ConfigRecord({**reply.facts, "hospital": reply.hospital}),
@@ -134,7 +136,7 @@ def pack_decline(decline: Decline) -> RecordDict:
 
 
 def unpack_reply(content: RecordDict) -> Reply | Decline:
-    """A site's answer, read; its arrays stay packed until they are asked for."""
+    """A site's answer, read; its arrays are views of the message."""
     facts = {name: value for name, value in content.config_records[_FACTS].items() if isinstance(value, str | float)}
     hospital = str(facts.pop("hospital"))
     if "declined" in facts:
@@ -143,8 +145,8 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
     metrics: Mapping[str, Any] = content.metric_records[_METRICS]
     return Reply(
         hospital,
-        Packed(content.array_records[_ARRAYS]),
-        Packed(content.array_records[_CONTROL]),
+        Blob(content.array_records[_ARRAYS]),
+        Blob(content.array_records[_CONTROL]),
         {name: int(value) for name, value in samples.items()},
         {name: float(value) for name, value in metrics.items()},
         facts,
@@ -157,32 +159,3 @@ def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:
     for name, value in control.items():
         digest.add(f"{_CONTROL}/{name}", value)
     return digest
-
-
-class Packed(Mapping[str, np.ndarray]):
-    """Arrays of a message, each unpacked when it is asked for: a message lies in memory once.
-
-    Args:
-        record: Flower's.
-    """
-
-    def __init__(self, record: ArrayRecord) -> None:
-        self._record = record
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._record[name].numpy()
-
-    def __iter__(self) -> Any:
-        return iter(self._record)
-
-    def __len__(self) -> int:
-        return len(self._record)
-
-
-def arrays_of(content: RecordDict, name: str) -> dict[str, np.ndarray]:
-    """Arrays of a record, unpacked."""
-    return {key: array.numpy() for key, array in content.array_records[name].items()}
-
-
-def _record(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.asarray(value, order="C")) for name, value in arrays.items()})

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from foundation.errors import UserError
+from pretrain.federated import census
 from pretrain.federated.asking import ask
 from pretrain.federated.clock import Clock
 from pretrain.federated.messages import Decline, Order, pack_order, unpack_reply
@@ -75,7 +76,10 @@ class Federation:
         """All rounds that are left."""
         if state := self.rounds.strategy():
             self.parts.strategy.load_state(state)
-        self.nodes.wait(self.quorum, self.cfg.join_seconds)
+        here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
+        if self.cfg.statistics and not self.rounds.history:
+            training = {name: here[name] for name in self.training if name in here}
+            weights = census.take(self.grid, self._order(1, weights), training, self.book, self.rounds)
         for number in range(len(self.rounds.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
         return weights

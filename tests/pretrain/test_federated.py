@@ -12,7 +12,16 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
 from foundation.errors import UserError
-from pretrain.federated.messages import Reply, pack_order, pack_refusal, pack_reply, unpack_order, unpack_reply
+from pretrain.federated.messages import (
+    Decline,
+    Order,
+    Reply,
+    pack_decline,
+    pack_order,
+    pack_reply,
+    unpack_order,
+    unpack_reply,
+)
 from pretrain.federated.rounds import Rounds
 
 WEIGHTS = {
@@ -29,35 +38,44 @@ def same(one: dict, other: dict) -> None:
         np.testing.assert_array_equal(one[name], other[name])
 
 
+CFG = {"seed": 3, "data": {"folder": "x"}, "again": "${seed}", "sites": ["a", "b"]}
+
+
 def test_an_order_arrives_as_it_was_sent():
-    cfg = OmegaConf.create({"seed": 3, "data": {"folder": "x"}, "again": "${seed}", "sites": ["a", "b"]})
-    found, weights, start = unpack_order(pack_order(cfg, WEIGHTS, 12))
-    assert OmegaConf.to_container(found) == {"seed": 3, "data": {"folder": "x"}, "again": 3, "sites": ["a", "b"]}
-    assert start == 12
-    same(weights, WEIGHTS)
+    sent = Order(OmegaConf.create(CFG), WEIGHTS, "run-1", "0.1", 2, 12, {"proximal": 0.5}, {"c": np.ones(2)})
+    sent.frozen, sent.buffers, sent.head = {"pathology": "d"}, frozenset({"b"}), "h"
+    found = unpack_order(pack_order(sent))
+    assert OmegaConf.to_container(found.cfg) == {"seed": 3, "data": {"folder": "x"}, "again": 3, "sites": ["a", "b"]}
+    for name in ("run", "release", "round", "start_step", "settings", "frozen", "buffers", "head"):
+        assert getattr(found, name) == getattr(sent, name)
+    same(found.weights, WEIGHTS)
+    same(found.control, {"c": np.ones(2)})
 
 
 def test_a_reply_arrives_as_it_was_sent():
-    sent = Reply("northgate", WEIGHTS, {"pathology": 9, "objective:alignment": 4}, {"train/loss": 1.5, "seconds": 2.0})
-    found = unpack_reply(pack_reply(sent))
-    assert (found.hospital, found.samples, found.metrics) == (sent.hospital, sent.samples, sent.metrics)
-    same(found.weights, WEIGHTS)
+    samples, metrics = {"pathology": 9, "objective:alignment": 4}, {"train/loss": 1.5, "seconds": 2.0}
+    found = unpack_reply(pack_reply(Reply("northgate", WEIGHTS, {}, samples, metrics, {"head": "h"})))
+    assert isinstance(found, Reply)
+    assert (found.hospital, found.samples, found.metrics) == ("northgate", samples, metrics)
+    assert found.facts == {"head": "h"}
+    same(found.update, WEIGHTS)
 
 
 def test_an_evaluation_carries_no_weights():
     found = unpack_reply(pack_reply(Reply("summit", metrics={"patients": 14.0})))
-    assert found == Reply("summit", {}, {}, {"patients": 14.0})
+    assert isinstance(found, Reply) and len(found.update) == 0
+    assert found.metrics == {"patients": 14.0}
 
 
 def test_a_refusal_is_the_line_of_the_site():
-    with pytest.raises(UserError, match=r"^site lakeview: data/x: no cohort\.json$"):
-        unpack_reply(pack_refusal("lakeview", "data/x: no cohort.json"))
+    sent = Decline("lakeview", "policy: tasks: 'pretrain' is not allowed here")
+    assert unpack_reply(pack_decline(sent)) == sent
 
 
 def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
     for number in (1, 2, 3):
-        rounds.save(number, {"a": np.full(2, number, np.float32)}, {"coverage": {"pathology": {"x": 1.0}}})
+        rounds.save(number, {"a": np.full(2, number, np.float32)}, {}, {"coverage": {"pathology": {"x": 1.0}}})
     again = Rounds(tmp_path, "digest")
     same(again.resume(), {"a": np.full(2, 3, np.float32)})
     assert [line["round"] for line in again.history] == [1, 2, 3]
@@ -67,7 +85,7 @@ def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
 def test_only_the_last_checkpoints_stay(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest", keep=2)
     for number in range(1, 6):
-        rounds.save(number, {"a": np.zeros(1, np.float32)}, {})
+        rounds.save(number, {"a": np.zeros(1, np.float32)}, {}, {})
     assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [
         "round_0004.safetensors",
         "round_0005.safetensors",
@@ -76,7 +94,7 @@ def test_only_the_last_checkpoints_stay(tmp_path: Path):
 
 def test_a_checkpoint_that_history_does_not_count_is_not_resumed_from(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
-    rounds.save(1, {"a": np.ones(1, np.float32)}, {})
+    rounds.save(1, {"a": np.ones(1, np.float32)}, {}, {})
     rounds.path(2).write_bytes(b"half a file")
     same(Rounds(tmp_path, "digest").resume(), {"a": np.ones(1, np.float32)})
 
@@ -86,14 +104,14 @@ def test_without_a_finished_round_there_is_nothing_to_resume(tmp_path: Path):
 
 
 def test_rounds_of_another_config_are_refused(tmp_path: Path):
-    Rounds(tmp_path, "digest").save(1, {"a": np.ones(1, np.float32)}, {})
+    Rounds(tmp_path, "digest").save(1, {"a": np.ones(1, np.float32)}, {}, {})
     with pytest.raises(UserError, match=r"history\.json: these rounds ran with another config"):
         Rounds(tmp_path, "other").resume()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
-    rounds.save(1, {"a": np.ones(1, np.float32)}, {})
+    rounds.save(1, {"a": np.ones(1, np.float32)}, {}, {})
     rounds.path(1).unlink()
     with pytest.raises(UserError, match=r"round_0001\.safetensors: missing"):
         Rounds(tmp_path, "digest").resume()
