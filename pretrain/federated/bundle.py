@@ -2,9 +2,9 @@
 
 import hashlib
 import io
+import tomllib
 import zipfile
 
-import tomli
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.fab import Fab
 
@@ -65,7 +65,7 @@ def check_bundle(content: bytes, release: str) -> None:
         more = sorted(set(file.namelist()) - _FILES)
         if more:
             raise UserError(f"app bundle: carries {more[0]}, and no code may travel; nothing of it was run")
-        found = tomli.loads(file.read(_PROJECT).decode())
+        found = tomllib.loads(file.read(_PROJECT).decode())
     named = found["project"]["version"]
     if named != release:
         raise UserError(f"app bundle: names release {named}, and {release} is installed here; install the same")
