@@ -363,6 +363,16 @@ def test_a_round_without_updates_spends_nothing():
     assert strategy.record()["epsilon"] == 0
 
 
+def test_a_site_spends_only_in_the_rounds_that_it_was_in():
+    """One site after another, each noised by itself: two rounds of three waves are two releases of each site."""
+    strategy = PrivateStrategy(Cyclic(), privacy("site", multiplier=2.0), 3, secure=False)
+    for _ in range(2):
+        for site in "abc":
+            strategy.combine(PREVIOUS, {site: held(change(1))}, BUFFERS)
+    assert strategy.record()["releases"] == 2
+    assert strategy.record()["epsilon"] == pytest.approx(strategy.privacy.spent(2).epsilon)
+
+
 def test_a_resumed_run_goes_on_with_clip_count_and_moments():
     def made() -> PrivateStrategy:
         return PrivateStrategy(FedAvgM(), privacy(clipping=Adaptive(0.5)), 4, secure=False)

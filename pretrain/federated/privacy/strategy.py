@@ -1,5 +1,6 @@
 """Strategies under differential privacy: they see a noisy mean, or updates that are private by themselves."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from pretrain.federated.strategies.base import SiteUpdate, Strategy, Updates
 from pretrain.federated.strategies.robust import Robust
 from pretrain.fit import Weights
 
-_CLIP, _SQUARE, _RELEASES = "privacy/clip", "privacy/square", "privacy/releases"
+_CLIP, _RELEASES = "privacy/clip", "privacy/releases/"
 _FEDERATION = "federation"
 
 
@@ -58,7 +59,7 @@ class PrivateStrategy(Strategy):
         self.sites = sites
         self.secure = secure
         self.clip = privacy.clipping.norm
-        self.counted = privacy.accountant()
+        self.releases: Counter[str] = Counter()
 
     def site_settings(self) -> dict[str, float | str]:
         return {**self.inner.site_settings(), CLIP: self.clip, SITES: float(self.sites)}
@@ -75,24 +76,30 @@ class PrivateStrategy(Strategy):
             votes = self._votes(ordered)
         else:
             found, votes = self._noisy(previous, ordered, buffers)
-        self.counted.compose(self.privacy.noise_multiplier)
+        # One noise covers everybody in a sum; noise of the sites covers those whose updates are here.
+        self.releases.update(list(ordered) if self.privacy.place == "site" else [_FEDERATION])
         if votes is not None:
             self.clip = self.privacy.clipping.next(self.clip, votes / len(ordered) + 0.5)
         return found
 
     def record(self) -> dict[str, Any]:
-        """Epsilon so far and what it rests on, for history and run record."""
-        return privacy_record(self.privacy, self.counted, self.clip, self.secure)
+        """Epsilon so far, of the site that spent most, and what it rests on, for history and run record."""
+        counted = self.privacy.accountant()
+        counted.compose(self.privacy.noise_multiplier, max(self.releases.values(), default=0))
+        return privacy_record(self.privacy, counted, self.clip, self.secure)
 
     def state(self) -> Weights:
-        own = {_CLIP: self.clip, _SQUARE: self.counted.square, _RELEASES: float(self.counted.releases)}
-        return self.inner.state() | {name: np.array([value]) for name, value in own.items()}
+        counts = {f"{_RELEASES}{site}": np.array([count]) for site, count in self.releases.items()}
+        return {**self.inner.state(), _CLIP: np.array([self.clip]), **counts}
 
     def load_state(self, state: Weights) -> None:
         if _CLIP not in state:
             raise ValueError(f"state: holds no {_CLIP}, so it is that of a run without differential privacy")
-        self.clip, self.counted.square = float(state[_CLIP][0]), float(state[_SQUARE][0])
-        self.counted.releases = int(state[_RELEASES][0])
+        self.clip = float(np.asarray(state[_CLIP], dtype=np.float64)[0])
+        counts = {
+            name: np.asarray(value, dtype=np.int64) for name, value in state.items() if name.startswith(_RELEASES)
+        }
+        self.releases = Counter({name.removeprefix(_RELEASES): int(count[0]) for name, count in counts.items()})
         self.inner.load_state({name: value for name, value in state.items() if not name.startswith("privacy/")})
 
     def _noisy(self, previous: Weights, updates: Updates, buffers: frozenset[str]) -> tuple[Aggregate, float | None]:
