@@ -109,6 +109,14 @@ class KeepOptimizer(Callback):
                     for key, value in held.items()
                 }
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        turns = self.data.loader.turns
+        fetcher = trainer.fit_loop._data_fetcher
+        if trainer.current_epoch == 0 and turns.left and fetcher is not None:
+            # The last batch of an epoch ends a step even where gradients of more were to add up, so Lightning must know
+            # which one it is when training begins in the middle.
+            fetcher.fetched += -(-turns.taken // (turns.batch_size * turns.ranks))
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         layout = layout_of(trainer)
         sharded = layout.startswith("DeepSpeed")

@@ -48,10 +48,12 @@ def test_a_round_is_the_ordinary_training(configure, tmp_path):
     assert not list((tmp_path / "scratch").rglob("*.ckpt")), "the server keeps a round's weights"
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd"])
-def test_two_rounds_with_a_kept_optimiser_are_one_uninterrupted_run(configure, tmp_path, kind):
-    # 20 patients in batches of 8, so epochs end within rounds; modalities are dropped and dropout draws.
-    more = [f"+optimizer.kind={kind}", "+optimizer.momentum=0.9", "data.modality_dropout=0.3", "checkpoint_every=99"]
+@pytest.mark.parametrize(("kind", "batch", "batches"), [("adamw", 8, 1), ("sgd", 8, 1), ("adamw", 6, 2)])
+def test_two_rounds_with_a_kept_optimiser_are_one_uninterrupted_run(configure, tmp_path, kind, batch, batches):
+    # 20 patients in batches of 8 or 6, so epochs end within rounds and rounds within epochs, also where the gradients
+    # of two batches add up to a step; modalities are dropped and dropout draws.
+    more = [f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={batches}"]
+    more += [f"+optimizer.kind={kind}", "+optimizer.momentum=0.9", "data.modality_dropout=0.3", "checkpoint_every=99"]
     cfg = configure(*more, f"optimizer.fused={str(kind == 'adamw').lower()}")
     weights = seed_weights(cfg)
     whole = fit_round(cfg, ["riverside"], weights, tmp_path / "whole", 4 * STEPS, 0, 4 * STEPS)
