@@ -18,7 +18,7 @@ from foundation.errors import UserError
 from pretrain.federated.ledger import Ledger
 from pretrain.federated.report import __main__ as command
 from pretrain.federated.report import write_report
-from pretrain.federated.report.history import Run, times_chance
+from pretrain.federated.report.history import Run, nearest, times_chance
 from pretrain.federated.report.page import report
 from pretrain.federated.report.parts import duration, size, spans
 from pretrain.federated.report.svg import ticks
@@ -166,6 +166,15 @@ def test_losses_and_retrieval_are_those_of_the_history(run):
         assert told == ("–" if value is None else f"{value:.4g}")
     assert times_chance({"a/r@5": 0.4, "a/chance@5": 0.1, "b/r@5": 0.2, "b/chance@5": 0.1, "a/r@1": 9.0}) == 3.0
     assert times_chance({"a/r@5": 0.4, "a/chance@5": 0.0}) is None
+    assert nearest([{"a/r@1": 0.4, "a/r@5": 0.4, "a/r@10": 0.4}]) == 5
+    assert nearest([None, {"a/r@1": 0.4, "loss": 1.0}]) == 1
+    assert nearest([{"loss": 1.0}]) is None
+    rows = page.tables["All that was evaluated after round 8; recall (r@k) with that of chance in brackets"]
+    assert (
+        rows["pathology_to_report/r@5"][3]
+        == f"{content[-1]['evaluation']['summit']['pathology_to_report/r@5']:.4g} (0.1)"
+    )
+    assert "pathology_to_report/chance@5" not in rows
     last = f"{content[-1]['evaluation']['summit']['loss']:.4g}"
     assert f"Loss, held out {last} after round 8" in page.text
 
@@ -451,7 +460,7 @@ def test_the_page_names_its_sources(run):
     text = Page(report(run)).text
     for name, digest in Run.read(run).digests.items():
         assert f"{name} SHA-256 {digest[:16]}" in text
-    assert "strategy FedProx (proximal 0.01); codec Codec (kind int8)" in text
+    assert "strategy: FedProx (proximal 0.01); codec: Codec (kind int8)" in text
     assert f"config digest {'c' * 64}" in text
 
 

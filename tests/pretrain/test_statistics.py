@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from foundation.data.cohort import Cohort
+from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.modalities.genomics import Genomics
 from foundation.modalities.pathology import Pathology
@@ -221,6 +222,43 @@ def test_a_single_small_cell_is_not_left_to_a_subtraction():
     assert hide({"a": 20, "b": 1, "c": 1}, [{"a", "b", "c"}], 5) == {"a": None, "b": None, "c": None}
 
 
+def test_a_modality_that_few_lack_is_withheld_with_those_who_lack_it():
+    counts = Counts(
+        patients=19,
+        modality={"pathology": 19, "radiology": 16},
+        combination={"pathology": 3, "pathology+radiology": 16},
+        label={},
+        hospital={"x": 19},
+    )
+    told = suppress(SiteStatistics(sites=["x"], counts=counts), 5)
+    assert told.counts.modality == {"pathology": 19, "radiology": None}
+    assert told.counts.combination == {"pathology": None, "pathology+radiology": None}
+    assert told.withheld == [
+        "x: counts/modality/radiology",
+        "x: counts/combination/pathology",
+        "x: counts/combination/pathology+radiology",
+    ]
+
+
+def test_a_table_that_its_sums_give_away_is_withheld_whole():
+    counts = Counts(
+        patients=14,
+        modality={"pathology": 7, "radiology": 8},
+        combination={"pathology": 6, "pathology+radiology": 1, "radiology": 7},
+        label={},
+        hospital={"x": 14},
+    )
+    whole = SiteStatistics(sites=["y"], counts=counts)
+    told = suppress(whole.model_copy(update={"sites": ["x"]}), 5)
+    assert told.counts.modality == counts.modality
+    assert told.counts.combination == {}
+    assert told.withheld == ["x: counts/combination"]
+    assert from_arrays(*to_arrays(told)) == told
+    assert "no others" not in statistics_page([told], pool([told]))
+    page = statistics_page([told, whole], pool([told, whole]))
+    assert "| pathology + radiology, no others | small | 1 | ≥ 1 |" in page
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=7), st.integers(2, 8), st.data())
 @settings(deadline=None)
 def test_withheld_cells_have_other_tables_with_the_same_sums(values, least, data):
@@ -428,3 +466,18 @@ def test_the_page_says_what_was_withheld(parts):
 
 def replace_site(told: SiteStatistics, name: str) -> SiteStatistics:
     return told.model_copy(update={"sites": [name], "withheld": []})
+
+
+def test_an_encoder_with_a_stain_reference_is_trained_and_saved_like_any(pooled, samples, tmp_path):
+    torch.manual_seed(0)
+    reference = stain_reference(pooled)
+    encoder = MultimodalEncoder({"pathology": Pathology(16, size=32, stain_reference=reference)}, 16, fusion_layers=1)
+    rows = [{"pathology": sample["pathology"]} for sample in samples if "pathology" in sample]
+    encoder.eval()
+    before = encoder(encoder.encode_samples(rows)).embeddings["pathology"]
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = MultimodalEncoder.from_pretrained(tmp_path / "encoder").eval()
+    torch.testing.assert_close(again(again.encode_samples(rows)).embeddings["pathology"], before)
+    encoder.modalities["pathology"].stain_reference = None
+    plain = encoder(encoder.encode_samples(rows)).embeddings["pathology"]
+    assert not torch.allclose(plain, before)

@@ -150,7 +150,7 @@ def _panel(
 ) -> None:
     x, y, width, height = box
     mark = f" ▸ {panel.mark}" if panel.mark else ""
-    most = int((width - 40) / 7) - len(mark)
+    most = int((width - 8) / 7.2) - len(mark) - len(panel.end)
     shown = panel.title if len(panel.title) <= most else f"{panel.title[: most - 1]}…"
     svg.text(x, y - 15, shown + mark, "strong", tip=panel.title)
     svg.text(x + width, y - 15, panel.end, "small", "end")

@@ -8,7 +8,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.run_record import read_run
 from pretrain.federated.report import charts
-from pretrain.federated.report.history import Numbers, Run, held_out, number, times_chance
+from pretrain.federated.report.history import Numbers, Run, held_out, nearest, number, times_chance
 from pretrain.federated.report.parts import Part, Section, Table, keys, unmeasured
 from pretrain.federated.report.parts import number as written
 
@@ -97,16 +97,17 @@ def _weighted(parts: Sequence[Numbers], name: str) -> float | None:
     return sum(v * w for v, w in known) / sum(w for _, w in known) if len(known) == len(parts) else None
 
 
-def _value(metrics: Numbers, name: str) -> float | None:
-    return times_chance(metrics) if name == "retrieval" else number(metrics.get(name))
+def _value(metrics: Numbers, name: str, k: int | None) -> float | None:
+    return times_chance(metrics, k) if name == "retrieval" else number(metrics.get(name))
 
 
 def _measure(told: Sequence[Told], heading: str, name: str) -> Part:
     kinds = [one.kind for one in told]
+    k = nearest(metrics for one in told for metrics in one.places.values())
     rows: dict[str, dict[str, float]] = {}
     for one in told:
         for place, metrics in one.places.items():
-            value = _value(metrics, name)
+            value = _value(metrics, name, k)
             if value is not None:
                 rows.setdefault(place, {})[one.kind] = value
     rows = {place: row for place, row in rows.items() if len(row) > 1}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,20 @@ def seconds_of(metrics: Numbers | None) -> float | None:
     return number((metrics or {}).get("seconds"))
 
 
-def times_chance(metrics: Numbers | None) -> float | None:
-    """Recall among the nearest five over chance, mean of all modality pairs."""
+def nearest(evaluations: Iterable[Numbers | None]) -> int | None:
+    """Among how many of the nearest retrieval is looked at: 5, else the most that was evaluated anywhere."""
+    names = (name for metrics in evaluations for name in metrics or {})
+    found = {int(name.rpartition("@")[2]) for name in names if "/r@" in name and name.rpartition("@")[2].isdigit()}
+    return 5 if 5 in found else max(found, default=None)
+
+
+def times_chance(metrics: Numbers | None, k: int | None = 5) -> float | None:
+    """Recall among the nearest k over chance, mean of all modality pairs."""
     ratios = []
     told = metrics or {}
     for name in told:
         recall, chance = number(told[name]), number(told.get(name.replace("/r@", "/chance@")))
-        if name.endswith("/r@5") and recall is not None and chance:
+        if name.endswith(f"/r@{k}") and recall is not None and chance:
             ratios.append(recall / chance)
     return sum(ratios) / len(ratios) if ratios else None
 

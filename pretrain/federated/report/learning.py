@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from pretrain.federated.report import charts
 from pretrain.federated.report.charts import Panel
-from pretrain.federated.report.history import Round, Run, number, times_chance, train_loss
+from pretrain.federated.report.history import Numbers, Round, Run, nearest, number, times_chance, train_loss
 from pretrain.federated.report.parts import Part, Section, Table, keys, unmeasured
 from pretrain.federated.report.parts import number as written
 from pretrain.federated.report.who import marks
@@ -21,10 +21,11 @@ def losses(run: Run) -> Section:
         "training": lambda part, site: train_loss(part.training.get(site)),
     }
     loss = _multiples(run, "Loss", curves, "Loss by site and round, in training and in evaluation")
+    k = nearest(metrics for part in run.rounds for metrics in part.evaluation.values())
     retrieval = _multiples(
         run,
         "Retrieval between modalities, times chance",
-        {"recall among the nearest five over chance": lambda part, site: times_chance(part.evaluation.get(site))},
+        {f"recall at {k} over chance": lambda part, site: times_chance(part.evaluation.get(site), k)},
         "Retrieval by site and round, as a multiple of chance",
         bounds=(0.0, 1.0),
     )
@@ -68,15 +69,21 @@ def _end(values: Sequence[float | None], digits: int = 4) -> str:
 
 
 def _last_evaluation(run: Run) -> list[Part]:
-    """Every metric of the last round that was evaluated."""
+    """Every metric of the last round that was evaluated; recall with what chance gives beside it."""
     last = next((part for part in reversed(run.rounds) if part.evaluation), None)
     if last is None:
         return []
     sites = [site for site in run.sites if site in last.evaluation]
-    names = sorted({name for metrics in last.evaluation.values() for name in metrics})
-    rows = [[name, *(written(last.evaluation[site].get(name)) for site in sites)] for name in names]
-    table = Table(f"All that was evaluated after round {last.round}", ["metric", *sites], rows)
-    return [Part(f"After round {last.round}", table=table)]
+    names = sorted({name for metrics in last.evaluation.values() for name in metrics if "/chance@" not in name})
+    rows = [[name, *(_beside_chance(last.evaluation[site], name) for site in sites)] for name in names]
+    what = f"All that was evaluated after round {last.round}"
+    table = Table(f"{what}; recall (r@k) with that of chance in brackets", ["metric", *sites], rows)
+    return [Part(table=table, fold=what)]
+
+
+def _beside_chance(metrics: Numbers, name: str) -> str:
+    value, chance = metrics.get(name), metrics.get(name.replace("/r@", "/chance@"))
+    return f"{written(value)} ({written(chance, 2)})" if "/r@" in name and chance is not None else written(value)
 
 
 def drift(run: Run) -> Section:

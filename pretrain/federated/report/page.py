@@ -97,7 +97,7 @@ def _lead(run: Run) -> list[str]:
     parts = []
     for name in ("strategy", "codec", "privacy", "secure"):
         if config.get(name):
-            parts.append(f"{name} {_part(config[name])}")
+            parts.append(f"{name}: {_part(config[name])}")
     steps = config.get("steps_per_round")
     if steps is not None:
         parts.append(f"{steps} steps a round at each site")

@@ -37,6 +37,7 @@ class Part:
     picture: Markup | None = None
     table: Table | None = None
     unmeasured: str = ""
+    fold: str = ""  # said in place of a table that is long and has no picture
 
 
 @dataclass

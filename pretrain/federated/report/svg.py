@@ -51,17 +51,18 @@ class Svg:
         self.add("rect", None, tip, x=x, y=y, width=max(width, 0), height=height, class_=class_, fill_opacity=opacity)
 
     def curve(self, points: Sequence[tuple[float, float] | None], class_: str, dots: bool) -> None:
-        """A line with a gap at every None; a point between gaps is a dot."""
+        """A line with a gap at every None; its end is a dot, and so is a point between gaps."""
         runs: list[list[tuple[float, float]]] = [[]]
         for point in points:
             if point is None:
                 runs.append([])
             else:
                 runs[-1].append(point)
-        for run in filter(None, runs):
+        found = [run for run in runs if run]
+        for run in found:
             path = "M" + "L".join(f"{_value(x)} {_value(y)}" for x, y in run)
             self.add("path", d=path, class_=f"curve {class_}")
-            for x, y in run if dots or len(run) == 1 else run[-1:]:
+            for x, y in run if dots or len(run) == 1 else run[-1:] if run is found[-1] else []:
                 self.add("circle", cx=x, cy=y, r=2.6, class_=f"dot {class_}")
 
     def mark(self, kind: int, x: float, y: float, tip: str = "") -> None:

@@ -89,8 +89,8 @@ def coverage(run: Run) -> Section:
     rows = [[group, *(_mean(shares[group, site]) for site in sites), _untaught(run, group)] for group in run.groups]
     table = Table("Mean share over the rounds", ["group", *sites, "rounds in which nobody taught it"], rows)
     notes = [
-        "A strip is a site's share in the average of a parameter group, a stripe a round: the darker, the larger; "
-        "beside it the mean of the rounds. A group is averaged over those sites alone that trained it."
+        "A strip is a site's share in the average of a parameter group, a stripe a round: the fuller its colour, the "
+        "larger; beside it the mean of the rounds. A group is averaged over those sites alone that trained it."
     ]
     missing = [part.round for part in run.rounds if part.coverage is None]
     if missing:

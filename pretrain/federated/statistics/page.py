@@ -111,8 +111,9 @@ def _cell(path: str) -> Of:
         value: Any = getattr(statistics, section)
         if value is None:
             return "–"
+        told = not _withheld(path, statistics)
         for name in inner:
-            value = value.get(name, 0) if isinstance(value, dict) else getattr(value, name)
+            value = value.get(name, 0 if told else None) if isinstance(value, dict) else getattr(value, name)
         return _count(value, path, statistics)
 
     return of
@@ -121,13 +122,13 @@ def _cell(path: str) -> Of:
 def _count(value: Count, path: str, statistics: SiteStatistics) -> str:
     if value is None:
         return "small"
-    partly = len(statistics.sites) > 1 and any(_covers(cell, path) for cell in statistics.withheld)
-    return f"≥ {value:,}" if partly else f"{value:,}"
+    return f"≥ {value:,}" if _withheld(path, statistics) else f"{value:,}"
 
 
-def _covers(withheld: str, path: str) -> bool:
-    place = withheld.rpartition(": ")[2]
-    return path == place or path.startswith(f"{place}/")
+def _withheld(path: str, statistics: SiteStatistics) -> bool:
+    """Whether a site withheld this cell, or the whole table that it is in."""
+    places = (cell.rpartition(": ")[2] for cell in statistics.withheld)
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 def _at(statistics: SiteStatistics, path: str) -> Numbers | None:

@@ -23,9 +23,9 @@ from pretrain.federated.statistics.contract import (
 def suppress(statistics: SiteStatistics, min_cell: int) -> SiteStatistics:
     """What may leave: no count from 1 up to the cell size, and no mean of fewer patients than that.
 
-    Zeros stay. Where small cells could be worked out from sums that are told (of all patients, of a modality, of those
-    of whom a label is known), further cells are withheld (complementary suppression). Of genes, columns and images only
-    the patients behind them count: of how many something is *not* known can be worked out.
+    Zeros stay. A modality, a label and events are told where enough have them and enough, or none, have not. Where
+    small cells could be worked out from sums that are told, further cells are withheld (complementary suppression).
+    Of genes, columns and images only the patients behind them count: of how many a value is missing can be worked out.
 
     Args:
         statistics: of one site.
@@ -57,6 +57,8 @@ def _missing(path: str, part: Any) -> list[str]:
         return [f"{path}/{genes} genes"] if genes else []
     if isinstance(part, Numbers | Known | Stain) and all(value is None for value in vars(part).values()):
         return [path]
+    if isinstance(part, Counts) and not part.combination:
+        return [f"{path}/combination", *_missing(path, {**vars(part), "combination": {"": 0}})]
     fields = part if isinstance(part, dict) else vars(part)
     found: list[str] = []
     for name, value in fields.items():
@@ -85,7 +87,9 @@ def _counts(counts: Counts, least: int) -> Counts:
             label={name: Known(known=None, positive=None) for name in counts.label},
             hospital=dict.fromkeys(counts.hospital),
         )
-    modality = {name: _count(value, least) for name, value in counts.modality.items()}
+    modality = {
+        name: _label(Known(known=patients, positive=value), least).positive for name, value in counts.modality.items()
+    }
     return Counts(
         patients=patients,
         modality=modality,
@@ -102,7 +106,7 @@ def _combinations(cells: Cells, modality: Cells, least: int) -> Cells:
         if told is not None:
             having = {cell for cell in cells if name in cell.split("+")}
             sums += [having, set(cells) - having]
-    return hide(cells, sums, least) or dict.fromkeys(cells)
+    return hide(cells, sums, least)
 
 
 def hide(cells: Mapping[str, Count], sums: list[set[str]], least: int) -> Cells:
