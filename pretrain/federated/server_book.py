@@ -57,7 +57,7 @@ class ServerBook:
             groups=[group for group, count in reply.samples.items() if count],
             size=digest.bytes,
             digest=digest.hexdigest(),
-            samples=reply.samples,
+            samples={group: count for group, count in reply.samples.items() if count >= 0},  # below: refused later
             metrics=reply.metrics,
             witness=str(reply.facts.get("head", "")),
         )

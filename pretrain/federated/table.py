@@ -8,24 +8,28 @@ from rich.table import Table
 def round_table(number: int, rounds: int, facts: dict[str, Any]) -> Table:
     """A site a row: samples that taught each modality, losses, and evaluation on patients outside training.
 
-    Retrieval is the mean of recall over chance of all modality pairs.
+    Retrieval is the mean of recall over chance of all modality pairs. What a site's policy keeps at home, and what a
+    site that was absent did not say, is a dash.
     """
     table = Table(title=f"Round {number} of {rounds}")
     modalities = [group for group in facts["coverage"] if ":" not in group and group != "fusion"]
     table.add_column("site")
     for column in (*modalities, "train loss", "evaluated", "loss", "retrieval", "seconds"):
         table.add_column(column, justify="right")
-    for site, evaluation in facts["evaluation"].items():
-        training = facts["training"].get(site, {"samples": {}, "metrics": {"seconds": 0.0}})
+    for site in dict.fromkeys([*facts["evaluation"], *facts["training"], *facts["absent"]]):
+        training = facts["training"].get(site, {"samples": {}, "metrics": {}})
+        evaluation = facts["evaluation"].get(site, {})
         table.add_row(
-            site if training["samples"] else f"{site} (held out)",
+            site if site in facts["training"] else f"{site} ({'absent' if site in facts['absent'] else 'held out'})",
             *(str(training["samples"].get(name, "–")) for name in modalities),
             _number(training["metrics"].get("train/loss_epoch")),
-            f"{evaluation['patients']:.0f}",
+            _number(evaluation.get("patients"), 0),
             _number(evaluation.get("loss")),
             _times_chance(evaluation),
-            _number(training["metrics"]["seconds"] + evaluation["seconds"], 0),
+            _number(training["metrics"].get("seconds", 0.0) + evaluation.get("seconds", 0.0), 0),
         )
+    for site, reason in facts["absent"].items():
+        table.caption = "\n".join([*([str(table.caption)] if table.caption else []), f"{site}: {reason}"])
     return table
 
 
@@ -33,7 +37,7 @@ def _times_chance(evaluation: dict[str, float]) -> str:
     ratios = [
         value / evaluation[name.replace("/r@", "/chance@")]
         for name, value in evaluation.items()
-        if name.endswith("/r@5")
+        if name.endswith("/r@5") and name.replace("/r@", "/chance@") in evaluation
     ]
     return f"{sum(ratios) / len(ratios):.1f}× chance" if ratios else "–"
 
