@@ -16,6 +16,7 @@ from pretrain.federated.privacy import Privacy, PrivateStrategy, SitePrivacy, pr
 from pretrain.federated.privacy.accountant import Accountant, delta_of, epsilon_of
 from pretrain.federated.privacy.clipping import Adaptive, Fixed, factor, norm_of, update_noise
 from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE
+from pretrain.federated.secure import Secure, SecureOrder, submission
 from pretrain.federated.strategies.averaging import Cyclic, FedAvg, FedProx
 from pretrain.federated.strategies.base import Held
 from pretrain.federated.strategies.robust import Median
@@ -343,6 +344,15 @@ def test_the_bound_for_masking_holds_the_noise():
     found = protect(mechanism, change(0)).difference
     longest = mechanism.longest(PREVIOUS, {SITES: 4.0})
     assert all(norm_of([value]) < longest < 2 * norm_of([value]) for value in (found[REPORT],))
+
+
+def test_masking_under_that_bound_takes_nothing_of_the_noise_away():
+    strategy = PrivateStrategy(FedAvg(), privacy("shares", 5.0), 4, secure=True)
+    secure = Secure(norm=strategy.longest(PREVIOUS))
+    found = protect(strategy.privacy, change(0))
+    after = PREVIOUS | {name: PREVIOUS[name] + value for name, value in found.difference.items()}
+    order = SecureOrder.of(secure, most=64, groups=["report", "fusion"])
+    assert submission(order, PREVIOUS, after, found.samples).reduced == {"report": 0.0, "fusion": 0.0}
 
 
 def test_the_record_names_epsilon_and_what_it_rests_on():

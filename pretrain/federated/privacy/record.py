@@ -45,6 +45,7 @@ def _assumptions(privacy: SitePrivacy, secure: bool) -> list[str]:
         _TRUSTED[privacy.place],
         "Who takes part and which parameter groups a site trains are public.",
         "Evaluation metrics and seconds that sites send are not protected.",
+        *(["The server's own notes of single updates (lengths, agreement) are not protected."] if not secure else []),
         *(["Updates are masked, so the server cannot see that every site clipped its own."] if secure else []),
         *(["Training losses that sites send are not protected."] if privacy.training_metrics else []),
         "Noise is drawn in double precision from a secret of the operating system; attacks on the last bits of "

@@ -88,6 +88,10 @@ class PrivateStrategy(Strategy):
         counted.compose(self.privacy.noise_multiplier, max(self.releases.values(), default=0))
         return privacy_record(self.privacy, counted, self.clip, self.secure)
 
+    def longest(self, previous: Weights) -> float:
+        """The least `secure.norm` under which masking does not clip noise away; see `SitePrivacy.longest`."""
+        return self.privacy.longest(previous, self.site_settings())
+
     def state(self) -> Weights:
         counts = {f"{_RELEASES}{site}": np.array([count]) for site, count in self.releases.items()}
         return {**self.inner.state(), _CLIP: np.array([self.clip]), **counts}
