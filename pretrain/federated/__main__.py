@@ -49,6 +49,8 @@ def main(cfg: DictConfig) -> None:
         last = rounds.history[-1]
         record.metrics.update({"evaluation": last["evaluation"]})
         record.note("coverage", last["coverage"])
+        record.note("privacy", last.get("privacy"))
+        record.note("absent", {line["round"]: line["absent"] for line in rounds.history if line["absent"]})
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
     report = write_report(output, [Path(other) for other in cfg.compare])
     print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}\nreport: {report}")

@@ -11,13 +11,16 @@ from pretrain.federated.aggregation import group_of
 from pretrain.federated.reception import Received
 
 
-def agreement(updates: Mapping[str, Received]) -> dict[str, float]:
+def agreement(updates: Mapping[str, Received], buffers: frozenset[str]) -> dict[str, float]:
     """By group, the mean cosine between the updates of the sites that trained it; 1 where all went the same way.
 
-    Taken one parameter at a time, so that no more than one of each site is in memory.
+    Taken one parameter at a time, so that no more than one of each site is in memory. Statistics and counters, which
+    move alike everywhere, are left out.
     """
     products: dict[str, Counter[tuple[str, str]]] = {}
     for name in dict.fromkeys(name for update in updates.values() for name in update.difference):
+        if name in buffers:
+            continue
         group = group_of(name)
         held = {
             site: _flat(update.difference[name])

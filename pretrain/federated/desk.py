@@ -177,7 +177,7 @@ class Desk:
             statistics=self.statistics,
         )
 
-    def _append(self, kind: Kind, direction: Direction, digest: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
-        if digest is not None:
-            facts |= {"size": digest.bytes, "digest": digest.hexdigest()}
+    def _append(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
+        if arrays is not None:
+            facts |= {"size": arrays.bytes, "digest": arrays.hexdigest()}
         self.ledger.append(kind, direction, run=self.order.run, round=self.order.round, peer=OWNER, **facts)

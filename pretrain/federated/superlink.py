@@ -99,7 +99,8 @@ class SitesStayOutside:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         here = scope["type"] == "lifespan" or (scope.get("client") or ("",))[0] in _HERE
-        if here or scope.get("path", "").startswith(_OPEN):
+        path = scope.get("path", "")
+        if here or (path.startswith(_OPEN) and ".." not in path):
             await self.app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})

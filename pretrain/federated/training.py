@@ -11,6 +11,7 @@ from pretrain.federated.asking import ask
 from pretrain.federated.clock import Clock
 from pretrain.federated.messages import Order, pack_order, unpack_reply
 from pretrain.federated.parts import Parts
+from pretrain.federated.privacy import PrivateStrategy
 from pretrain.federated.reception import Received, Reception
 from pretrain.federated.rounds import Rounds
 from pretrain.federated.secure import secure_round
@@ -61,7 +62,7 @@ class Training:
             self.absent |= silent | reception.absent
             updates = {site: reception.updates[site] for site in nodes if site in reception.updates}
             weights = self._combine(order.weights, updates)
-            self._more.setdefault("drift", {}).update(agreement(updates))
+            self._more.setdefault("drift", {}).update(agreement(updates, self.rounds.buffers))
         for site, update in updates.items():
             self.sites[site] = _facts(update, sent)
         reception.clear()
@@ -69,7 +70,10 @@ class Training:
 
     def facts(self) -> dict[str, Any]:
         """What history keeps."""
-        return {"coverage": self._coverage, "training": self.sites, **self._more}
+        facts = {"coverage": self._coverage, "training": self.sites, **self._more}
+        if isinstance(self.parts.strategy, PrivateStrategy):
+            facts["privacy"] = self.parts.strategy.record()
+        return facts
 
     def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
         found = self.parts.strategy.combine(dict(before), updates, self.rounds.buffers)

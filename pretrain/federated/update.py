@@ -57,7 +57,7 @@ def difference(order: Order, result: RoundResult, groups: set[str]) -> dict[str,
     found = {}
     for name, value in result.weights.items():
         if group_of(name) in groups:
-            change = np.asarray(value - order.weights[name], dtype=value.dtype)  # type: ignore[operator]
+            change = np.asarray(value - order.weights[name], dtype=value.dtype)
             if change.any():
                 found[name] = change
     return found

@@ -66,6 +66,7 @@ def commands_that_take(group: str) -> list[str]:
     return [name for name in COMMANDS if takes(name)]
 
 
+STANDING = {"superlink", "supernode", "report_federation"}  # write into a folder that is there already
 PARTIAL = {"base", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 
@@ -84,7 +85,8 @@ def test_groups_reach_the_commands_that_they_are_for():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes_and_resolves(command):
     cfg = compose(command)
-    assert isinstance(plain(cfg)["output"], str | None)
+    if command not in STANDING:
+        assert isinstance(plain(cfg)["output"], str | None)
     assert cfg.seed == 0
     assert not OmegaConf.missing_keys(cfg)
 
