@@ -178,6 +178,7 @@ class Desk:
         )
 
     def _append(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
+        facts["run"], facts["round"], facts["peer"] = self.order.run, self.order.round, OWNER
         if arrays is not None:
-            facts |= {"size": arrays.bytes, "digest": arrays.hexdigest()}
-        self.ledger.append(kind, direction, run=self.order.run, round=self.order.round, peer=OWNER, **facts)
+            facts["size"], facts["digest"] = arrays.bytes, arrays.hexdigest()
+        self.ledger.append(kind, direction, **facts)
