@@ -101,9 +101,17 @@ def consolidated_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def set_masters(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives DeepSpeed's optimiser weights in single precision, which it would else make from those in bf16."""
+    """Gives DeepSpeed's optimiser weights in single precision, which it would else make from those in bf16.
+
+    Buffers that stay in single precision are set likewise.
+    """
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
+    for name, buffer in module.named_buffers():
+        if (
+            name in weights and buffer.dtype == torch.float32
+        ):  # a module cast to bf16 and back has lost its moments' bits
+            buffer.copy_(weights[name])
     for name, parameter in _with_masters(module):
         value = weights[name].float().to(parameter.device)
         if not hasattr(parameter, "ds_id"):
