@@ -34,7 +34,7 @@ def under(cfg: DictConfig, trainer: str, precision: str | None = None) -> DictCo
     found.trainer = OmegaConf.load(CONFIGS / f"{trainer}.yaml")
     found.trainer.accelerator = "cpu"
     if precision:
-        found.trainer.precision = precision
+        OmegaConf.update(found, "trainer.precision", precision, force_add=True)
     found.data.batch_size = cfg.data.batch_size // 2
     return found
 
