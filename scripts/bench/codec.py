@@ -76,7 +76,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--encoder", default="tiny")
+    parser.add_argument("--codecs", nargs="+", choices=list(CODECS), default=list(CODECS), help="beside fp32 and int8")
     given = parser.parse_args()
+    codecs = {name: own for name, own in CODECS.items() if name in ("fp32", "int8", *given.codecs)}
     settings = [
         f"rounds={given.rounds}",
         f"steps_per_round={given.steps}",
@@ -86,9 +88,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, cohort = Path(scratch), Path(scratch) / "cohort"
         run("foundation.data prepare", "cohort=demo", f"cohort.root={folder}/raw", f"output={cohort}")
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in CODECS}
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in codecs}
         for seed in range(given.seeds):
-            for name, own in CODECS.items():
+            for name, own in codecs.items():
                 output = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
                 found[name].append(trained(output, cohort, [*settings, *own, f"seed={seed}"]))
         print(
@@ -101,8 +103,8 @@ def main() -> None:
         change = last_change(folder / "fp32-0")
     single = sum(value.nbytes for value in change.values())
     print(f"\nOne update, {single / 2**20:.2f} MiB in fp32, {len(change)} arrays")
-    codecs = {"bf16": Codec("bf16")} | {f"int8, blocks of {block}": Codec("int8", block=block) for block in BLOCKS}
-    for name, codec in codecs.items():
+    kinds = {"bf16": Codec("bf16")} | {f"int8, blocks of {block}": Codec("int8", block=block) for block in BLOCKS}
+    for name, codec in kinds.items():
         size, error, encode, decode = alone(change, codec)
         print(f"{name:26} {size / single:.4f} of the bytes, {error:.2e} off, {encode:.1f} + {decode:.1f} ms")
     ratio = statistics.mean(each["bytes"] for each in found["int8"]) / whole
