@@ -10,7 +10,6 @@ import yaml
 from omegaconf import DictConfig
 
 from foundation.command import command
-from foundation.data.cohort import FILE as COHORT
 from foundation.errors import UserError
 from pretrain.federated.keys import write_authority, write_certificate, write_file, write_node_key, write_secret
 
@@ -41,8 +40,6 @@ def main(cfg: DictConfig) -> None:
     check_names(sites)
     if not 0 < int(cfg.port) < 65536:
         raise UserError(f"port: found {cfg.port}; give a TCP port")
-    if cfg.data is not None and not (Path(cfg.data) / COHORT).is_file():
-        raise UserError(f"data: {cfg.data} holds no {COHORT}; prepare a cohort there first, or leave data=null")
     folder = Path(cfg.output)
     if not (folder / "ca" / "ca.key").is_file():
         write_authority(folder / "ca", folder.resolve().name, cfg.days)
