@@ -29,7 +29,16 @@ from pretrain.federated.server_folder import check_connection
 from pretrain.federated.site import Site, installed_release
 from pretrain.federated.task import Task, run_task
 
-_POLL_SECONDS = 0.1
+# What an order needs; the last four would else be imported when they are first used, by every order anew.
+_PRELOADED = [
+    "pretrain.federated.client_app",
+    "pretrain.federated.task",
+    "httpcore",
+    "peft",
+    "torch.utils.tensorboard",
+    "transformers.modeling_utils",
+]
+_POLL_SECONDS = 0.2
 _START_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
@@ -84,7 +93,7 @@ def warm() -> multiprocessing.context.ForkServerContext:
     """A process that has imported all that training needs, ready to fork: an order then starts at once."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for GPUs must not start CUDA before a fork
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pretrain.federated.client_app", "pretrain.federated.task"])
+    context.set_forkserver_preload(_PRELOADED)
     from multiprocessing.forkserver import ensure_running
 
     ensure_running()
