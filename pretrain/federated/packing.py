@@ -44,6 +44,7 @@ def pack_int8(value: NDArray[np.float32], block: int, generator: np.random.Gener
         generator: rounds up or down at random without bias; to the nearest if None. The error is at most half a scale
             to the nearest and one scale at random.
     """
+    block = min(block, max(1, value.size))  # a larger one would be filled up with zeros
     flat = np.zeros(math.ceil(value.size / block) * block, dtype=np.float32)
     flat[: value.size] = np.ravel(value)
     blocks = flat.reshape(-1, block)

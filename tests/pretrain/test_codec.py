@@ -63,6 +63,12 @@ def test_zeros_stay_zeros_and_bytes_are_counted(value, block):
     assert packed.nbytes == 4 * (2 + value.ndim) + 4 * -(-value.size // block) + value.size
 
 
+def test_one_scale_for_a_whole_array_takes_no_room_of_the_block():
+    packed = pack_int8(np.ones(100, dtype=np.float32), 1 << 60, None)
+    assert packed.nbytes == 4 * 3 + 4 + 100
+    assert unpack_int8(packed).tolist() == [1.0] * 100
+
+
 def test_stochastic_rounding_has_no_bias():
     value = np.full(64, 0.3, dtype=np.float32)
     value[0] = 127  # a scale of 1
