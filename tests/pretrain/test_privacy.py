@@ -12,7 +12,7 @@ from opacus.accountants import RDPAccountant
 
 from foundation.command import instantiate
 from foundation.errors import UserError
-from pretrain.federated.privacy import Privacy, PrivateStrategy, SitePrivacy, private
+from pretrain.federated.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
 from pretrain.federated.privacy.accountant import Accountant, delta_of, epsilon_of
 from pretrain.federated.privacy.clipping import Adaptive, Fixed, factor, norm_of, update_noise
 from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE
@@ -22,6 +22,7 @@ from pretrain.federated.strategies.base import Held
 from pretrain.federated.strategies.robust import Median
 from pretrain.federated.strategies.scaffold import Scaffold
 from pretrain.federated.strategies.server_optimisers import FedAvgM
+from pretrain.steering import SteeringOrder
 
 REPORT, FUSION, STATISTIC = (
     "encoder.modalities.report.weight",
@@ -365,6 +366,12 @@ def test_the_record_names_epsilon_and_what_it_rests_on():
     assert {"delta", "noise_multiplier", "neighbours", "sampling", "clip", "place"} <= set(found)
     assert any("trusted" in line for line in found["assumptions"])
     assert any("Evaluation metrics" in line for line in found["assumptions"])
+
+
+def test_training_is_asked_for_what_the_strategy_asks_alone():
+    strategy = PrivateStrategy(FedProx(0.3), privacy(), 4, secure=False)
+    assert training_settings(strategy.site_settings()) == {"proximal": 0.3}
+    assert SteeringOrder.of(training_settings(strategy.site_settings())).proximal == 0.3
 
 
 def test_a_round_without_updates_spends_nothing():

@@ -11,6 +11,7 @@ from pretrain.federated.policy import PrivacyFacts
 from pretrain.federated.stored import Arrays
 
 Settings = Mapping[str, float | str]
+_OWN = "privacy_"
 
 
 @dataclass
@@ -55,3 +56,8 @@ class Privacy:
     def spent(self, releases: int) -> Spent | None:
         """What so many rounds spend; None where nothing is counted."""
         return None
+
+
+def training_settings(settings: Settings) -> dict[str, float | str]:
+    """What an order's settings ask of training: those that privacy put there are for `protect` alone."""
+    return {name: value for name, value in settings.items() if not name.startswith(_OWN)}
