@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
+from torch import nn
 
 from foundation.command import instantiate
 from foundation.errors import UserError
@@ -19,6 +20,7 @@ from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE
 from pretrain.federated.secure import Secure, SecureOrder, submission
 from pretrain.federated.strategies.averaging import Cyclic, FedAvg, FedProx
 from pretrain.federated.strategies.base import Held
+from pretrain.federated.strategies.local import local_names
 from pretrain.federated.strategies.robust import Median
 from pretrain.federated.strategies.scaffold import Scaffold
 from pretrain.federated.strategies.server_optimisers import FedAvgM
@@ -145,6 +147,15 @@ def test_buffers_that_changed_are_refused_and_others_do_not_travel(name, value):
     with pytest.raises(UserError, match=f"{name} changed in training"):
         protect(privacy(), {**change(0), name: value})
     assert set(protect(privacy("site"), {**change(0), name: 0 * value}).difference) == {REPORT, FUSION}
+
+
+def test_one_word_keeps_all_buffers_at_the_sites():
+    module = nn.Module()
+    module.encoder = nn.Module()
+    module.encoder.fusion = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    kept = {"encoder.fusion.1.running_mean", "encoder.fusion.1.running_var", "encoder.fusion.1.num_batches_tracked"}
+    assert set(local_names(module, ["buffers"])) == kept
+    assert local_names(nn.Linear(2, 2), ["buffers"]) == ()
 
 
 def test_an_update_that_is_not_finite_is_refused():

@@ -17,7 +17,8 @@ Where the noise is added decides whom one must trust:
   do as they are told: without the one, or the other, an update is protected by a share of the noise only.
 
 Counters and running statistics are no part of it, and are never let through: a site whose buffers changed is told to
-keep them (`strategy.local: [batch_norm]`), and the server leaves its own as they are.
+keep them (`strategy.local: [buffers]`), and the server leaves its own as they are: give it those of the
+federated statistics, by which the exported encoder then standardises.
 """
 
 import math
@@ -120,7 +121,7 @@ class SitePrivacy(Privacy):
             if _unprotected(name, previous, buffers) and np.any(value):
                 raise UserError(
                     f"privacy: {name} changed in training, and counters and running statistics do not travel under "
-                    "differential privacy; keep them at the sites with strategy=fedbn or strategy.local"
+                    "differential privacy; keep them at the sites: strategy=silobn, or strategy.local=[buffers]"
                 )
         norm = norm_of(difference[name] for name in names if name in difference)
         if not math.isfinite(norm):

@@ -10,6 +10,7 @@ from foundation.errors import UserError
 from pretrain.federated.aggregation import group_of
 
 BATCH_NORM = "batch_norm"
+BUFFERS = "buffers"
 _GROUP = "group:"
 
 
@@ -19,7 +20,9 @@ def local_names(module: nn.Module, patterns: Iterable[str]) -> tuple[str, ...]:
     Args:
         module: the pretraining module.
         patterns: names with wildcards (`fnmatch`), for example `objectives.*.log_scale`; `batch_norm` for weights and
-            running statistics of every batch-norm layer (FedBN, Li et al. 2021); `group:<name>` for a parameter group.
+            running statistics of every batch-norm layer (FedBN, Li et al. 2021); `buffers` for all that no gradient
+            trains, running statistics and counters of any kind (SiloBN, Andreux et al. 2020); `group:<name>` for a
+            parameter group.
 
     Raises:
         UserError: if a pattern matches nothing, because what it was meant to keep would travel.
@@ -30,7 +33,9 @@ def local_names(module: nn.Module, patterns: Iterable[str]) -> tuple[str, ...]:
         kept = {name for name in names if _matches(name, pattern)}
         if pattern == BATCH_NORM:
             kept = _batch_norm(module)
-        if not kept:
+        elif pattern == BUFFERS:
+            kept = {name for name, _ in module.named_buffers()} & set(names)
+        if not kept and pattern != BUFFERS:
             raise UserError(
                 f"strategy.local: '{pattern}' matches no parameter of the model; name one of its parameters, "
                 f"'{BATCH_NORM}' if it has such layers, or a group: {', '.join(sorted(set(map(group_of, names))))}"
