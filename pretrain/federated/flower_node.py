@@ -20,6 +20,6 @@ def _sleep(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    worker.time = SimpleNamespace(sleep=_sleep)  # type: ignore[assignment]
+    worker.time = SimpleNamespace(sleep=_sleep)  # type: ignore[assignment, attr-defined]
     flower_supernode()
     os._exit(1)
