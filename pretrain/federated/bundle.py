@@ -51,12 +51,12 @@ def write_bundle(release: str, digest: str, run: str) -> Fab:
     return Fab(hashlib.sha256(content).hexdigest(), content, {})
 
 
-def check_bundle(content: bytes, release: str) -> None:
+def check_bundle(content: bytes, release: str | None) -> None:
     """What a site asks of a bundle before it looks at the order.
 
     Args:
         content: of the bundle.
-        release: that is installed here.
+        release: that is installed here; None lets any pass.
 
     Raises:
         UserError: if it carries anything but the name of this release and of its app.
@@ -67,7 +67,7 @@ def check_bundle(content: bytes, release: str) -> None:
             raise UserError(f"app bundle: carries {more[0]}, and no code may travel; nothing of it was run")
         found = tomllib.loads(file.read(_PROJECT).decode())
     named = found["project"]["version"]
-    if named != release:
+    if release is not None and named != release:
         raise UserError(f"app bundle: names release {named}, and {release} is installed here; install the same")
     app = found["tool"]["flwr"]["app"]["components"]["clientapp"]
     if app != CLIENT:

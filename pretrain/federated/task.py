@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from flwr.app import Context, Error, Message, Metadata, RecordDict
+from flwr.app import Context, Error, Message, MessageType, Metadata, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.fab import Fab
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
@@ -104,8 +104,13 @@ def _answer_for(task: Task, order: tuple[Metadata, Context] | None, reason: str)
 
 
 def _refusal(message: Message, bundle: Fab, release: str) -> Message | None:
+    """The answer to an order whose bundle is not what it should be.
+
+    A site says its name to any release, though, so that the server can name it among those that decline.
+    """
+    asks_name = message.metadata.message_type == MessageType.QUERY
     try:
-        check_bundle(bundle.content, release)
+        check_bundle(bundle.content, None if asks_name else release)
     except UserError as error:
         return _error(message, str(error))
     return None

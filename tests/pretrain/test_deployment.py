@@ -184,6 +184,16 @@ def test_no_code_reached_the_site(running: Running, finished: Path):
     assert bundles == []
 
 
+def test_sites_decline_a_run_of_another_release(running: Running, tmp_path: Path):
+    other = "import pretrain.federated.deployment as d; d.installed_release = lambda: '9.9.9'"
+    start = "from pretrain.federated.__main__ import main; main()"
+    settings = deployed(running, tmp_path / "run")[3:]
+    done = run([sys.executable, "-c", f"{other}; {start}", *settings])
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "names release 9.9.9, and" in last_error(done.stderr)
+    assert not (tmp_path / "run" / "history.json").exists()
+
+
 def test_an_unknown_key_is_refused(running: Running, tmp_path: Path):
     home = running.folder / "sites" / "riverside"
     write_node_key(tmp_path / "node.key", "riverside")
