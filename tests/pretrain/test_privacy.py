@@ -237,9 +237,10 @@ def test_a_masked_sum_gives_the_same_as_its_updates():
     mean = {name: (given[0][name] + given[1][name]) / 2 for name in given[0]}
     plain = PrivateStrategy(FedAvg(), privacy(), 5, secure=False)
     masked = PrivateStrategy(FedAvg(), privacy(), 5, secure=True)
-    one = plain.combine(PREVIOUS, {"a": held(given[0]), "b": held(given[1])}, BUFFERS).weights
-    other = masked.combine(PREVIOUS, {"all": held(mean, report=2, fusion=2)}, BUFFERS).weights
-    assert one[REPORT] == pytest.approx(other[REPORT], abs=1e-6)
+    one = plain.combine(PREVIOUS, {"a": held(given[0]), "b": held(given[1])}, BUFFERS)
+    other = masked.combine(PREVIOUS, {"all": held(mean, report=2, fusion=2)}, BUFFERS)
+    assert one.weights[REPORT] == pytest.approx(other.weights[REPORT], abs=1e-6)
+    assert one.coverage["report"] == {"a": 0.2, "b": 0.2} and other.coverage["report"] == {"all": 0.4}
 
 
 def test_too_few_shares_leave_a_group_as_it_is():

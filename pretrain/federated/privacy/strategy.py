@@ -124,9 +124,9 @@ class PrivateStrategy(Strategy):
         mean = NoisyMean(self, previous, updates, frozenset(names), scales, noise)
         found = self.inner.combine(previous, {_FEDERATION: mean} if mean.samples else {}, buffers)
         for group in found.coverage:
-            parts = [site for site, update in updates.items() if update.samples.get(group, 0) > 0]
+            parts = {site: mean.count(update, group) for site, update in updates.items()}
             share = 1 / self.denominator(group) if group in mean.samples else 0.0
-            found.coverage[group] = dict.fromkeys(parts, share)
+            found.coverage[group] = {site: count * share for site, count in parts.items() if count}
         return found, votes
 
     def denominator(self, group: str) -> int:
@@ -195,7 +195,7 @@ class NoisyMean:
         self.noise = noise
         self.samples: dict[str, int] = {}
         for group in sorted({group_of(name) for name in names}):
-            count = sum(self._count(update, group) for update in updates.values())
+            count = sum(self.count(update, group) for update in updates.values())
             least = of.privacy.needed(group, of.sites) if of.privacy.place == "shares" else 1
             if count >= least:
                 self.samples[group] = count
@@ -208,7 +208,7 @@ class NoisyMean:
         group, privacy = group_of(name), self.of.privacy
         total = np.zeros(before.size)
         for site, update in self.updates.items():
-            if count := self._count(update, group):
+            if count := self.count(update, group):
                 total += count * self.scales[site] * _difference(self.previous, update, name).reshape(-1)
         if privacy.place == "server":
             self.noise.add(name, total, privacy.update_noise * self.of.clip)
@@ -220,7 +220,7 @@ class NoisyMean:
         """Refused: there is none that is private."""
         raise KeyError(name)
 
-    def _count(self, update: SiteUpdate, group: str) -> int:
+    def count(self, update: SiteUpdate, group: str) -> int:
         """How many sites' differences an update stands for; a site that claims many is one all the same."""
         count = update.samples.get(group, 0)
         return max(0, count) if self.of.secure else int(count > 0)
