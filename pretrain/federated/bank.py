@@ -27,9 +27,11 @@ from foundation.errors import UserError
 from foundation.objectives.alignment import Alignment
 from pretrain.assemble import datasets, load_cohort
 from pretrain.embedding import Embedded, embed
-from pretrain.federated.gaussian import gaussian_epsilon, gaussian_mu
 from pretrain.federated.ledger.spent import Spent
-from pretrain.federated.partial import is_local, place
+from pretrain.federated.partial import place
+from pretrain.federated.privacy.accountant import delta_of, epsilon_of
+from pretrain.federated.privacy.noise import fresh_secret
+from pretrain.federated.strategies.local import local_names
 from pretrain.fit import Weights, build_module
 from pretrain.module import PretrainModule
 
@@ -96,22 +98,22 @@ class BankSettings(BaseModel):
         if self.noise is not None:
             return self.noise
         assert self.epsilon is not None
-        return self.sensitivity / gaussian_mu(self.epsilon, self.delta)
+        return self.sensitivity * noise_for(self.epsilon, self.delta)
 
     def spent(self, releases: int = 1) -> Spent:
         """What a patient has spent who was drawn so often; count a run's rounds, for anyone may have been in all.
 
-        Releases by the Gaussian mechanism compose exactly (Dong et al. 2022, corollary 3.3).
+        Releases by the Gaussian mechanism compose exactly (see `pretrain.federated.privacy.accountant`).
         """
         if not releases:
             return Spent()
-        mu = math.sqrt(releases) * self.sensitivity / self.deviation
-        return Spent(gaussian_epsilon(mu, self.delta), self.delta)
+        mean = math.sqrt(releases) * self.sensitivity / self.deviation
+        return Spent(epsilon_of(mean, self.delta), self.delta)
 
 
 def secret_generator() -> np.random.Generator:
-    """Random numbers from the operating system's entropy, which no one else can draw again."""
-    return np.random.default_rng()
+    """Random numbers from the operating system's cryptographic source, which nobody else can draw again."""
+    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(fresh_secret())))
 
 
 def release(
@@ -130,16 +132,17 @@ def release(
         weights: as the server sent them, best those that the round became.
         settings: of the run.
         generator: the site's secret.
-        local: names or patterns of what stays at the site.
+        local: patterns of what stays at the site, see `local_names`.
 
     Raises:
         UserError: if parts of the encoder stay at the site: its embeddings would tell of all its patients.
     """
     module = build_module(cfg, None, 0, 1)
-    own = [name for name in module.state_dict() if name.startswith("encoder.") and is_local(name, local)]
+    names = local_names(module, local)
+    own = [name for name in names if name.startswith("encoder.")]
     if own:
         raise UserError(f"bank: {own[0]} stays at the site, so its embeddings cannot be protected; take one of the two")
-    place(module, weights, {}, local)
+    place(module, weights, {}, names)
     cohort, parts = load_cohort(cfg, [hospital])
     train, _ = datasets(cfg, cohort, parts, list(module.encoder.modalities))
     with seeded(cfg.seed):
@@ -226,6 +229,20 @@ def fill(module: PretrainModule, rows: Mapping[str, NDArray[np.generic]]) -> Non
         raise UserError("bank: no objective of this run compares modalities; leave bank=null, or add an alignment")
     for objective in comparing:
         objective.set_bank({name: torch.from_numpy(np.array(values)) for name, values in rows.items()})
+
+
+def noise_for(epsilon: float, delta: float) -> float:
+    """The least standard deviation, in units of the sensitivity, that keeps both, rounded up.
+
+    It is the inverse of `epsilon_of`, by bisection: more noise never spends more.
+    """
+    low, high = 0.0, 1.0
+    while delta_of(1 / high, epsilon) > delta:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if delta_of(1 / middle, epsilon) > delta else (low, middle)
+    return high
 
 
 def _unit(name: str, rows: NDArray[np.generic]) -> NDArray[np.float64]:
