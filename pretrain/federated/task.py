@@ -8,12 +8,14 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+import httpx
 from flwr.app import Context, Error, Message, MessageType, Metadata, RecordDict
+from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.fab import Fab
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, RuntimeVersionHttpInterceptor
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
@@ -65,7 +67,10 @@ def run_task(task: Task, context: multiprocessing.context.ForkServerContext) -> 
         process.kill()
         process.join()
     if reason is not None:
-        _answer_for(task, order, reason)
+        try:
+            _answer_for(task, order, reason)
+        except httpx.HTTPError as error:
+            reason += f", and its SuperNode does not take that answer ({error})"
     return reason
 
 
@@ -74,7 +79,7 @@ def _answer(task: Task, parent: Connection) -> None:
     from pretrain.federated.client_app import app
 
     _end_with(os.getppid())
-    client = _client(task)
+    client = _client(task, make_simple_http_retry_invoker())
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
     message, context, _, bundle = pull_task_input(client)
@@ -93,12 +98,11 @@ def _answer(task: Task, parent: Connection) -> None:
 
 
 def _answer_for(task: Task, order: tuple[Metadata, Context] | None, reason: str) -> None:
-    client = _client(task)
+    # Without retries: where the SuperNode has given the order up, Flower's would interrupt this process.
+    client = _client(task, None)
     if order is not None:
         metadata, context = order
-        message = Message(RecordDict(), metadata.dst_node_id, metadata.message_type)
-        message.metadata.__dict__.update(metadata.__dict__)
-        push_message(client, _error(message, reason), context)
+        push_message(client, _error(make_message(metadata, RecordDict()), reason), context)
     push_task_output(client, None, SubStatus.FAILED, reason)
     client.close()
 
@@ -120,7 +124,7 @@ def _error(message: Message, reason: str) -> Message:
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
-def _client(task: Task) -> RuntimeHttpClient:
+def _client(task: Task, retries: RetryInvoker | None) -> RuntimeHttpClient:
     return RuntimeHttpClient.from_server_address(
         server_address=task.runtime,
         insecure=True,  # on loopback, between processes of one site
@@ -129,7 +133,7 @@ def _client(task: Task) -> RuntimeHttpClient:
             RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
             RuntimeTokenHttpInterceptor(task.token),
         ],
-        retry_invoker=make_simple_http_retry_invoker(),
+        retry_invoker=retries,
     )
 
 

@@ -1,7 +1,9 @@
 """A federation of real processes: TLS, a key a site, refusals, a SuperLink that is killed, the same weights."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
@@ -271,6 +274,45 @@ def test_a_killed_node_comes_back_at_once(running: Running):
     running.start("northgate")
     began = running.log("northgate").count("SuperNode ID")
     until(lambda: running.log("northgate").count("SuperNode ID") > began, 50)
+
+
+def order_process(running: Running, site: str) -> psutil.Process | None:
+    """The forked process that works on a site's order, if there is one: the child of the warm process."""
+    for process in psutil.Process(running.processes[site].pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = process.parent()
+            if "forkserver" in " ".join(process.cmdline()) and parent and "forkserver" in " ".join(parent.cmdline()):
+                return process
+    return None
+
+
+@pytest.mark.parametrize(
+    ("number", "settings", "reason"),
+    [
+        (signal.SIGKILL, [], "the site's process ended with code -9"),
+        (signal.SIGSTOP, ["deadline=60"], "no answer in 60 s|Message Unavailable"),  # which is said first is chance
+    ],
+    ids=["dies", "hangs"],
+)
+def test_a_process_that_dies_or_hangs_at_its_order_costs_its_site_that_round(
+    running: Running, tmp_path: Path, number: int, settings: list[str], reason: str
+):
+    output = tmp_path / "run"
+    with (tmp_path / "log.txt").open("w") as log:
+        done = subprocess.Popen(
+            deployed(running, output, "steps_per_round=8", "quorum=0.5", *settings), stdout=log, stderr=log
+        )
+        ledger = running.folder / "sites" / "northgate" / "ledger.jsonl"
+        before = ledger.read_text().count("order") if ledger.is_file() else 0
+        until(lambda: ledger.is_file() and ledger.read_text().count("order") > before)
+        process = order_process(running, "northgate")
+        assert process is not None
+        process.send_signal(number)
+        assert done.wait(600) == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    rounds = json.loads((output / "history.json").read_text())["rounds"]
+    assert re.search(reason, rounds[0]["absent"]["northgate"])
+    assert set(rounds[0]["training"]) == {"riverside"}
+    assert set(rounds[1]["training"]) == set(SITES), "the node took the next order"
 
 
 def test_a_killed_superlink_costs_no_round(running: Running, finished: Path, tmp_path: Path):
