@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pretrain.federated.messages import Order
 from pretrain.federated.partial import place
+from pretrain.federated.privacy import training_settings
 from pretrain.federated.site import Site
 from pretrain.federated.site_round import run_round
 from pretrain.federated.site_state import SiteState, local_of
@@ -23,7 +24,7 @@ def train_here(site: Site, order: Order, scratch: Path) -> RoundResult:
         start_step=order.start_step,
         steps=cfg.steps_per_round,
         total_steps=cfg.rounds * cfg.steps_per_round,
-        steering=SteeringOrder.of(order.settings, order.control),
+        steering=SteeringOrder.of(training_settings(order.settings), order.control),
         state=state_of(site, order),
         keep_optimizer=cfg.keep_optimizer,
         local=list(cfg.strategy.get("local", [])),

@@ -1,6 +1,7 @@
 """One round's training: sites are ordered to train, their updates taken in and combined, wave by wave."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flwr.app import MessageType
@@ -14,10 +15,11 @@ from pretrain.federated.parts import Parts
 from pretrain.federated.privacy import PrivateStrategy
 from pretrain.federated.reception import Received, Reception
 from pretrain.federated.rounds import Rounds
-from pretrain.federated.secure import secure_round
+from pretrain.federated.secure import Secure, secure_round
 from pretrain.federated.server_book import ServerBook
 from pretrain.federated.stored import Arrays
 from pretrain.federated.strategies.base import SiteUpdate
+from pretrain.fit import Weights
 
 
 class Training:
@@ -91,7 +93,7 @@ class Training:
                 nodes,
                 pack_order(order),
                 before,
-                self.parts.secure,
+                self._wide_enough(before),
                 order.cfg.steps_per_round * order.cfg.data.batch_size,
                 order.round,
                 order.cfg.deadline,
@@ -112,6 +114,14 @@ class Training:
             "clipped": found.clipped,
         }
         return weights
+
+    def _wide_enough(self, before: Weights) -> Secure:
+        """Secure aggregation's settings, with room for the sites' own noise, which clipping would take away."""
+        secure, strategy = self.parts.secure, self.parts.strategy
+        assert secure is not None
+        if not isinstance(strategy, PrivateStrategy):
+            return secure
+        return replace(secure, norm=max(secure.norm, strategy.longest(before)))
 
 
 def _facts(update: Received, sent: int) -> dict[str, Any]:
