@@ -78,7 +78,7 @@ class Training:
         return facts
 
     def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
-        found = self.parts.strategy.combine(dict(before), updates, self.rounds.buffers)
+        found = self.parts.strategy.combine(before, updates, self.rounds.buffers)
         for group, shares in found.coverage.items():
             self._coverage.setdefault(group, {}).update(shares)
         return found.weights

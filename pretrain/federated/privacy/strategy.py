@@ -15,6 +15,7 @@ from pretrain.federated.privacy.clipping import factor, norm_of
 from pretrain.federated.privacy.mechanism import CLIP, SITES, VOTE, SitePrivacy, check_shares, vote
 from pretrain.federated.privacy.noise import Noise
 from pretrain.federated.privacy.record import privacy_record
+from pretrain.federated.stored import Arrays
 from pretrain.federated.strategies.base import SiteUpdate, Strategy, Updates
 from pretrain.federated.strategies.robust import Robust
 from pretrain.fit import Weights
@@ -67,7 +68,7 @@ class PrivateStrategy(Strategy):
     def waves(self, number: int, sites: list[str]) -> list[list[str]]:
         return self.inner.waves(number, sites)
 
-    def combine(self, previous: Weights, updates: Updates, buffers: frozenset[str]) -> Aggregate:
+    def combine(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> Aggregate:
         if not updates:
             return self.inner.combine(previous, updates, buffers)
         ordered = {site: updates[site] for site in sorted(updates)}
@@ -88,7 +89,7 @@ class PrivateStrategy(Strategy):
         counted.compose(self.privacy.noise_multiplier, max(self.releases.values(), default=0))
         return privacy_record(self.privacy, counted, self.clip, self.secure)
 
-    def longest(self, previous: Weights) -> float:
+    def longest(self, previous: Arrays) -> float:
         """The least `secure.norm` under which masking does not clip noise away; see `SitePrivacy.longest`."""
         return self.privacy.longest(previous, self.site_settings())
 
@@ -106,7 +107,7 @@ class PrivateStrategy(Strategy):
         self.releases = Counter({name.removeprefix(_RELEASES): int(count[0]) for name, count in counts.items()})
         self.inner.load_state({name: value for name, value in state.items() if not name.startswith("privacy/")})
 
-    def _noisy(self, previous: Weights, updates: Updates, buffers: frozenset[str]) -> tuple[Aggregate, float | None]:
+    def _noisy(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> tuple[Aggregate, float | None]:
         """One update out of all, and the noisy sum of votes where the server takes them."""
         names = [
             name
@@ -133,7 +134,7 @@ class PrivateStrategy(Strategy):
         """Of a group's mean, known before the round."""
         return self.privacy.contributors.get(group, self.sites)
 
-    def _norm(self, previous: Weights, update: SiteUpdate, names: list[str]) -> float:
+    def _norm(self, previous: Arrays, update: SiteUpdate, names: list[str]) -> float:
         trained = (name for name in names if update.samples.get(group_of(name), 0) > 0)
         return norm_of(_difference(previous, update, name) for name in trained)
 
@@ -181,7 +182,7 @@ class NoisyMean:
     def __init__(
         self,
         of: PrivateStrategy,
-        previous: Weights,
+        previous: Arrays,
         updates: Updates,
         names: frozenset[str],
         scales: Mapping[str, float],
@@ -226,7 +227,7 @@ class NoisyMean:
         return max(0, count) if self.of.secure else int(count > 0)
 
 
-def _difference(previous: Weights, update: SiteUpdate, name: str) -> NDArray[np.float64]:
+def _difference(previous: Arrays, update: SiteUpdate, name: str) -> NDArray[np.float64]:
     return np.asarray(update.array(name), dtype=np.float64) - np.asarray(previous[name], dtype=np.float64)
 
 

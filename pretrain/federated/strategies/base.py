@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from pretrain.federated.aggregation import Aggregate, Samples, group_of, mean, shares
+from pretrain.federated.stored import Arrays
 from pretrain.fit import Weights
 
 Updates = Mapping[str, "SiteUpdate"]
@@ -76,7 +77,7 @@ class Strategy:
         """Whether a parameter stays at its site."""
         return any(fnmatchcase(name, pattern) for pattern in self.local)
 
-    def combine(self, previous: Weights, updates: Updates, buffers: frozenset[str]) -> Aggregate:
+    def combine(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> Aggregate:
         """The next weights, one parameter at a time; the order in which sites answered does not matter.
 
         Args:
@@ -103,7 +104,7 @@ class Strategy:
                     weights[name] = self.value(name, previous[name], updates, taking, buffer)
         return Aggregate(weights, coverage)
 
-    def select(self, group: str, names: list[str], previous: Weights, trained: Updates) -> Coverage:
+    def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         """The share of each site that trained a group; zeros if the rule cannot use them."""
         return shares({site: update.samples[group] for site, update in trained.items()})
 

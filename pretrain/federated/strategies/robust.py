@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 
 from pretrain.federated.aggregation import as_type_of
+from pretrain.federated.stored import Arrays
 from pretrain.federated.strategies.base import Coverage, Strategy, Updates
-from pretrain.fit import Weights
 
 _SLICE = 1 << 18  # elements of every site that are held in double precision at a time
 
@@ -35,7 +35,7 @@ class Robust(Strategy):
         """Sites that must have trained a group."""
         return 2 * self.hostile + 1
 
-    def select(self, group: str, names: list[str], previous: Weights, trained: Updates) -> Coverage:
+    def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         if len(trained) < self.needed:
             return dict.fromkeys(trained, 0.0)
         return dict.fromkeys(trained, 1 / len(trained))
@@ -91,7 +91,7 @@ class Krum(Robust):
     def needed(self) -> int:
         return max(2 * self.hostile + 3, self.selected + self.hostile + 2)
 
-    def select(self, group: str, names: list[str], previous: Weights, trained: Updates) -> Coverage:
+    def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         coverage = dict.fromkeys(trained, 0.0)
         if len(trained) < self.needed:
             return coverage

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pretrain.federated.aggregation import as_type_of
+from pretrain.federated.stored import Arrays
 from pretrain.federated.strategies.averaging import FedAvg
 from pretrain.federated.strategies.base import Coverage, Updates
 from pretrain.fit import Weights
@@ -42,7 +43,7 @@ class Scaffold(FedAvg):
     def server_control(self) -> Weights:
         return dict(self.controls)
 
-    def select(self, group: str, names: list[str], previous: Weights, trained: Updates) -> Coverage:
+    def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         known = self.members.get(group, [])
         self.members[group] = sorted({*known, *trained})
         self._trained = trained
