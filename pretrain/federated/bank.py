@@ -7,108 +7,52 @@ modalities in both. What is not: how many patients a site drew, and which modali
 - embeddings come from weights that the server sent, for weights of the site's own training hold all its patients;
 - the noise comes from the site's own secret (`secret_generator`), never from the run's seed.
 
-A site's updates tell of its patients, too; what they spend is counted by itself and added. Nothing is claimed for the
-draw and the shuffle, which can only lower what is spent. Noise is drawn in double precision; the attack on its last
-bits (Mironov 2012) is not countered.
+A site's updates tell of its patients, too. What both spend is added (basic composition, which holds whatever each is
+told of the other), for the same neighbours: updates that are private by site are counted as replaced, not as left out,
+for a patient's other values give the site another update, not none. Updates without noise are not counted, and nothing
+covers them. Nothing is claimed for the draw and the shuffle, which can only lower what is spent. Noise is drawn in
+double precision; the attack on its last bits (Mironov 2012) is not countered.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foundation.engine.trainer import seeded
 from foundation.errors import UserError
 from foundation.objectives.alignment import Alignment
 from pretrain.assemble import datasets, load_cohort
 from pretrain.embedding import Embedded, embed
-from pretrain.federated.ledger.spent import Spent
+from pretrain.federated.bank_settings import BankSettings
 from pretrain.federated.partial import place
-from pretrain.federated.privacy.accountant import delta_of, epsilon_of
 from pretrain.federated.privacy.noise import fresh_secret
 from pretrain.federated.strategies.local import local_names
 from pretrain.fit import Weights, build_module
 from pretrain.module import PretrainModule
 
 Rows = dict[str, NDArray[np.float32]]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _SHORTEST = 1e-6  # less has no direction
 _ROUNDING = 1e-3
 
 
-class BankSettings(BaseModel):
-    """What leaves a site for the bank in a round, and how it is protected.
+def check_run(settings: BankSettings, module: PretrainModule, local: Iterable[str]) -> None:
+    """Holds a run against what a bank needs, before anybody trains.
 
     Args:
-        modalities: whose embeddings leave.
-        epsilon: of one release of a patient, all its modalities together; the noise follows from it.
-        noise: instead of it, the standard deviation in each direction; an embedding is of length 1.
-        delta: of one release, and of a run.
-        share: of a site's train patients to draw in a round.
-        limit: patients to draw in a round at most.
-        least: rows of a modality below which none of it leaves.
+        settings: of the run.
+        module: of the run.
+        local: names that stay at the sites.
+
+    Raises:
+        UserError: if parts of the encoder stay at the sites, no objective compares modalities, or a modality is none.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    modalities: tuple[str, ...] = Field(min_length=1)
-    epsilon: Positive | None = None
-    noise: Positive | None = None
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    limit: Annotated[int, Field(ge=1)] = 256
-    least: Annotated[int, Field(ge=1)] = 10
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "BankSettings":
-        if (self.epsilon is None) == (self.noise is None):
-            raise ValueError("give either epsilon or noise")
-        if len(set(self.modalities)) < len(self.modalities):
-            raise ValueError("a modality stands twice")
-        return self
-
-    @classmethod
-    def read(cls, **content: Any) -> "BankSettings":
-        """The config's `bank`.
-
-        Raises:
-            UserError: naming the field.
-        """
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(["bank", *map(str, first["loc"])])
-            raise UserError(f"{where}: {first['msg']}; see BankSettings in pretrain/federated/bank.py") from error
-
-    @property
-    def sensitivity(self) -> float:
-        """How far a patient's embeddings can move: across the unit sphere, in every modality at once."""
-        return 2 * math.sqrt(len(self.modalities))
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of the noise in each direction."""
-        if self.noise is not None:
-            return self.noise
-        assert self.epsilon is not None
-        return self.sensitivity * noise_for(self.epsilon, self.delta)
-
-    def spent(self, releases: int = 1) -> Spent:
-        """What a patient has spent who was drawn so often; count a run's rounds, for anyone may have been in all.
-
-        Releases by the Gaussian mechanism compose exactly (see `pretrain.federated.privacy.accountant`).
-        """
-        if not releases:
-            return Spent()
-        mean = math.sqrt(releases) * self.sensitivity / self.deviation
-        return Spent(epsilon_of(mean, self.delta), self.delta)
+    _check_shared(local)
+    _check_known(settings, module.encoder.modalities)
+    fill(module, {})
 
 
 def secret_generator() -> np.random.Generator:
@@ -139,9 +83,7 @@ def release(
     """
     module = build_module(cfg, None, 0, 1)
     names = local_names(module, local)
-    own = [name for name in names if name.startswith("encoder.")]
-    if own:
-        raise UserError(f"bank: {own[0]} stays at the site, so its embeddings cannot be protected; take one of the two")
+    _check_shared(names)
     place(module, weights, {}, names)
     cohort, parts = load_cohort(cfg, [hospital])
     train, _ = datasets(cfg, cohort, parts, list(module.encoder.modalities))
@@ -165,9 +107,7 @@ def protect(seen: Embedded, settings: BankSettings, generator: np.random.Generat
     Raises:
         UserError: if a modality is none of the encoder's, or an embedding is no number or has no direction.
     """
-    unknown = sorted(set(settings.modalities) - seen.present.keys())
-    if unknown:
-        raise UserError(f"bank.modalities: '{unknown[0]}' is not configured; choose from {', '.join(seen.present)}")
+    _check_known(settings, seen.present)
     count = min(int(settings.share * len(seen.patients)), settings.limit)
     drawn = np.zeros(len(seen.patients), dtype=bool)
     drawn[generator.permutation(len(seen.patients))[:count]] = True
@@ -182,8 +122,14 @@ def protect(seen: Embedded, settings: BankSettings, generator: np.random.Generat
     return found
 
 
-def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, site: str) -> None:
+def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, site: str, width: int) -> None:
     """Holds what a site sent against what it was asked for.
+
+    Args:
+        rows: as they came.
+        settings: of the run.
+        site: that sent them.
+        width: of the run's embeddings.
 
     Raises:
         UserError: naming site and modality.
@@ -192,8 +138,8 @@ def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, 
         where = f"site {site}: bank.{name}"
         if name not in settings.modalities:
             raise UserError(f"{where}: was not asked for; asked were {', '.join(settings.modalities)}")
-        if values.ndim != 2 or values.dtype.kind != "f":
-            raise UserError(f"{where}: {values.dtype} of shape {values.shape}; rows of embeddings were asked for")
+        if values.ndim != 2 or values.shape[1] != width or values.dtype.kind != "f":
+            raise UserError(f"{where}: {values.dtype} of shape {values.shape}; rows of {width} numbers were asked for")
         if not settings.least <= len(values) <= settings.limit:
             raise UserError(f"{where}: {len(values)} rows; {settings.least} to {settings.limit} were asked for")
         lengths = np.linalg.norm(values.astype(np.float64), axis=1)
@@ -231,18 +177,17 @@ def fill(module: PretrainModule, rows: Mapping[str, NDArray[np.generic]]) -> Non
         objective.set_bank({name: torch.from_numpy(np.array(values)) for name, values in rows.items()})
 
 
-def noise_for(epsilon: float, delta: float) -> float:
-    """The least standard deviation, in units of the sensitivity, that keeps both, rounded up.
+def _check_shared(local: Iterable[str]) -> None:
+    own = [name for name in local if name.startswith("encoder.")]
+    if own:
+        raise UserError(f"bank: {own[0]} stays at the site, so its embeddings cannot be protected; take one of the two")
 
-    It is the inverse of `epsilon_of`, by bisection: more noise never spends more.
-    """
-    low, high = 0.0, 1.0
-    while delta_of(1 / high, epsilon) > delta:
-        low, high = high, 2 * high
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if delta_of(1 / middle, epsilon) > delta else (low, middle)
-    return high
+
+def _check_known(settings: BankSettings, modalities: Iterable[str]) -> None:
+    known = list(modalities)
+    unknown = sorted(set(settings.modalities) - set(known))
+    if unknown:
+        raise UserError(f"bank.modalities: '{unknown[0]}' is not configured; choose from {', '.join(known)}")
 
 
 def _unit(name: str, rows: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -18,16 +18,16 @@ from foundation.objectives.alignment import Alignment
 from pretrain.embedding import Embedded, embed
 from pretrain.federated import bank as bank_module
 from pretrain.federated.bank import (
-    BankSettings,
     check_rows,
+    check_run,
     fill,
     for_site,
-    noise_for,
     protect,
     release,
     secret_generator,
 )
-from pretrain.federated.privacy.accountant import epsilon_of
+from pretrain.federated.bank_settings import BankSettings
+from pretrain.federated.privacy.accountant import epsilon_of, noise_for
 from pretrain.federated.site_round import run_round
 from pretrain.federated.site_state import SiteState, local_of
 from pretrain.federated.strategies.averaging import FedAvg
@@ -221,7 +221,8 @@ def test_a_site_gets_everybody_elses_rows_and_not_its_own():
         ({"report": np.eye(4, dtype=np.float32)}, "site b: bank.report: was not asked for"),
         ({"genomics": np.ones(4, np.float32)}, "site b: bank.genomics: float32 of shape"),
         ({"genomics": np.eye(4, dtype=np.int64)}, "site b: bank.genomics: int64 of shape"),
-        ({"genomics": np.eye(9, dtype=np.float32)}, "site b: bank.genomics: 9 rows; 2 to 8 were asked for"),
+        ({"genomics": np.eye(3, dtype=np.float32)}, "site b: bank.genomics: .* rows of 4 numbers were asked for"),
+        ({"genomics": np.ones((9, 4), np.float32)}, "site b: bank.genomics: 9 rows; 2 to 8 were asked for"),
         (
             {"genomics": 5 * np.eye(4, dtype=np.float32)},
             "site b: bank.genomics: holds rows that are not of unit length",
@@ -231,7 +232,7 @@ def test_a_site_gets_everybody_elses_rows_and_not_its_own():
 )
 def test_rows_that_were_not_asked_for_are_refused(rows, said):
     with pytest.raises(UserError, match=said):
-        check_rows(rows, chosen(least=2, limit=8), "b")
+        check_rows(rows, chosen(least=2, limit=8), "b", 4)
 
 
 # With the real encoder and cohort.
@@ -247,7 +248,7 @@ def test_a_site_releases_its_train_patients_seen_with_the_weights_that_were_sent
     own, others = (embed(module.encoder, part).embeddings["genomics"].numpy() for part in (train, validation))
     assert len(found["genomics"]) == len(own) and len(others) > 0
     assert (found["genomics"] @ own.T).max(axis=1).min() == pytest.approx(1, abs=1e-4)
-    check_rows(found, chosen(), "riverside")
+    check_rows(found, chosen(), "riverside", module.encoder.width)
 
 
 def test_what_stays_at_a_site_may_not_shape_what_leaves(configure):
@@ -279,6 +280,17 @@ def test_a_run_without_alignment_has_no_use_for_a_bank(configure):
     module = build_module(configure("~objective.alignment"), None, 0, 1)
     with pytest.raises(UserError, match="bank: no objective of this run compares modalities"):
         fill(module, {})
+    with pytest.raises(UserError, match="bank: no objective of this run compares modalities"):
+        check_run(chosen(), module, ())
+
+
+def test_a_run_is_held_against_what_a_bank_needs_before_anybody_trains(configure):
+    module = build_module(configure(), None, 0, 1)
+    check_run(chosen(), module, ("objectives.alignment.log_scale",))
+    with pytest.raises(UserError, match=r"bank: encoder\.fusion\.patient stays at the site"):
+        check_run(chosen(), module, ("objectives.alignment.log_scale", "encoder.fusion.patient"))
+    with pytest.raises(UserError, match="bank.modalities: 'proteomics' is not configured; choose from pathology, "):
+        check_run(chosen(modalities=("proteomics",)), module, ())
 
 
 # Temperature and bias of a site's own.

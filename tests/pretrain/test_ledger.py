@@ -21,7 +21,7 @@ from pretrain.federated.ledger.digest import WeightsDigest
 from pretrain.federated.ledger.entry import GENESIS, Entry
 from pretrain.federated.ledger.files import load
 from pretrain.federated.ledger.reconcile import reconcile
-from pretrain.federated.ledger.spent import Spent, releases, spent_by_run
+from pretrain.federated.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases, spent_by_run
 
 DIGEST = "ab" * 32
 OTHER = "cd" * 32
@@ -443,6 +443,10 @@ def test_privacy_adds_up_over_runs_and_repeated_ones(path: Path):
     assert epsilon_spent(path) == pytest.approx(3.4)
     assert epsilon_spent(path, "b") == 1.0
     assert releases(ledger.entries(), "a") == 4
+    ledger.append("embeddings", "out", run="a", epsilon=1.9, delta=2e-5)
+    found = [releases(ledger.entries(), "a", kinds) for kinds in (UPDATES, EMBEDDINGS)]
+    assert found == [4, 1] and releases(ledger.entries(), "a") == 5
+    assert epsilon_spent(path, "a") == pytest.approx(1.5 + 1.9)
 
 
 # Two sides

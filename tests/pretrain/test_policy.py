@@ -197,6 +197,25 @@ def test_a_server_that_counts_rounds_from_the_start_again_gets_no_more_updates()
     order(rules, replace(ORDER, run="r2"), entries=[sent(None)] * 8)
 
 
+def test_embeddings_are_held_to_rounds_modalities_patients_and_budget():
+    asked = replace(ORDER, task="evaluate", embeddings=True)
+    rules = policy(shared_embeddings=True, limits={"rounds": 8}, patients={"training": 20}, modalities=["genomics"])
+    left = [sent(None)] * 8  # updates are counted by themselves
+    told = ReplyFacts("embeddings", 20, groups=("genomics",))
+    check_reply(rules, asked, told, [*left, *[sent(None, kind="embeddings")] * 7])
+    with pytest.raises(Declined, match=r"limits\.rounds: 8 releases of embeddings have left for this run already"):
+        check_reply(rules, asked, told, [sent(None, kind="embeddings")] * 8)
+    with pytest.raises(Declined, match="modalities: 'pathology'"):
+        check_reply(rules, asked, replace(told, groups=("pathology",)))
+    with pytest.raises(Declined, match=r"patients\.training: fewer than 20 patients stand behind the answer"):
+        check_reply(rules, asked, replace(told, patients=19))
+    counted = policy(shared_embeddings=True, budget={"epsilon": 5, "delta": 1e-5})
+    check_reply(counted, asked, replace(told, spent=Spent(5.0, 1e-5)))
+    for spent, said in ((Spent(5.1, 1e-5), r"budget\.epsilon: 5\.1"), (None, "the run cannot say what it spends")):
+        with pytest.raises(Declined, match=said):
+            check_reply(counted, asked, replace(told, spent=spent))
+
+
 def test_only_allowed_modalities_and_statistics_leave():
     with pytest.raises(Declined, match="modalities: 'pathology'"):
         check_reply(policy(modalities=["genomics"]), ORDER, REPLY)

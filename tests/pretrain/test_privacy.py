@@ -374,6 +374,7 @@ def test_the_record_names_epsilon_and_what_it_rests_on():
         strategy.combine(PREVIOUS, {"a": held(change(1))}, BUFFERS)
     found = strategy.record()
     assert found["epsilon"] == pytest.approx(strategy.privacy.spent(3).epsilon) and found["releases"] == 3
+    assert found["epsilon_if_replaced"] == pytest.approx(strategy.privacy.spent(3, replaced=True).epsilon)
     assert found["epsilon_if_replaced"] > found["epsilon"]
     assert {"delta", "noise_multiplier", "neighbours", "sampling", "clip", "place"} <= set(found)
     assert any("trusted" in line for line in found["assumptions"])

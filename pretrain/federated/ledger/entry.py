@@ -67,7 +67,7 @@ class Entry(BaseModel):
         norms: length of the difference by group; None where it is not finite.
         samples: patients' contributions by group, as they were told.
         metrics: that were told; None where one is no finite number.
-        epsilon: differential privacy of this run, spent up to and with this entry.
+        epsilon: differential privacy of this run, spent up to and with this entry by what left under noise.
         delta: that goes with it.
         policy: digest of the site's policy that let it pass.
         witness: hash of the other side's latest entry, as it named it; its ledger must hold that for ever.

@@ -1,14 +1,16 @@
 """Differential privacy spent so far, as a site's own ledger counts it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import UserError
-from pretrain.federated.ledger.entry import Entry
+from pretrain.federated.ledger.entry import Entry, Kind
 from pretrain.federated.ledger.files import load
 
-_RELEASES = ("update", "statistics", "embeddings")  # each draws noise of its own
+UPDATES: tuple[Kind, ...] = ("update", "statistics")  # what a run's privacy counts
+EMBEDDINGS: tuple[Kind, ...] = ("embeddings",)  # what its bank counts
+_RELEASES = (*UPDATES, *EMBEDDINGS)  # each draws noise of its own
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def total_after(entries: Iterable[Entry], run: str, after: Spent) -> Spent:
     return sum(spent_by_run([*entries, sent]).values(), Spent())
 
 
-def releases(entries: Iterable[Entry], run: str) -> int:
+def releases(entries: Iterable[Entry], run: str, kinds: Sequence[Kind] = _RELEASES) -> int:
     """How often a run has sent something that was learnt from patients: the number that an accountant composes."""
-    return sum(entry.direction == "out" and entry.run == run and entry.kind in _RELEASES for entry in entries)
+    return sum(entry.direction == "out" and entry.run == run and entry.kind in kinds for entry in entries)
 
 
 def epsilon_spent(path: Path, run: str | None = None) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from foundation.errors import UserError
 from pretrain.federated.ledger.entry import Entry
-from pretrain.federated.ledger.spent import Spent, releases, total_after
+from pretrain.federated.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases, total_after
 from pretrain.federated.policy.contract import Declined, Limits, NoiseRule, SitePolicy
 from pretrain.federated.policy.order import Noise, OrderFacts, PrivacyFacts, shipped_targets
 from pretrain.federated.policy.suppression import suppress, withhold
@@ -101,14 +101,15 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
     if reply.kind == "embeddings" and not policy.shared_embeddings:
         raise Declined("shared_embeddings: embeddings of patients do not leave this site")
     _allowed("statistics", reply.statistics, policy.statistics)
-    if reply.kind == "update":
+    if reply.kind in ("update", "embeddings"):
         if reply.patients < policy.patients.training:
-            raise Declined(f"patients.training: fewer than {policy.patients.training} patients stand behind the update")
+            raise Declined(f"patients.training: fewer than {policy.patients.training} patients stand behind the answer")
         _allowed(
             "modalities", [name for name in reply.groups if name != "fusion" and ":" not in name], policy.modalities
         )
-        _check_privacy(policy, reply.privacy)
         _check_limits(policy.limits, order, entries)
+    if reply.kind == "update":
+        _check_privacy(policy, reply.privacy)
     if reply.kind in ("update", "embeddings") or (reply.kind == "statistics" and reply.spent is not None):
         _check_budget(policy, order.run, entries, reply.spent)
 
@@ -162,8 +163,12 @@ def _check_limits(limits: Limits, order: OrderFacts, entries: Sequence[Entry]) -
     ):
         if most is not None and asked is not None and asked > most:
             raise Declined(f"limits.{name}: {asked:g} asked, at most {most:g} allowed")
-    if limits.rounds is not None and order.task == _TRAINING and releases(entries, order.run) >= limits.rounds:
-        raise Declined(f"limits.rounds: {limits.rounds} updates have left for this run already")
+    for asked_for, kinds, called in (
+        (order.task == _TRAINING, UPDATES, "updates"),
+        (order.embeddings, EMBEDDINGS, "releases of embeddings"),
+    ):
+        if limits.rounds is not None and asked_for and releases(entries, order.run, kinds) >= limits.rounds:
+            raise Declined(f"limits.rounds: {limits.rounds} {called} have left for this run already")
 
 
 def _check_privacy(policy: SitePolicy, given: PrivacyFacts) -> None:

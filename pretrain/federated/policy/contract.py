@@ -92,7 +92,7 @@ class Limits(Strict):
     """How long a run may go on; None: as long as it likes.
 
     Args:
-        rounds: of a run, and updates that leave for it, repeated rounds included.
+        rounds: of a run, and updates, and releases of embeddings, that leave for it, repeated rounds included.
         steps: of a round.
         seconds: of a round.
     """

@@ -14,6 +14,8 @@ from scipy.special import log_ndtr
 from foundation.errors import UserError
 from pretrain.federated.ledger.spent import Spent
 
+REPLACED = 2.0  # sensitivity, where a site's update may become any other one within the clip
+
 _LARGEST = 1e6
 _STEPS = 200
 
@@ -55,9 +57,9 @@ class Accountant:
         """
         return epsilon_of(sensitivity * math.sqrt(self.square), self.delta)
 
-    def spent(self) -> Spent:
-        """As ledgers add it up."""
-        return Spent(self.epsilon(), self.delta) if self.releases else Spent()
+    def spent(self, sensitivity: float = 1.0) -> Spent:
+        """As ledgers add it up; see `epsilon`."""
+        return Spent(self.epsilon(sensitivity), self.delta) if self.releases else Spent()
 
 
 def epsilon_of(mean: float, delta: float) -> float:
@@ -79,6 +81,20 @@ def epsilon_of(mean: float, delta: float) -> float:
         if middle in (low, high):
             break
         low, high = (middle, high) if delta_of(mean, middle) > delta else (low, middle)
+    return high
+
+
+def noise_for(epsilon: float, delta: float) -> float:
+    """The least standard deviation, in units of the sensitivity, that keeps both, rounded up.
+
+    It is the inverse of `epsilon_of`, by bisection: more noise never spends more.
+    """
+    low, high = 0.0, 1.0
+    while delta_of(1 / high, epsilon) > delta:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if delta_of(1 / middle, epsilon) > delta else (low, middle)
     return high
 
 

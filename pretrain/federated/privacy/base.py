@@ -53,8 +53,13 @@ class Privacy:
         """
         return PrivacyFacts(secure_aggregation=secure)
 
-    def spent(self, releases: int) -> Spent | None:
-        """What so many rounds spend; None where nothing is counted."""
+    def spent(self, releases: int, replaced: bool = False) -> Spent | None:
+        """What so many rounds spend; None where nothing is counted.
+
+        Args:
+            releases: how many.
+            replaced: for neighbours of which one has other updates of a site, not none: those of the bank.
+        """
         return None
 
 

@@ -33,7 +33,7 @@ from pretrain.federated.aggregation import group_of
 from pretrain.federated.ledger.spent import Spent
 from pretrain.federated.policy import Noise as Promised
 from pretrain.federated.policy import PrivacyFacts
-from pretrain.federated.privacy.accountant import Accountant
+from pretrain.federated.privacy.accountant import REPLACED, Accountant
 from pretrain.federated.privacy.base import Privacy, Protected, Settings
 from pretrain.federated.privacy.clipping import Fixed, factor, norm_of, update_noise
 from pretrain.federated.privacy.noise import Noise, Secret, fresh_secret
@@ -180,10 +180,10 @@ class SitePrivacy(Privacy):
         """A count that begins."""
         return Accountant(self.delta)
 
-    def spent(self, releases: int) -> Spent:
+    def spent(self, releases: int, replaced: bool = False) -> Spent:
         counted = self.accountant()
         counted.compose(self.noise_multiplier, releases)
-        return counted.spent()
+        return counted.spent(REPLACED if replaced else 1.0)
 
 
 def vote(norm: float, clip: float) -> float:

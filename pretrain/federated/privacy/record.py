@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pretrain.federated.privacy.accountant import Accountant
+from pretrain.federated.privacy.accountant import REPLACED, Accountant
 from pretrain.federated.privacy.mechanism import SitePrivacy
 
 _TRUSTED = {
@@ -25,7 +25,7 @@ def privacy_record(privacy: SitePrivacy, counted: Accountant, clip: float, secur
         "level": "site",
         "epsilon": counted.epsilon(),
         "delta": privacy.delta,
-        "epsilon_if_replaced": counted.epsilon(sensitivity=2.0),
+        "epsilon_if_replaced": counted.epsilon(REPLACED),
         "releases": counted.releases,
         "noise_multiplier": privacy.noise_multiplier,
         "update_noise_multiplier": privacy.update_noise,
