@@ -93,7 +93,11 @@ def is_main_process() -> bool:
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON to a temporary name, then renames: a reader never sees half a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+    try:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 

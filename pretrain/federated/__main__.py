@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
+from types import FrameType
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +25,15 @@ from pretrain.fit import build_module, to_weights
 
 @command("federated")
 def main(cfg: DictConfig) -> None:
-    """Runs the rounds and writes the encoder's portable folder."""
+    """Runs the rounds and writes the encoder's portable folder; told to stop, it leaves nothing running."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _pretrain(cfg)
+    except KeyboardInterrupt:
+        raise UserError(f"{cfg.output}: stopped; go on with resume=true") from None
+
+
+def _pretrain(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     cohort, _ = load_cohort(cfg)
     if cfg.sites is None:
@@ -54,6 +64,10 @@ def main(cfg: DictConfig) -> None:
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
     report = write_report(output, [Path(other) for other in cfg.compare])
     print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}\nreport: {report}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from foundation.errors import UserError
+from pretrain.federated.server_folder import UnreachableError
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
         state: folder of the site.
 
     Raises:
+        UnreachableError: if the connection breaks, or the SuperLink fails.
         UserError: if the SuperLink does not know the key, or it was revoked.
     """
     private = _private(key)
@@ -75,12 +77,14 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
             number.write_text(str(node))
             client.DeactivateNode(DeactivateNodeRequest(node_id=node))
         except httpx.HTTPStatusError as error:
+            if error.response.is_server_error:
+                raise UnreachableError(f"{address}: the SuperLink fails ({error}); see its log") from error
             raise UserError(
                 f"{key}: the SuperLink at {address} refuses this key: it is unknown there, or it was revoked; "
                 "ask the federation's operator for a new folder"
             ) from error
         except httpx.TransportError as error:
-            raise UserError(f"{address}: the SuperLink went away ({error}); start the node again") from error
+            raise UnreachableError(f"{address}: the SuperLink went away ({error}); start it again") from error
 
 
 def _private(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from pretrain.federated.blob import UnreadableError
+from pretrain.federated.ledger.writer import UnfitError
+
 _POLL_SECONDS = 0.1
 
 Heard = Callable[[str, Message], None]
@@ -42,8 +45,11 @@ def ask(
                 if message.has_error():
                     reason = message.error.reason or f"code {message.error.code}"
                     absent[site] = f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
-                else:
+                    continue
+                try:
                     heard(site, message)
+                except (UnreadableError, UnfitError) as error:
+                    absent[site] = f"answer refused: {error}"
         if seconds is not None and time.monotonic() - started > seconds:
             return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
         if pending:

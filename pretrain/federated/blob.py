@@ -37,6 +37,10 @@ def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
     return ArrayRecord({_NAME: Array(dtype="uint8", shape=(len(data),), stype=_FORMAT, data=data)})
 
 
+class UnreadableError(UserError):
+    """A message is at fault: whoever sent it is left out, and the others go on."""
+
+
 class Blob(Mapping[str, NDArray[np.generic]]):
     """The way back: each array is a view of the message's bytes, which lie in memory once.
 
@@ -44,7 +48,7 @@ class Blob(Mapping[str, NDArray[np.generic]]):
         record: as `to_record` made it.
 
     Raises:
-        UserError: if its bytes are nothing of the kind.
+        UnreadableError: if its bytes are nothing of the kind.
     """
 
     def __init__(self, record: ArrayRecord) -> None:
@@ -77,5 +81,7 @@ class Blob(Mapping[str, NDArray[np.generic]]):
                 if not 0 <= begin <= end <= len(self._data) - self._start or end - begin != size:
                     raise ValueError(f"{name}: does not fit into the message")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"message: its arrays cannot be read ({error}); install one release everywhere") from error
+            raise UnreadableError(
+                f"message: its arrays cannot be read ({error}); install one release everywhere"
+            ) from error
         return dict(found)

@@ -1,5 +1,6 @@
 """A site's side: read the order, hold it against the policy, train or evaluate on its own patients, reply."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from pretrain.federated.site_update import module_here, train_here
 from pretrain.federated.update import masked_update, open_update
 
 Work = Callable[[Desk, Message], RecordDict]
+
+_log = logging.getLogger(__name__)
 
 app = ClientApp(mods=[secure_mod])
 
@@ -88,6 +91,8 @@ def _answer(work: Work, task: Task, message: Message, context: Context) -> Recor
             desk.admit()
             return work(desk, message)
         except UserError as error:
+            _log.error("%s: %s declined: %s", site.name, task, error)
             return pack_decline(Decline(site.name, desk.decline(error)))
     except UserError as error:
+        _log.error("%s: %s declined: %s", site.name, task, error)
         return pack_decline(Decline(site.name, public_reason(site.policy, error)))

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
 from pretrain.federated.deployment import CONFIG, FOLDER, finish
+from pretrain.federated.ledger.files import lock
 from pretrain.federated.rounds import Rounds
 from pretrain.federated.server_app import server_app
 from pretrain.federated.stored import Arrays, StoredWeights
@@ -17,8 +18,15 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Goes on from the rounds that the run's folder holds."""
+    """Goes on from the rounds that the run's folder holds, once an earlier process of them has ended."""
     output = Path(str(context.run_config["run"]))
+    path = output / FOLDER / "server.lock"
+    with path.open("w") as file:
+        lock(file.fileno(), path)
+        _serve(output, grid, context)
+
+
+def _serve(output: Path, grid: Grid, context: Context) -> None:
     cfg = OmegaConf.load(output / FOLDER / CONFIG)
     assert isinstance(cfg, DictConfig)
     rounds = Rounds(output, str(context.run_config["config-digest"]))

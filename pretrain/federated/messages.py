@@ -7,7 +7,7 @@ from typing import Any
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from omegaconf import DictConfig, OmegaConf
 
-from pretrain.federated.blob import Blob, to_record
+from pretrain.federated.blob import Blob, UnreadableError, to_record
 from pretrain.federated.ledger.digest import WeightsDigest
 from pretrain.federated.stored import Arrays
 
@@ -136,21 +136,31 @@ def pack_decline(decline: Decline) -> RecordDict:
 
 
 def unpack_reply(content: RecordDict) -> Reply | Decline:
-    """A site's answer, read; its arrays are views of the message."""
-    facts = {name: value for name, value in content.config_records[_FACTS].items() if isinstance(value, str | float)}
-    hospital = str(facts.pop("hospital"))
-    if "declined" in facts:
-        return Decline(hospital, str(facts["declined"]))
-    samples: Mapping[str, Any] = content.metric_records[_SAMPLES]
-    metrics: Mapping[str, Any] = content.metric_records[_METRICS]
-    return Reply(
-        hospital,
-        Blob(content.array_records[_ARRAYS]),
-        Blob(content.array_records[_CONTROL]),
-        {name: int(value) for name, value in samples.items()},
-        {name: float(value) for name, value in metrics.items()},
-        facts,
-    )
+    """A site's answer, read; its arrays are views of the message.
+
+    Raises:
+        UnreadableError: if it is not what `pack_reply` or `pack_decline` makes.
+    """
+    try:
+        told = content.config_records[_FACTS].items()
+        facts = {name: value for name, value in told if isinstance(value, str | float)}
+        hospital = str(facts.pop("hospital"))
+        if "declined" in facts:
+            return Decline(hospital, str(facts["declined"]))
+        samples: Mapping[str, Any] = content.metric_records[_SAMPLES]
+        metrics: Mapping[str, Any] = content.metric_records[_METRICS]
+        return Reply(
+            hospital,
+            Blob(content.array_records[_ARRAYS]),
+            Blob(content.array_records[_CONTROL]),
+            {name: int(value) for name, value in samples.items()},
+            {name: float(value) for name, value in metrics.items()},
+            facts,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableError(
+            f"message: no answer of this release ({error!r}); install one release everywhere"
+        ) from error
 
 
 def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:

@@ -28,6 +28,7 @@ class Nodes:
         self.sites = sites
         self.folder = folder
         self._names: dict[int, str] = {}
+        self._unknown: dict[str, str] = {}  # why connected nodes did not say who they are
 
     def connected(self) -> dict[str, int]:
         """Nodes of the sites that are connected now, in the order of the run's sites."""
@@ -48,14 +49,16 @@ class Nodes:
                 if len(found) >= least:
                     break
                 away = ", ".join(site for site in self.sites if site not in found)
+                said = "".join(f", and a node did not say who it is ({why})" for why in self._unknown.values())
                 raise UserError(
-                    f"sites: {len(found)} of {len(self.sites)} connected in {seconds:g} s, {least} are needed; "
+                    f"sites: {len(found)} of {len(self.sites)} connected in {seconds:g} s{said}, {least} are needed; "
                     f"start those of {away}, or lower quorum"
                 )
             time.sleep(_POLL_SECONDS)
         return found
 
     def _introduce(self, nodes: list[int]) -> None:
+        self._unknown = {}
         if not nodes:
             return
         asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.sites), "folder": str(self.folder)})})
@@ -64,4 +67,5 @@ class Nodes:
             answer = unpack_reply(message.content)
             self._names[int(number)] = answer.hospital
 
-        ask(self.grid, MessageType.QUERY, asked, {str(node): node for node in nodes}, _INTRODUCTION_SECONDS, heard)
+        named = {str(node): node for node in nodes}
+        self._unknown = ask(self.grid, MessageType.QUERY, asked, named, _INTRODUCTION_SECONDS, heard)

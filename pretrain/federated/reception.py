@@ -8,6 +8,8 @@ from flwr.app import Message
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from pretrain.federated.blob import UnreadableError
+from pretrain.federated.ledger.writer import UnfitError
 from pretrain.federated.messages import Decline, Order, Reply, unpack_reply
 from pretrain.federated.parts import Parts
 from pretrain.federated.server_book import ServerBook
@@ -75,13 +77,21 @@ class Reception:
         self._kept: list[Spill] = []
 
     def hear(self, site: str, message: Message) -> None:
-        """Reads one answer; a bad update is refused with its reason, and the round goes on without it."""
-        answer = unpack_reply(message.content)
+        """Reads one answer; a bad one is refused with its reason, and the round goes on without it."""
+        try:
+            answer = unpack_reply(message.content)
+        except UnreadableError as error:
+            self._refuse(site, str(error))
+            return
         if isinstance(answer, Decline):
             self.book.declined(self.order, site, answer.reason)
             self.absent[site] = f"declined: {answer.reason}"
             return
-        size = self.book.heard("update", self.order, site, answer)
+        try:
+            size = self.book.heard("update", self.order, site, answer)
+        except UnfitError as error:  # any other error is the ledger's own, and ends the run
+            self._refuse(site, str(error))
+            return
         try:
             self.updates[site] = self._take(site, answer, size)
         except UserError as error:

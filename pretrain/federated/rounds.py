@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file
-
 from foundation.errors import UserError
 from foundation.run_record import write_json
 from pretrain.federated.stored import StoredWeights, save_weights
@@ -39,6 +37,7 @@ class Rounds:
             buffers: those of them that are statistics and counters.
             frozen: by group, digests of the weights that do not travel, for they do not learn.
         """
+        (self.folder / _HISTORY).unlink(missing_ok=True)  # of an earlier run into this folder
         save_weights(weights, self.path(0))
         run = f"{self.config_digest[:16]}-{secrets.token_hex(4)}"
         write_json(self.folder / _MODEL, {"run": run, "buffers": sorted(buffers), "frozen": dict(frozen or {})})
@@ -59,8 +58,7 @@ class Rounds:
         return dict(self._model()["frozen"])
 
     def _model(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / _MODEL).read_text())
-        return content
+        return _read(self.folder / _MODEL, "run", "buffers", "frozen")
 
     def save(self, number: int, weights: Weights, strategy: Weights, facts: dict[str, Any]) -> StoredWeights:
         """Writes a finished round: weights and the strategy's state, then its line of history, which makes it count."""
@@ -77,24 +75,27 @@ class Rounds:
         """The weights after the last finished round, with the history up to it; None if no round has finished.
 
         Raises:
-            UserError: if the run was made with another config, or its checkpoint is gone.
+            UserError: if the run was made with another config, or its files are gone or damaged.
         """
         path = self.folder / _HISTORY
         if not path.is_file():
             return None
-        content = json.loads(path.read_text())
+        content = _read(path, "config_digest", "rounds")
         if content["config_digest"] != self.config_digest:
             raise UserError(f"{path}: these rounds ran with another config; set output= anew, or drop resume=true")
         self.history = content["rounds"]
         last = self.path(len(self.history))
         if not last.is_file():
             raise UserError(f"{last}: missing, though {path.name} counts it; drop resume=true to start anew")
-        return StoredWeights(last)
+        try:
+            return StoredWeights(last)
+        except UserError as error:
+            raise UserError(f"{error}, or take the last round out of {path} to go on from the one before") from error
 
     def strategy(self) -> Weights:
         """The strategy's state after the last finished round; empty where it keeps none."""
         path = self._strategy(len(self.history))
-        return load_file(path) if path.is_file() else {}
+        return dict(StoredWeights(path)) if path.is_file() else {}
 
     def path(self, number: int) -> Path:
         """The checkpoint after a round, counted from 1; 0 is where the run starts from."""
@@ -102,3 +103,18 @@ class Rounds:
 
     def _strategy(self, number: int) -> Path:
         return self.folder / "rounds" / f"strategy_{number:04d}.safetensors"
+
+
+def _read(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON file that holds some keys.
+
+    Raises:
+        UserError: if it is gone or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        for key in needed:
+            content[key]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not readable ({error!r}); restore it, or drop resume=true to start anew") from error
+    return content

@@ -73,7 +73,19 @@ class Federation:
             self.console.width = _LOG_WIDTH
 
     def run(self, weights: Arrays) -> Arrays:
-        """All rounds that are left."""
+        """All rounds that are left.
+
+        Raises:
+            UserError: if too few sites take part, or the disk does not take what the rounds write.
+        """
+        try:
+            return self._rounds(weights)
+        except OSError as error:
+            raise UserError(
+                f"{self.rounds.folder}: cannot be written ({error}); make room, then go on with resume=true"
+            ) from error
+
+    def _rounds(self, weights: Arrays) -> Arrays:
         if state := self.rounds.strategy():
             self.parts.strategy.load_state(state)
         here = self.nodes.wait(self.quorum, self.cfg.join_seconds)

@@ -30,6 +30,10 @@ from foundation.errors import UserError
 _SECONDS = 10.0
 
 
+class UnreachableError(UserError):
+    """Nobody answers at the address, or not now: worth trying again."""
+
+
 @dataclass(frozen=True)
 class ServerFolder:
     """What `python -m pretrain.federated.provision` wrote for the SuperLink.
@@ -88,7 +92,8 @@ def check_connection(address: str, certificate: Path) -> None:
         certificate: of the authority that must vouch for it.
 
     Raises:
-        UserError: if nobody listens there, or somebody for whom the authority does not vouch.
+        UnreachableError: if nobody listens there, or it hangs up at once.
+        UserError: if somebody does for whom the authority does not vouch.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -103,10 +108,14 @@ def check_connection(address: str, certificate: Path) -> None:
             f"{certificate}: does not vouch for the SuperLink at {address} ({error.verify_message}); "
             "take the ca.pem of this federation, and an address that its certificate names"
         ) from error
+    except ssl.SSLEOFError as error:
+        raise UnreachableError(f"{address}: hung up; is the SuperLink up behind it, and the network whole?") from error
     except ssl.SSLError as error:
         raise UserError(f"{address}: answers, but not over TLS ({error.reason}); is it the SuperLink?") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{address}: no SuperLink reached ({error}); start it there, or mend the address") from error
+        raise UnreachableError(
+            f"{address}: no SuperLink reached ({error}); start it there, or mend the address"
+        ) from error
 
 
 def connect(folder: ServerFolder) -> "SuperLink":

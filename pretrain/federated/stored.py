@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from foundation.errors import UserError
 from pretrain.fit import Weights
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -20,12 +21,18 @@ class StoredWeights(Mapping[str, NDArray[np.generic]]):
 
     Args:
         path: of the file.
+
+    Raises:
+        UserError: if it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with safe_open(path, framework="numpy") as file:
-            self._names = list(file.keys())
+        try:
+            with safe_open(path, framework="numpy") as file:
+                self._names = list(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path}: not readable as weights ({error}); restore it from a copy") from error
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         if name not in self._names:
@@ -43,10 +50,18 @@ class StoredWeights(Mapping[str, NDArray[np.generic]]):
 
 
 def save_weights(weights: Weights, path: Path) -> None:
-    """Writes a safetensors file: to a temporary name first, then renamed."""
+    """Writes a safetensors file: to a temporary name first, then renamed.
+
+    Raises:
+        OSError: if the disk does not take it; nothing of it is left there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
-    save_file(weights, temporary)
+    try:
+        save_file(weights, temporary)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)  # what is told about the failure needs room, too
+        raise OSError(f"{path}: {error}") from error
     temporary.replace(path)
 
 

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from foundation.command import command
 from foundation.errors import UserError
 from pretrain.federated.admission import ask_admission, only_one
-from pretrain.federated.server_folder import check_connection
+from pretrain.federated.server_folder import UnreachableError, check_connection
 from pretrain.federated.site import Site, installed_release
 from pretrain.federated.task import Task, run_task
 
@@ -65,10 +65,9 @@ def main(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig, site: Site, site_file: Path) -> None:
     """Answers orders, and connects again whenever the connection broke."""
     context = warm()
-    address, certificate, runtime = str(cfg.superlink), Path(cfg.certificate), f"127.0.0.1:{cfg.port}"
+    address, runtime = str(cfg.superlink), f"127.0.0.1:{cfg.port}"
     while True:
-        _await_superlink(address, certificate, cfg.wait)
-        ask_admission(address, certificate, Path(cfg.key), site.state)
+        _await_admission(cfg, site)
         node = subprocess.Popen(_command(cfg, site_file), env=os.environ | {"FLWR_HOME": str(site.state / "flower")})
         print(f"{site.name}: node of {address}, release {installed_release()}", flush=True)
         try:
@@ -142,14 +141,16 @@ def _command(cfg: DictConfig, site_file: Path) -> list[str]:
     ]
 
 
-def _await_superlink(address: str, certificate: Path, seconds: float) -> None:
-    """Waits for a SuperLink that is not up yet; one for whom the certificate does not vouch is an error at once."""
-    end = time.monotonic() + seconds
+def _await_admission(cfg: DictConfig, site: Site) -> None:
+    """Waits for a SuperLink out of reach; one that is not trusted, or refuses the key, is an error at once."""
+    address, certificate = str(cfg.superlink), Path(cfg.certificate)
+    end = time.monotonic() + cfg.wait
     while True:
         try:
-            return check_connection(address, certificate)
-        except UserError as error:
-            if "no SuperLink reached" not in str(error) or time.monotonic() > end:
+            check_connection(address, certificate)
+            return ask_admission(address, certificate, Path(cfg.key), site.state)
+        except UnreachableError as error:
+            if time.monotonic() > end:
                 raise
             print(f"{error}; trying again", file=sys.stderr, flush=True)
             time.sleep(_RETRY_SECONDS)

@@ -38,6 +38,10 @@ class Facts(TypedDict, total=False):
     note: str
 
 
+class UnfitError(UserError):
+    """A fact that a ledger does not hold; where it came in a message, the message is at fault and not the ledger."""
+
+
 class Ledger:
     """A ledger that is written to; made by `open`.
 
@@ -79,8 +83,8 @@ class Ledger:
         """Writes one entry.
 
         Raises:
-            UserError: if a fact is none that a ledger holds, or the entry cannot be written; it then holds nothing of
-                it, and the message must not go out.
+            UnfitError: if a fact is none that a ledger holds.
+            UserError: if the entry cannot be written; it then holds nothing of it, and the message must not go out.
         """
         with self._locked() as file:
             self._refresh(file)
@@ -177,7 +181,7 @@ class Ledger:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where, found = ".".join(map(str, first["loc"])), repr(first["input"])[:60]
-            raise UserError(f"{self.path}: {where}: {first['msg']}, found {found}; a ledger holds no such") from error
+            raise UnfitError(f"{self.path}: {where}: {first['msg']}, found {found}; a ledger holds no such") from error
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
