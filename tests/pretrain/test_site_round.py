@@ -53,7 +53,7 @@ def test_two_rounds_with_a_kept_optimiser_are_one_uninterrupted_run(configure, t
     # 20 patients in batches of 8 or 6, so epochs end within rounds and rounds within epochs, also where the gradients
     # of two batches add up to a step; modalities are dropped and dropout draws.
     more = [f"data.batch_size={batch}", f"trainer.accumulate_grad_batches={batches}"]
-    more += [f"+optimizer.kind={kind}", "+optimizer.momentum=0.9", "data.modality_dropout=0.3", "checkpoint_every=99"]
+    more += [f"optimizer.kind={kind}", "optimizer.momentum=0.9", "data.modality_dropout=0.3", "checkpoint_every=99"]
     cfg = configure(*more, f"optimizer.fused={str(kind == 'adamw').lower()}")
     weights = seed_weights(cfg)
     whole = fit_round(cfg, ["riverside"], weights, tmp_path / "whole", 4 * STEPS, 0, 4 * STEPS)
@@ -134,7 +134,7 @@ def test_what_needs_a_state_folder_says_so(configure, tmp_path):
 
 
 def test_scaffold_control_variates_add_up_and_stay_at_the_site(configure, tmp_path):
-    cfg = configure("+optimizer.kind=sgd", "optimizer.fused=false", "optimizer.weight_decay=0")
+    cfg = configure("optimizer.kind=sgd", "optimizer.fused=false", "optimizer.weight_decay=0")
     weights = seed_weights(cfg)
     own = {"state": tmp_path / "state", "hospital": "northgate"}
     first = a_round(cfg, weights, tmp_path, 1, steering=SteeringOrder(scaffold=True), **own)

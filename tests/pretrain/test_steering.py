@@ -140,7 +140,7 @@ def test_a_new_control_variate_is_the_mean_gradient_of_the_rounds_steps():
 
 
 def sgd(*more: str) -> tuple[str, ...]:
-    return ("+optimizer.kind=sgd", "optimizer.fused=false", "optimizer.weight_decay=0", *more)
+    return ("optimizer.kind=sgd", "optimizer.fused=false", "optimizer.weight_decay=0", *more)
 
 
 def test_a_step_of_sgd_is_turned_by_exactly_the_correction(configure, tmp_path: Path):
@@ -179,4 +179,4 @@ def test_a_strong_pull_holds_the_weights_and_moves_nothing_that_was_not_taught(c
 
 def test_an_unknown_optimiser_is_one_line(configure):
     with pytest.raises(UserError, match=r"^optimizer\.kind: found 'lion'; choose from adamw, sgd$"):
-        build_module(configure("+optimizer.kind=lion"), None, 0, 1)
+        build_module(configure("optimizer.kind=lion"), None, 0, 1)
