@@ -35,7 +35,7 @@ class Cohort:
         self.dictionary = DataDictionary.model_validate(content["dictionary"])
         self.declared: list[str] = content["hospitals"]
         self.hospitals = [name for name in self.declared if hospitals is None or name in hospitals]
-        tables = [pd.read_parquet(folder / name / "patients.parquet") for name in self.hospitals]
+        tables = [_table(folder / name / "patients.parquet") for name in self.hospitals]
         self.patients: pd.DataFrame = pd.concat(tables)
         self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
         self._stores: dict[tuple[str, str], ImageStore] = {}
@@ -134,6 +134,13 @@ class StoredImages:
 def read_dictionary(folder: Path) -> DataDictionary:
     """The data dictionary alone, for whoever builds a model and sees no patient."""
     return DataDictionary.model_validate(_read(folder)["dictionary"])
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable ({error}); restore it, or prepare the cohort again") from error
 
 
 def _read(folder: Path) -> dict[str, Any]:

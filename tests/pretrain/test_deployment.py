@@ -2,109 +2,32 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from safetensors.numpy import load_file
 
 from pretrain.federated.keys import write_authority, write_node_key
+from tests.pretrain.deployed_sites import (
+    PATIENCE,
+    SITES,
+    Running,
+    command,
+    final,
+    free_port,
+    last_error,
+    run,
+    same,
+    until,
+)
 
-pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
-
-SITES = ("riverside", "northgate")
-_PATIENCE = 180.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def command(module: str, *settings: str) -> list[str]:
-    return [sys.executable, "-m", f"pretrain.{module}", *settings]
-
-
-def until(what: Callable[[], bool], seconds: float = _PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.3)
-
-
-@dataclass
-class Running:
-    """The folder of a federation, and the processes that run from it."""
-
-    folder: Path
-    cohort: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def provision(self, *sites: str) -> None:
-        done = subprocess.run(
-            command(
-                "federated.provision",
-                f"sites=[{','.join(sites)}]",
-                f"port={free_port()}",
-                f"data={self.cohort}",
-                f"output={self.folder}",
-            ),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        for site in sites:  # fewer patients than a hospital's own policy would have
-            (self.folder / "sites" / site / "policy.yaml").write_text("{}\n")
-
-    def start(self, name: str) -> None:
-        """`start.sh` of the server or a site, on a port of its own."""
-        home = self.folder / "server" if name == "server" else self.folder / "sites" / name
-        settings = [] if name == "server" else [f"port={free_port()}"]
-        environment = os.environ | {"VENV": str(Path(sys.executable).parent.parent)}
-        with (home / "log.txt").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                ["bash", str(home / "start.sh"), *settings],
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Ends a process and all that it started."""
-        process = self.processes.pop(name)
-        os.killpg(process.pid, number)
-        process.wait(30)
-
-    def log(self, name: str) -> str:
-        home = self.folder / "server" if name == "server" else self.folder / "sites" / name
-        path = home / "log.txt"
-        return path.read_text(errors="replace") if path.is_file() else ""
-
-    def status(self) -> dict[str, str]:
-        done = subprocess.run(
-            command("federated.superlink", f"server={self.folder / 'server'}", "action=nodes"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if len(line.split()) == 3}
-
-    def online(self, *sites: str) -> bool:
-        found = self.status()
-        return all(found.get(site) == "online" for site in sites)
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -121,44 +44,10 @@ def running(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             found.kill(name, signal.SIGTERM)
 
 
-def pretrain(running: Running, output: Path, *overrides: str) -> list[str]:
-    return command(
-        "federated",
-        "experiment=demo",
-        "data.batch_size=8",
-        f"data.folder={running.cohort}",
-        f"sites=[{','.join(SITES)}]",
-        "data.test_hospitals=[]",
-        "rounds=2",
-        "steps_per_round=2",
-        f"output={output}",
-        *overrides,
-    )
-
-
-def deployed(running: Running, output: Path, *overrides: str) -> list[str]:
-    server = f"federation.server={running.folder / 'server'}"
-    return pretrain(running, output, "federation=deployment", server, *overrides)
-
-
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
-
-
-def last_error(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert lines, stderr[-2000:]
-    return lines[-1]
-
-
-def final(output: Path) -> dict[str, np.ndarray]:
-    return load_file(output / "rounds" / "round_0002.safetensors")
-
-
 @pytest.fixture(scope="module")
 def finished(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("deployed") / "run"
-    done = run(deployed(running, output))
+    done = run(running.deployed(output))
     assert done.returncode == 0, done.stderr[-3000:] + running.log("server")[-3000:]
     return output
 
@@ -173,7 +62,7 @@ def test_results_lie_in_output_as_in_simulation(finished: Path):
 
 
 def test_the_same_run_in_simulation_gives_the_same_weights(running: Running, finished: Path, tmp_path: Path):
-    done = run(pretrain(running, tmp_path / "run", "federation=simulation"))
+    done = run(running.pretrain(tmp_path / "run", "federation=simulation"))
     assert done.returncode == 0, done.stderr[-3000:]
     one, other = final(finished), final(tmp_path / "run")
     assert one.keys() == other.keys()
@@ -190,7 +79,7 @@ def test_no_code_reached_the_site(running: Running, finished: Path):
 def test_sites_decline_a_run_of_another_release(running: Running, tmp_path: Path):
     other = "import pretrain.federated.deployment as d; d.installed_release = lambda: '9.9.9'"
     start = "from pretrain.federated.__main__ import main; main()"
-    settings = deployed(running, tmp_path / "run")[3:]
+    settings = running.deployed(tmp_path / "run")[3:]
     done = run([sys.executable, "-c", f"{other}; {start}", *settings])
     assert done.returncode == 2, done.stderr[-3000:]
     assert "names release 9.9.9, and" in last_error(done.stderr)
@@ -198,7 +87,7 @@ def test_sites_decline_a_run_of_another_release(running: Running, tmp_path: Path
 
 
 def test_an_unknown_key_is_refused(running: Running, tmp_path: Path):
-    home = running.folder / "sites" / "riverside"
+    home = running.home("riverside")
     write_node_key(tmp_path / "node.key", "riverside")
     done = run(supernode(running, home, f"key={tmp_path / 'node.key'}", site=copy_of(home, tmp_path)))
     assert done.returncode == 2
@@ -207,7 +96,7 @@ def test_an_unknown_key_is_refused(running: Running, tmp_path: Path):
 
 
 def test_a_superlink_that_the_authority_does_not_vouch_for_is_refused(running: Running, tmp_path: Path):
-    home = running.folder / "sites" / "riverside"
+    home = running.home("riverside")
     write_authority(tmp_path, "other", 30)
     done = run(supernode(running, home, f"certificate={tmp_path / 'ca.pem'}", site=copy_of(home, tmp_path)))
     assert done.returncode == 2
@@ -215,18 +104,17 @@ def test_a_superlink_that_the_authority_does_not_vouch_for_is_refused(running: R
 
 
 def test_a_second_node_of_one_folder_is_refused(running: Running):
-    home = running.folder / "sites" / "riverside"
+    home = running.home("riverside")
     done = run(supernode(running, home, site=home / "site.yaml"))
     assert done.returncode == 2
     assert "a node of this folder runs already" in last_error(done.stderr)
 
 
 def supernode(running: Running, home: Path, *settings: str, site: Path) -> list[str]:
-    port = next(line for line in (running.folder / "server" / "server.yaml").read_text().split() if line.isdigit())
     files = {"certificate": "ca.pem", "key": "node.key", "secret": "runtime.secret"}
     given = {setting.split("=")[0] for setting in settings}
     rest = [f"{key}={home / name}" for key, name in files.items() if key not in given]
-    where = [f"superlink=127.0.0.1:{port}", f"port={free_port()}", f"site={site}"]
+    where = [f"superlink=127.0.0.1:{running.port}", f"port={free_port()}", f"site={site}"]
     return command("federated.supernode", *where, *rest, *settings)
 
 
@@ -240,20 +128,20 @@ def copy_of(home: Path, folder: Path) -> Path:
 def test_a_revoked_key_is_refused_at_once_and_after_a_restart(running: Running):
     running.start("lakeview")
     until(lambda: running.online("lakeview"))
-    server = f"server={running.folder / 'server'}"
+    server = f"server={running.server}"
     done = run(command("federated.superlink", server, "action=revoke", "site=lakeview"))
     assert done.returncode == 0, done.stderr
-    assert running.processes["lakeview"].wait(_PATIENCE) == 2, "the running node is turned away"
+    assert running.processes["lakeview"].wait(PATIENCE) == 2, "the running node is turned away"
     assert "it was revoked" in last_error(running.log("lakeview"))
     running.start("lakeview")
-    assert running.processes.pop("lakeview").wait(_PATIENCE) == 2
+    assert running.processes.pop("lakeview").wait(PATIENCE) == 2
     assert running.status()["lakeview"] == "unregistered"
     again = run(command("federated.superlink", server, "action=revoke", "site=lakeview"))
     assert last_error(again.stderr).startswith("error: site: no key of 'lakeview' is admitted; there are")
 
 
 def test_a_site_that_was_never_admitted_is_named_before_the_run_starts(running: Running, tmp_path: Path):
-    done = run(deployed(running, tmp_path / "run", "sites=[riverside,summit]"))
+    done = run(running.deployed(tmp_path / "run", "sites=[riverside,summit]"))
     assert done.returncode == 2
     assert "sites: the SuperLink has no key of 'summit'; it admits northgate, riverside" in last_error(done.stderr)
 
@@ -261,7 +149,7 @@ def test_a_site_that_was_never_admitted_is_named_before_the_run_starts(running: 
 def test_a_site_that_stays_away_is_named(running: Running, tmp_path: Path):
     running.kill("northgate", signal.SIGTERM)
     until(lambda: running.status().get("northgate") == "offline")
-    done = run(deployed(running, tmp_path / "run", "join_seconds=5"))
+    done = run(running.deployed(tmp_path / "run", "join_seconds=5"))
     running.start("northgate")
     until(lambda: running.online(*SITES))
     assert done.returncode == 2
@@ -300,7 +188,7 @@ def test_a_process_that_dies_or_hangs_at_its_order_costs_its_site_that_round(
     output = tmp_path / "run"
     with (tmp_path / "log.txt").open("w") as log:
         done = subprocess.Popen(
-            deployed(running, output, "steps_per_round=8", "quorum=0.5", *settings), stdout=log, stderr=log
+            running.deployed(output, "steps_per_round=8", "quorum=0.5", *settings), stdout=log, stderr=log
         )
         ledger = running.folder / "sites" / "northgate" / "ledger.jsonl"
         before = ledger.read_text().count("order") if ledger.is_file() else 0
@@ -318,21 +206,19 @@ def test_a_process_that_dies_or_hangs_at_its_order_costs_its_site_that_round(
 def test_a_killed_superlink_costs_no_round(running: Running, finished: Path, tmp_path: Path):
     output = tmp_path / "run"
     with (tmp_path / "first.txt").open("w") as log:
-        first = subprocess.Popen(deployed(running, output), stdout=log, stderr=log)
+        first = subprocess.Popen(running.deployed(output), stdout=log, stderr=log)
         until(lambda: (output / "history.json").is_file())
         running.kill("server")
-        assert first.wait(_PATIENCE) == 2
+        assert first.wait(PATIENCE) == 2
     assert "went away" in last_error((tmp_path / "first.txt").read_text())
     before = json.loads((output / "history.json").read_text())["rounds"]
     assert len(before) == 1
     running.start("server")
     until(lambda: running.online(*SITES))
-    done = run(deployed(running, output, "resume=true"))
+    done = run(running.deployed(output, "resume=true"))
     assert done.returncode == 0, done.stderr[-3000:] + running.log("server")[-3000:]
     assert json.loads((output / "history.json").read_text())["rounds"][:1] == before
-    whole, resumed = final(finished), final(output)
-    assert whole.keys() == resumed.keys()
-    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    assert same(final(finished), final(output))
 
 
 def test_nobody_at_the_address_is_one_line(running: Running, tmp_path: Path):
@@ -340,6 +226,6 @@ def test_nobody_at_the_address_is_one_line(running: Running, tmp_path: Path):
     server.mkdir()
     (server / "server.yaml").write_text(f"listen: 127.0.0.1\nport: {free_port()}\n")
     (server / "ca.pem").write_bytes((running.folder / "server" / "ca.pem").read_bytes())
-    done = run(deployed(running, tmp_path / "run", f"federation.server={server}"))
+    done = run(running.deployed(tmp_path / "run", f"federation.server={server}"))
     assert done.returncode == 2
     assert "no SuperLink reached" in last_error(done.stderr)

@@ -1,9 +1,10 @@
 """The server's ledger against the sites': does each say of the other what that one says of itself?
 
 A message that one side sent and the other never received is `lost`: a site that died or a line that broke looks like
-that. One that was received and never sent, or not as it was received, is a `contradiction`: so is every ledger that
-was cut, rewritten or begun anew with its head file, because the other side remembers its messages and, where the two
-name them to each other, the hashes of its entries. Messages of which only one side's ledger was given are `unchecked`.
+that, and so does a decline of a site that could not write its ledger. Any other that was received and never sent, or
+not as it was received, is a `contradiction`: so is every ledger that was cut, rewritten or begun anew with its head
+file, because the other side remembers its messages and, where the two name them to each other, the hashes of its
+entries. Messages of which only one side's ledger was given are `unchecked`.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-from pretrain.federated.ledger.chain import Problem
+from pretrain.federated.ledger.chain import Finding, Problem
 from pretrain.federated.ledger.entry import Entry
 from pretrain.federated.ledger.files import load
 
@@ -128,7 +129,9 @@ def _one_way(sender: _Books, receiver: _Books) -> Iterator[Problem]:
             yield Problem("contradiction", str(noted.path), found, noted.entry.index)
         for noted in came[len(went) :]:
             found = f"{_called(noted.entry)} came in, which the ledger of {sender.owner} does not say went out"
-            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+            # Nothing of patients is in a decline; a full disk or a damaged ledger must not look like forgery.
+            kind: Finding = "lost" if noted.entry.kind == "decline" else "contradiction"
+            yield Problem(kind, str(noted.path), found, noted.entry.index)
         for noted in went[len(came) :]:
             found = f"{_called(noted.entry)} went out, and never reached {receiver.owner}"
             yield Problem("lost", str(noted.path), found, noted.entry.index)
