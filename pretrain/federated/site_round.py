@@ -3,14 +3,11 @@
 `python -m pretrain.federated.site_round <job folder>` is one process of such a job; `run_round` starts it.
 """
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,49 +16,17 @@ from safetensors import SafetensorError
 
 from foundation.engine.deepspeed import consolidated_state
 from foundation.errors import UserError
-from foundation.run_record import is_main_process, write_json
+from foundation.run_record import is_main_process
 from pretrain.federated.aggregation import group_of
+from pretrain.federated.bank import fill
+from pretrain.federated.job import Given, Job, read_job, read_result, write_job, write_result
 from pretrain.federated.launch import end_with_parent, launch, processes_of
 from pretrain.federated.partial import check_frozen, frozen_digests, keep_local, place, travelling
-from pretrain.federated.site_state import (
-    SiteState,
-    control_of,
-    local_of,
-    memory_of,
-    read_arrays,
-    write_arrays,
-    write_own,
-)
+from pretrain.federated.site_state import SiteState, control_of, local_of, memory_of, write_own
 from pretrain.fit import RoundResult, Weights, build_module, fit_round, to_weights
 from pretrain.steering import Steering, SteeringOrder, control_change, correction_of
 
 _MODULE = "pretrain.federated.site_round"
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A round, as the processes that train it are told.
-
-    Attributes:
-        hospital: whose patients.
-        scratch: for logs.
-        start_step: see `run_round`, as for the others that it names.
-        before: state to go on from.
-        writing: folder for the state after the round; none is kept if None.
-    """
-
-    hospital: str
-    scratch: str
-    start_step: int
-    steps: int
-    total_steps: int
-    proximal: float = 0.0
-    scaffold: bool = False
-    local: list[str] = field(default_factory=list)
-    keep_optimizer: bool = False
-    frozen: dict[str, str] | None = None
-    before: str | None = None
-    writing: str | None = None
 
 
 def run_round(
@@ -78,6 +43,7 @@ def run_round(
     keep_optimizer: bool = False,
     local: Sequence[str] = (),
     frozen: Mapping[str, str] | None = None,
+    bank: Weights | None = None,
     seconds: float | None = None,
 ) -> RoundResult:
     """Trains at a site for a round, in this process or, where the trainer's config wants several, as a job of them.
@@ -95,6 +61,7 @@ def run_round(
         keep_optimizer: go on with the optimiser's state and the order of patients of this site's last round.
         local: patterns of names that stay at the site.
         frozen: by group, digests of the frozen weights that the server holds; None does not compare.
+        bank: by modality, protected embeddings of other sites' patients; None where the run has no bank.
         seconds: to give up after; a job is killed then, a training in this process ends after its step.
 
     Returns:
@@ -114,7 +81,7 @@ def run_round(
         kept = None if state is None else SiteState(state, cfg)
         before = None if kept is None else kept.at(start_step)
         writing = None if kept is None else kept.open()
-        job = _Job(
+        job = Job(
             hospital,
             str(scratch),
             start_step,
@@ -128,13 +95,9 @@ def run_round(
             before=None if before is None else str(before),
             writing=None if writing is None else str(writing),
         )
-        control = dict(steering.control) if steering else {}
+        given = Given(weights, dict(steering.control) if steering else {}, bank)
         count = processes_of(cfg.trainer)
-        result = (
-            _launched(cfg, job, weights, control, count, seconds)
-            if count
-            else _train(cfg, job, weights, control, seconds)
-        )
+        result = _launched(cfg, job, given, count, seconds) if count else _train(cfg, job, given, seconds)
         if kept is not None and writing is not None:
             kept.keep(writing, start_step, start_step + steps)
     except (OSError, SafetensorError) as error:
@@ -144,11 +107,13 @@ def run_round(
     return result
 
 
-def _train(cfg: DictConfig, job: _Job, weights: Weights, control: Weights, seconds: float | None = None) -> RoundResult:
+def _train(cfg: DictConfig, job: Job, given: Given, seconds: float | None = None) -> RoundResult:
     """The round itself, in one process or in each of several."""
     before, writing = (None if path is None else Path(path) for path in (job.before, job.writing))
     module = build_module(cfg, None, job.start_step, job.total_steps)
-    place(module, weights, local_of(before), job.local)
+    place(module, given.weights, local_of(before), job.local)
+    if given.bank is not None:
+        fill(module, given.bank)
     digests = frozen_digests(module, job.local)
     check_frozen(digests, job.frozen)
     names = travelling(module, job.local)
@@ -156,7 +121,7 @@ def _train(cfg: DictConfig, job: _Job, weights: Weights, control: Weights, secon
     groups = {name: group_of(name) for name in sorted(names & learning)}
     own = control_of(before) if job.scaffold else {}
     if job.scaffold or job.proximal:
-        correction = correction_of(control, own, groups) if job.scaffold else None
+        correction = correction_of(given.control, own, groups) if job.scaffold else None
         module.steering = Steering(groups, job.proximal, correction)
     begun = consolidated_state(module)
     result = fit_round(
@@ -179,7 +144,7 @@ def _train(cfg: DictConfig, job: _Job, weights: Weights, control: Weights, secon
     end = {name: value if result.samples.get(group_of(name)) else start[name] for name, value in result.weights.items()}
     if job.scaffold:
         assert module.steering is not None
-        result.control = dict(control_change(start, end, control, groups, module.steering.rates))
+        result.control = dict(control_change(start, end, given.control, groups, module.steering.rates))
         own = own | {name: np.add(own.get(name, 0.0), value) for name, value in result.control.items()}
     if writing is not None:
         write_own(writing, keep_local(end, job.local), own)
@@ -196,42 +161,23 @@ def _for_round(cfg: DictConfig) -> DictConfig:
     return found
 
 
-def _launched(
-    cfg: DictConfig, job: _Job, weights: Weights, control: Weights, count: int, seconds: float | None
-) -> RoundResult:
+def _launched(cfg: DictConfig, job: Job, given: Given, count: int, seconds: float | None) -> RoundResult:
     folder = Path(job.scratch) / "job"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-        write_json(folder / "job.json", asdict(job))
-        write_arrays(folder / "weights.safetensors", weights)
-        write_arrays(folder / "control.safetensors", control)
+        write_job(folder, cfg, job, given)
         launch(_MODULE, folder, count, seconds)
-        found = json.loads((folder / "result.json").read_text())
-        return RoundResult(
-            read_arrays(folder / "result.safetensors"),
-            found["samples"],
-            found["metrics"],
-            read_arrays(folder / "change.safetensors"),
-            found["frozen"],
-        )
+        return read_result(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _process(folder: Path) -> None:
     """One process of a launched round; the first one writes the result."""
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    job = _Job(**json.loads((folder / "job.json").read_text()))
-    weights, control = (read_arrays(folder / f"{name}.safetensors") for name in ("weights", "control"))
-    result = _train(cfg, job, weights, control)
+    result = _train(*read_job(folder))
     if is_main_process():
-        write_arrays(folder / "result.safetensors", result.weights)
-        write_arrays(folder / "change.safetensors", result.control)
-        facts: dict[str, Any] = {"samples": result.samples, "metrics": result.metrics, "frozen": result.frozen}
-        write_json(folder / "result.json", facts)
+        write_result(folder, result)
 
 
 def main() -> None:
