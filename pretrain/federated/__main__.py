@@ -15,6 +15,9 @@ from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, digest_of
 from pretrain.assemble import load_cohort
+from pretrain.federated.bank import check_run
+from pretrain.federated.bank_record import bank_note
+from pretrain.federated.bank_settings import bank_of
 from pretrain.federated.partial import frozen_digests, place, travelling
 from pretrain.federated.report.page import write_report
 from pretrain.federated.rounds import Rounds
@@ -43,6 +46,8 @@ def _pretrain(cfg: DictConfig) -> None:
     module = build_module(cfg, None, 0, 1)
     local = local_names(module, cfg.strategy.get("local") or [])
     OmegaConf.update(cfg, "strategy.local", list(local), force_add=True)
+    if (bank := bank_of(cfg)) is not None:
+        check_run(bank, module, local)
     same = {key: value for key, value in plain(cfg).items() if key not in ("output", "resume", "progress")}
     rounds = Rounds(output, digest_of(same))
     if not cfg.resume or rounds.resume() is None:
@@ -60,6 +65,7 @@ def _pretrain(cfg: DictConfig) -> None:
         record.metrics.update({"evaluation": last["evaluation"]})
         record.note("coverage", last["coverage"])
         record.note("privacy", last.get("privacy"))
+        record.note("bank", bank_note(rounds.history))
         record.note("absent", {line["round"]: line["absent"] for line in rounds.history if line["absent"]})
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
     report = write_report(output, [Path(other) for other in cfg.compare])

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from pretrain.federated.blob import UnreadableError
@@ -15,28 +15,36 @@ Heard = Callable[[str, Message], None]
 
 
 def ask(
-    grid: Grid, kind: str, order: RecordDict, nodes: Mapping[str, int], seconds: float | None, heard: Heard
+    grid: Grid,
+    kind: str,
+    order: RecordDict,
+    nodes: Mapping[str, int],
+    seconds: float | None,
+    heard: Heard,
+    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
 ) -> dict[str, str]:
-    """Sends one order to some sites and hands on each answer as it comes.
+    """Sends an order to some sites and hands on each answer as it comes.
 
     Answers are fetched one by one, so that no more than one lies in memory.
 
     Args:
         grid: Flower's way to the nodes.
         kind: of message.
-        order: for all of them; nothing here holds on to it once it is sent.
+        order: for all of them, packed once; nothing here holds on to it once it is sent.
         nodes: by site.
         seconds: after which nobody is waited for; None waits for everybody.
         heard: called with site and answer, for every answer that reports no failure of the node.
+        own: by site, records of its order that no other gets; nothing holds on to them, either.
 
     Returns:
         Why, by site, of those who gave no answer.
     """
     started = time.monotonic()
     sites = list(nodes)
-    messages = [Message(order, nodes[site], kind, ttl=seconds) for site in sites]
+    contents = {site: order if own is None else RecordDict({**order, **own.get(site, {})}) for site in sites}
+    messages = [Message(contents[site], nodes[site], kind, ttl=seconds) for site in sites]
     pending = dict(zip(grid.push_messages(messages), sites, strict=True))
-    del messages, order
+    del messages, contents, order, own
     absent: dict[str, str] = {}
     while pending:
         for number, site in list(pending.items()):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from foundation.command import instantiate
+from foundation.command import plain
 from foundation.errors import UserError
 from pretrain.federated.ledger.spent import Spent
 from pretrain.federated.privacy.accountant import epsilon_of, noise_for
@@ -89,5 +89,9 @@ def bank_of(cfg: DictConfig) -> BankSettings | None:
     Raises:
         UserError: naming the field that is wrong.
     """
-    found: BankSettings | None = None if cfg.get("bank") is None else instantiate(cfg.bank)
-    return found
+    content = cfg.get("bank")
+    if content is None:
+        return None
+    if not isinstance(content, DictConfig):
+        raise UserError(f"bank: found {content!r}; choose bank=gaussian, or leave bank=null")
+    return BankSettings.read(**plain(content))

@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from foundation.errors import UserError
 from pretrain.evaluation import evaluate_module
 from pretrain.federated import census
+from pretrain.federated.bank_rounds import give, is_asked
 from pretrain.federated.desk import Desk, Task
 from pretrain.federated.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
 from pretrain.federated.policy import public_reason
@@ -50,7 +51,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Losses and retrieval on this hospital's patients outside training."""
+    """Losses and retrieval on this hospital's patients outside training; and its share of the run's bank."""
     return Message(_answer(_evaluate, "evaluate", message, context), reply_to=message)
 
 
@@ -78,7 +79,8 @@ def _evaluate(desk: Desk, message: Message) -> RecordDict:
     for name, objective in module.objectives.items():
         if objective.modalities:
             behind[name] = min(behind[modality] for modality in objective.modalities)  # type: ignore[union-attr]
-    return pack_reply(desk.release(Reply(desk.site.name, metrics=metrics), int(metrics["patients"]), behind))
+    reply = desk.release(Reply(desk.site.name, metrics=metrics), int(metrics["patients"]), behind)
+    return pack_reply(give(desk, reply) if is_asked(desk.order, desk.site.name) else reply)
 
 
 def _answer(work: Work, task: Task, message: Message, context: Context) -> RecordDict:

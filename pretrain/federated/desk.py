@@ -1,6 +1,8 @@
 """A site's front desk: what every order passes on its way in, and every answer on its way out."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Unpack
 
@@ -9,10 +11,11 @@ from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
 from pretrain.assemble import load_cohort
+from pretrain.federated.bank_settings import BankSettings, bank_of
 from pretrain.federated.ledger import Ledger
 from pretrain.federated.ledger.digest import WeightsDigest
 from pretrain.federated.ledger.entry import Direction, Kind
-from pretrain.federated.ledger.spent import Spent, releases
+from pretrain.federated.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from pretrain.federated.ledger.writer import Facts
 from pretrain.federated.messages import Order, Reply, travelling_digest
 from pretrain.federated.policy import (
@@ -28,6 +31,7 @@ from pretrain.federated.policy import (
 from pretrain.federated.privacy import Privacy
 from pretrain.federated.server_book import OWNER, groups_of, printable
 from pretrain.federated.site import Site
+from pretrain.federated.stored import Arrays
 
 Part = Literal["train", "evaluation"]
 Task = Literal["pretrain", "evaluate", "statistics"]
@@ -54,6 +58,7 @@ class Desk:
 
     Attributes:
         privacy: what the run does to updates.
+        bank: what it asks for its shared bank; None if nothing.
     """
 
     def __init__(self, site: Site, order: Order, task: Task, statistics: Sequence[str] = ()) -> None:
@@ -63,6 +68,7 @@ class Desk:
         self.statistics = tuple(statistics)
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
+        self.bank: BankSettings | None = None
         self._facts: OrderFacts | None = None
 
     def admit(self) -> None:
@@ -74,18 +80,42 @@ class Desk:
         order, policy = self.order, self.site.policy
         digest = travelling_digest(order.weights, order.control)
         self._append(_IN[self.task], "in", digest, groups=groups_of(order.weights), witness=order.head)
+        if order.bank:
+            self._append("embeddings", "in", travelling_digest(order.bank, {}), groups=sorted(order.bank))
         entries = self.ledger.entries()
         # Nothing that the order names is built before the policy has seen what it names.
         self._facts = self._read()
         check_order(policy, self._facts, entries, spent_after=Spent())
         self.privacy = instantiate(order.cfg.privacy)
+        self.bank = bank_of(order.cfg)
         self._facts = self._read()
         patients = len(self.patients("train")) if self.task == "pretrain" else None
-        check_order(policy, self._facts, entries, patients, self.spent())
+        check_order(policy, self._facts, entries, patients, self.spent(updates=1))
 
-    def spent(self) -> Spent | None:
-        """What the run will have spent after this round; None where nothing counts it."""
-        return self.privacy.spent(releases(self.ledger.entries(), self.order.run) + 1)
+    def admit_embeddings(self) -> BankSettings:
+        """Lets in what an admitted order asks for the bank: its settings, with this site's own least count.
+
+        Raises:
+            Declined: with the reason.
+        """
+        assert self._facts is not None and self.bank is not None, "asked after `admit`, in a run that has a bank"
+        self._facts = replace(self._facts, embeddings=True)
+        check_order(self.site.policy, self._facts, self.ledger.entries())
+        return self.bank.model_copy(update={"least": max(self.bank.least, self.site.policy.patients.cell)})
+
+    def spent(self, updates: int = 0, embeddings: int = 0) -> Spent | None:
+        """What the run will have spent after so many more releases; None where nothing counts its updates.
+
+        Updates and embeddings are added (basic composition); see `pretrain.federated.bank` for the neighbours.
+        """
+        count = releases(self.ledger.entries(), self.order.run, UPDATES) + updates
+        found = self.privacy.spent(count, replaced=self.bank is not None)
+        return None if found is None else found + self._spent_by_bank(embeddings)
+
+    def _spent_by_bank(self, more: int) -> Spent:
+        if self.bank is None:
+            return Spent()
+        return self.bank.spent(releases(self.ledger.entries(), self.order.run, EMBEDDINGS) + more)
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -121,7 +151,7 @@ class Desk:
         assert self._facts is not None, "an answer is released after its order was admitted"
         policy, kind = self.site.policy, _OUT[self.task]
         reply.metrics = suppress(policy, reply.metrics, patients, behind)
-        spent = self.spent() if self.task == "pretrain" else None
+        spent = self.spent(updates=1) if self.task == "pretrain" else None
         groups = [group for group, count in reply.samples.items() if count]
         check_reply(
             policy,
@@ -152,6 +182,37 @@ class Desk:
             policy=policy.digest,
         )
         reply.facts["head"] = self.ledger.head
+        return reply
+
+    def release_embeddings(self, reply: Reply, rows: Arrays) -> Reply:
+        """Adds the site's share of the bank to an answer that may leave, noted before it does.
+
+        Args:
+            reply: as `release` gave it.
+            rows: protected embeddings by modality.
+
+        Raises:
+            UserError: with the reason; the answer is then as it was.
+        """
+        assert self._facts is not None, "embeddings are released after they were admitted"
+        policy, groups, spent = self.site.policy, sorted(rows), self.spent(embeddings=1)
+        facts = ReplyFacts("embeddings", len(self.patients("train")), groups, spent=spent)
+        check_reply(policy, self._facts, facts, self.ledger.entries())
+        told = self._spent_by_bank(1) if spent is None else spent
+        if not math.isfinite(told.epsilon):
+            raise UserError("bank.noise: protects so little that no epsilon can be told; give more, or an epsilon")
+        self._append(
+            "embeddings",
+            "out",
+            travelling_digest(rows, {}),
+            groups=groups,
+            samples={name: len(values) for name, values in rows.items()},
+            epsilon=told.epsilon,
+            delta=told.delta,
+            policy=policy.digest,
+            note="" if spent is not None else "epsilon is that of the bank alone: nothing counts what updates tell",
+        )
+        reply.bank, reply.facts["head"] = rows, self.ledger.head
         return reply
 
     def told(self, samples: Mapping[str, int], behind: Mapping[str, int]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from omegaconf import DictConfig, OmegaConf
 
 from pretrain.federated.blob import Blob, UnreadableError, to_record
@@ -12,6 +12,7 @@ from pretrain.federated.ledger.digest import WeightsDigest
 from pretrain.federated.stored import Arrays
 
 _ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
+_BANK = "bank"
 _SETTING, _FROZEN = "setting.", "frozen."
 
 
@@ -31,6 +32,7 @@ class Order:
         frozen: by group, digests of the weights that do not learn, which sites must hold as well.
         buffers: names of statistics and counters among the weights.
         head: of the server's ledger, for the site's to witness.
+        bank: protected embeddings of other sites' patients by modality; empty where there are none.
     """
 
     cfg: DictConfig
@@ -44,6 +46,7 @@ class Order:
     frozen: dict[str, str] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
     head: str = ""
+    bank: Arrays = field(default_factory=dict)
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Reply:
         samples: by parameter group, the patients that taught it.
         metrics: losses, retrieval, seconds.
         facts: text and numbers beside them: digests, release.
+        bank: the site's share of the shared bank by modality; empty where it gives none.
     """
 
     hospital: str
@@ -65,6 +69,7 @@ class Reply:
     samples: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str | float] = field(default_factory=dict)
+    bank: Arrays = field(default_factory=dict)
 
 
 @dataclass
@@ -89,8 +94,21 @@ def pack_order(order: Order) -> RecordDict:
         **{f"{_FROZEN}{name}": value for name, value in order.frozen.items()},
     }
     return RecordDict(
-        {_ARRAYS: to_record(order.weights), _CONTROL: to_record(order.control), _FACTS: ConfigRecord(facts)}
+        {
+            _ARRAYS: to_record(order.weights),
+            _CONTROL: to_record(order.control),
+            _FACTS: ConfigRecord(facts),
+            **bank_records(order.bank),
+        }
     )
+
+
+def bank_records(rows: Arrays) -> dict[str, ArrayRecord]:
+    """What a message says of the bank: a record of its own, which differs by site where all others are the same.
+
+    None without rows, for each record costs a request on every hop.
+    """
+    return {_BANK: to_record(rows)} if rows else {}
 
 
 def unpack_order(content: RecordDict) -> Order:
@@ -114,6 +132,7 @@ def unpack_order(content: RecordDict) -> Order:
         of(_FROZEN),
         frozenset(facts["buffers"]),
         str(facts["head"]),
+        _bank(content),
     )
 
 
@@ -126,6 +145,7 @@ def pack_reply(reply: Reply) -> RecordDict:
             _SAMPLES: MetricRecord(dict(reply.samples)),
             _METRICS: MetricRecord(dict(reply.metrics)),
             _FACTS: ConfigRecord({**reply.facts, "hospital": reply.hospital}),
+            **bank_records(reply.bank),
         }
     )
 
@@ -156,11 +176,16 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
             {name: int(value) for name, value in samples.items()},
             {name: float(value) for name, value in metrics.items()},
             facts,
+            _bank(content),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableError(
             f"message: no answer of this release ({error!r}); install one release everywhere"
         ) from error
+
+
+def _bank(content: RecordDict) -> Arrays:
+    return Blob(content.array_records[_BANK]) if _BANK in content.array_records else {}
 
 
 def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from foundation.command import instantiate
 from foundation.errors import UserError
+from pretrain.federated.bank_settings import BankSettings, bank_of
 from pretrain.federated.codec import Codec
 from pretrain.federated.privacy import private
 from pretrain.federated.screening import Screening
@@ -23,12 +24,14 @@ class Parts:
         codec: reads them.
         screening: refuses bad ones.
         secure: secure aggregation; None where the server sees single updates.
+        bank: what sites share of their patients' embeddings; None if nothing.
     """
 
     strategy: Strategy
     codec: Codec
     screening: Screening
     secure: Secure | None
+    bank: BankSettings | None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Parts":
@@ -47,4 +50,4 @@ class Parts:
             )
         training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         strategy = private(strategy, instantiate(cfg.privacy), len(training), secure is not None)
-        return cls(strategy, instantiate(cfg.codec), instantiate(cfg.screening), secure)
+        return cls(strategy, instantiate(cfg.codec), instantiate(cfg.screening), secure, bank_of(cfg))

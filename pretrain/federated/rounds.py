@@ -8,7 +8,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.run_record import write_json
-from pretrain.federated.stored import StoredWeights, save_weights
+from pretrain.federated.stored import Arrays, StoredWeights, save_weights
 from pretrain.fit import Weights
 
 _HISTORY, _MODEL = "history.json", "rounds/model.json"
@@ -60,15 +60,34 @@ class Rounds:
     def _model(self) -> dict[str, Any]:
         return _read(self.folder / _MODEL, "run", "buffers", "frozen")
 
-    def save(self, number: int, weights: Weights, strategy: Weights, facts: dict[str, Any]) -> StoredWeights:
-        """Writes a finished round: weights and the strategy's state, then its line of history, which makes it count."""
+    def save(
+        self,
+        number: int,
+        weights: Weights,
+        strategy: Weights,
+        facts: dict[str, Any],
+        bank: Mapping[str, Arrays] | None = None,
+    ) -> StoredWeights:
+        """Writes a finished round: what the next one needs, then its line of history, which makes it count.
+
+        Args:
+            number: of it, counted from 1.
+            weights: after it.
+            strategy: state of it.
+            facts: for history.
+            bank: by site, rows that it gave for the next round.
+        """
         save_weights(weights, self.path(number))
         if strategy:
             save_weights(strategy, self._strategy(number))
+        self._bank(number).unlink(missing_ok=True)  # that of this round's earlier attempt: others may have given
+        if bank:
+            rows = {f"{site}/{name}": values for site, own in bank.items() for name, values in own.items()}
+            save_weights(rows, self._bank(number))
         self.history.append({"round": number, **facts})
         write_json(self.folder / _HISTORY, {"config_digest": self.config_digest, "rounds": self.history})
-        for old in (self.path(number - self.keep), self._strategy(number - self.keep)):
-            old.unlink(missing_ok=True)
+        for path in (self.path, self._strategy, self._bank):
+            path(number - self.keep).unlink(missing_ok=True)
         return StoredWeights(self.path(number))
 
     def resume(self) -> StoredWeights | None:
@@ -97,12 +116,31 @@ class Rounds:
         path = self._strategy(len(self.history))
         return dict(StoredWeights(path)) if path.is_file() else {}
 
+    def bank(self) -> dict[str, Weights]:
+        """By site, the rows that it gave at the end of the last finished round; nothing where no round has finished.
+
+        Raises:
+            UserError: if they are gone: the run would go on otherwise than it would have without a break.
+        """
+        path = self._bank(len(self.history))
+        given = self.history[-1].get("bank", {}).get("rows") if self.history else None
+        if given and not path.is_file():
+            raise UserError(f"{path}: missing, though {_HISTORY} counts it; drop resume=true to start anew")
+        found: dict[str, Weights] = {}
+        for key, values in (StoredWeights(path) if path.is_file() else {}).items():
+            site, _, name = key.rpartition("/")
+            found.setdefault(site, {})[name] = values
+        return found
+
     def path(self, number: int) -> Path:
         """The checkpoint after a round, counted from 1; 0 is where the run starts from."""
         return self.folder / "rounds" / f"round_{number:04d}.safetensors"
 
     def _strategy(self, number: int) -> Path:
         return self.folder / "rounds" / f"strategy_{number:04d}.safetensors"
+
+    def _bank(self, number: int) -> Path:
+        return self.folder / "rounds" / f"bank_{number:04d}.safetensors"
 
 
 def _read(path: Path, *needed: str) -> dict[str, Any]:

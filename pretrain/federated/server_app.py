@@ -11,6 +11,7 @@ from rich.console import Console
 from foundation.errors import UserError
 from pretrain.federated import census
 from pretrain.federated.asking import ask
+from pretrain.federated.bank_rounds import SharedBank
 from pretrain.federated.clock import Clock
 from pretrain.federated.messages import Decline, Order, pack_order, unpack_reply
 from pretrain.federated.nodes import Nodes
@@ -65,6 +66,8 @@ class Federation:
         self.rounds = rounds
         self.parts = Parts.of(cfg)
         self.book = ServerBook(rounds.folder / "ledger.jsonl")
+        width = 0 if self.parts.bank is None else cfg.encoder.width
+        self.bank = SharedBank(self.parts.bank, width, self.book, rounds.bank())
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
         self.nodes = Nodes(grid, list(cfg.sites), rounds.folder / "sites")
@@ -100,7 +103,7 @@ class Federation:
         """A round, and the weights after it."""
         clock, title = Clock(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        training = Training(self.grid, self.parts, self.book, clock, self.rounds)
+        training = Training(self.grid, self.parts, self.book, clock, self.rounds, self.bank)
         training.absent |= {name: "not connected" for name in self.training if name not in here}
         for wave in self.parts.strategy.waves(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(wave)} train"):
@@ -108,14 +111,16 @@ class Federation:
         self._check_quorum(number, training)
         with self.console.status(f"{title}: {', '.join(here)} evaluate"), clock.of("evaluation"):
             evaluation, silent = self._evaluate(self._order(number, weights), here)
+        facts = training.facts()
         facts = {
-            **training.facts(),
+            **facts,
+            **self.bank.facts(self.rounds.run, facts.get("privacy")),
             "started": clock.started,
             "evaluation": evaluation,
             "absent": silent | training.absent,
             "seconds": clock.seconds(),
         }
-        stored = self.rounds.save(number, dict(weights), self.parts.strategy.state(), facts)
+        stored = self.rounds.save(number, dict(weights), self.parts.strategy.state(), facts, self.bank.rows)
         self.console.print(round_table(number, self.cfg.rounds, self.rounds.history[-1]))
         return stored
 
@@ -161,7 +166,9 @@ class Federation:
             else:
                 self.book.heard("evaluation", order, site, answer)
                 found[site] = answer.metrics
+                self.bank.hear(order, site, answer)
 
+        self.bank.begin()
         self.book.ordered("evaluation", order, nodes)
         late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, heard)
         silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}

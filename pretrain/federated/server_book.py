@@ -1,11 +1,13 @@
 """What the server writes into its own ledger: every order that goes out, every answer that comes in."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pretrain.federated.aggregation import group_of
 from pretrain.federated.ledger import Ledger
+from pretrain.federated.ledger.entry import Direction
 from pretrain.federated.messages import Order, Reply, travelling_digest
 from pretrain.federated.stored import Arrays
 
@@ -62,6 +64,26 @@ class ServerBook:
             witness=str(reply.facts.get("head", "")),
         )
         return digest.bytes
+
+    def embeddings(self, way: Direction, order: Order, site: str, rows: Arrays) -> None:
+        """Notes rows of the shared bank: what goes to a site, before it does, or what came from one."""
+        digest = travelling_digest(rows, {})
+        self.ledger.append(
+            "embeddings",
+            way,
+            run=order.run,
+            round=order.round,
+            peer=site,
+            groups=[printable(name) for name in sorted(rows)],
+            size=digest.bytes,
+            digest=digest.hexdigest(),
+        )
+
+    def releases(self, run: str) -> int:
+        """How often the site that did most often has sent rows for a run's bank."""
+        entries = self.ledger.entries()
+        sent = [entry for entry in entries if entry.kind == "embeddings" and entry.direction == "in"]
+        return max(Counter(entry.peer for entry in sent if entry.run == run).values(), default=0)
 
     def summed(self, order: Order, site: str, size: int) -> None:
         """Notes a masked update: the server has nothing of it but its share of a sum."""

@@ -91,6 +91,8 @@ class Site:
     def of_node(cls, node_config: Mapping[str, Any], sites: list[str], folder: Path) -> "Site":
         """The hospital of a Flower node.
 
+        A simulated one without a file asks for nothing, and lets protected embeddings leave: nobody's data do.
+
         Args:
             node_config: in a deployment it names the `site.yaml`; in simulation it numbers the node.
             sites: hospitals of the run, in the order of the nodes.
@@ -102,7 +104,7 @@ class Site:
         home = folder / name
         if (home / FILE).is_file():
             return cls.load(home / FILE)
-        return cls(name, None, SitePolicy(), home / "ledger.jsonl", home / "state", {})
+        return cls(name, None, SitePolicy(shared_embeddings=True), home / "ledger.jsonl", home / "state", {})
 
     def own(self, cfg: DictConfig) -> DictConfig:
         """The run's config as this site follows it: on its own data, with its own trainer."""

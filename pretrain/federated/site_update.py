@@ -29,6 +29,7 @@ def train_here(site: Site, order: Order, scratch: Path) -> RoundResult:
         keep_optimizer=cfg.keep_optimizer,
         local=list(cfg.strategy.get("local", [])),
         frozen=order.frozen,
+        bank=None if cfg.get("bank") is None else dict(order.bank),
         seconds=cfg.deadline,
     )
 

@@ -29,8 +29,14 @@ def round_table(number: int, rounds: int, facts: dict[str, Any]) -> Table:
             _number(training["metrics"].get("seconds", 0.0) + evaluation.get("seconds", 0.0), 0),
         )
     for site, reason in facts["absent"].items():
-        table.caption = "\n".join([*([str(table.caption)] if table.caption else []), f"{site}: {reason}"])
+        _say(table, f"{site}: {reason}")
+    for site, reason in facts.get("bank", {}).get("none", {}).items():
+        _say(table, f"{site} gives nothing to the bank: {reason}")
     return table
+
+
+def _say(table: Table, line: str) -> None:
+    table.caption = f"{table.caption}\n{line}" if table.caption else line
 
 
 def _times_chance(evaluation: dict[str, float]) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flwr.app import MessageType
+from flwr.app import ArrayRecord, MessageType
 from flwr.serverapp import Grid
 
 from pretrain.federated.agreement import agreement
 from pretrain.federated.asking import ask
+from pretrain.federated.bank_rounds import SharedBank
 from pretrain.federated.clock import Clock
-from pretrain.federated.messages import Order, pack_order, unpack_reply
+from pretrain.federated.messages import Order, bank_records, pack_order, unpack_reply
 from pretrain.federated.parts import Parts
 from pretrain.federated.privacy import PrivateStrategy
 from pretrain.federated.reception import Received, Reception
@@ -31,18 +32,22 @@ class Training:
         book: the server's ledger.
         clock: of the round.
         rounds: of the run; updates that memory does not hold wait in its folder.
+        bank: of the run, which gives each site the others' rows.
 
     Attributes:
         absent: by site, why it gave no update.
         sites: by site that gave one, its samples, metrics, bytes and norms.
     """
 
-    def __init__(self, grid: Grid, parts: Parts, book: ServerBook, clock: Clock, rounds: Rounds) -> None:
+    def __init__(
+        self, grid: Grid, parts: Parts, book: ServerBook, clock: Clock, rounds: Rounds, bank: SharedBank
+    ) -> None:
         self.grid = grid
         self.parts = parts
         self.book = book
         self.clock = clock
         self.rounds = rounds
+        self.bank = bank
         self.absent: dict[str, str] = {}
         self.sites: dict[str, dict[str, Any]] = {}
         self._coverage: dict[str, dict[str, float]] = {}
@@ -51,14 +56,17 @@ class Training:
     def wave(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
         """Lets some sites train from the order's weights; the weights that come of it."""
         self.book.ordered("order", order, nodes)
+        rows = {site: self.bank.hand(order, site) for site in nodes}
+        own = {site: bank_records(given) for site, given in rows.items()}
         if self.parts.secure is not None:
-            return self._masked(order, nodes)
+            return self._masked(order, nodes, own)
         folder = self.rounds.folder / "rounds" / ".updates"
         reception = Reception(order, self.parts, self.book, folder)
-        sent = sum(value.nbytes for value in order.weights.values())
+        weighs = sum(value.nbytes for value in order.weights.values())
+        sent = {site: weighs + sum(value.nbytes for value in given.values()) for site, given in rows.items()}
         with self.clock.of("training"):
             packed = pack_order(order)
-            silent = ask(self.grid, MessageType.TRAIN, packed, nodes, order.cfg.deadline, reception.hear)
+            silent = ask(self.grid, MessageType.TRAIN, packed, nodes, order.cfg.deadline, reception.hear, own)
         with self.clock.of("aggregation"):
             reception.close()
             self.absent |= silent | reception.absent
@@ -66,7 +74,7 @@ class Training:
             weights = self._combine(order.weights, updates)
             self._more.setdefault("drift", {}).update(agreement(updates, self.rounds.buffers))
         for site, update in updates.items():
-            self.sites[site] = _facts(update, sent)
+            self.sites[site] = _facts(update, sent[site])
         reception.clear()
         return weights
 
@@ -83,7 +91,7 @@ class Training:
             self._coverage.setdefault(group, {}).update(shares)
         return found.weights
 
-    def _masked(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
+    def _masked(self, order: Order, nodes: Mapping[str, int], own: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
         """The same where the server sees nothing but sums."""
         assert self.parts.secure is not None
         before = dict(order.weights)
@@ -97,6 +105,7 @@ class Training:
                 order.cfg.steps_per_round * order.cfg.data.batch_size,
                 order.round,
                 order.cfg.deadline,
+                own=own,
             )
         self.absent |= found.absent
         for site in found.took_part:

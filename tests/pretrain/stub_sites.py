@@ -20,6 +20,7 @@ PATIENT, QUERY = "encoder.fusion.patient", "encoder.modalities.genomics.query"
 SEEN = "encoder.modalities.genomics.seen"
 START = {PATIENT: np.zeros(4, np.float32), QUERY: np.ones((2, 3), np.float32), SEEN: np.zeros(1, np.float32)}
 SAMPLES = {"fusion": 8, "genomics": 4}
+METRICS = {"patients": 5.0, "seconds": 0.0}
 
 Behaviour = Callable[[Order], RecordDict]
 
@@ -34,18 +35,27 @@ def moves(by: float, samples: Mapping[str, int] = SAMPLES, **arrays: np.ndarray)
     return work
 
 
+def tells(order: Order) -> RecordDict:
+    """A site's evaluation."""
+    return pack_reply(Reply("", metrics=METRICS))
+
+
 class Stubs:
     """The sites' app.
 
     Args:
         behaviours: by site; the others move by 1.
+        evaluations: by site, what it answers when it is asked to evaluate; the others tell of five patients.
 
     Attributes:
         orders: of training, in the order in which they came: site, round, weights.
+        banks: likewise, by site and round.
     """
 
-    def __init__(self, behaviours: Mapping[str, Behaviour]) -> None:
+    def __init__(self, behaviours: Mapping[str, Behaviour], evaluations: Mapping[str, Behaviour] | None = None) -> None:
         self.behaviours = dict(behaviours)
+        self.evaluations = dict(evaluations or {})
+        self.banks: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self.orders: list[tuple[str, int, dict[str, np.ndarray]]] = []
         self.app = ClientApp()
         self.app.query()(self._introduce)
@@ -61,13 +71,16 @@ class Stubs:
     def _train(self, message: Message, context: Context) -> Message:
         site, order = self._name(context), unpack_order(message.content)
         self.orders.append((site, order.round, {name: np.array(value) for name, value in order.weights.items()}))
+        self.banks[site, order.round] = {name: np.array(value) for name, value in order.bank.items()}
         content = self.behaviours.get(site, moves(1.0))(order)
         content.config_records["facts"]["hospital"] = site
         return Message(content, reply_to=message)
 
     def _evaluate(self, message: Message, context: Context) -> Message:
-        metrics = {"patients": 5.0, "seconds": 0.0}
-        return Message(pack_reply(Reply(self._name(context), metrics=metrics)), reply_to=message)
+        site = self._name(context)
+        content = self.evaluations.get(site, tells)(unpack_order(message.content))
+        content.config_records["facts"]["hospital"] = site
+        return Message(content, reply_to=message)
 
 
 class PatchyGrid(SerialGrid):

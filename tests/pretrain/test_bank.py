@@ -26,7 +26,7 @@ from pretrain.federated.bank import (
     release,
     secret_generator,
 )
-from pretrain.federated.bank_settings import BankSettings
+from pretrain.federated.bank_settings import BankSettings, bank_of
 from pretrain.federated.privacy.accountant import epsilon_of, noise_for
 from pretrain.federated.site_round import run_round
 from pretrain.federated.site_state import SiteState, local_of
@@ -189,8 +189,13 @@ def test_settings_that_protect_nothing_or_say_nothing_are_refused(changes, said)
 
 def test_the_shipped_settings_are_read_and_strategies_keep_temperature_at_the_site():
     folder = Path(configs.__path__[0])
-    found = instantiate(OmegaConf.load(folder / "bank" / "gaussian.yaml"))
-    assert found == BankSettings(modalities=("pathology", "genomics"), epsilon=8.0)
+    shipped = OmegaConf.load(folder / "bank" / "gaussian.yaml")
+    assert bank_of(OmegaConf.create({"bank": shipped})) == BankSettings(
+        modalities=("pathology", "genomics"), epsilon=8.0
+    )
+    assert bank_of(OmegaConf.create({"bank": None})) is None is bank_of(OmegaConf.create({}))
+    with pytest.raises(UserError, match="bank: found 'gaussian'; choose bank=gaussian"):
+        bank_of(OmegaConf.create({"bank": "gaussian"}))
     assert instantiate(OmegaConf.load(folder / "strategy" / "site_temperature.yaml")).is_local(
         "objectives.alignment.log_scale"
     )

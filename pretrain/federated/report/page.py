@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pretrain.federated.report import compare, cost, learning, trust, who
+from pretrain.federated.report.bank import bank, spent_with_bank
 from pretrain.federated.report.history import Run, number
 from pretrain.federated.report.parts import NOT_MEASURED, Section, duration, size
 from pretrain.federated.report.parts import number as written
@@ -69,6 +70,7 @@ def report(
         cost.traffic(run),
         cost.time(run),
         trust.privacy(run),
+        bank(run),
         ledger,
     ]
     environment = Environment(
@@ -95,7 +97,7 @@ def _lead(run: Run) -> list[str]:
     held = f"; held out: {', '.join(run.held_out)}" if run.held_out else ""
     lines.append(f"{len(run.sites)} sites: {', '.join(run.sites)}{held}.")
     parts = []
-    for name in ("strategy", "codec", "privacy", "secure"):
+    for name in ("strategy", "codec", "privacy", "secure", "bank"):
         if config.get(name):
             parts.append(f"{name}: {_part(config[name])}")
     steps = config.get("steps_per_round")
@@ -133,8 +135,10 @@ def _figures(run: Run, verified: bool | None) -> list[Figure]:
     totals = [cost.phases(run, part) for part in run.rounds]
     seconds = sum(sum(row.values()) for row in totals)
     found.append(Figure("Time in rounds", duration(seconds) if seconds else NOT_MEASURED))
-    spent = trust.last_epsilon(run)
+    both = spent_with_bank(run)
+    spent = both or trust.last_epsilon(run)
     delta = "" if spent is None or spent[1] is None else f"delta {written(spent[1])}"
+    delta += ", with the bank" if both else ""
     found.append(Figure("Epsilon", written(spent[0]) if spent else NOT_MEASURED, delta))
     found.append(Figure("Ledger", {True: "verified", False: "problems", None: NOT_MEASURED}[verified]))
     return found

@@ -58,10 +58,11 @@ def _assumptions(last: dict[str, Any], noted: Any) -> list[list[str]]:
         found |= noted
     elif noted is not None:
         found["privacy"] = noted
-    return [[name, _said(value)] for name, value in found.items()]
+    return [[name, said(value)] for name, value in found.items()]
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """A fact as it was written down, in words where it is words."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
@@ -75,7 +76,7 @@ def _secure(run: Run) -> list[Part]:
     if not told:
         return []
     names = list(dict.fromkeys(name for _, own in told for name in own))
-    rows = [[str(number_), *(_said(own.get(name)) for name in names)] for number_, own in told]
+    rows = [[str(number_), *(said(own.get(name)) for name in names)] for number_, own in told]
     table = Table(
         "Rounds in which the server saw sums over sites, and no site's own update",
         ["round", *names],

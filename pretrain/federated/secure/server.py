@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, RecordDict
 from flwr.serverapp import Grid
 
 from foundation.errors import UserError
@@ -73,6 +73,7 @@ def secure_round(
     number: int,
     seconds: float | None,
     groups: Collection[str] | None = None,
+    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
 ) -> SecureRound:
     """One round of masked updates.
 
@@ -95,6 +96,7 @@ def secure_round(
         number: of the round.
         seconds: deadline of training; None waits for everybody.
         groups: parameter groups to sum; all of `before` if None.
+        own: by site, records of its order that no other gets.
 
     Raises:
         UserError: if too few sites are there or stay, or their counts do not add up to whole numbers.
@@ -109,7 +111,8 @@ def secure_round(
     mail = Mail(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
     content = RecordDict({**order, RECORD: asked.record()})
     threshold = settings.shares_needed(len(nodes))
-    workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds)
+    by_node = {nodes[site]: records for site, records in (own or {}).items()}
+    workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds, by_node)
     found = mean_of(mail, nodes, workflow, number)
     if found is None:
         reasons = "; ".join(f"{site}: {why}" for site, why in mail.absent.items())
