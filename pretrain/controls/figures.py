@@ -42,6 +42,7 @@ class Reading:
         self.parts = {
             name: embed(encoder, PatientDataset(cohort, patients, list(encoder.modalities)))
             for name, patients in parts.items()
+            if patients
         }
 
     def of_embeddings(self) -> dict[str, float]:

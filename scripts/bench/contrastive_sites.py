@@ -13,7 +13,6 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import foundation  # noqa: F401  # isort: skip
@@ -23,78 +22,24 @@ import torch
 from commands import run
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from sites import QUIET, Setting, alone, federated
 
 from foundation.data.dataset import PatientDataset
 from pretrain.assemble import load_cohort
 from pretrain.embedding import Embedded, embed
-from pretrain.federated.bank import BankSettings, Rows, fill, for_site, release
-from pretrain.federated.partial import keep_local
-from pretrain.federated.strategies.averaging import FedAvg
-from pretrain.federated.strategies.base import Held
-from pretrain.federated.strategies.local import local_names
-from pretrain.fit import Weights, build_module, fit_round, to_weights
+from pretrain.federated.bank import BankSettings
+from pretrain.fit import Weights, build_module
 
 Hits = NDArray[np.float64]
-QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
 K = 5
 PAIR = "pathology_to_genomics"
 DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all arms of a seed share: config, hospitals that train, the one held out, rounds, steps, scratch folder."""
-
-    cfg: DictConfig
-    sites: list[str]
-    held_out: str
-    rounds: int
-    steps: int
-    scratch: Path
-
-    @property
-    def total(self) -> int:
-        return self.rounds * self.steps
 
 
 def compose(folder: Path, seed: int, *overrides: str) -> DictConfig:
     with hydra.initialize_config_module("configs", version_base="1.3"):
         common = ["experiment=demo", f"data.folder={folder}/cohort", f"seed={seed}", *QUIET]
         return hydra.compose("pretrain", [*common, *overrides])
-
-
-def alone(setting: Setting, hospitals: list[str], batch: int) -> Weights:
-    """One training on some hospitals' patients, as long as all rounds together."""
-    cfg = setting.cfg.copy()
-    cfg.data.batch_size = batch
-    return fit_round(cfg, hospitals, None, setting.scratch, setting.total, 0, setting.total).weights
-
-
-def federated(setting: Setting, local: tuple[str, ...] = (), bank: BankSettings | None = None) -> Weights:
-    """Rounds of FedAvg by modality; what stays at a site, and what the sites' bank holds, as given."""
-    module = build_module(setting.cfg, None, 0, setting.total)
-    weights = to_weights(module.state_dict())
-    buffers = frozenset(name for name, _ in module.named_buffers())
-    strategy = FedAvg(local=local_names(module, local))
-    own: dict[str, Weights] = {site: {} for site in setting.sites}
-    shared: dict[str, Rows] = {}
-    noise = np.random.default_rng(setting.cfg.seed)  # to reproduce; a site draws from `secret_generator`
-    for number in range(setting.rounds):
-        start = number * setting.steps
-        updates = {}
-        for site in setting.sites:
-            module = build_module(setting.cfg, {**weights, **own[site]}, start, setting.total)
-            if bank is not None:
-                fill(module, for_site(shared, site))
-            result = fit_round(
-                setting.cfg, [site], None, setting.scratch, setting.steps, start, setting.total, module=module
-            )
-            own[site] = keep_local(result.weights, strategy.local)
-            updates[site] = Held(result.weights, result.samples)
-        weights = strategy.combine(weights, updates, buffers).weights
-        if bank is not None:
-            shared = {site: release(setting.cfg, site, weights, bank, noise, strategy.local) for site in setting.sites}
-    return weights
 
 
 def arms(setting: Setting, siglip: Setting, banks: dict[str, BankSettings]) -> dict[str, Callable[[], Weights]]:
@@ -112,12 +57,12 @@ def arms(setting: Setting, siglip: Setting, banks: dict[str, BankSettings]) -> d
     return found
 
 
-def hits(setting: Setting, weights: Weights) -> dict[str, Hits]:
+def hits(setting: Setting, held_out: str, weights: Weights) -> dict[str, Hits]:
     """By ordered pair of modalities, who of the held-out patients finds the own partner among the first five.
 
     `[patients]`, NaN where a patient lacks one of the two.
     """
-    cohort, parts = load_cohort(setting.cfg, [setting.held_out])
+    cohort, parts = load_cohort(setting.cfg, [held_out])
     module = build_module(setting.cfg, None, 0, 1)
     encoder = {name: torch.from_numpy(np.array(weights[f"encoder.{name}"])) for name in module.encoder.state_dict()}
     module.encoder.load_state_dict(encoder)
@@ -192,11 +137,11 @@ def main() -> None:
             held_out = next(iter(cfg.data.test_hospitals))
             sites = [hospital for hospital in load_cohort(cfg)[0].hospitals if hospital != held_out]
             setting, siglip = (
-                Setting(one, sites, held_out, given.rounds, given.steps, folder / "scratch") for one in (cfg, other)
+                Setting(one, sites, given.rounds, given.steps, folder / "scratch") for one in (cfg, other)
             )
             for arm, train in arms(setting, siglip, banks).items():
                 started = time.process_time()
-                found.setdefault(arm, []).append(hits(setting, train()))
+                found.setdefault(arm, []).append(hits(setting, held_out, train()))
                 took = time.process_time() - started
                 seconds[arm] = seconds.get(arm, 0.0) + took
                 print(f"  seed {seed}: {arm}: {np.nanmean(found[arm][-1][PAIR]):.3f}, {took:.0f} s of CPU", flush=True)

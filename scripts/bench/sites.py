@@ -1,0 +1,90 @@
+"""Trainings that benchmarks of several hospitals compare: alone or pooled, and federated, in this process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from pretrain.federated.aggregation import group_of
+from pretrain.federated.bank import BankSettings, Rows, fill, for_site, release
+from pretrain.federated.partial import keep_local
+from pretrain.federated.strategies.averaging import FedAvg
+from pretrain.federated.strategies.base import Held, Strategy
+from pretrain.federated.strategies.local import local_names
+from pretrain.fit import RoundResult, Weights, build_module, fit_round, to_weights
+
+QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
+
+Update = Callable[[Weights, RoundResult], Held]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms of a seed share: config, hospitals that train, rounds, steps of one, scratch folder."""
+
+    cfg: DictConfig
+    sites: list[str]
+    rounds: int
+    steps: int
+    scratch: Path
+
+    @property
+    def total(self) -> int:
+        return self.rounds * self.steps
+
+
+def by_modality(before: Weights, result: RoundResult) -> Held:
+    """A site counts in the groups that it taught, by the patients that taught them."""
+    return Held(result.weights, result.samples)
+
+
+def with_gaps(before: Weights, result: RoundResult) -> Held:
+    """Plain FedAvg: a site counts in every group by its busiest one, with a change of zero where it taught none."""
+    most = max(result.samples.values())
+    weights = {
+        name: value if result.samples.get(group_of(name)) else before[name] for name, value in result.weights.items()
+    }
+    return Held(weights, {group_of(name): most for name in before})
+
+
+def alone(setting: Setting, hospitals: list[str], batch: int, steps: int | None = None) -> Weights:
+    """One training on some hospitals' patients, as long as all rounds together unless `steps` are given."""
+    cfg = setting.cfg.copy()
+    cfg.data.batch_size = batch
+    total = steps or setting.total
+    return fit_round(cfg, hospitals, None, setting.scratch, total, 0, total).weights
+
+
+def federated(
+    setting: Setting,
+    local: tuple[str, ...] = (),
+    bank: BankSettings | None = None,
+    update: Update = by_modality,
+    strategy_of: Callable[[tuple[str, ...]], Strategy] = FedAvg,
+) -> Weights:
+    """Rounds of a strategy; what stays at a site, and what the sites' bank holds, as given."""
+    module = build_module(setting.cfg, None, 0, setting.total)
+    weights = to_weights(module.state_dict())
+    buffers = frozenset(name for name, _ in module.named_buffers())
+    strategy = strategy_of(local_names(module, local))
+    own: dict[str, Weights] = {site: {} for site in setting.sites}
+    shared: dict[str, Rows] = {}
+    noise = np.random.default_rng(setting.cfg.seed)  # to reproduce; a site draws from `secret_generator`
+    for number in range(setting.rounds):
+        start = number * setting.steps
+        updates = {}
+        for site in setting.sites:
+            module = build_module(setting.cfg, {**weights, **own[site]}, start, setting.total)
+            if bank is not None:
+                fill(module, for_site(shared, site))
+            result = fit_round(
+                setting.cfg, [site], None, setting.scratch, setting.steps, start, setting.total, module=module
+            )
+            own[site] = keep_local(result.weights, strategy.local)
+            updates[site] = update(weights, result)
+        weights = strategy.combine(weights, updates, buffers).weights
+        if bank is not None:
+            shared = {site: release(setting.cfg, site, weights, bank, noise, strategy.local) for site in setting.sites}
+    return weights
