@@ -1,7 +1,7 @@
-"""Many arrays as one object of a message: Flower carries every object by a request of its own, on every hop."""
+"""Many arrays as a few objects of a message: Flower carries every object by a request of its own, on every hop."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from safetensors.numpy import save
 
 from foundation.errors import UserError
 
-_NAME, _FORMAT = "arrays", "safetensors"
+_FORMAT = "safetensors"
 _LENGTH = 8  # bytes that hold the length of the header
+_PART = 16 << 20  # bytes of arrays in an object; Flower copies an object as a whole, once or twice at a time
 _TYPES = {
     "BOOL": np.bool_,
     "U8": np.uint8,
@@ -30,11 +31,30 @@ _TYPES = {
 
 
 def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
-    """Arrays of any shapes, laid out as a safetensors file is; an empty record if there are none."""
-    if not arrays:
-        return ArrayRecord()
-    data = save({name: np.array(value, order="C", copy=None) for name, value in arrays.items()})
-    return ArrayRecord({_NAME: Array(dtype="uint8", shape=(len(data),), stype=_FORMAT, data=data)})
+    """Arrays of any shapes, in parts that are each laid out as a safetensors file is; an empty record without any.
+
+    Arrays are read one after another, and no more than a part of them is in memory twice.
+    """
+    parts = (save(part) for part in _parts(arrays.items()))
+    return ArrayRecord(
+        {
+            str(number): Array(dtype="uint8", shape=(len(data),), stype=_FORMAT, data=data)
+            for number, data in enumerate(parts)
+        }
+    )
+
+
+def _parts(arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> Iterator[dict[str, NDArray[np.generic]]]:
+    part: dict[str, NDArray[np.generic]] = {}
+    size = 0
+    for name, value in arrays:
+        if part and size + value.nbytes > _PART:
+            yield part
+            part, size = {}, 0
+        part[name] = np.array(value, order="C", copy=None)
+        size += value.nbytes
+    if part:
+        yield part
 
 
 class UnreadableError(UserError):
@@ -44,6 +64,8 @@ class UnreadableError(UserError):
 class Blob(Mapping[str, NDArray[np.generic]]):
     """The way back: each array is a view of the message's bytes, which lie in memory once.
 
+    Who keeps an array keeps the part of the message that it came in, and no other.
+
     Args:
         record: as `to_record` made it.
 
@@ -52,36 +74,56 @@ class Blob(Mapping[str, NDArray[np.generic]]):
     """
 
     def __init__(self, record: ArrayRecord) -> None:
-        self._data = record[_NAME].data if _NAME in record else b""
-        self._header: dict[str, Any] = self._read() if self._data else {}
+        self._parts: dict[str, _Part] = {}
+        for array in record.values():
+            part = _Part(array.data)
+            twice = self._parts.keys() & part.header.keys()
+            if twice:
+                raise _unreadable(f"{min(twice)}: stands in two parts")
+            self._parts.update(dict.fromkeys(part.header, part))
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
-        entry = self._header[name]
-        start, end = (self._start + offset for offset in entry["data_offsets"])
-        values = np.frombuffer(
-            self._data[start:end] if start == end else memoryview(self._data)[start:end], entry["type"]
-        )
-        return values.reshape(entry["shape"])
+        return self._parts[name].read(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._header)
+        return iter(self._parts)
 
     def __len__(self) -> int:
-        return len(self._header)
+        return len(self._parts)
 
-    def _read(self) -> dict[str, Any]:
-        self._start = _LENGTH + int.from_bytes(self._data[:_LENGTH], "little")
+
+class _Part:
+    """Arrays that travelled as one object.
+
+    Args:
+        data: its bytes.
+
+    Attributes:
+        header: of each array its type, shape and place.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
         try:
-            found = json.loads(self._data[_LENGTH : self._start])
+            found = json.loads(data[_LENGTH : self._start])
             found.pop("__metadata__", None)
             for name, entry in found.items():
                 entry["type"] = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
                 begin, end = entry["data_offsets"]
                 size = entry["type"].itemsize * int(np.prod(entry["shape"], dtype=np.int64))
-                if not 0 <= begin <= end <= len(self._data) - self._start or end - begin != size:
+                if not 0 <= begin <= end <= len(data) - self._start or end - begin != size:
                     raise ValueError(f"{name}: does not fit into the message")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnreadableError(
-                f"message: its arrays cannot be read ({error}); install one release everywhere"
-            ) from error
-        return dict(found)
+            raise _unreadable(str(error)) from error
+        self.header: dict[str, Any] = found
+
+    def read(self, name: str) -> NDArray[np.generic]:
+        entry = self.header[name]
+        start, end = (self._start + offset for offset in entry["data_offsets"])
+        held = self._data[start:end] if start == end else memoryview(self._data)[start:end]
+        return np.frombuffer(held, entry["type"]).reshape(entry["shape"])
+
+
+def _unreadable(what: str) -> UnreadableError:
+    return UnreadableError(f"message: its arrays cannot be read ({what}); install one release everywhere")

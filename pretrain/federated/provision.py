@@ -29,6 +29,8 @@ _SERVER_START = """#!/usr/bin/env bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 [ -z "${VENV:-}" ] || PATH="$VENV/bin:$PATH"
+# Blocks of a MiB and more go back to the system when they are freed: weights pass through, and threads would keep them.
+export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1048576}
 exec python -m pretrain.federated.superlink server=. "$@"
 """
 

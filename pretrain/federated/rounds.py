@@ -60,24 +60,22 @@ class Rounds:
     def _model(self) -> dict[str, Any]:
         return _read(self.folder / _MODEL, "run", "buffers", "frozen")
 
+    def keep_weights(self, number: int, weights: Weights) -> StoredWeights:
+        """Writes the weights of a round that does not count yet, so that they need not stay in memory."""
+        save_weights(weights, self.path(number))
+        return StoredWeights(self.path(number))
+
     def save(
-        self,
-        number: int,
-        weights: Weights,
-        strategy: Weights,
-        facts: dict[str, Any],
-        bank: Mapping[str, Arrays] | None = None,
-    ) -> StoredWeights:
-        """Writes a finished round: what the next one needs, then its line of history, which makes it count.
+        self, number: int, strategy: Weights, facts: dict[str, Any], bank: Mapping[str, Arrays] | None = None
+    ) -> None:
+        """Finishes a round whose weights are kept: what else the next one needs, then the line that makes it count.
 
         Args:
             number: of it, counted from 1.
-            weights: after it.
             strategy: state of it.
             facts: for history.
             bank: by site, rows that it gave for the next round.
         """
-        save_weights(weights, self.path(number))
         if strategy:
             save_weights(strategy, self._strategy(number))
         self._bank(number).unlink(missing_ok=True)  # that of this round's earlier attempt: others may have given
@@ -88,7 +86,6 @@ class Rounds:
         write_json(self.folder / _HISTORY, {"config_digest": self.config_digest, "rounds": self.history})
         for path in (self.path, self._strategy, self._bank):
             path(number - self.keep).unlink(missing_ok=True)
-        return StoredWeights(self.path(number))
 
     def resume(self) -> StoredWeights | None:
         """The weights after the last finished round, with the history up to it; None if no round has finished.

@@ -109,6 +109,7 @@ class Federation:
             with self.console.status(f"{title}: {', '.join(wave)} train"):
                 weights = training.wave(self._order(number, weights), {name: here[name] for name in wave})
         self._check_quorum(number, training)
+        weights = self.rounds.keep_weights(number, dict(weights))
         with self.console.status(f"{title}: {', '.join(here)} evaluate"), clock.of("evaluation"):
             evaluation, silent = self._evaluate(self._order(number, weights), here)
         facts = training.facts()
@@ -120,9 +121,9 @@ class Federation:
             "absent": silent | training.absent,
             "seconds": clock.seconds(),
         }
-        stored = self.rounds.save(number, dict(weights), self.parts.strategy.state(), facts, self.bank.rows)
+        self.rounds.save(number, self.parts.strategy.state(), facts, self.bank.rows)
         self.console.print(round_table(number, self.cfg.rounds, self.rounds.history[-1]))
-        return stored
+        return weights
 
     def _order(self, number: int, weights: Arrays) -> Order:
         return Order(

@@ -65,8 +65,8 @@ class Training:
         weighs = sum(value.nbytes for value in order.weights.values())
         sent = {site: weighs + sum(value.nbytes for value in given.values()) for site, given in rows.items()}
         with self.clock.of("training"):
-            packed = pack_order(order)
-            silent = ask(self.grid, MessageType.TRAIN, packed, nodes, order.cfg.deadline, reception.hear, own)
+            hear, seconds = reception.hear, order.cfg.deadline
+            silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, hear, own)
         with self.clock.of("aggregation"):
             reception.close()
             self.absent |= silent | reception.absent

@@ -36,6 +36,23 @@ def test_a_transposed_array_keeps_its_values():
     assert np.array_equal(Blob(to_record({"a": value}))["a"], value)
 
 
+def test_large_arrays_travel_in_parts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pretrain.federated.blob._PART", 100)
+    values = {str(number): np.full((number, 4), number, np.float32) for number in range(12)}
+    record = to_record(values)
+    assert len(record) > 4
+    assert max(len(array.data) for array in record.values()) < 100 + 11 * 16 + 200, "an array is never cut"
+    found = Blob(record)
+    assert all(np.array_equal(found[name], value) for name, value in values.items())
+    assert len(found) == 12
+
+
+def test_an_array_that_stands_in_two_parts_is_refused():
+    part = to_record({"a": np.ones(2, np.float32)})["0"]
+    with pytest.raises(UserError, match="a: stands in two parts"):
+        Blob(ArrayRecord({"0": part, "1": part}))
+
+
 def test_a_thousand_arrays_are_one_object():
     assert len(to_record({str(number): np.zeros(3, np.float32) for number in range(1000)})) == 1
 
@@ -43,7 +60,7 @@ def test_a_thousand_arrays_are_one_object():
 def test_the_bytes_lie_in_memory_once():
     record = to_record({"a": np.ones(1000, np.float32), "b": np.ones(10, np.float32)})
     found = Blob(record)
-    assert np.shares_memory(found["a"], np.frombuffer(record["arrays"].data, np.uint8))
+    assert np.shares_memory(found["a"], np.frombuffer(record["0"].data, np.uint8))
     assert not found["a"].flags.writeable
 
 
