@@ -42,7 +42,9 @@ class Parts:
         """
         secure: Secure | None = None if cfg.get("secure") is None else instantiate(cfg.secure)
         strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
-        if secure is not None and (isinstance(strategy, Robust) or strategy.site_settings().get("scaffold")):
+        alone = len(strategy.waves(1, ["one", "other"])) > 1
+        scaffold = bool(strategy.site_settings().get("scaffold"))
+        if secure is not None and (isinstance(strategy, Robust) or scaffold or alone):
             raise refuse_single_updates(f"strategy {type(strategy).__name__}")
         if secure is not None and cfg.codec.kind != "fp32":
             raise UserError(

@@ -51,6 +51,7 @@ class SerialGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         numbers = []
         for message in messages:
+            message.content = RecordDict(dict(message.content))  # nodes change theirs: each has its own, as by wire
             number = str(next(self._numbers))
             message.metadata.__dict__["_message_id"] = number
             self._asked[number] = message

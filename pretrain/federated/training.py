@@ -102,7 +102,7 @@ class Training:
                 pack_order(order),
                 before,
                 self._wide_enough(before),
-                order.cfg.steps_per_round * order.cfg.data.batch_size,
+                order.cfg.steps_per_round * order.cfg.data.batch_size * self.parts.secure.processes,
                 order.round,
                 order.cfg.deadline,
                 own=own,

@@ -13,7 +13,8 @@ from flwr.clientapp import ClientApp
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 
 from foundation.errors import UserError
-from pretrain.federated.secure import Secure, SecureOrder, refuse_single_updates, secure_mod, secure_round
+from pretrain.federated.parts import Parts
+from pretrain.federated.secure import Secure, SecureOrder, secure_mod, secure_round
 from pretrain.federated.secure.site import submission
 from tests.pretrain.secure_sites import (
     AFTER,
@@ -29,6 +30,7 @@ from tests.pretrain.secure_sites import (
     site_app,
     unpack,
 )
+from tests.pretrain.stub_sites import config
 
 
 def gone(content: RecordDict) -> None:
@@ -164,6 +166,7 @@ def test_a_handler_cannot_send_arrays_unmasked():
         ("minimum_sites", 1),
         ("minimum_contributors", 4),
         ("threshold", 0),
+        ("processes", 0),
     ],
 )
 def test_bad_settings_are_named(setting, value):
@@ -180,9 +183,12 @@ def test_too_few_sites_and_too_many_samples_are_refused_before_anything_is_sent(
     assert not grid.sent
 
 
-def test_what_looks_at_single_updates_is_refused_with_the_reason():
-    error = refuse_single_updates("strategy=krum")
-    assert str(error).startswith("strategy=krum: needs each site's own update, and with secure aggregation")
+@pytest.mark.parametrize("strategy", ["averaging.Cyclic", "robust.Krum", "scaffold.Scaffold"])
+def test_strategies_that_need_single_updates_are_refused_before_a_round(strategy: str, tmp_path: Path):
+    chosen = {"_target_": f"pretrain.federated.strategies.{strategy}"}
+    cfg = config(tmp_path, strategy=chosen, secure={"_target_": "pretrain.federated.secure.Secure"})
+    with pytest.raises(UserError, match="needs each site's own update"):
+        Parts.of(cfg)
 
 
 @pytest.mark.process

@@ -33,6 +33,8 @@ class Secure:
         minimum_contributors: a group that fewer sites trained keeps its value.
         threshold: share of the sites that must stay to the end of a round; a majority at least.
         exchange_seconds: for each of the three exchanges of keys and shares; training has its own deadline.
+        processes: that a site's round runs in at most, each with batches of its own: counts of patients travel as
+            shares of what so many can teach.
 
     Raises:
         UserError: naming the setting that cannot be.
@@ -45,11 +47,14 @@ class Secure:
     minimum_contributors: int = 2
     threshold: float = 0.6
     exchange_seconds: float = 300.0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         for name in ("norm", "statistic_range", "exchange_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"secure.{name}: {getattr(self, name)}; give a number above 0")
+        if self.processes < 1:
+            raise UserError(f"secure.processes: {self.processes}; give 1, or as many as the largest site trains in")
         if self.minimum_sites < 2:
             raise UserError(f"secure.minimum_sites: {self.minimum_sites}; masks need two sites at least")
         if not 1 <= self.minimum_contributors <= self.minimum_sites:

@@ -152,7 +152,7 @@ def _check(content: RecordDict) -> None:
 def _share(order: SecureOrder, group: str, count: int) -> float:
     if not 0 <= count <= order.most:
         raise UserError(
-            f"secure aggregation: {count} samples in {group}, of {order.most} at most; raise `most` of the order"
+            f"secure aggregation: {count} samples in {group}, of {order.most} at most; raise secure.processes"
         )
     return count / order.most
 
