@@ -7,6 +7,9 @@ modalities in both. What is not: how many patients a site drew, and which modali
 - embeddings come from weights that the server sent, for weights of the site's own training hold all its patients;
 - the noise comes from the site's own secret (`secret_generator`), never from the run's seed.
 
+How strong the noise is, the run's settings say, and so the server; a site's policy names the least that it gives its
+patients' embeddings for (`privacy.embeddings`), and its budget.
+
 A site's updates tell of its patients, too. What both spend is added (basic composition, which holds whatever each is
 told of the other), for the same neighbours: updates that are private by site are counted as replaced, not as left out,
 for a patient's other values give the site another update, not none. Updates without noise are not counted, and nothing

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from foundation.command import plain
 from foundation.errors import UserError
 from pretrain.federated.ledger.spent import Spent
+from pretrain.federated.policy import Noise
 from pretrain.federated.privacy.accountant import epsilon_of, noise_for
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -71,6 +72,11 @@ class BankSettings(BaseModel):
             return self.noise
         assert self.epsilon is not None
         return self.sensitivity * noise_for(self.epsilon, self.delta)
+
+    @property
+    def promise(self) -> Noise:
+        """The protection of a patient's embeddings, for a site's policy; each is of length 1."""
+        return Noise(self.deviation / self.sensitivity, 1.0)
 
     def spent(self, releases: int = 1) -> Spent:
         """What a patient has spent who was drawn so often; count a run's rounds, for anyone may have been in all.

@@ -99,7 +99,8 @@ class Desk:
             Declined: with the reason.
         """
         assert self._facts is not None and self.bank is not None, "asked after `admit`, in a run that has a bank"
-        self._facts = replace(self._facts, embeddings=True)
+        privacy = replace(self._facts.privacy, embeddings=self.bank.promise)
+        self._facts = replace(self._facts, embeddings=True, privacy=privacy)
         check_order(self.site.policy, self._facts, self.ledger.entries())
         return self.bank.model_copy(update={"least": max(self.bank.least, self.site.policy.patients.cell)})
 
@@ -196,7 +197,8 @@ class Desk:
         """
         assert self._facts is not None, "embeddings are released after they were admitted"
         policy, groups, spent = self.site.policy, sorted(rows), self.spent(embeddings=1)
-        facts = ReplyFacts("embeddings", len(self.patients("train")), groups, spent=spent)
+        patients, privacy = len(self.patients("train")), self._facts.privacy
+        facts = ReplyFacts("embeddings", patients, groups, privacy=privacy, spent=spent)
         check_reply(policy, self._facts, facts, self.ledger.entries())
         told = self._spent_by_bank(1) if spent is None else spent
         if not math.isfinite(told.epsilon):

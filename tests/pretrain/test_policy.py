@@ -209,6 +209,16 @@ def test_embeddings_are_held_to_rounds_modalities_patients_and_budget():
         check_reply(rules, asked, replace(told, groups=("pathology",)))
     with pytest.raises(Declined, match=r"patients\.training: fewer than 20 patients stand behind the answer"):
         check_reply(rules, asked, replace(told, patients=19))
+    noisy = policy(shared_embeddings=True, privacy={"embeddings": {"min_noise_multiplier": 0.5}})
+    enough, less = (PrivacyFacts(embeddings=Noise(multiplier, 1.0)) for multiplier in (0.5, 0.49))
+    order(noisy, replace(asked, privacy=enough))
+    check_reply(noisy, asked, replace(told, privacy=enough))
+    with pytest.raises(Declined, match=r"privacy\.embeddings\.min_noise_multiplier: 0\.49 offered, at least 0\.5"):
+        order(noisy, replace(asked, privacy=less))
+    with pytest.raises(Declined, match=r"privacy\.embeddings\.min_noise_multiplier: 0\.49 offered, at least 0\.5"):
+        check_reply(noisy, asked, replace(told, privacy=less))
+    with pytest.raises(Declined, match=r"privacy\.embeddings: required here, and the run does without"):
+        order(noisy, asked)
     counted = policy(shared_embeddings=True, budget={"epsilon": 5, "delta": 1e-5})
     check_reply(counted, asked, replace(told, spent=Spent(5.0, 1e-5)))
     for spent, said in ((Spent(5.1, 1e-5), r"budget\.epsilon: 5\.1"), (None, "the run cannot say what it spends")):

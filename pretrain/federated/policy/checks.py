@@ -72,8 +72,8 @@ def check_order(
     _check_names(policy, order)
     _check_config(policy, order)
     _check_limits(policy.limits, order, entries)
-    if order.embeddings and not policy.shared_embeddings:
-        raise Declined("shared_embeddings: embeddings of patients do not leave this site")
+    if order.embeddings:
+        _check_embeddings(policy, order.privacy)
     if order.task != _TRAINING:
         return
     _check_privacy(policy, order.privacy)
@@ -98,8 +98,8 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
         raise Declined(f"patients.metrics: a metric is of fewer than {policy.patients.metrics} patients")
     if withhold(policy, reply.samples, reply.behind) != dict(reply.samples):
         raise Declined("patients: a parameter group was taught by too few of this site's patients to leave")
-    if reply.kind == "embeddings" and not policy.shared_embeddings:
-        raise Declined("shared_embeddings: embeddings of patients do not leave this site")
+    if reply.kind == "embeddings":
+        _check_embeddings(policy, reply.privacy)
     _allowed("statistics", reply.statistics, policy.statistics)
     if reply.kind in ("update", "embeddings"):
         if reply.patients < policy.patients.training:
@@ -177,6 +177,12 @@ def _check_privacy(policy: SitePolicy, given: PrivacyFacts) -> None:
         raise Declined("privacy.secure_aggregation: required here, and the run does without")
     _check_noise("site_dp", required.site_dp, given.site_dp)
     _check_noise("example_dp", required.example_dp, given.example_dp)
+
+
+def _check_embeddings(policy: SitePolicy, given: PrivacyFacts) -> None:
+    if not policy.shared_embeddings:
+        raise Declined("shared_embeddings: embeddings of patients do not leave this site")
+    _check_noise("embeddings", policy.privacy.embeddings, given.embeddings)
 
 
 def _check_noise(name: str, rule: NoiseRule | None, given: Noise | None) -> None:

@@ -49,17 +49,19 @@ class NoiseRule(Strict):
 
 
 class Privacy(Strict):
-    """Protection without which the site does not train.
+    """Protection without which the site does not train, or gives no embeddings.
 
     Args:
         secure_aggregation: the server sees sums alone.
         site_dp: noise on the whole site's update.
         example_dp: noise on each patient's gradient (DP-SGD).
+        embeddings: noise on each patient's embeddings, in units of the farthest that they can move.
     """
 
     secure_aggregation: bool = False
     site_dp: NoiseRule | None = None
     example_dp: NoiseRule | None = None
+    embeddings: NoiseRule | None = None
 
 
 class Budget(Strict):

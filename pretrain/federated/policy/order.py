@@ -35,11 +35,13 @@ class PrivacyFacts:
         secure_aggregation: whether the server sees sums alone.
         site_dp: noise that the site puts on its update.
         example_dp: noise on each patient's gradient.
+        embeddings: noise on each patient's embeddings, in units of the farthest that they can move.
     """
 
     secure_aggregation: bool = False
     site_dp: Noise | None = None
     example_dp: Noise | None = None
+    embeddings: Noise | None = None
 
 
 @dataclass(frozen=True)
