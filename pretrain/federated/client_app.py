@@ -88,7 +88,8 @@ def _answer(work: Work, task: Task, message: Message, context: Context) -> Recor
     order = unpack_order(message.content)
     site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
     try:
-        desk = Desk(site, order, task, order.cfg.statistics if task == "statistics" else ())
+        statistics = order.cfg.statistics if task == "statistics" else ()
+        desk = Desk(site, order, task, statistics, masked=asked(message.content))
         try:
             desk.admit()
             return work(desk, message)

@@ -19,6 +19,7 @@ from pretrain.federated.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from pretrain.federated.ledger.writer import Facts
 from pretrain.federated.messages import Order, Reply, travelling_digest
 from pretrain.federated.policy import (
+    Declined,
     OrderFacts,
     ReplyFacts,
     check_order,
@@ -55,17 +56,21 @@ class Desk:
         order: that came.
         task: that it asks for.
         statistics: names of those that it asks for.
+        masked: whether its message asks for an update that secure aggregation masks.
 
     Attributes:
         privacy: what the run does to updates.
         bank: what it asks for its shared bank; None if nothing.
     """
 
-    def __init__(self, site: Site, order: Order, task: Task, statistics: Sequence[str] = ()) -> None:
+    def __init__(
+        self, site: Site, order: Order, task: Task, statistics: Sequence[str] = (), masked: bool = False
+    ) -> None:
         self.site = site
         self.order = order
         self.task: Task = task
         self.statistics = tuple(statistics)
+        self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
         self.bank: BankSettings | None = None
@@ -83,6 +88,8 @@ class Desk:
         if order.bank:
             self._append("embeddings", "in", travelling_digest(order.bank, {}), groups=sorted(order.bank))
         entries = self.ledger.entries()
+        if self.task == "pretrain" and order.cfg.get("secure") is not None and not self.masked:
+            raise Declined("secure: the run's config masks updates, and this order asks for one in the open")
         # Nothing that the order names is built before the policy has seen what it names.
         self._facts = self._read()
         check_order(policy, self._facts, entries, spent_after=Spent())
@@ -235,7 +242,7 @@ class Desk:
             task=self.task,
             release=order.release,
             round=order.round,
-            privacy=self.privacy.promises(order.settings, cfg.get("secure") is not None),
+            privacy=self.privacy.promises(order.settings, self.masked),
             seconds=cfg.deadline,
             statistics=self.statistics,
         )

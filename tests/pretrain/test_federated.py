@@ -72,10 +72,15 @@ def test_a_refusal_is_the_line_of_the_site():
     assert unpack_reply(pack_decline(sent)) == sent
 
 
+def finish(rounds: Rounds, number: int, value: float, **facts: object) -> None:
+    rounds.keep_weights(number, {"a": np.full(2, value, np.float32)})
+    rounds.save(number, {}, facts)
+
+
 def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
     for number in (1, 2, 3):
-        rounds.save(number, {"a": np.full(2, number, np.float32)}, {}, {"coverage": {"pathology": {"x": 1.0}}})
+        finish(rounds, number, number, coverage={"pathology": {"x": 1.0}})
     again = Rounds(tmp_path, "digest")
     same(again.resume(), {"a": np.full(2, 3, np.float32)})
     assert [line["round"] for line in again.history] == [1, 2, 3]
@@ -85,7 +90,7 @@ def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
 def test_only_the_last_checkpoints_stay(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest", keep=2)
     for number in range(1, 6):
-        rounds.save(number, {"a": np.zeros(1, np.float32)}, {}, {})
+        finish(rounds, number, 0)
     assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [
         "round_0004.safetensors",
         "round_0005.safetensors",
@@ -94,9 +99,9 @@ def test_only_the_last_checkpoints_stay(tmp_path: Path):
 
 def test_a_checkpoint_that_history_does_not_count_is_not_resumed_from(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
-    rounds.save(1, {"a": np.ones(1, np.float32)}, {}, {})
-    rounds.path(2).write_bytes(b"half a file")
-    same(Rounds(tmp_path, "digest").resume(), {"a": np.ones(1, np.float32)})
+    finish(rounds, 1, 1)
+    rounds.keep_weights(2, {"a": np.zeros(2, np.float32)})
+    same(Rounds(tmp_path, "digest").resume(), {"a": np.ones(2, np.float32)})
 
 
 def test_without_a_finished_round_there_is_nothing_to_resume(tmp_path: Path):
@@ -104,14 +109,14 @@ def test_without_a_finished_round_there_is_nothing_to_resume(tmp_path: Path):
 
 
 def test_rounds_of_another_config_are_refused(tmp_path: Path):
-    Rounds(tmp_path, "digest").save(1, {"a": np.ones(1, np.float32)}, {}, {})
+    finish(Rounds(tmp_path, "digest"), 1, 1)
     with pytest.raises(UserError, match=r"history\.json: these rounds ran with another config"):
         Rounds(tmp_path, "other").resume()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
-    rounds.save(1, {"a": np.ones(1, np.float32)}, {}, {})
+    finish(rounds, 1, 1)
     rounds.path(1).unlink()
     with pytest.raises(UserError, match=r"round_0001\.safetensors: missing"):
         Rounds(tmp_path, "digest").resume()
