@@ -60,14 +60,14 @@ def sends(change: Callable[[np.ndarray], np.ndarray], *, everything: bool = Fals
 
 def cut(content: RecordDict) -> RecordDict:
     """The bytes of the arrays end early."""
-    array = content.array_records["arrays"]["arrays"]
+    array = next(iter(content.array_records["arrays"].values()))
     array.data = array.data[: len(array.data) // 2]
     return content
 
 
 def garbled(content: RecordDict) -> RecordDict:
     """The header of the arrays is no header."""
-    array = content.array_records["arrays"]["arrays"]
+    array = next(iter(content.array_records["arrays"].values()))
     array.data = array.data[:8] + b"\x00" * 16 + array.data[24:]
     return content
 

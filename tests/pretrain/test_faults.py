@@ -33,6 +33,14 @@ def running(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         found.cable.close()
 
 
+@pytest.fixture(autouse=True)
+def calm(running: Federation) -> Iterator[None]:
+    """No plan outlives its test."""
+    yield
+    for site in ALL:
+        running.plan(site, {})
+
+
 @pytest.fixture(scope="module")
 def undisturbed(running: Federation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("undisturbed") / "run"
@@ -126,8 +134,6 @@ def test_too_few_sites_for_a_round_are_one_error_with_the_reason_of_each(running
     running.plan("northgate", {1: "policy forbids"})
     running.plan("lakeview", {1: "NaN"})
     done = run(running.deployed(tmp_path / "run", THREE, "quorum=0.6"))
-    running.plan("northgate", {})
-    running.plan("lakeview", {})
     assert done.returncode == 2
     said = one_error(done.stderr)
     assert "round 1: 1 of 3 sites gave an update, 2 are needed" in said
