@@ -12,6 +12,8 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
 from flwr.server.superlink.linkstate import LinkState
+from flwr.supercore import sql_mixin
+from flwr.supercore.constant import SQLITE_PRAGMAS
 from flwr.superlink import main as flower
 from flwr.superlink.cli.flower_superlink import flower_superlink
 from omegaconf import DictConfig
@@ -23,7 +25,9 @@ from pretrain.federated.keys import read_public_key
 from pretrain.federated.server_folder import ServerFolder, connect
 
 _OPEN = ("/v1/fleet/", "/health")  # to other machines
-_LOCK_SECONDS = 120  # that a request waits for another's write; Flower's 5 fail, and cost a node its connection
+# A request waits up to two minutes for another's write: Flower's 5 s fail where a large model is written, and cost a
+# node its connection. Its 64 MB of cache and 256 MB of mapped file for each of many connections are a server's memory.
+_DATABASE = {"busy_timeout": "120000", "cache_size": "-4000", "mmap_size": "0"}
 _HERE = ("127.0.0.1", "::1")
 
 
@@ -62,6 +66,7 @@ def start(folder: ServerFolder) -> None:
         return app
 
     flower.create_app = create_app
+    settle_database()
     os.environ["FLWR_HOME"] = str(folder.state / "flower")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for the ServerApp's process
     folder.state.mkdir(parents=True, exist_ok=True)
@@ -70,12 +75,17 @@ def start(folder: ServerFolder) -> None:
         *("--ssl-ca-certfile", str(folder.certificate)),
         *("--ssl-certfile", str(folder.path / "superlink.pem")),
         *("--ssl-keyfile", str(folder.path / "superlink.key")),
-        *("--database", f"sqlite:///{folder.state / 'superlink.sqlite'}?timeout={_LOCK_SECONDS}"),
+        *("--database", f"sqlite:///{folder.state / 'superlink.sqlite'}"),
         *("--host", folder.listen, "--port", str(folder.port)),
         "--enable-supernode-auth",
         "--disable-runtime-dependency-installation",
     ]
     flower_superlink()
+
+
+def settle_database() -> None:
+    """Sets how Flower opens its database: `_DATABASE` instead of its own settings of these names."""
+    sql_mixin.SQLITE_PRAGMAS = tuple((dict(SQLITE_PRAGMAS) | _DATABASE).items())  # type: ignore[attr-defined]
 
 
 def admit(state: LinkState, keys: dict[str, Path]) -> None:

@@ -31,6 +31,7 @@ from flwr.app import Message, MessageType
 from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -106,9 +107,12 @@ class Site:
             ],
             retry_invoker=make_simple_http_retry_invoker(),
         )
+        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        heartbeat.start()
         message, context, _, _ = pull_task_input(client)
         push_message(client, Message(pack_reply(self._reply(message)), reply_to=message), context)
         push_task_output(client, context, SubStatus.COMPLETED, "")
+        heartbeat.stop()
         client.close()
         return message.metadata.message_type
 
