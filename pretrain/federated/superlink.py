@@ -85,7 +85,7 @@ def start(folder: ServerFolder) -> None:
 
 def settle_database() -> None:
     """Sets how Flower opens its database: `_DATABASE` instead of its own settings of these names."""
-    sql_mixin.SQLITE_PRAGMAS = tuple((dict(SQLITE_PRAGMAS) | _DATABASE).items())  # type: ignore[attr-defined]
+    sql_mixin.SQLITE_PRAGMAS = tuple((dict(SQLITE_PRAGMAS) | _DATABASE).items())  # type: ignore[attr-defined, assignment]
 
 
 def admit(state: LinkState, keys: dict[str, Path]) -> None:
