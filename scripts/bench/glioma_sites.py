@@ -2,9 +2,10 @@
 
 `python scripts/bench/glioma_sites.py --cohort data/tcga_glioma` trains anew for each seed, one site after another in
 this process: pooled; federated with FedAvg by modality; federated with plain FedAvg, where a site that lacks a modality
-counts with a change of zero; and each hospital alone. All arms share the config of `experiment=glioma_alignment`. A
-hospital's step takes `--batch` of its patients, the pooled run's 128, and the pooled run takes twice as many steps as a
-hospital, so that both see about as many patients in all.
+counts with a change of zero; federated with a bank of the other hospitals' embeddings, protected and hardly so; and
+each hospital alone. All arms share the config of `experiment=glioma_alignment`. A hospital's step takes `--batch` of
+its patients, the pooled run's 128, and the pooled run takes twice as many steps as a hospital, so that both see about
+as many patients in all.
 
 Encoders stay frozen, and simple readers are fitted, for every arm alike, on the training hospitals' train patients:
 survival from the fused embedding of whatever a patient has (Cox, on 16 principal components), IDH from pathology images
@@ -39,11 +40,17 @@ from foundation.run_record import digest_of
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading
 from pretrain.controls.table import interval
+from pretrain.federated.bank_settings import BankSettings
 from pretrain.federated.stored import save_weights
 from pretrain.fit import Weights, build_module
 
 FIGURES = {"survival C-index": "survival/c_index", "IDH AUC": "idh/linear_auc", "R@10": "pathology_to_genomics/r@10"}
 COMPONENTS, PENALTY = 16, 0.1
+_SHARED = {"modalities": ("pathology", "genomics")}
+BANKS = {
+    "bank, epsilon 8": BankSettings.read(**_SHARED, epsilon=8.0),
+    "bank, noise 0.05 alone": BankSettings.read(**_SHARED, noise=0.05),
+}
 BAR = 0.02
 
 Found = dict[str, dict[int, dict[str, float]]]  # by arm, by seed, by figure
@@ -62,6 +69,7 @@ def arms(setting: Setting, pooled_batch: int, pooled_steps: int) -> dict[str, Ca
         "pooled": functools.partial(alone, setting, setting.sites, pooled_batch, pooled_steps),
         "federated by modality": functools.partial(federated, setting),
         "federated, plain": functools.partial(federated, setting, update=with_gaps),
+        **{f"federated, {name}": functools.partial(federated, setting, bank=bank) for name, bank in BANKS.items()},
         **{f"local, {site}": functools.partial(alone, setting, [site], batch) for site in setting.sites},
     }
 
@@ -114,7 +122,7 @@ def table(found: Found, seeds: list[int]) -> None:
         f"\nFederated by modality less the other, seed by seed (bars: pooled at least -{BAR}, local and plain above 0)"
     )
     ours = shown["federated by modality"]
-    for arm in ("pooled", "federated, plain", "local, mean of hospitals"):
+    for arm in ("pooled", "federated, plain", *(f"federated, {name}" for name in BANKS), "local, mean of hospitals"):
         if arm in shown:
             cells = [said([ours[seed][key] - shown[arm][seed][key] for seed in seeds]) for key in FIGURES.values()]
             print(f"{'less ' + arm:34}" + "".join(f"{cell:>27}" for cell in cells))
