@@ -1,9 +1,11 @@
 """The run's server process, which the SuperLink starts: the same server app, on the run's folder."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.inflatable import inflatable_utils
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
@@ -34,3 +36,22 @@ def _serve(output: Path, grid: Grid, context: Context) -> None:
     failed: list[UserError] = []
     server_app(cfg, weights, rounds, lambda _: None, failed.append)(grid, context)
     finish(output / FOLDER, str(failed[0]) if failed else None)
+
+
+def one_after_another(
+    object_contents: Iterable[tuple[str, bytes]],
+    push_object_fn: Callable[[str, bytes], None],
+    *,
+    max_concurrent_pushes: int = 1,
+) -> None:
+    """Sends a message's objects, each made ready when the one before has gone.
+
+    Flower makes all of them ready before the first has gone: a copy of the whole model.
+
+    Args:
+        object_contents: ids and bytes.
+        push_object_fn: sends one.
+        max_concurrent_pushes: Flower's; there is one.
+    """
+    for name, content in object_contents:
+        push_object_fn(name, content)
