@@ -21,6 +21,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Goes on from the rounds that the run's folder holds, once an earlier process of them has ended."""
+    inflatable_utils.push_object_contents_from_iterable = one_after_another
     output = Path(str(context.run_config["run"]))
     path = output / FOLDER / "server.lock"
     with path.open("w") as file:
