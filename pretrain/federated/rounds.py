@@ -103,6 +103,7 @@ class Rounds:
         last = self.path(len(self.history))
         if not last.is_file():
             raise UserError(f"{last}: missing, though {path.name} counts it; drop resume=true to start anew")
+        self._model()  # needed by every further round: found damaged now, not when sites have been called
         try:
             return StoredWeights(last)
         except UserError as error:
