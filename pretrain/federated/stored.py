@@ -83,7 +83,7 @@ class Spill(Mapping[str, NDArray[np.generic]]):
         """Keeps an array; a second one of the same name replaces the first."""
         if value.nbytes <= self.budget:
             self.budget -= value.nbytes
-            self._held[name] = value
+            self._held[name] = np.array(value)  # a view would keep the part of a message that it came in
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self._files):06d}.npy"
