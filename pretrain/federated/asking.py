@@ -48,18 +48,30 @@ def ask(
     absent: dict[str, str] = {}
     while pending:
         for number, site in list(pending.items()):
-            for message in grid.pull_messages([number]):
+            answered, fault = _answer(grid, number, site, heard)
+            if answered:
                 del pending[number]
-                if message.has_error():
-                    reason = message.error.reason or f"code {message.error.code}"
-                    absent[site] = f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
-                    continue
-                try:
-                    heard(site, message)
-                except (UnreadableError, UnfitError) as error:
-                    absent[site] = f"answer refused: {error}"
+            if fault is not None:
+                absent[site] = fault
         if seconds is not None and time.monotonic() - started > seconds:
             return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
         if pending:
             time.sleep(_POLL_SECONDS)
     return absent
+
+
+def _answer(grid: Grid, number: str, site: str, heard: Heard) -> tuple[bool, str | None]:
+    """Hands on a site's answer if it is there; whether it was, and what was wrong with it.
+
+    A function of its own: no name holds on to an answer while the next one is fetched.
+    """
+    for message in grid.pull_messages([number]):
+        if message.has_error():
+            reason = message.error.reason or f"code {message.error.code}"
+            return True, f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
+        try:
+            heard(site, message)
+        except (UnreadableError, UnfitError) as error:
+            return True, f"answer refused: {error}"
+        return True, None
+    return False, None
