@@ -79,6 +79,7 @@ def finish(rounds: Rounds, number: int, value: float, **facts: object) -> None:
 
 def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
+    rounds.begin({"a": np.zeros(2, np.float32)})
     for number in (1, 2, 3):
         finish(rounds, number, number, coverage={"pathology": {"x": 1.0}})
     again = Rounds(tmp_path, "digest")
@@ -99,6 +100,7 @@ def test_only_the_last_checkpoints_stay(tmp_path: Path):
 
 def test_a_checkpoint_that_history_does_not_count_is_not_resumed_from(tmp_path: Path):
     rounds = Rounds(tmp_path, "digest")
+    rounds.begin({"a": np.zeros(2, np.float32)})
     finish(rounds, 1, 1)
     rounds.keep_weights(2, {"a": np.zeros(2, np.float32)})
     same(Rounds(tmp_path, "digest").resume(), {"a": np.ones(2, np.float32)})

@@ -43,7 +43,7 @@ def test_a_hospital_trains_on_its_own_patients_and_opens_nobody_elses_files(conf
     assert own.samples == pooled.samples
     # 17 of its 20 patients train, in batches of 8, 8 and, of the second epoch, 8.
     assert 0 < max(own.samples.values()) <= 8 * STEPS
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"riverside/patients\.parquet: not readable"):
         load_cohort(configure(f"data.folder={alone}"), ["riverside"])
 
 
