@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
@@ -51,7 +51,7 @@ class SerialGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         numbers = []
         for message in messages:
-            message.content = RecordDict(dict(message.content))  # nodes change theirs: each has its own, as by wire
+            message.content = _copy(message.content)
             number = str(next(self._numbers))
             message.metadata.__dict__["_message_id"] = number
             self._asked[number] = message
@@ -69,3 +69,13 @@ class SerialGrid(Grid):
             return self.app(message, self.contexts[message.metadata.dst_node_id])
         except Exception as error:  # noqa: BLE001 - as Flower's engine does: a node's failure is an answer
             return Message(Error(_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)
+
+
+def _copy(content: RecordDict) -> RecordDict:
+    """A node's own content, as by wire: Flower's SecAgg+ takes entries out of the config that it answers.
+
+    Arrays, which nobody changes, lie in memory once.
+    """
+    return RecordDict(
+        {name: ConfigRecord({**found}) if isinstance(found, ConfigRecord) else found for name, found in content.items()}
+    )
