@@ -30,7 +30,7 @@ from tests.pretrain.secure_sites import (
     site_app,
     unpack,
 )
-from tests.pretrain.stub_sites import config
+from tests.pretrain.stub_sites import PatchyGrid, Stubs, begin, config, run
 
 
 def gone(content: RecordDict) -> None:
@@ -189,6 +189,20 @@ def test_strategies_that_need_single_updates_are_refused_before_a_round(strategy
     cfg = config(tmp_path, strategy=chosen, secure={"_target_": "pretrain.federated.secure.Secure"})
     with pytest.raises(UserError, match="needs each site's own update"):
         Parts.of(cfg)
+
+
+def test_counts_have_room_for_a_sites_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked: list[int] = []
+
+    def noted(grid, nodes, order, before, settings, most, *rest, **more):
+        asked.append(most)
+        raise UserError("enough")
+
+    monkeypatch.setattr("pretrain.federated.training.secure_round", noted)
+    secure = {"_target_": "pretrain.federated.secure.Secure", "processes": 3}
+    with pytest.raises(UserError, match="enough"):
+        run(config(tmp_path, secure=secure), PatchyGrid(Stubs({}).app), begin(tmp_path))
+    assert asked == [2 * 8 * 3], "steps x batch x processes"
 
 
 @pytest.mark.process
