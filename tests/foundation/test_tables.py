@@ -50,6 +50,19 @@ def twins() -> bytes:
         ("t.jsonl", TABLE.to_json(orient="records", lines=True).encode(), 1),
         ("t.ndjson.gz", gzip.compress(TABLE.to_json(orient="records", lines=True).encode()), 1),
     ],
+    ids=[
+        "comma",
+        "byte order mark",
+        "upper case, Windows lines",
+        "tab",
+        "tab, txt",
+        "gzip",
+        "Parquet",
+        "Parquet, id as index",
+        "Parquet, numbered index",
+        "JSONL",
+        "NDJSON, gzip",
+    ],
 )
 def test_every_format_reads_the_same_table(tmp_path: Path, name: str, content: bytes, first: int) -> None:
     (tmp_path / name).write_bytes(content)
