@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader
 from foundation.collapse import collapse
 from foundation.data.dataset import Collate, PatientDataset
 from foundation.engine.trainer import seeded
+from foundation.federation.weights.types import Weights
 from foundation.retrieval import retrieval
 from pretrain.assemble import load_cohort
 from pretrain.embedding import embed
-from pretrain.fit import Weights, build_module
+from pretrain.fit import build_module
 from pretrain.module import PretrainModule
 
 

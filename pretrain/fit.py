@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor, nn
@@ -19,11 +18,10 @@ from foundation.engine.memory import ContinuedCohort, KeepOptimizer, Memory
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
+from foundation.federation.weights.types import Weights
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
 from pretrain.monitor import Monitor
-
-Weights = dict[str, NDArray[np.generic]]
 
 
 @dataclass

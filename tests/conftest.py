@@ -9,12 +9,14 @@ from jaxtyping import install_import_hook
 install_import_hook(["foundation.fusion", "foundation.retrieval", "foundation.objectives"], "beartype.beartype")
 
 import dataclasses  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import hydra  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
 
 from foundation.data import synthetic  # noqa: E402
 from foundation.data.pack import pack  # noqa: E402
@@ -25,6 +27,7 @@ from foundation.modalities.record import Record  # noqa: E402
 from foundation.modalities.report import Report  # noqa: E402
 from foundation.run_record import RunRecord  # noqa: E402
 
+Configure = Callable[..., DictConfig]
 GENES = ["TP53", "EGFR", "IDH1", "PTEN"]
 
 
@@ -53,6 +56,16 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with RunRecord.open(folder / "demo", "python -m foundation.data prepare", {}, 0, (), facts):
         pass
     return folder / "demo"
+
+
+@pytest.fixture
+def configure(small_cohort: Path) -> Configure:
+    def compose(*overrides: str, command: str = "pretrain") -> DictConfig:
+        common = ["experiment=demo", "data.batch_size=8", "progress=false", f"data.folder={small_cohort}"]
+        with hydra.initialize_config_module("configs", version_base="1.3"):
+            return hydra.compose(command, [*common, *overrides])
+
+    return compose
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ COMMANDS = {
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
     "pretrain.controls": ("contrls=[intra]", "controls", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
-    "pretrain.federated.ledger verify": ("ledgerz=[a]", "ledgers", "ledgers=[{}]"),
-    "pretrain.federated.report": ("otherz=[a]", "others", "run={}"),
-    "pretrain.federated.provision": ("sitez=[a]", "sites", ""),
-    "pretrain.federated.superlink": ("sever=x", "server", "server={}"),
-    "pretrain.federated.supernode": ("keyy=x", "key", "site={}/site.yaml"),
+    "foundation.federation.ledger verify": ("ledgerz=[a]", "ledgers", "ledgers=[{}]"),
+    "foundation.federation.report": ("otherz=[a]", "others", "run={}"),
+    "foundation.federation.deployment.provision": ("sitez=[a]", "sites", ""),
+    "foundation.federation.deployment.superlink": ("sever=x", "server", "server={}"),
+    "foundation.federation.deployment.supernode": ("keyy=x", "key", "site={}/site.yaml"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
     "serve.export": ("exampel=P1", "example", "run={}"),
@@ -34,7 +34,11 @@ COMMANDS = {
     "serve.card": ("licence=mit", "license", "evaluation={}"),
 }
 # They write into a folder that is there already.
-STANDING = {"pretrain.federated.report", "pretrain.federated.superlink", "pretrain.federated.supernode"}
+STANDING = {
+    "foundation.federation.report",
+    "foundation.federation.deployment.superlink",
+    "foundation.federation.deployment.supernode",
+}
 _OWN = ["cohort=folder", "cohort.name=own"]
 REQUIRED = {
     "foundation.data prepare": _OWN,

@@ -13,16 +13,16 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command, plain
 from foundation.errors import UserError
+from foundation.federation.report.page import write_report
+from foundation.federation.runtime.run import run
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.weights.local import local_names
+from foundation.federation.weights.sharing import frozen_digests, place, travelling
 from foundation.run_record import RunRecord, digest_of
 from pretrain.assemble import load_cohort
-from pretrain.federated.bank import check_run
-from pretrain.federated.bank_record import bank_note
-from pretrain.federated.bank_settings import bank_of
-from pretrain.federated.partial import frozen_digests, place, travelling
-from pretrain.federated.report.page import write_report
-from pretrain.federated.rounds import Rounds
-from pretrain.federated.run import run
-from pretrain.federated.strategies.local import local_names
+from pretrain.federated.bank.accounting import bank_note
+from pretrain.federated.bank.embeddings import check_run
+from pretrain.federated.bank.settings import bank_of
 from pretrain.fit import build_module, to_weights
 
 
@@ -49,24 +49,24 @@ def _pretrain(cfg: DictConfig) -> None:
     if (bank := bank_of(cfg)) is not None:
         check_run(bank, module, local)
     same = {key: value for key, value in plain(cfg).items() if key not in ("output", "resume", "progress")}
-    rounds = Rounds(output, digest_of(same))
-    if not cfg.resume or rounds.resume() is None:
+    checkpoints = Checkpoints(output, digest_of(same))
+    if not cfg.resume or checkpoints.resume() is None:
         shutil.rmtree(output / "rounds", ignore_errors=True)
         state = to_weights(module.state_dict())
         names = travelling(module, local)
         buffers = {name for name, _ in module.named_buffers()} & names
-        rounds.begin({name: state[name] for name in names}, buffers, frozen_digests(module, local))
+        checkpoints.begin({name: state[name] for name in names}, buffers, frozen_digests(module, local))
     with RunRecord.open(
         output, "python -m pretrain.federated", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()
     ) as record:
-        place(module, dict(run(cfg, rounds)), {}, local)
+        place(module, dict(run(cfg, checkpoints)), {}, local)
         module.encoder.save_pretrained(output / "encoder")
-        last = rounds.history[-1]
+        last = checkpoints.history[-1]
         record.metrics.update({"evaluation": last["evaluation"]})
         record.note("coverage", last["coverage"])
         record.note("privacy", last.get("privacy"))
-        record.note("bank", bank_note(rounds.history))
-        record.note("absent", {line["round"]: line["absent"] for line in rounds.history if line["absent"]})
+        record.note("bank", bank_note(checkpoints.history))
+        record.note("absent", {line["round"]: line["absent"] for line in checkpoints.history if line["absent"]})
         record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
     report = write_report(output, [Path(other) for other in cfg.compare])
     print(f"encoder: {output / 'encoder'}\nhistory: {output / 'history.json'}\nreport: {report}")

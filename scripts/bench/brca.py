@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pretrain.federated.strategies import Held, Strategy
-from pretrain.federated.strategies.averaging import Cyclic, FedAvg, FedProx
-from pretrain.federated.strategies.scaffold import Scaffold
-from pretrain.federated.strategies.server_optimisers import FedAdagrad, FedAdam, FedYogi
-from pretrain.fit import Weights
+from foundation.federation.strategies import Held, Strategy
+from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
+from foundation.federation.strategies.scaffold import Scaffold
+from foundation.federation.strategies.server_optimisers import FedAdagrad, FedAdam, FedYogi
+from foundation.federation.weights.types import Weights
 
 SEEDS = range(42, 47)
 REGIONS, FEATURES, BATCH, EPOCHS, UPDATES = 6, 39, 8, 30, 100
@@ -166,16 +166,16 @@ class Benchmark:
         return model
 
     def federated(self, make: Make, given: Settings, rounds: int, seed: int) -> nn.Linear:
-        """Rounds over the six regions under one of the project's strategies, with FLamby's hyperparameters."""
+        """Checkpoints over the six regions under one of the project's strategies, with FLamby's hyperparameters."""
         strategy, rate = make(given, seed), given["learning_rate"]
         torch.manual_seed(seed)
         weights = to_weights(nn.Linear(FEATURES, 1))
         sites = {str(region): Site(patients) for region, patients in enumerate(self.regions)}
         torch.manual_seed(seed)
         for number in range(1, rounds + 1):
-            for wave in strategy.waves(number, list(sites)):
+            for stage in strategy.stages(number, list(sites)):
                 ask = (weights, strategy.site_settings(), strategy.server_control(), rate)
-                updates = {name: sites[name].round(*ask) for name in wave}
+                updates = {name: sites[name].round(*ask) for name in stage}
                 weights = strategy.combine(weights, updates, frozenset()).weights
         return to_model(weights)
 

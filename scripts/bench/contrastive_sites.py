@@ -25,10 +25,11 @@ from omegaconf import DictConfig
 from sites import QUIET, Setting, alone, federated
 
 from foundation.data.dataset import PatientDataset
+from foundation.federation.weights.types import Weights
 from pretrain.assemble import load_cohort
 from pretrain.embedding import Embedded, embed
-from pretrain.federated.bank import BankSettings
-from pretrain.fit import Weights, build_module
+from pretrain.federated.bank.embeddings import BankSettings
+from pretrain.fit import build_module
 
 Hits = NDArray[np.float64]
 K = 5

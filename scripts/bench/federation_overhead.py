@@ -50,7 +50,13 @@ def measure(folder: Path, rounds: int, steps: int, encoder: str) -> list[dict[st
     run("foundation.data prepare", "cohort=demo", f"cohort.root={folder}/raw", f"output={cohort}")
     port, *ports = free_ports(1 + len(SITES))
     names = ",".join(SITES)
-    run("pretrain.federated.provision", f"sites=[{names}]", f"port={port}", f"data={cohort}", f"output={federation}")
+    run(
+        "foundation.federation.deployment.provision",
+        f"sites=[{names}]",
+        f"port={port}",
+        f"data={cohort}",
+        f"output={federation}",
+    )
     for site in SITES:  # whose embedded cohort is smaller than a hospital's own policy would have it
         (federation / "sites" / site / "policy.yaml").write_text("{}\n")
     processes = [started(federation / "server", [])]

@@ -36,13 +36,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from foundation.data.splits import Split
+from foundation.federation.weights.lazy import save_weights
+from foundation.federation.weights.types import Weights
 from foundation.run_record import digest_of
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading
 from pretrain.controls.table import interval
-from pretrain.federated.bank_settings import BankSettings
-from pretrain.federated.stored import save_weights
-from pretrain.fit import Weights, build_module
+from pretrain.federated.bank.settings import BankSettings
+from pretrain.fit import build_module
 
 FIGURES = {"survival C-index": "survival/c_index", "IDH AUC": "idh/linear_auc", "R@10": "pathology_to_genomics/r@10"}
 COMPONENTS, PENALTY = 16, 0.1

@@ -26,10 +26,10 @@ from flwr.simulation import run_simulation
 from rich.console import Console
 from rich.table import Table
 
-from pretrain.federated.aggregation import aggregate
-from pretrain.federated.secure import Secure, SecureOrder, SecureRound, asked, masked_reply, secure_mod, secure_round
-from pretrain.federated.secure.site import submission
-from pretrain.fit import Weights
+from foundation.federation.secure import Secure, SecureOrder, SecureRound, asked, masked_reply, secure_mod, secure_round
+from foundation.federation.secure.site import submission
+from foundation.federation.weights.aggregation import aggregate
+from foundation.federation.weights.types import Weights
 
 ARRAYS = 16
 MOST = 64

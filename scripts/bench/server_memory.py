@@ -41,8 +41,8 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-from pretrain.federated.aggregation import group_of
-from pretrain.federated.messages import Reply, pack_reply, unpack_order
+from foundation.federation.groups import group_of
+from foundation.federation.wire.messages import Reply, pack_reply, unpack_order
 
 MB = 1e6
 BAR = 2.5
@@ -68,7 +68,13 @@ class Site:
         self.name = home.name
         self.runtime = f"127.0.0.1:{port}"
         command = [
-            *(sys.executable, "-m", "pretrain.federated.flower_node", "--superlink", f"127.0.0.1:{superlink}"),
+            *(
+                sys.executable,
+                "-m",
+                "foundation.federation.deployment.flower_node",
+                "--superlink",
+                f"127.0.0.1:{superlink}",
+            ),
             *("--root-certificates", str(home / "ca.pem"), "--auth-supernode-private-key", str(home / "node.key")),
             *("--isolation", "process", "--superexec-auth-secret-file", str(home / "runtime.secret")),
             *("--host", "127.0.0.1", "--port", str(port), "--node-config", f'site="{home / "site.yaml"}"'),
@@ -170,7 +176,7 @@ class Peaks:
         try:
             for process in [self.superlink, *self.superlink.children(recursive=True)]:
                 line = " ".join(process.cmdline())
-                if "pretrain.federated.superlink" in line:
+                if "foundation.federation.deployment.superlink" in line:
                     yield "SuperLink", process
                 elif "serverapp" in line:
                     yield "server process", process
@@ -187,7 +193,12 @@ def measure(folder: Path, cohort: Path, count: int, overrides: list[str]) -> tup
     federation = folder / f"federation_{count}"
     names = [f"site{number}" for number in range(count)]
     port, *ports = free_ports(1 + count)
-    run("pretrain.federated.provision", f"sites=[{','.join(names)}]", f"port={port}", f"output={federation}")
+    run(
+        "foundation.federation.deployment.provision",
+        f"sites=[{','.join(names)}]",
+        f"port={port}",
+        f"output={federation}",
+    )
     superlink = started(federation / "server", [])
     sites: list[Site] = []
     try:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from pretrain.federated.aggregation import group_of
-from pretrain.federated.bank import BankSettings, Rows, fill, for_site, release
-from pretrain.federated.partial import keep_local
-from pretrain.federated.strategies.averaging import FedAvg
-from pretrain.federated.strategies.base import Held, Strategy
-from pretrain.federated.strategies.local import local_names
-from pretrain.fit import RoundResult, Weights, build_module, fit_round, to_weights
+from foundation.federation.groups import group_of
+from foundation.federation.strategies.averaging import FedAvg
+from foundation.federation.strategies.base import Held, Strategy
+from foundation.federation.weights.local import local_names
+from foundation.federation.weights.sharing import keep_local
+from foundation.federation.weights.types import Weights
+from pretrain.federated.bank.embeddings import BankSettings, Rows, fill, for_site, release
+from pretrain.fit import RoundResult, build_module, fit_round, to_weights
 
 QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
 
@@ -64,7 +65,7 @@ def federated(
     update: Update = by_modality,
     strategy_of: Callable[[tuple[str, ...]], Strategy] = FedAvg,
 ) -> Weights:
-    """Rounds of a strategy; what stays at a site, and what the sites' bank holds, as given."""
+    """Checkpoints of a strategy; what stays at a site, and what the sites' bank holds, as given."""
     module = build_module(setting.cfg, None, 0, setting.total)
     weights = to_weights(module.state_dict())
     buffers = frozenset(name for name, _ in module.named_buffers())

@@ -36,7 +36,7 @@ from pretrain.module import PretrainModule
 WARM_UP = 5
 
 
-class Clock(Callback):
+class PhaseTimer(Callback):
     """Notes when each step begins."""
 
     def __init__(self) -> None:
@@ -82,16 +82,16 @@ def configured(kind: str, cohort: str, output: str, steps: int, more: list[str])
 
 def path(cfg: DictConfig, hospitals: list[str]) -> list[float]:
     """When each step of the whole path began."""
-    clock, build = Clock(), pretrain.fit.build_trainer
+    timer, build = PhaseTimer(), pretrain.fit.build_trainer
 
     def timed(*args: Any, **more: Any) -> Any:
         trainer = build(*args, **more)
-        trainer.callbacks.append(clock)
+        trainer.callbacks.append(timer)
         return trainer
 
     pretrain.fit.build_trainer = timed
     pretrain.fit.fit_round(cfg, hospitals, None, Path(cfg.output), cfg.steps, 0, cfg.steps)
-    return clock.at
+    return timer.at
 
 
 def bare(cfg: DictConfig, hospitals: list[str], together: bool) -> list[float]:

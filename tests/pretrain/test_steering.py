@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from foundation.errors import UserError
-from pretrain.federated.aggregation import group_of
+from foundation.federation.groups import group_of
 from pretrain.fit import build_module, fit_round, to_weights
 from pretrain.steering import Steering, SteeringOrder, control_change, correction_of
 

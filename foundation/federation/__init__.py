@@ -1,0 +1,1 @@
+"""Hospitals that train, evaluate and count together, whatever the task; only weights and counts travel."""

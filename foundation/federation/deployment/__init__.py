@@ -1,0 +1,1 @@
+"""A federation of machines: keys, the SuperLink, a node a hospital."""

@@ -1,0 +1,205 @@
+"""The SuperLink's folder, and the way to the SuperLink that runs from it: nodes, runs, logs."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+from flwr.common.constant import Status, SubStatus
+from flwr.common.serde import fab_to_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    StartRunRequest,
+    StopRunRequest,
+    StreamLogsRequest,
+    UnregisterNodeRequest,
+)
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.error import FlowerError
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+
+from foundation.errors import UserError
+
+_SECONDS = 10.0
+
+
+class UnreachableError(UserError):
+    """Nobody answers at the address, or not now: worth trying again."""
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """What `python -m foundation.federation.deployment.provision` wrote for the SuperLink.
+
+    Attributes:
+        path: of the folder.
+        listen: address that the SuperLink binds to.
+        port: likewise.
+    """
+
+    path: Path
+    listen: str
+    port: int
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ServerFolder":
+        """Reads `server.yaml`.
+
+        Raises:
+            UserError: if it is missing or lacks a field.
+        """
+        file = Path(path).resolve() / "server.yaml"
+        if not file.is_file():
+            raise UserError(
+                f"{file}: missing; run python -m foundation.federation.deployment.provision, or set server="
+            )
+        content = yaml.safe_load(file.read_text())
+        try:
+            return cls(file.parent, str(content["listen"]), int(content["port"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{file}: listen and port are needed ({error!r}); run provision again") from error
+
+    @property
+    def certificate(self) -> Path:
+        """Of the authority."""
+        return self.path / "ca.pem"
+
+    @property
+    def state(self) -> Path:
+        """The SuperLink's database, and Flower's files."""
+        return self.path / "state"
+
+    @property
+    def address(self) -> str:
+        """Under which this machine reaches the SuperLink."""
+        return f"127.0.0.1:{self.port}"
+
+    def keys(self) -> dict[str, Path]:
+        """The sites' public keys by name."""
+        return {path.stem: path for path in sorted((self.path / "nodes").glob("*.pub"))}
+
+
+def check_connection(address: str, certificate: Path) -> None:
+    """Raises a UserError that says why there is no trusted connection to a SuperLink.
+
+    Args:
+        address: host:port.
+        certificate: of the authority that must vouch for it.
+
+    Raises:
+        UnreachableError: if nobody listens there, or it hangs up at once.
+        UserError: if somebody does for whom the authority does not vouch.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"{certificate}: no certificate ({error}); take ca.pem from the federation's folder") from error
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _SECONDS) as plain:
+            context.wrap_socket(plain, server_hostname=host.strip("[]")).close()
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(
+            f"{certificate}: does not vouch for the SuperLink at {address} ({error.verify_message}); "
+            "take the ca.pem of this federation, and an address that its certificate names"
+        ) from error
+    except ssl.SSLEOFError as error:
+        raise UnreachableError(f"{address}: hung up; is the SuperLink up behind it, and the network whole?") from error
+    except ssl.SSLError as error:
+        raise UserError(f"{address}: answers, but not over TLS ({error.reason}); is it the SuperLink?") from error
+    except (OSError, ValueError) as error:
+        raise UnreachableError(
+            f"{address}: no SuperLink reached ({error}); start it there, or mend the address"
+        ) from error
+
+
+def connect(folder: ServerFolder) -> "SuperLink":
+    """The SuperLink that runs from a folder.
+
+    Raises:
+        UserError: see `check_connection`.
+    """
+    check_connection(folder.address, folder.certificate)
+    client = ControlHttpClient.from_server_address(
+        folder.address,
+        insecure=False,
+        root_certificates=folder.certificate.read_bytes(),
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+    )
+    return SuperLink(folder.address, client)
+
+
+class SuperLink:
+    """The operator's commands; a SuperLink that goes away is a UserError.
+
+    Args:
+        address: of it.
+        client: Flower's.
+    """
+
+    def __init__(self, address: str, client: ControlHttpClient) -> None:
+        self.address = address
+        self.client = client
+
+    def nodes(self) -> list[NodeInfo]:
+        """All that were ever registered: name, status, node_id."""
+        with self._said():
+            return list(self.client.ListNodes(ListNodesRequest()).nodes_info)
+
+    def revoke(self, site: str) -> None:
+        """Refuses a site's key from now on.
+
+        Raises:
+            UserError: if no key of that name is admitted.
+        """
+        found = [node for node in self.nodes() if node.name == site and node.status != "unregistered"]
+        if not found:
+            names = ", ".join(node.name for node in self.nodes() if node.status != "unregistered")
+            raise UserError(f"site: no key of '{site}' is admitted; there are {names or 'none'}")
+        with self._said():
+            for node in found:
+                self.client.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+
+    def start(self, bundle: Fab) -> int:
+        """Starts a run; gives its number."""
+        with self._said():
+            return int(self.client.StartRun(StartRunRequest(fab=fab_to_proto(bundle))).run_id)
+
+    def log(self, run: int) -> Iterator[str]:
+        """What the run's server process prints, until it ends."""
+        with self._said():
+            for part in self.client.StreamLogs(StreamLogsRequest(run_id=run, after_timestamp=0.0)):
+                yield part.log_output
+
+    def failure(self, run: int) -> str | None:
+        """Why a finished run failed; None if it did not."""
+        with self._said():
+            status = self.client.ListRuns(ListRunsRequest(run_id=run)).run_dict[run].status
+        return None if status.sub_status == SubStatus.COMPLETED else status.details or status.sub_status
+
+    def stop(self, run: int) -> None:
+        """Ends a run that has not finished, if there is one of that number."""
+        with self._said():
+            found = self.client.ListRuns(ListRunsRequest()).run_dict
+            if run in found and found[run].status.status != Status.FINISHED:
+                self.client.StopRun(StopRunRequest(run_id=run))
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPStatusError as error:
+            said = FlowerError.from_json(error.response.text)
+            text = said.message if said else error.response.text[:200] or str(error)
+            raise UserError(f"SuperLink at {self.address}: refused: {text}") from error
+        except (httpx.HTTPError, ValueError) as error:  # Flower says a cut stream as a ValueError
+            raise UserError(
+                f"SuperLink at {self.address}: went away ({error}); start it again, then go on with resume=true"
+            ) from error

@@ -1,0 +1,154 @@
+"""Keys and certificates of a federation: who the SuperLink is (TLS), and who each node is (its key)."""
+
+import ipaddress
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_public_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from foundation.errors import UserError
+
+_CURVE = ec.SECP384R1()  # what Flower takes for a node's key, too
+_BACKDATED = timedelta(minutes=5)  # a site's timer may lag behind
+
+
+def write_authority(folder: Path, name: str, days: int) -> None:
+    """Writes `ca.pem` and `ca.key`: the authority that signs the SuperLink's certificate and nothing else."""
+    key = ec.generate_private_key(_CURVE)
+    subject = _name(f"{name} federation")
+    certificate = (
+        _certificate(subject, subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA384())
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_secret(folder / "ca.key", _pem(key))
+    write_file(folder / "ca.pem", certificate.public_bytes(Encoding.PEM))
+
+
+def write_certificate(authority: Path, folder: Path, hosts: list[str], days: int) -> None:
+    """Writes `superlink.pem` and `superlink.key`, signed by the authority.
+
+    Args:
+        authority: folder of `ca.pem` and `ca.key`.
+        folder: for the pair.
+        hosts: names and IP addresses under which sites reach the SuperLink.
+        days: that the certificate holds.
+
+    Raises:
+        UserError: if the authority's files are no key and certificate.
+    """
+    try:
+        issuer = x509.load_pem_x509_certificate((authority / "ca.pem").read_bytes())
+        issuer_key = load_pem_private_key((authority / "ca.key").read_bytes(), None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{authority}: no usable ca.pem and ca.key ({error}); restore or remove the folder") from error
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(_CURVE)
+    certificate = (
+        _certificate(_name(hosts[0]), issuer.subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .sign(issuer_key, hashes.SHA384())
+    )
+    write_secret(folder / "superlink.key", _pem(key))
+    write_file(folder / "superlink.pem", certificate.public_bytes(Encoding.PEM))
+
+
+def write_node_key(path: Path, site: str) -> bytes:
+    """Writes a site's private key as OpenSSH has it, which Flower reads; gives its public line."""
+    key = ec.generate_private_key(_CURVE)
+    write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + f" {site}\n".encode()
+
+
+def read_public_key(path: Path) -> bytes:
+    """The bytes by which Flower knows a node.
+
+    Raises:
+        UserError: if the file holds no EC key as OpenSSH writes it.
+    """
+    try:
+        key = load_ssh_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no public key in it ({error}); make one with ssh-keygen -t ecdsa -b 384") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise UserError(f"{path}: no EC key; make one with ssh-keygen -t ecdsa -b 384")
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Writes a file that its owner alone may read, from its first byte on."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Writes a file to a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(content)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return x509.CertificateBuilder(
+        issuer,
+        subject,
+        key,
+        x509.random_serial_number(),
+        now - _BACKDATED,
+        now + timedelta(days=days),
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _usage(signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,68 @@
+"""What privacy is to a run: what it does to a site's update, and what it says of it. By itself, nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.federation.ledger.spent import Spent
+from foundation.federation.policy import PrivacyFacts
+from foundation.federation.weights.types import Arrays
+
+Settings = Mapping[str, float | str]
+_OWN = "privacy_"
+
+
+@dataclass
+class Protected:
+    """An update as it may leave.
+
+    Attributes:
+        difference: by parameter.
+        samples: 1 for each group that the site trained: the true counts are the patients'.
+        metrics: what may be told beside it.
+    """
+
+    difference: dict[str, NDArray[np.generic]]
+    samples: dict[str, int]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Privacy:
+    """No differential privacy: everything passes as it is. What others override."""
+
+    def protect(
+        self,
+        difference: Mapping[str, NDArray[np.generic]],
+        previous: Arrays,
+        samples: Mapping[str, int],
+        metrics: Mapping[str, float],
+        settings: Settings,
+        buffers: frozenset[str] = frozenset(),
+    ) -> Protected:
+        """A site's update as it may leave; see `SitePrivacy.protect`."""
+        return Protected(dict(difference), dict(samples), dict(metrics))
+
+    def promises(self, settings: Settings, secure: bool) -> PrivacyFacts:
+        """The protection that a round's order promises, for a site's policy.
+
+        Args:
+            settings: of the order.
+            secure: whether updates are masked (secure aggregation).
+        """
+        return PrivacyFacts(secure_aggregation=secure)
+
+    def spent(self, releases: int, replaced: bool = False) -> Spent | None:
+        """What so many rounds spend; None where nothing is counted.
+
+        Args:
+            releases: how many.
+            replaced: for neighbours of which one has other updates of a site, not none: those of the bank.
+        """
+        return None
+
+
+def training_settings(settings: Settings) -> dict[str, float | str]:
+    """What an order's settings ask of training: those that privacy put there are for `protect` alone."""
+    return {name: value for name, value in settings.items() if not name.startswith(_OWN)}

@@ -1,0 +1,254 @@
+"""Strategies under differential privacy: they see a noisy mean, or updates that are private by themselves."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.errors import UserError
+from foundation.federation.groups import group_of
+from foundation.federation.privacy.base import Privacy
+from foundation.federation.privacy.clipping import factor, norm_of
+from foundation.federation.privacy.mechanism import CLIP, SITES, VOTE, SitePrivacy, check_shares, vote
+from foundation.federation.privacy.noise import Noise
+from foundation.federation.privacy.record import privacy_record
+from foundation.federation.strategies.base import SiteUpdate, Strategy, Updates
+from foundation.federation.strategies.robust import Robust
+from foundation.federation.weights.aggregation import Aggregate, Samples
+from foundation.federation.weights.types import Arrays, Weights
+
+_CLIP, _RELEASES = "privacy/clip", "privacy/releases/"
+_FEDERATION = "federation"
+
+
+def private(strategy: Strategy, privacy: Privacy, sites: int, secure: bool) -> Strategy:
+    """A strategy as a run's privacy lets it work; the same one where there is none.
+
+    Args:
+        strategy: of the run.
+        privacy: likewise.
+        sites: of the run that train.
+        secure: whether updates are masked, so that one sum over the sites arrives in their place.
+
+    Raises:
+        UserError: if the two do not go together.
+    """
+    return PrivateStrategy(strategy, privacy, sites, secure) if isinstance(privacy, SitePrivacy) else strategy
+
+
+class PrivateStrategy(Strategy):
+    """Gives a strategy what it may see, and counts what that spends.
+
+    Noise of server or shares: the strategy sees one update, the noisy sum by fixed denominators. Noise of the sites: it
+    sees their updates, which it may treat as it likes but not weigh by samples.
+
+    Args:
+        inner: the strategy.
+        privacy: what is done to updates.
+        sites: of the run that train.
+        secure: whether one sum arrives in the place of updates, its `samples` counting sites.
+    """
+
+    def __init__(self, inner: Strategy, privacy: SitePrivacy, sites: int, secure: bool) -> None:
+        super().__init__(inner.local)
+        _check(inner, privacy, secure)
+        self.inner = inner
+        self.privacy = privacy
+        self.sites = sites
+        self.secure = secure
+        self.clip = privacy.clipping.norm
+        self.releases: Counter[str] = Counter()
+
+    def site_settings(self) -> dict[str, float | str]:
+        return {**self.inner.site_settings(), CLIP: self.clip, SITES: float(self.sites)}
+
+    def stages(self, number: int, sites: list[str]) -> list[list[str]]:
+        return self.inner.stages(number, sites)
+
+    def combine(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> Aggregate:
+        if not updates:
+            return self.inner.combine(previous, updates, buffers)
+        ordered = {site: updates[site] for site in sorted(updates)}
+        if self.privacy.place == "site":
+            found = self.inner.combine(previous, {site: Alike(update) for site, update in ordered.items()}, buffers)
+            votes = self._votes(ordered)
+        else:
+            found, votes = self._noisy(previous, ordered, buffers)
+        # One noise covers everybody in a sum; noise of the sites covers those whose updates are here.
+        self.releases.update(list(ordered) if self.privacy.place == "site" else [_FEDERATION])
+        if votes is not None:
+            self.clip = self.privacy.clipping.next(self.clip, votes / len(ordered) + 0.5)
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """Epsilon so far, of the site that spent most, and what it rests on, for history and run record."""
+        counted = self.privacy.accountant()
+        counted.compose(self.privacy.noise_multiplier, max(self.releases.values(), default=0))
+        return privacy_record(self.privacy, counted, self.clip, self.secure)
+
+    def longest(self, previous: Arrays) -> float:
+        """The least `secure.norm` under which masking does not clip noise away; see `SitePrivacy.longest`."""
+        return self.privacy.longest(previous, self.site_settings())
+
+    def state(self) -> Weights:
+        counts = {f"{_RELEASES}{site}": np.array([count]) for site, count in self.releases.items()}
+        return {**self.inner.state(), _CLIP: np.array([self.clip]), **counts}
+
+    def load_state(self, state: Weights) -> None:
+        if _CLIP not in state:
+            raise ValueError(f"state: holds no {_CLIP}, so it is that of a run without differential privacy")
+        self.clip = float(np.asarray(state[_CLIP], dtype=np.float64)[0])
+        counts = {
+            name: np.asarray(value, dtype=np.int64) for name, value in state.items() if name.startswith(_RELEASES)
+        }
+        self.releases = Counter({name.removeprefix(_RELEASES): int(count[0]) for name, count in counts.items()})
+        self.inner.load_state({name: value for name, value in state.items() if not name.startswith("privacy/")})
+
+    def _noisy(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> tuple[Aggregate, float | None]:
+        """One update out of all, and the noisy sum of votes where the server takes them."""
+        names = [
+            name
+            for name, value in previous.items()
+            if value.dtype.kind == "f" and name not in buffers and not self.is_local(name)
+        ]
+        scales, votes = dict.fromkeys(updates, 1.0), None
+        noise = Noise(self.privacy.secret())
+        if self.privacy.place == "server" and not self.secure:
+            norms = {site: self._norm(previous, update, names) for site, update in updates.items()}
+            scales = {site: factor(norm, self.clip) for site, norm in norms.items()}
+            if self.privacy.vote_noise is not None:
+                votes = sum(vote(norm, self.clip) for norm in norms.values())
+                votes += noise.of("vote", self.privacy.vote_noise)
+        mean = NoisyMean(self, previous, updates, frozenset(names), scales, noise)
+        found = self.inner.combine(previous, {_FEDERATION: mean} if mean.samples else {}, buffers)
+        for group in found.coverage:
+            parts = {site: mean.count(update, group) for site, update in updates.items()}
+            share = 1 / self.denominator(group) if group in mean.samples else 0.0
+            found.coverage[group] = {site: count * share for site, count in parts.items() if count}
+        return found, votes
+
+    def denominator(self, group: str) -> int:
+        """Of a group's mean, known before the round."""
+        return self.privacy.contributors.get(group, self.sites)
+
+    def _norm(self, previous: Arrays, update: SiteUpdate, names: list[str]) -> float:
+        trained = (name for name in names if update.samples.get(group_of(name), 0) > 0)
+        return norm_of(_difference(previous, update, name) for name in trained)
+
+    def _votes(self, updates: Updates) -> float | None:
+        if self.privacy.vote_noise is None:
+            return None
+        metrics: list[Mapping[str, float]] = [getattr(update, "metrics", {}) for update in updates.values()]
+        return sum(given.get(VOTE, 0.0) for given in metrics)
+
+
+@dataclass
+class Alike:
+    """A site's update that counts as much as any other's.
+
+    Attributes:
+        update: the site's.
+    """
+
+    update: SiteUpdate
+
+    @property
+    def samples(self) -> Samples:
+        """1 for each group that the site trained."""
+        return {group: 1 for group, count in self.update.samples.items() if count > 0}
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        return self.update.array(name)
+
+    def control(self, name: str) -> NDArray[np.generic]:
+        return self.update.control(name)
+
+
+class NoisyMean:
+    """The sites' clipped differences, summed, noised and divided, one parameter at a time, as one update.
+
+    Args:
+        of: the strategy whose round it is.
+        previous: the weights that the round started from.
+        updates: in the order in which they are summed.
+        names: of the parameters; all others keep their value.
+        scales: by site, what clips its update.
+        noise: of this round.
+    """
+
+    def __init__(
+        self,
+        of: PrivateStrategy,
+        previous: Arrays,
+        updates: Updates,
+        names: frozenset[str],
+        scales: Mapping[str, float],
+        noise: Noise,
+    ) -> None:
+        self.of = of
+        self.previous = previous
+        self.updates = updates
+        self.names = names
+        self.scales = scales
+        self.noise = noise
+        self.samples: dict[str, int] = {}
+        for group in sorted({group_of(name) for name in names}):
+            count = sum(self.count(update, group) for update in updates.values())
+            least = of.privacy.needed(group, of.sites) if of.privacy.place == "shares" else 1
+            if count >= least:
+                self.samples[group] = count
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """A parameter after the round."""
+        before = self.previous[name]
+        if name not in self.names:
+            return before
+        group, privacy = group_of(name), self.of.privacy
+        total = np.zeros(before.size)
+        for site, update in self.updates.items():
+            if count := self.count(update, group):
+                total += count * self.scales[site] * _difference(self.previous, update, name).reshape(-1)
+        if privacy.place == "server":
+            self.noise.add(name, total, privacy.update_noise * self.of.clip)
+        total /= self.of.denominator(group)
+        total += before.reshape(-1).astype(np.float64)
+        return np.asarray(total, dtype=before.dtype).reshape(before.shape)
+
+    def control(self, name: str) -> NDArray[np.generic]:
+        """Refused: there is none that is private."""
+        raise KeyError(name)
+
+    def count(self, update: SiteUpdate, group: str) -> int:
+        """How many sites' differences an update stands for; a site that claims many is one all the same."""
+        count = update.samples.get(group, 0)
+        return max(0, count) if self.of.secure else int(count > 0)
+
+
+def _difference(previous: Arrays, update: SiteUpdate, name: str) -> NDArray[np.float64]:
+    return np.asarray(update.array(name), dtype=np.float64) - np.asarray(previous[name], dtype=np.float64)
+
+
+def _check(inner: Strategy, privacy: SitePrivacy, secure: bool) -> None:
+    """Refuses what would break the count.
+
+    Raises:
+        UserError: naming both.
+    """
+    kind = type(inner).__name__
+    if inner.server_control() is not None:
+        raise UserError(
+            f"strategy: {kind} sends control variates, which privacy does not cover; take fedavg or fedprox"
+        )
+    if privacy.place == "shares":
+        check_shares(secure)
+    if secure and privacy.vote_noise is not None:
+        raise UserError("privacy.clipping: an adaptive clip counts sites, which secure aggregation hides; take fixed")
+    if privacy.place == "site":
+        return
+    if isinstance(inner, Robust):
+        raise UserError(f"strategy: {kind} compares updates, and noise covers their sum; set privacy.place=site")
+    if len(inner.stages(1, ["one", "other"])) > 1:
+        raise UserError(f"strategy: {kind} passes on single updates, and noise covers a sum; set privacy.place=site")

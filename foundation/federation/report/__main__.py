@@ -1,0 +1,27 @@
+"""`python -m foundation.federation.report run=FOLDER`: the page of a federated run, from what it wrote down."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from foundation.command import command, plain
+from foundation.errors import UserError
+from foundation.federation.report.page import write_report
+
+
+@command("report_federation")
+def main(cfg: DictConfig) -> None:
+    """Writes report.html into the run's folder."""
+    given = plain(cfg)
+    if not given["run"]:
+        raise UserError("run: none given; say run=FOLDER, the output folder of python -m pretrain.federated")
+    others, ledgers = (_paths(given[name]) for name in ("others", "ledgers"))
+    print(f"report: {write_report(Path(str(given['run'])), others, ledgers or None)}")
+
+
+def _paths(given: str | list[str] | None) -> list[Path]:
+    return [Path(given)] if isinstance(given, str) else [Path(path) for path in given or []]
+
+
+if __name__ == "__main__":
+    main()

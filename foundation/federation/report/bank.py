@@ -1,0 +1,66 @@
+"""The shared bank: who gave how many rows of protected embeddings, who gave none and why, and what that spends."""
+
+from typing import Any
+
+from foundation.federation.report.elements import Part, Section, Table, spans
+from foundation.federation.report.elements import number as written
+from foundation.federation.report.history import Run, number
+from foundation.federation.report.privacy_ledger import said
+
+
+def bank(run: Run) -> Section | None:
+    """None where the run had no bank."""
+    told = {part.round: part.bank for part in run.rounds if part.bank is not None}
+    if not told:
+        return None
+    parts = [Part(table=_given(told)), *_refusals(told), *_spent(list(told.values())[-1])]
+    notes = [
+        "At the end of every round but the last, sites that train give noisy embeddings of patients drawn anew; in the "
+        "next round every site tells its own patients' partners from those of the others, too."
+    ]
+    return Section("Shared bank of embeddings", parts, notes)
+
+
+def spent_with_bank(run: Run) -> tuple[float, float | None] | None:
+    """Epsilon and delta of updates and bank together, as the last round has them; None where there are not both."""
+    together = (run.rounds[-1].bank or {}).get("with_updates") if run.rounds else None
+    epsilon = number((together or {}).get("epsilon"))
+    return None if epsilon is None else (epsilon, number((together or {}).get("delta")))
+
+
+def _given(told: dict[int, dict[str, Any]]) -> Table:
+    counts: dict[tuple[str, str], dict[int, int]] = {}
+    for round_, own in told.items():
+        for site, rows in own.get("rows", {}).items():
+            for name, count in rows.items():
+                counts.setdefault((site, name), {})[round_] = count
+    rows = [
+        [site, name, str(sum(by.values())), str(max(by.values())), spans(list(by))]
+        for (site, name), by in counts.items()
+    ]
+    heads = ["site", "modality", "rows", "most in a round", "rounds"]
+    return Table("Rows given, by site and modality", heads, rows or [["nobody", "–", "0", "–", "–"]], text=(1, 4))
+
+
+def _refusals(told: dict[int, dict[str, Any]]) -> list[Part]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for round_, own in told.items():
+        for site, reason in own.get("none", {}).items():
+            found.setdefault((site, reason), []).append(round_)
+    if not found:
+        return []
+    rows = [[site, spans(rounds), reason] for (site, reason), rounds in found.items()]
+    return [
+        Part("Who gave none, and why", table=Table("By site and reason", ["site", "rounds", "reason"], rows, (1, 2)))
+    ]
+
+
+def _spent(last: dict[str, Any]) -> list[Part]:
+    together = last.get("with_updates") or {}
+    rows = [
+        ["epsilon of the bank, whole run", written(number(last.get("epsilon")))],
+        ["epsilon of the bank and of updates", written(number(together.get("epsilon")))],
+    ]
+    rows += [[name, said(value)] for name, value in last.items() if name not in ("rows", "none", "epsilon")]
+    table = Table("As the run wrote them down", ["what", "value"], rows, text=(1,))
+    return [Part("What it spends, and on which assumptions", table=table)]

@@ -1,0 +1,167 @@
+"""Local, federated and pooled training side by side, as their own run records have it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.federation.report import charts
+from foundation.federation.report.elements import Part, Section, Table, keys, unmeasured
+from foundation.federation.report.elements import number as written
+from foundation.federation.report.history import Numbers, Run, held_out, nearest, number, times_chance
+from foundation.run_record import read_run
+
+_FEDERATED = "python -m pretrain.federated"
+_MEASURES = {"Loss (lower is better)": "loss", "Retrieval, times chance (higher is better)": "retrieval"}
+
+
+@dataclass
+class Told:
+    """What a run says of itself.
+
+    Attributes:
+        folder: of it.
+        kind: `federated`, `local: <hospital>` or `pooled`.
+        record: `run.json`.
+        places: by hospital, or several joined, what was evaluated there.
+    """
+
+    folder: Path
+    kind: str
+    record: dict[str, Any]
+    places: dict[str, Numbers]
+
+    @classmethod
+    def of(cls, folder: Path, record: dict[str, Any]) -> "Told":
+        """Read from its record."""
+        return cls(folder, _kind(record), record, _places(record))
+
+
+def comparison(run: Run, others: Sequence[Path]) -> Section | None:
+    """A dot a run and place; None where no other run was given.
+
+    Raises:
+        UserError: if a folder holds no run.
+    """
+    folders = [folder for folder in others if folder.resolve() != run.folder.resolve()]
+    if not folders:
+        return None
+    told = [Told.of(run.folder, run.record), *(Told.of(folder, read_run(folder)) for folder in folders)]
+    _name_apart(told)
+    parts = [_measure(told, heading, name) for heading, name in _MEASURES.items()]
+    return Section("Local, federated and pooled", [*parts, _facts(told)], _notes(told))
+
+
+def _kind(record: dict[str, Any]) -> str:
+    command = str(record.get("command", ""))
+    if command == _FEDERATED:
+        return "federated"
+    trained = [name for name in (record.get("data") or {}).get("hospitals") or [] if name not in held_out(record)]
+    if command != "python -m pretrain" or not trained:
+        return command.removeprefix("python -m ") or "unknown"
+    return f"local: {trained[0]}" if len(trained) == 1 else "pooled"
+
+
+def _name_apart(told: Sequence[Told]) -> None:
+    kinds = [one.kind for one in told]
+    for one in told:
+        if kinds.count(one.kind) > 1:
+            one.kind = f"{one.kind} ({one.folder.name})"
+    if len({one.kind for one in told}) < len(told):
+        for one in told:
+            one.kind = f"{one.kind.partition(' (')[0]} ({one.folder})"
+
+
+def _places(record: dict[str, Any]) -> dict[str, Numbers]:
+    """Evaluation by hospital, and that of all held-out hospitals together under their joined names."""
+    metrics = record.get("metrics") or {}
+    found: dict[str, Numbers] = {
+        str(site): own for site, own in (metrics.get("evaluation") or {}).items() if isinstance(own, dict)
+    }
+    held = held_out(record)
+    together = ", ".join(held)
+    if isinstance(metrics.get("held_out"), dict) and held:
+        found[together] = metrics["held_out"]
+    elif len(held) > 1 and all(site in found for site in held):
+        found[together] = {
+            name: _weighted([found[site] for site in held], name) for name in found[held[0]] if name != "patients"
+        }
+    return found
+
+
+def _weighted(parts: Sequence[Numbers], name: str) -> float | None:
+    """Mean over hospitals by their patients."""
+    pairs = [(number(part.get(name)), number(part.get("patients"))) for part in parts]
+    known = [(value, weight) for value, weight in pairs if value is not None and weight]
+    return sum(v * w for v, w in known) / sum(w for _, w in known) if len(known) == len(parts) else None
+
+
+def _value(metrics: Numbers, name: str, k: int | None) -> float | None:
+    return times_chance(metrics, k) if name == "retrieval" else number(metrics.get(name))
+
+
+def _measure(told: Sequence[Told], heading: str, name: str) -> Part:
+    kinds = [one.kind for one in told]
+    k = nearest(metrics for one in told for metrics in one.places.values())
+    rows: dict[str, dict[str, float]] = {}
+    for one in told:
+        for place, metrics in one.places.items():
+            value = _value(metrics, name, k)
+            if value is not None:
+                rows.setdefault(place, {})[one.kind] = value
+    rows = {place: row for place, row in rows.items() if len(row) > 1}
+    if not rows:
+        part = unmeasured(f"{heading.partition(' (')[0]} at a place that two runs share", "no run.json of these runs")
+        part.heading = heading
+        return part
+    table = Table(
+        heading, ["place", *kinds], [[p, *(written(row.get(kind)) for kind in kinds)] for p, row in rows.items()]
+    )
+    picture = charts.dots(rows, kinds, "×" if name == "retrieval" else "", heading)
+    return Part(heading, keys(kinds, "mark"), picture, table)
+
+
+def _facts(told: Sequence[Told]) -> Part:
+    heads = ["run", "folder", "status", "seed", "data", "trained at", "seconds"]
+    rows = []
+    for one in told:
+        record, data = one.record, one.record.get("data") or {}
+        trained = [name for name in data.get("hospitals") or [] if name not in held_out(record)]
+        rows.append(
+            [
+                one.kind,
+                str(one.folder),
+                str(record.get("status", "–")),
+                str(record.get("seed", "–")),
+                str(data.get("digest", "–"))[:12],
+                ", ".join(trained) or "–",
+                written(number(record.get("seconds"))),
+            ]
+        )
+    return Part("The runs", table=Table("As their run records have it", heads, rows, text=(1, 2, 4, 5)))
+
+
+def _notes(told: Sequence[Told]) -> list[str]:
+    notes = ["Places are those that at least two of the runs evaluated; each number is of that run's own record."]
+    if any(len(held_out(one.record)) > 1 and one.kind.startswith("federated") for one in told):
+        notes.append(
+            "Held-out hospitals together: the federated number is the mean of the hospitals' own, by their patients; "
+            "the others evaluate all of these patients at once."
+        )
+    if len({str((one.record.get("data") or {}).get("digest")) for one in told}) > 1:
+        notes.append(
+            "These runs read different data (see the digests below): the differences are not of training alone."
+        )
+    return notes
+
+
+def check(others: Sequence[Path]) -> None:
+    """Finds out early whether the other runs are there.
+
+    Raises:
+        UserError: if one is not.
+    """
+    for folder in others:
+        if not folder.is_dir():
+            raise UserError(f"others: {folder} is no folder; give the output folders of earlier runs")

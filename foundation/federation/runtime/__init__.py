@@ -1,0 +1,1 @@
+"""Where a run's sites are: simulated, in this process, or on machines of their own."""

@@ -1,0 +1,86 @@
+"""Sites as processes of their own: the run is handed to the SuperLink, and its results lie here as in simulation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.errors import UserError
+from foundation.federation.deployment.app_bundle import write_bundle
+from foundation.federation.deployment.control_client import ServerFolder, SuperLink, connect
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.site.config import installed_release
+from foundation.federation.weights.lazy import LazySafetensors
+from foundation.run_record import write_json
+
+FOLDER = "deployment"  # within the run's
+CONFIG, STATE = "config.yaml", "run.json"
+
+
+def deploy(cfg: DictConfig, checkpoints: Checkpoints) -> LazySafetensors:
+    """Runs the remaining rounds over the connected sites; gives the final weights.
+
+    Args:
+        cfg: the resolved config of `pretrain.federated`; `federation.server` is the SuperLink's folder.
+        checkpoints: finished so far, or begun; the run's server process goes on from them and writes the others.
+
+    Raises:
+        UserError: if the SuperLink cannot be reached or goes away, a site is unknown to it, or the run fails.
+    """
+    folder = checkpoints.folder.resolve() / FOLDER
+    superlink = connect(ServerFolder.load(cfg.federation.server))
+    if (folder / STATE).is_file():
+        superlink.stop(_read(folder)["run"])  # of a command that was cut short: the sites must not work for it
+    _say_who_is_there(superlink, list(cfg.sites))
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    run = superlink.start(write_bundle(installed_release(), checkpoints.config_digest, str(folder.parent)))
+    write_json(folder / STATE, {"run": run, "config_digest": checkpoints.config_digest})
+    try:
+        for part in superlink.log(run):
+            print(part, end="", flush=True)
+    except KeyboardInterrupt:
+        superlink.stop(run)
+        raise
+    _check(superlink, run, folder)
+    weights = checkpoints.resume()
+    if weights is None:
+        raise UserError(f"{checkpoints.folder}: the run ended without a round; see {folder}")
+    return weights
+
+
+def finish(folder: Path, failure: str | None) -> None:
+    """Notes, from the run's server process, how it ended.
+
+    Args:
+        folder: of the deployment.
+        failure: the line to show to the user, if it failed.
+    """
+    write_json(folder / STATE, _read(folder) | {"ended": True, "failure": failure})
+
+
+def _say_who_is_there(superlink: SuperLink, sites: list[str]) -> None:
+    nodes = {node.name: node.status for node in superlink.nodes() if node.status != "unregistered"}
+    for site in sites:
+        if site not in nodes:
+            raise UserError(
+                f"sites: the SuperLink has no key of '{site}'; it admits {', '.join(sorted(nodes)) or 'nobody'}; "
+                "add it with provision and start the SuperLink again"
+            )
+    away = [site for site in sites if nodes[site] != "online"]
+    if away:
+        print(f"not connected yet: {', '.join(away)}; bash start.sh in the folder of each", flush=True)
+
+
+def _check(superlink: SuperLink, run: int, folder: Path) -> None:
+    state = _read(folder)
+    if state.get("failure"):
+        raise UserError(str(state["failure"]))
+    if not state.get("ended"):
+        raise UserError(f"run {run}: {superlink.failure(run) or 'ended early'}; its lines above say more")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return content

@@ -1,0 +1,166 @@
+"""The server's side of a secure round: order, sums, and mean differences by parameter group."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import ArrayRecord, RecordDict
+from flwr.serverapp import Grid
+
+from foundation.errors import UserError
+from foundation.federation.groups import group_of
+from foundation.federation.secure.mail import Mail
+from foundation.federation.secure.settings import (
+    HEAD,
+    MODULUS,
+    RECORD,
+    Secure,
+    SecureOrder,
+    levels,
+    refuse_single_updates,
+)
+from foundation.federation.secure.workflow import Workflow, mean_of
+from foundation.federation.weights.types import Weights
+
+_WHOLE = 0.25  # counts that are further from a whole number cannot come from quantisation
+
+
+@dataclass
+class SecureRound:
+    """What the server learns in a round: sums over the sites, and who took part.
+
+    It can be given to a strategy as the update of one site that holds everybody's patients: `samples` and `array` are
+    those of a site's update.
+
+    Attributes:
+        before: weights that the round started from.
+        differences: by name, the sites' mean difference weighted by samples, float64; of the taught groups alone.
+        samples: by taught group, the samples of all sites.
+        contributors: by group, how many sites trained it; nobody learns which.
+        withheld: by group that too few sites trained, how many did; it keeps its value.
+        reduced: by taught group, the mean share of a site's norm that clipping took away.
+        clipped: by taught group, the mean share of values of statistics and counters that were clipped.
+        took_part: sites in the sums.
+        absent: why, by site that was asked and is not in the sums.
+        replies: by site, the open part of its reply: metrics, or the reason why it declined.
+        bytes: by site, {"to_site": ..., "from_site": ...} over all stages.
+    """
+
+    before: Weights
+    differences: dict[str, np.ndarray] = field(default_factory=dict)
+    samples: dict[str, int] = field(default_factory=dict)
+    contributors: dict[str, int] = field(default_factory=dict)
+    withheld: dict[str, int] = field(default_factory=dict)
+    reduced: dict[str, float] = field(default_factory=dict)
+    clipped: dict[str, float] = field(default_factory=dict)
+    took_part: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, RecordDict] = field(default_factory=dict)
+    bytes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def array(self, name: str) -> np.ndarray:
+        """Weights after the round; whole numbers stay whole."""
+        before = self.before[name]
+        if name not in self.differences:
+            return before
+        value = before.astype(np.float64) + self.differences[name]
+        return np.asarray(value if np.issubdtype(before.dtype, np.floating) else value.round(), dtype=before.dtype)
+
+    def control(self, name: str) -> np.ndarray:
+        """Control variates (SCAFFOLD) are not summed."""
+        raise refuse_single_updates("strategy=scaffold")
+
+
+def secure_round(
+    grid: Grid,
+    nodes: Mapping[str, int],
+    order: RecordDict,
+    before: Weights,
+    settings: Secure,
+    most: int,
+    number: int,
+    seconds: float | None,
+    groups: Collection[str] | None = None,
+    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
+) -> SecureRound:
+    """One round of masked updates.
+
+    Sites exchange keys, train, submit masked vectors, and give the shares that open the sum. A site that leaves before
+    it has submitted is left out, as long as `settings.threshold` of them stay; one that leaves later is still in the
+    sum. What is aggregated equals the plain mean by group within `SecureOrder.bound`, if nothing was clipped.
+
+    What it does not hide: a group that one site alone trained is that site's update, whatever masks do; leave it out of
+    `groups` where it is known before. Whoever runs the server is trusted to follow the protocol and not to search for
+    masks: Flower 1.41 draws each from a seed of at most 32 bits (flwrlabs/flower#7522), so that with few sites a
+    determined server can find them by trying.
+
+    Args:
+        grid: Flower's way to the nodes.
+        nodes: by site.
+        order: the round's ordinary order; it travels in the training stage.
+        before: its weights, by name.
+        settings: see there.
+        most: see `SecureOrder`.
+        number: of the round.
+        seconds: deadline of training; None waits for everybody.
+        groups: parameter groups to sum; all of `before` if None.
+        own: by site, records of its order that no other gets.
+
+    Raises:
+        UserError: if too few sites are there or stay, or their counts do not add up to whole numbers.
+    """
+    if len(nodes) < settings.minimum_sites:
+        raise UserError(f"secure.minimum_sites: {settings.minimum_sites}, and {len(nodes)} sites are there to train")
+    asked = SecureOrder.of(settings, most, {group_of(name) for name in before} if groups is None else groups)
+    if most * 4 * len(nodes) >= levels(len(nodes)):
+        raise UserError(f"secure aggregation: {most} samples a site are too many to count; make rounds shorter")
+    names = asked.names(before)
+    shapes: list[tuple[int, ...]] = [(1,), (len(HEAD) * len(asked.groups),), *((before[name].size,) for name in names)]
+    mail = Mail(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
+    content = RecordDict({**order, RECORD: asked.record()})
+    threshold = settings.shares_needed(len(nodes))
+    by_node = {nodes[site]: records for site, records in (own or {}).items()}
+    workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds, by_node)
+    found = mean_of(mail, nodes, workflow, number)
+    if found is None:
+        reasons = "; ".join(f"{site}: {why}" for site, why in mail.absent.items())
+        raise UserError(
+            f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(mail.absent)} "
+            f"left ({reasons}); let them come back, or lower secure.threshold"
+        )
+    mean, present = found
+    took_part = [site for site, node in nodes.items() if node in present]
+    result = _read(asked, settings, before, [vector * len(took_part) for vector in mean])
+    result.took_part = took_part
+    result.absent = {site: why for site, why in mail.absent.items() if site not in took_part}
+    result.replies = mail.replies
+    result.bytes = {site: {"to_site": mail.to_site[site], "from_site": mail.from_site[site]} for site in nodes}
+    return result
+
+
+def _read(asked: SecureOrder, settings: Secure, before: Weights, sums: list[np.ndarray]) -> SecureRound:
+    """Sums of vectors as means by group."""
+    names = asked.names(before)
+    vectors = dict(zip(names, sums[1:], strict=True))
+    found = SecureRound(before)
+    for group, (share, trained, reduced, clipped) in zip(asked.groups, sums[0].reshape(-1, len(HEAD)), strict=True):
+        total, count = _whole(share * asked.most), _whole(trained)
+        found.contributors[group] = count
+        if total < count:
+            raise UserError(f"secure aggregation: {count} sites trained {group} with {total} samples; check releases")
+        if count < settings.minimum_contributors:
+            if count:
+                found.withheld[group] = count
+            continue
+        found.samples[group] = total
+        found.reduced[group], found.clipped[group] = float(reduced / count), float(clipped / count)
+        for name in (name for name in names if group_of(name) == group):
+            scale = asked.range_of(name, before[name]) * asked.most / total
+            found.differences[name] = (vectors[name] * scale).reshape(before[name].shape)
+    return found
+
+
+def _whole(value: float) -> int:
+    if abs(value - round(value)) > _WHOLE or value < -_WHOLE:
+        raise UserError(f"secure aggregation: the sites' counts sum to {value:g}, not to a whole; check their releases")
+    return round(value)

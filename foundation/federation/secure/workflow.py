@@ -1,0 +1,110 @@
+"""Flower's SecAgg+ workflow for one round of our own orders.
+
+Masks, keys and shares stay Flower's. Added are the order, and that sites may leave before shares are exchanged.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
+from flwr.common import FitIns, FitRes, Parameters, parameters_to_ndarrays
+from flwr.server.client_manager import ClientManager
+from flwr.server.client_proxy import ClientProxy
+from flwr.server.compat.grid_client_proxy import GridClientProxy
+from flwr.server.compat.legacy_context import LegacyContext
+from flwr.server.strategy import FedAvg
+from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD
+from flwr.server.workflow.constant import Key as WorkflowKey
+from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow, WorkflowState
+from flwr.serverapp import Grid
+
+from foundation.federation.secure.mail import Mail
+
+_LEGACY = "fitres."  # records that only Flower's legacy types need
+_REASON = 300  # characters
+_HEADER = 256  # bytes that hold the header of a flat array
+
+
+class Workflow(SecAggPlusWorkflow):
+    """SecAgg+ in which every site shares its key with every other.
+
+    Args:
+        order: what the training stage brings to the sites.
+        threshold: sites that must stay to the end.
+        levels: of quantisation; see `settings.levels`.
+        seconds: the longest that a stage's answers are waited for; None waits for all.
+        own: by node, records of its order that no other gets.
+    """
+
+    def __init__(
+        self,
+        order: RecordDict,
+        threshold: int,
+        levels: int,
+        seconds: float | None,
+        own: Mapping[int, Mapping[str, ArrayRecord]],
+    ) -> None:
+        # Weight 1 for everybody, of 1 at most: Flower multiplies by it before quantising, so any other loses precision.
+        super().__init__(1.0, threshold, max_weight=1.0, clipping_range=1.0, quantization_range=levels, timeout=seconds)
+        self._order = order
+        self._own = own
+
+    def setup_stage(self, grid: Grid, context: LegacyContext, state: WorkflowState) -> bool:
+        """Keys; and our order in the place of the legacy one."""
+        going = super().setup_stage(grid, context, state)
+        orders = {node: RecordDict({**self._order, **self._own.get(node, {})}) for node in state.nid_to_fitins}
+        state.nid_to_fitins = orders
+        return going
+
+    def share_keys_stage(self, grid: Grid, context: LegacyContext, state: WorkflowState) -> bool:
+        """Shares of keys; who has gone by now masks nothing, and nobody holds its shares.
+
+        Flower asks for them all the same when it unmasks, and the round would end there.
+        """
+        going = super().share_keys_stage(grid, context, state)
+        present = set(state.active_node_ids)
+        state.sampled_node_ids = present
+        state.nid_to_neighbours = {node: state.nid_to_neighbours[node] & present for node in present}
+        return going and self._check_threshold(state)
+
+
+class Sum(FedAvg):
+    """The legacy strategy that Flower's workflow asks: it hands out empty orders and keeps the sum.
+
+    Args:
+        proxies: of the sites' nodes.
+    """
+
+    def __init__(self, proxies: list[ClientProxy]) -> None:
+        super().__init__()
+        self._proxies = proxies
+        self.mean: Parameters | None = None
+        self.nodes: list[int] = []
+
+    def configure_fit(
+        self, server_round: int, parameters: Parameters, client_manager: ClientManager
+    ) -> list[tuple[ClientProxy, FitIns]]:
+        """One for each site."""
+        return [(proxy, FitIns(Parameters([], ""), {})) for proxy in self._proxies]
+
+    def aggregate_fit(
+        self, server_round: int, results: list[tuple[ClientProxy, FitRes]], failures: list[Any]
+    ) -> tuple[None, dict[str, Any]]:
+        """Keeps the mean, which Flower put into every result, and who is in it."""
+        self.mean = results[0][1].parameters
+        self.nodes = [proxy.node_id for proxy, _ in results]
+        return None, {}
+
+
+def mean_of(
+    mail: Mail, nodes: Mapping[str, int], workflow: Workflow, number: int
+) -> tuple[list[np.ndarray], list[int]] | None:
+    """Runs the workflow: the mean of the sites' vectors and the nodes in it; None if too few stayed."""
+    watched = cast(Grid, mail)  # the workflow calls send_and_receive alone
+    strategy = Sum([GridClientProxy(node, watched, run_id=0) for node in nodes.values()])
+    state = RecordDict(
+        {MAIN_CONFIGS_RECORD: ConfigRecord({WorkflowKey.CURRENT_ROUND: number}), MAIN_PARAMS_RECORD: ArrayRecord()}
+    )
+    workflow(watched, LegacyContext(Context(0, 0, {}, state, {}), strategy=strategy))
+    return None if strategy.mean is None else (parameters_to_ndarrays(strategy.mean), strategy.nodes)

@@ -1,0 +1,176 @@
+"""The server's side of a run: a round is ordered, taken in, combined, evaluated and written down."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from flwr.app import Context, Message, MessageType
+from flwr.serverapp import Grid, ServerApp
+from omegaconf import DictConfig
+from rich.console import Console
+
+from foundation.errors import UserError
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.server.components import ServerComponents
+from foundation.federation.server.console import round_table
+from foundation.federation.server.exchange import ask
+from foundation.federation.server.ledger import ServerLedger
+from foundation.federation.server.node_registry import NodeRegistry
+from foundation.federation.server.round import Training
+from foundation.federation.server.timing import PhaseTimer
+from foundation.federation.site.config import installed_release
+from foundation.federation.statistics import collect
+from foundation.federation.weights.types import Arrays
+from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
+from pretrain.federated.bank.extension import SharedBank
+
+_LOG_WIDTH = 140
+
+Done = Callable[[Arrays], None]
+Failed = Callable[[UserError], None]
+
+
+def server_app(cfg: DictConfig, weights: Arrays, checkpoints: Checkpoints, done: Done, failed: Failed) -> ServerApp:
+    """The app that runs the remaining rounds.
+
+    Args:
+        cfg: the resolved config of `pretrain.federated`, with `sites` in the order of the nodes.
+        weights: to start from, those that travel.
+        checkpoints: finished so far, and where to write the others.
+        done: called with the final weights.
+        failed: called with the error that ended the run, which Flower would only log.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        try:
+            done(Federation(cfg, grid, checkpoints).run(weights))
+        except UserError as error:
+            failed(error)
+
+    return app
+
+
+class Federation:
+    """A run over the connected sites.
+
+    Args:
+        cfg: as for `server_app`.
+        grid: Flower's way to the nodes.
+        checkpoints: see there.
+    """
+
+    def __init__(self, cfg: DictConfig, grid: Grid, checkpoints: Checkpoints) -> None:
+        self.cfg = cfg
+        self.grid = grid
+        self.checkpoints = checkpoints
+        self.parts = ServerComponents.of(cfg)
+        self.book = ServerLedger(checkpoints.folder / "ledger.jsonl")
+        width = 0 if self.parts.bank is None else cfg.encoder.width
+        self.bank = SharedBank(self.parts.bank, width, self.book, checkpoints.bank())
+        self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
+        self.quorum = math.ceil(cfg.quorum * len(self.training))
+        self.nodes = NodeRegistry(grid, list(cfg.sites), checkpoints.folder / "sites")
+        self.console = Console()
+        if not self.console.is_terminal:
+            self.console.width = _LOG_WIDTH
+
+    def run(self, weights: Arrays) -> Arrays:
+        """All rounds that are left.
+
+        Raises:
+            UserError: if too few sites take part, or the disk does not take what the rounds write.
+        """
+        try:
+            return self._rounds(weights)
+        except OSError as error:
+            raise UserError(
+                f"{self.checkpoints.folder}: cannot be written ({error}); make room, then go on with resume=true"
+            ) from error
+
+    def _rounds(self, weights: Arrays) -> Arrays:
+        if state := self.checkpoints.strategy():
+            self.parts.strategy.load_state(state)
+        here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
+        if self.cfg.statistics and not self.checkpoints.history:
+            training = {name: here[name] for name in self.training if name in here}
+            weights = collect.take(self.grid, self._order(1, weights), training, self.book, self.checkpoints)
+        for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
+            weights = self._round(number, weights)
+        return weights
+
+    def _round(self, number: int, weights: Arrays) -> Arrays:
+        """A round, and the weights after it."""
+        timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
+        here = self.nodes.connected()
+        training = Training(self.grid, self.parts, self.book, timer, self.checkpoints, self.bank)
+        training.absent |= {name: "not connected" for name in self.training if name not in here}
+        for stage in self.parts.strategy.stages(number, [name for name in self.training if name in here]):
+            with self.console.status(f"{title}: {', '.join(stage)} train"):
+                weights = training.stage(self._order(number, weights), {name: here[name] for name in stage})
+        self._check_quorum(number, training)
+        weights = self.checkpoints.keep_weights(number, dict(weights))
+        with self.console.status(f"{title}: {', '.join(here)} evaluate"), timer.of("evaluation"):
+            evaluation, silent = self._evaluate(self._order(number, weights), here)
+        facts = training.facts()
+        facts = {
+            **facts,
+            **self.bank.facts(self.checkpoints.run, facts.get("privacy")),
+            "started": timer.started,
+            "evaluation": evaluation,
+            "absent": silent | training.absent,
+            "seconds": timer.seconds(),
+        }
+        self.checkpoints.save(number, self.parts.strategy.state(), facts, self.bank.rows)
+        self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1]))
+        return weights
+
+    def _order(self, number: int, weights: Arrays) -> Order:
+        return Order(
+            self.cfg,
+            weights,
+            self.checkpoints.run,
+            installed_release(),
+            number,
+            (number - 1) * self.cfg.steps_per_round,
+            self.parts.strategy.site_settings(),
+            self.parts.strategy.server_control() or {},
+            self.checkpoints.frozen,
+            self.checkpoints.buffers,
+            self.book.head,
+        )
+
+    def _check_quorum(self, number: int, training: Training) -> None:
+        """Holds a round to the sites that it needs.
+
+        Raises:
+            UserError: if fewer gave an update that could be taken.
+        """
+        if len(training.sites) >= self.quorum:
+            return
+        said = "; ".join(f"{site}: {reason}" for site, reason in training.absent.items())
+        raise UserError(
+            f"round {number}: {len(training.sites)} of {len(self.training)} sites gave an update, {self.quorum} are "
+            f"needed ({said}); go on with resume=true when they can, or lower quorum"
+        )
+
+    def _evaluate(self, order: Order, nodes: Mapping[str, int]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+        """What the weights are worth at every site that says so, and why the others do not."""
+        found: dict[str, dict[str, float]] = {}
+        silent: dict[str, str] = {}
+
+        def on_reply(site: str, message: Message) -> None:
+            answer = unpack_reply(message.content)
+            if isinstance(answer, Decline):
+                self.book.declined(order, site, answer.reason)
+                silent[site] = f"evaluation declined: {answer.reason}"
+            else:
+                self.book.on_reply("evaluation", order, site, answer)
+                found[site] = answer.metrics
+                self.bank.hear(order, site, answer)
+
+        self.bank.begin()
+        self.book.ordered("evaluation", order, nodes)
+        late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
+        silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}
+        return {site: found[site] for site in nodes if site in found}, silent

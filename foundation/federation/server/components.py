@@ -1,0 +1,56 @@
+"""What a federation is made of, as its config names it."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from foundation.command import instantiate
+from foundation.errors import UserError
+from foundation.federation.privacy import private
+from foundation.federation.secure import Secure, refuse_single_updates
+from foundation.federation.server.screening import Screening
+from foundation.federation.strategies.base import Strategy
+from foundation.federation.strategies.robust import Robust
+from foundation.federation.wire.compression import Compressor
+from pretrain.federated.bank.settings import BankSettings, bank_of
+
+
+@dataclass
+class ServerComponents:
+    """The replaceable parts of a run's server.
+
+    Attributes:
+        strategy: combines updates.
+        compression: reads them.
+        screening: refuses bad ones.
+        secure: secure aggregation; None where the server sees single updates.
+        bank: what sites share of their patients' embeddings; None if nothing.
+    """
+
+    strategy: Strategy
+    compression: Compressor
+    screening: Screening
+    secure: Secure | None
+    bank: BankSettings | None
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "ServerComponents":
+        """Built from the groups of the config.
+
+        Raises:
+            UserError: if two of them do not go together.
+        """
+        secure: Secure | None = None if cfg.get("secure") is None else instantiate(cfg.secure)
+        strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
+        alone = len(strategy.stages(1, ["one", "other"])) > 1
+        scaffold = bool(strategy.site_settings().get("scaffold"))
+        if secure is not None and (isinstance(strategy, Robust) or scaffold or alone):
+            raise refuse_single_updates(f"strategy {type(strategy).__name__}")
+        if secure is not None and cfg.compression.kind != "fp32":
+            raise UserError(
+                f"compression.kind: {cfg.compression.kind} narrows single updates, and masked ones are summed; "
+                "set compression=none"
+            )
+        training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
+        strategy = private(strategy, instantiate(cfg.privacy), len(training), secure is not None)
+        return cls(strategy, instantiate(cfg.compression), instantiate(cfg.screening), secure, bank_of(cfg))

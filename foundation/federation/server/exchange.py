@@ -1,0 +1,77 @@
+"""Orders go to sites, and answers come back one at a time: whoever is late, dead or unwilling is named."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from foundation.federation.ledger.writer import UnfitError
+from foundation.federation.wire.tensors import UnreadableError
+
+_POLL_SECONDS = 0.1
+
+OnReply = Callable[[str, Message], None]
+
+
+def ask(
+    grid: Grid,
+    kind: str,
+    order: RecordDict,
+    nodes: Mapping[str, int],
+    seconds: float | None,
+    on_reply: OnReply,
+    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
+) -> dict[str, str]:
+    """Sends an order to some sites and hands on each answer as it comes.
+
+    Answers are fetched one by one, so that no more than one lies in memory.
+
+    Args:
+        grid: Flower's way to the nodes.
+        kind: of message.
+        order: for all of them, packed once; nothing here holds on to it once it is sent.
+        nodes: by site.
+        seconds: after which nobody is waited for; None waits for everybody.
+        on_reply: called with site and answer, for every answer that reports no failure of the node.
+        own: by site, records of its order that no other gets; nothing holds on to them, either.
+
+    Returns:
+        Why, by site, of those who gave no answer.
+    """
+    started = time.monotonic()
+    sites = list(nodes)
+    contents = {site: order if own is None else RecordDict({**order, **own.get(site, {})}) for site in sites}
+    messages = [Message(contents[site], nodes[site], kind, ttl=seconds) for site in sites]
+    pending = dict(zip(grid.push_messages(messages), sites, strict=True))
+    del messages, contents, order, own
+    absent: dict[str, str] = {}
+    while pending:
+        for number, site in list(pending.items()):
+            answered, fault = _answer(grid, number, site, on_reply)
+            if answered:
+                del pending[number]
+            if fault is not None:
+                absent[site] = fault
+        if seconds is not None and time.monotonic() - started > seconds:
+            return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
+        if pending:
+            time.sleep(_POLL_SECONDS)
+    return absent
+
+
+def _answer(grid: Grid, number: str, site: str, on_reply: OnReply) -> tuple[bool, str | None]:
+    """Hands on a site's answer if it is there; whether it was, and what was wrong with it.
+
+    A function of its own: no name holds on to an answer while the next one is fetched.
+    """
+    for message in grid.pull_messages([number]):
+        if message.has_error():
+            reason = message.error.reason or f"code {message.error.code}"
+            return True, f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
+        try:
+            on_reply(site, message)
+        except (UnreadableError, UnfitError) as error:
+            return True, f"answer refused: {error}"
+        return True, None
+    return False, None

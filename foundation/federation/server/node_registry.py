@@ -1,0 +1,71 @@
+"""Which hospital each connected node is."""
+
+import time
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from foundation.errors import UserError
+from foundation.federation.server.exchange import ask
+from foundation.federation.wire.messages import unpack_reply
+
+_POLL_SECONDS = 0.2
+_INTRODUCTION_SECONDS = 120.0
+
+
+class NodeRegistry:
+    """Sites by node; a node is asked once who it is, and those that come later or come back are asked as they come.
+
+    Args:
+        grid: Flower's way to the nodes.
+        sites: hospitals of the run.
+        folder: of the sites' folders, where they are simulated.
+    """
+
+    def __init__(self, grid: Grid, sites: list[str], folder: Path) -> None:
+        self.grid = grid
+        self.sites = sites
+        self.folder = folder
+        self._names: dict[int, str] = {}
+        self._unknown: dict[str, str] = {}  # why connected nodes did not say who they are
+
+    def connected(self) -> dict[str, int]:
+        """NodeRegistry of the sites that are connected now, in the order of the run's sites."""
+        here = list(self.grid.get_node_ids())
+        self._introduce([node for node in here if node not in self._names])
+        found = {self._names[node]: node for node in here if node in self._names}
+        return {site: found[site] for site in self.sites if site in found}
+
+    def wait(self, least: int, seconds: float) -> dict[str, int]:
+        """The connected sites, once all have come, or at least so many when the time is up.
+
+        Raises:
+            UserError: if fewer come.
+        """
+        end = time.monotonic() + seconds
+        while len(found := self.connected()) < len(self.sites):
+            if time.monotonic() > end:
+                if len(found) >= least:
+                    break
+                away = ", ".join(site for site in self.sites if site not in found)
+                said = "".join(f", and a node did not say who it is ({why})" for why in self._unknown.values())
+                raise UserError(
+                    f"sites: {len(found)} of {len(self.sites)} connected in {seconds:g} s{said}, {least} are needed; "
+                    f"start those of {away}, or lower quorum"
+                )
+            time.sleep(_POLL_SECONDS)
+        return found
+
+    def _introduce(self, nodes: list[int]) -> None:
+        self._unknown = {}
+        if not nodes:
+            return
+        asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.sites), "folder": str(self.folder)})})
+
+        def on_reply(number: str, message: Message) -> None:
+            answer = unpack_reply(message.content)
+            self._names[int(number)] = answer.hospital
+
+        named = {str(node): node for node in nodes}
+        self._unknown = ask(self.grid, MessageType.QUERY, asked, named, _INTRODUCTION_SECONDS, on_reply)

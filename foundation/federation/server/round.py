@@ -1,0 +1,147 @@
+"""One round's training: sites are ordered to train, their updates taken in and combined, stage by stage."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from flwr.app import ArrayRecord, MessageType
+from flwr.serverapp import Grid
+
+from foundation.federation.privacy import PrivateStrategy
+from foundation.federation.secure import Secure, secure_round
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.server.components import ServerComponents
+from foundation.federation.server.exchange import ask
+from foundation.federation.server.ledger import ServerLedger
+from foundation.federation.server.timing import PhaseTimer
+from foundation.federation.server.update_similarity import update_similarity
+from foundation.federation.server.updates import Received, UpdateCollector
+from foundation.federation.strategies.base import SiteUpdate
+from foundation.federation.weights.types import Arrays, Weights
+from foundation.federation.wire.messages import Order, bank_records, pack_order, unpack_reply
+from pretrain.federated.bank.extension import SharedBank
+
+
+class Training:
+    """A round's training, and what history keeps of it.
+
+    Args:
+        grid: Flower's way to the nodes.
+        parts: strategy, compression, screening and protection of the run.
+        book: the server's ledger.
+        timer: of the round.
+        checkpoints: of the run; updates that memory does not hold wait in its folder.
+        bank: of the run, which gives each site the others' rows.
+
+    Attributes:
+        absent: by site, why it gave no update.
+        sites: by site that gave one, its samples, metrics, bytes and norms.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        parts: ServerComponents,
+        book: ServerLedger,
+        timer: PhaseTimer,
+        checkpoints: Checkpoints,
+        bank: SharedBank,
+    ) -> None:
+        self.grid = grid
+        self.parts = parts
+        self.book = book
+        self.timer = timer
+        self.checkpoints = checkpoints
+        self.bank = bank
+        self.absent: dict[str, str] = {}
+        self.sites: dict[str, dict[str, Any]] = {}
+        self._coverage: dict[str, dict[str, float]] = {}
+        self._more: dict[str, Any] = {}
+
+    def stage(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
+        """Lets some sites train from the order's weights; the weights that come of it."""
+        self.book.ordered("order", order, nodes)
+        rows = {site: self.bank.hand(order, site) for site in nodes}
+        own = {site: bank_records(given) for site, given in rows.items()}
+        if self.parts.secure is not None:
+            return self._masked(order, nodes, own)
+        folder = self.checkpoints.folder / "rounds" / ".updates"
+        collector = UpdateCollector(order, self.parts, self.book, folder)
+        weighs = sum(value.nbytes for value in order.weights.values())
+        sent = {site: weighs + sum(value.nbytes for value in given.values()) for site, given in rows.items()}
+        with self.timer.of("training"):
+            hear, seconds = collector.hear, order.cfg.deadline
+            silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, hear, own)
+        with self.timer.of("aggregation"):
+            collector.close()
+            self.absent |= silent | collector.absent
+            updates = {site: collector.updates[site] for site in nodes if site in collector.updates}
+            weights = self._combine(order.weights, updates)
+            self._more.setdefault("drift", {}).update(update_similarity(updates, self.checkpoints.buffers))
+        for site, update in updates.items():
+            self.sites[site] = _facts(update, sent[site])
+        collector.clear()
+        return weights
+
+    def facts(self) -> dict[str, Any]:
+        """What history keeps."""
+        facts = {"coverage": self._coverage, "training": self.sites, **self._more}
+        if isinstance(self.parts.strategy, PrivateStrategy):
+            facts["privacy"] = self.parts.strategy.record()
+        return facts
+
+    def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
+        found = self.parts.strategy.combine(before, updates, self.checkpoints.buffers)
+        for group, shares in found.coverage.items():
+            self._coverage.setdefault(group, {}).update(shares)
+        return found.weights
+
+    def _masked(self, order: Order, nodes: Mapping[str, int], own: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
+        """The same where the server sees nothing but sums."""
+        assert self.parts.secure is not None
+        before = dict(order.weights)
+        with self.timer.of("training"):
+            found = secure_round(
+                self.grid,
+                nodes,
+                pack_order(order),
+                before,
+                self._wide_enough(before),
+                order.cfg.steps_per_round * order.cfg.data.batch_size * self.parts.secure.processes,
+                order.round,
+                order.cfg.deadline,
+                own=own,
+            )
+        self.absent |= found.absent
+        for site in found.took_part:
+            open_part = unpack_reply(found.replies[site])
+            metrics = getattr(open_part, "metrics", {})
+            self.book.summed(order, site, found.bytes[site]["from_site"])
+            self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": found.bytes[site], "norms": {}}
+        with self.timer.of("aggregation"):
+            weights = self._combine(before, {"sum of sites": found})
+        self._more["secure"] = {
+            "samples": found.samples,
+            "contributors": found.contributors,
+            "withheld": found.withheld,
+            "reduced": found.reduced,
+            "clipped": found.clipped,
+        }
+        return weights
+
+    def _wide_enough(self, before: Weights) -> Secure:
+        """Secure aggregation's settings, with room for the sites' own noise, which clipping would take away."""
+        secure, strategy = self.parts.secure, self.parts.strategy
+        assert secure is not None
+        if not isinstance(strategy, PrivateStrategy):
+            return secure
+        return replace(secure, norm=max(secure.norm, strategy.longest(before)))
+
+
+def _facts(update: Received, sent: int) -> dict[str, Any]:
+    return {
+        "samples": update.samples,
+        "metrics": update.metrics,
+        "bytes": {"to_site": sent, "from_site": update.size},
+        "norms": update.norms,
+    }

@@ -1,0 +1,134 @@
+"""Bad updates are refused before they count: what is no update of this model, no number, or far too long.
+
+Screening catches accidents: a site whose training blew up, another release, a broken array. Against a site that means
+harm it is no more than a bound; that is what the robust strategies are for.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.errors import UserError
+from foundation.federation.groups import group_of
+from foundation.federation.weights.types import Arrays
+
+Norms = Mapping[str, float]
+
+_SLICE = 1 << 20  # elements that are held in double precision at a time
+
+
+class Screening:
+    """What an update must hold to.
+
+    Args:
+        factor: by group, as many times as long as the median of the other sites' updates one may be; any if None.
+        longest: L2 norm of a group's update that none may exceed, whatever the others send; any if None.
+        least: sites that must have trained a group for their lengths to be compared.
+    """
+
+    def __init__(self, factor: float | None = 100.0, longest: float | None = None, least: int = 3) -> None:
+        if factor is not None and not factor > 1:
+            raise UserError(f"screening.factor: found {factor}; give more than 1, or null for any length")
+        if longest is not None and not longest > 0:
+            raise UserError(f"screening.longest: found {longest}; give more than 0, or null for any length")
+        if least < 3:
+            raise UserError(f"screening.least: found {least}; of two sites nobody can tell which one stands out")
+        self.factor = factor
+        self.longest = longest
+        self.least = least
+
+    def check(
+        self,
+        site: str,
+        previous: Arrays,
+        difference: Arrays,
+        samples: Mapping[str, int] | None = None,
+        most: int | None = None,
+    ) -> dict[str, float]:
+        """Checks one update by itself, an array at a time; the L2 norm of each group's difference.
+
+        Counters have no part in a norm; running statistics do.
+
+        Args:
+            site: whose.
+            previous: the weights that the round started from.
+            difference: to them; a name that is missing has not changed.
+            samples: by group, patients that taught it; not checked if None.
+            most: largest count that a site can have in a round, such as steps times patients a step; any if None.
+
+        Raises:
+            UserError: naming site, parameter and what was found.
+        """
+        squares: dict[str, float] = {}
+        for name, value in difference.items():
+            if name not in previous:
+                raise UserError(f"{site}: {name}: no parameter that this run federates; install one release everywhere")
+            _check_array(f"{site}: {name}", previous[name], value)
+            group = group_of(name)
+            squares.setdefault(group, 0.0)
+            if value.dtype.kind == "f":
+                squares[group] += _square(f"{site}: {name}", value)
+        norms = {group: math.sqrt(square) for group, square in squares.items()}
+        if samples is not None:
+            _check_samples(site, samples, most, {group_of(name) for name in previous})
+        for group, norm in norms.items():
+            if self.longest is not None and norm > self.longest:
+                raise UserError(
+                    f"{site}: {group}: an update of length {norm:.3g}; screening.longest is {self.longest:g}"
+                )
+        return norms
+
+    def outliers(self, norms: Mapping[str, Norms]) -> dict[str, str]:
+        """Sites whose update stands out from the others', once all have arrived.
+
+        Args:
+            norms: by site and group; a site has no norm of a group that it did not change.
+
+        Returns:
+            By site, the reason.
+        """
+        found: dict[str, str] = {}
+        if self.factor is None:
+            return found
+        for group in sorted({group for given in norms.values() for group in given}):
+            lengths = {site: given[group] for site, given in norms.items() if given.get(group)}
+            if len(lengths) < self.least:
+                continue
+            for site, length in lengths.items():
+                usual = median(other for name, other in lengths.items() if name != site)
+                if site not in found and length > self.factor * usual:
+                    found[site] = (
+                        f"{site}: {group}: an update {length / usual:.3g} times as long as the other sites' median "
+                        f"({length:.3g} to {usual:.3g}); screening.factor is {self.factor:g}"
+                    )
+        return found
+
+
+def _check_array(where: str, before: NDArray[np.generic], value: NDArray[np.generic]) -> None:
+    if value.dtype != before.dtype:
+        raise UserError(f"{where}: an array of {value.dtype}, {before.dtype} expected; install one release everywhere")
+    if value.shape != before.shape:
+        raise UserError(f"{where}: shape {value.shape}, {before.shape} expected; train from the config that was sent")
+
+
+def _check_samples(site: str, samples: Mapping[str, int], most: int | None, groups: set[str]) -> None:
+    for group, count in samples.items():
+        if group not in groups:
+            raise UserError(f"{site}: samples of {group}: no group that this run federates; install one release")
+        if count < 0 or (most is not None and count > most):
+            raise UserError(f"{site}: samples of {group}: {count}, 0 to {most} can be; they weigh the update")
+
+
+def _square(where: str, value: NDArray[np.generic]) -> float:
+    """Sum of squares in double precision; single precision cannot overflow it."""
+    total, flat = 0.0, np.ravel(value)
+    for start in range(0, flat.size, _SLICE):
+        part = flat[start : start + _SLICE].astype(np.float64)
+        total += float(part @ part)
+    if not math.isfinite(total):
+        kind = "NaN" if np.isnan(np.asarray(value, dtype=np.float64)).any() else "infinite numbers"
+        raise UserError(f"{where}: {kind} in the update; train there with a lower learning rate")
+    return total

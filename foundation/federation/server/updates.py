@@ -1,0 +1,130 @@
+"""A round's updates as they reach the server: kept array by array, screened, and named when they are refused."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Message
+from numpy.typing import NDArray
+
+from foundation.errors import UserError
+from foundation.federation.ledger.writer import UnfitError
+from foundation.federation.server.components import ServerComponents
+from foundation.federation.server.ledger import ServerLedger
+from foundation.federation.weights.lazy import DiskSpill
+from foundation.federation.weights.types import Arrays
+from foundation.federation.wire.messages import Decline, Order, Reply, unpack_reply
+from foundation.federation.wire.tensors import UnreadableError
+
+_MIB = 2**20
+
+
+@dataclass
+class Received:
+    """A site's update, as strategies see it.
+
+    Attributes:
+        samples: by parameter group, patients that taught it.
+        metrics: of its training.
+        norms: by parameter group, length of the difference.
+        size: bytes that came.
+        difference: to the weights that the site was given, by parameter.
+        previous: those weights.
+        changes: of the site's control variate (SCAFFOLD).
+    """
+
+    samples: dict[str, int]
+    metrics: dict[str, float]
+    norms: dict[str, float]
+    size: int
+    difference: Arrays
+    previous: Arrays
+    changes: Arrays
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """A parameter after the site's round."""
+        before = self.previous[name]
+        if name not in self.difference:
+            return before
+        return np.asarray(before + self.difference[name], dtype=before.dtype)
+
+    def control(self, name: str) -> NDArray[np.generic]:
+        """The change of the site's control variate."""
+        return self.changes[name]
+
+
+class UpdateCollector:
+    """Takes in the answers to one order.
+
+    Args:
+        order: that went out.
+        parts: compression and screening of the run.
+        book: the server's ledger.
+        folder: for updates that memory does not hold.
+
+    Attributes:
+        updates: by site, those that were taken.
+        absent: by site, why there is none of it.
+    """
+
+    def __init__(self, order: Order, parts: ServerComponents, book: ServerLedger, folder: Path) -> None:
+        self.order = order
+        self.parts = parts
+        self.book = book
+        self.folder = folder
+        self.updates: dict[str, Received] = {}
+        self.absent: dict[str, str] = {}
+        self._room = int(order.cfg.memory_mib * _MIB)
+        self._kept: list[DiskSpill] = []
+
+    def hear(self, site: str, message: Message) -> None:
+        """Reads one answer; a bad one is refused with its reason, and the round goes on without it."""
+        try:
+            answer = unpack_reply(message.content)
+        except UnreadableError as error:
+            self._refuse(site, str(error))
+            return
+        if isinstance(answer, Decline):
+            self.book.declined(self.order, site, answer.reason)
+            self.absent[site] = f"declined: {answer.reason}"
+            return
+        try:
+            size = self.book.on_reply("update", self.order, site, answer)
+        except UnfitError as error:  # any other error is the ledger's own, and ends the run
+            self._refuse(site, str(error))
+            return
+        try:
+            self.updates[site] = self._take(site, answer, size)
+        except UserError as error:
+            self._refuse(site, str(error))
+
+    def close(self) -> None:
+        """Refuses updates that stand out from the others; call it when everybody has answered."""
+        norms = {site: found.norms for site, found in self.updates.items()}
+        for site, reason in self.parts.screening.outliers(norms).items():
+            del self.updates[site]
+            self._refuse(site, reason)
+
+    def clear(self) -> None:
+        """Forgets the arrays."""
+        for kept in self._kept:
+            kept.clear()
+
+    def _refuse(self, site: str, reason: str) -> None:
+        self.book.refused(self.order, site, reason)
+        self.absent[site] = f"update refused: {reason}"
+
+    def _take(self, site: str, reply: Reply, size: int) -> Received:
+        difference = self.parts.compression.decode(self._keep(f"{site}-update", reply.update))
+        norms = self.parts.screening.check(site, self.order.weights, difference, reply.samples)
+        changes = self._keep(f"{site}-control", reply.control)
+        return Received(reply.samples, reply.metrics, norms, size, difference, self.order.weights, changes)
+
+    def _keep(self, name: str, arrays: Arrays) -> DiskSpill:
+        """Arrays as they travelled, so that they take no more room than on the way."""
+        spill = DiskSpill(self.folder / name, self._room)
+        self._kept.append(spill)
+        for key, value in arrays.items():
+            spill.put(key, value)
+        self._room = spill.budget
+        return spill

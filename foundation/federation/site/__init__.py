@@ -1,0 +1,1 @@
+"""A hospital's side of a run: admission, training, and what leaves."""

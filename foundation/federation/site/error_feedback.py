@@ -1,0 +1,47 @@
+"""What a compression lost of a site's updates, kept in the site's state folder between rounds."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.federation.weights.lazy import LazySafetensors, save_weights
+
+_NAME = re.compile(r"round_(\d+)\.safetensors")
+
+
+class ErrorFeedback:
+    """The residuals of one run at one site.
+
+    A round that is repeated, because the server never got its update, must not add its own loss a second time: it
+    starts from the residual of the round before, which is why two are kept.
+
+    Args:
+        state: the site's state folder.
+        run: name or digest of the run; a residual of another run is none of this one's.
+    """
+
+    def __init__(self, state: Path, run: str) -> None:
+        self.folder = state / "residuals" / run
+
+    def before(self, number: int) -> dict[str, NDArray[np.generic]]:
+        """By parameter, what was lost up to the round before `number`; empty if nothing was."""
+        earlier = [found for found in self._rounds() if found < number]
+        return dict(LazySafetensors(self._path(max(earlier)))) if earlier else {}
+
+    def save(self, number: int, residual: dict[str, NDArray[np.float32]]) -> None:
+        """Keeps a round's residual and that of the round before, and forgets all others."""
+        if residual:
+            save_weights(dict(residual), self._path(number))
+        keep = {number, max((found for found in self._rounds() if found < number), default=number)}
+        for found in self._rounds():
+            if found not in keep:
+                self._path(found).unlink()
+
+    def _rounds(self) -> list[int]:
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("*.safetensors"))
+        return [int(name.group(1)) for name in names if name]
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"round_{number:04d}.safetensors"

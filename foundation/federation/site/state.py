@@ -1,0 +1,126 @@
+"""What a site keeps for itself from round to round: optimiser, local weights, SCAFFOLD's control variate."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from foundation.command import plain
+from foundation.engine.memory import Memory
+from foundation.errors import UserError
+from foundation.federation.weights.types import Weights
+from foundation.run_record import digest_of, write_json
+
+_FACTS = "state.json"
+_LOCAL, _CONTROL = "local", "control"
+_DEPENDS = ("seed", "encoder", "modality", "objective", "optimizer")
+
+
+class SiteState:
+    """A folder with a folder a step of the run, written whole or not at all.
+
+    The state after the round before and that after the last one stay: if the server was killed before it had written a
+    round down, it orders that round again, and the site does the same work from the same state. A site that missed
+    rounds goes on from the last one it took part in.
+
+    Args:
+        folder: of one run at one site.
+        cfg: of the run; the state of another model or optimiser is refused.
+    """
+
+    def __init__(self, folder: Path, cfg: DictConfig) -> None:
+        self.folder = folder
+        self.digest = digest_of({key: value for key, value in plain(cfg).items() if key in _DEPENDS})
+
+    def at(self, step: int) -> Path | None:
+        """The state to go on from at a step of the run: the latest one up to it; None if there is none.
+
+        Raises:
+            UserError: if it belongs to another run.
+        """
+        earlier = [path for path in self.folder.glob("step_*") if int(path.name.removeprefix("step_")) <= step]
+        if not earlier:
+            return None
+        latest = max(earlier)
+        try:
+            kept = json.loads((latest / _FACTS).read_text())["digest"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{latest / _FACTS}: not readable ({error}); remove {latest} to begin anew") from error
+        if kept != self.digest:
+            raise UserError(f"{latest}: kept by a run with another model, optimiser or seed; move {self.folder} away")
+        return latest
+
+    def open(self) -> Path:
+        """An empty folder to write the next state into."""
+        writing = self.folder / ".writing"
+        shutil.rmtree(writing, ignore_errors=True)
+        writing.mkdir(parents=True)
+        return writing
+
+    def keep(self, writing: Path, start: int, end: int) -> None:
+        """Makes what was written the state after a step, and drops what no round can need any more."""
+        write_json(writing / _FACTS, {"digest": self.digest, "step": end})
+        before = self.at(start)
+        target = self._path(end)
+        if target.exists():  # the same round again
+            shutil.rmtree(target)
+        writing.replace(target)
+        for path in self.folder.glob("step_*"):
+            if path not in (before, target):
+                shutil.rmtree(path)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:09d}"
+
+
+def memory_of(before: Path | None, writing: Path) -> Memory:
+    """Where the optimiser goes on from, and where it is written."""
+    after = writing / "optimizer"
+    after.mkdir(exist_ok=True)
+    held = None if before is None else before / "optimizer"
+    return Memory(held if held is not None and held.is_dir() else None, after)
+
+
+def local_of(before: Path | None) -> Weights:
+    """The site's local weights; none before its first round."""
+    return read_arrays(before / f"{_LOCAL}.safetensors", optional=True) if before else {}
+
+
+def control_of(before: Path | None) -> Weights:
+    """The site's control variate; none before its first round."""
+    return read_arrays(before / f"{_CONTROL}.safetensors", optional=True) if before else {}
+
+
+def write_own(writing: Path, local: Weights, control: Weights) -> None:
+    """Writes local weights and control variate."""
+    for name, arrays in ((_LOCAL, local), (_CONTROL, control)):
+        if arrays:
+            write_arrays(writing / f"{name}.safetensors", arrays)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A safetensors file, under a temporary name first."""
+    temporary = path.with_name(f".{path.name}")
+    # In order, for safetensors writes a strided array's memory as it lies.
+    save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary)
+    temporary.replace(path)
+
+
+def read_arrays(path: Path, optional: bool = False) -> Weights:
+    """A safetensors file.
+
+    Raises:
+        UserError: if it is damaged, or missing and not optional.
+    """
+    if optional and not path.exists():
+        return {}
+    try:
+        arrays: Weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not readable ({error}); remove its folder to begin anew") from error
+    return arrays

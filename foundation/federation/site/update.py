@@ -1,0 +1,63 @@
+"""What leaves a site after a round: the difference, protected and encoded, in the open or masked."""
+
+import numpy as np
+from flwr.app import RecordDict
+from numpy.typing import NDArray
+
+from foundation.command import instantiate
+from foundation.federation.groups import group_of
+from foundation.federation.privacy import Protected
+from foundation.federation.secure import SecureOrder, masked_reply, submission
+from foundation.federation.site.error_feedback import ErrorFeedback
+from foundation.federation.site.gate import PolicyGate
+from foundation.federation.site.training import state_of
+from foundation.federation.wire.compression import Compressor
+from foundation.federation.wire.messages import Order, Reply, pack_reply
+from pretrain.fit import RoundResult
+
+
+def open_update(gate: PolicyGate, result: RoundResult) -> Reply:
+    """The update of a round for a server that sees each site's."""
+    order, site = gate.order, gate.site
+    behind = gate.behind("train")
+    changed = _protected(gate, result, behind)
+    compression: Compressor = instantiate(order.cfg.compression)
+    residuals = ErrorFeedback(state_of(site, order), order.run)
+    encoded = compression.encode(changed.difference, residuals.before(order.round), f"{site.name}/{order.round}")
+    control = {name: value for name, value in result.control.items() if changed.samples.get(group_of(name))}
+    reply = Reply(site.name, encoded.arrays, control, changed.samples, changed.metrics)
+    reply = gate.release(reply, len(gate.patients("train")), behind)
+    residuals.save(order.round, encoded.residual)
+    return reply
+
+
+def masked_update(gate: PolicyGate, result: RoundResult, asked: RecordDict) -> RecordDict:
+    """The update of a round for secure aggregation: nothing of it, counts included, is in the open."""
+    order = gate.order
+    behind = gate.behind("train")
+    changed = _protected(gate, result, behind)
+    before = dict(order.weights)
+    after = before | {name: before[name] + value for name, value in changed.difference.items()}
+    submitted = submission(SecureOrder.read(asked), before, after, changed.samples)
+    reply = Reply(gate.site.name, samples=changed.samples, metrics=changed.metrics)
+    reply = gate.release(reply, len(gate.patients("train")), behind, masked=True)
+    return masked_reply(pack_reply(Reply(reply.hospital, metrics=reply.metrics, facts=reply.facts)), submitted)
+
+
+def _protected(gate: PolicyGate, result: RoundResult, behind: dict[str, int]) -> Protected:
+    """The round's result as run and policy let it leave: groups that too few patients taught stay at home."""
+    order = gate.order
+    samples = gate.told(result.samples, behind)
+    changed = difference(order, result, {group for group, count in samples.items() if count})
+    return gate.privacy.protect(changed, order.weights, samples, result.metrics, order.settings, order.buffers)
+
+
+def difference(order: Order, result: RoundResult, groups: set[str]) -> dict[str, NDArray[np.generic]]:
+    """What a round changed in some groups, by parameter; what it did not change does not travel."""
+    found = {}
+    for name, value in result.weights.items():
+        if group_of(name) in groups:
+            change = np.asarray(value - order.weights[name], dtype=value.dtype)
+            if change.any():
+                found[name] = change
+    return found

@@ -1,0 +1,81 @@
+"""Before the first round: what sites may tell of their patients, pooled, so that all start from one normalisation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flwr.app import Message, MessageType
+from flwr.serverapp import Grid
+
+from foundation.data.cohort import read_dictionary
+from foundation.errors import UserError
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.server.exchange import ask
+from foundation.federation.server.ledger import ServerLedger
+from foundation.federation.site.gate import PolicyGate
+from foundation.federation.statistics import (
+    SiteStatistics,
+    from_arrays,
+    initial_moments,
+    pool,
+    site_statistics,
+    statistics_page,
+    suppress,
+    to_arrays,
+)
+from foundation.federation.weights.lazy import LazySafetensors, save_weights
+from foundation.federation.weights.types import Arrays
+from foundation.federation.wire.messages import Decline, Order, Reply, pack_order, unpack_reply
+
+QUERY = "statistics"
+_TEXT = "statistic."
+
+
+def take(grid: Grid, order: Order, nodes: Mapping[str, int], book: ServerLedger, checkpoints: Checkpoints) -> Arrays:
+    """Asks the sites, writes `statistics.json` and `statistics.md`, and gives the weights to start from.
+
+    Raises:
+        UserError: if no site tells anything.
+    """
+    found: dict[str, SiteStatistics] = {}
+    silent: dict[str, str] = {}
+    asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=book.head)
+
+    def on_reply(site: str, message: Message) -> None:
+        answer = unpack_reply(message.content)
+        if isinstance(answer, Decline):
+            book.declined(asked, site, answer.reason)
+            silent[site] = answer.reason
+            return
+        book.on_reply("statistics", asked, site, answer)
+        texts = {name.removeprefix(_TEXT): str(text) for name, text in answer.facts.items() if name.startswith(_TEXT)}
+        found[site] = from_arrays(answer.update, texts)
+
+    book.ordered("statistics", asked, nodes)
+    silent |= ask(grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, order.cfg.deadline, on_reply)
+    if not found:
+        raise UserError(f"statistics: no site told any ({'; '.join(f'{site}: {why}' for site, why in silent.items())})")
+    parts = [found[site] for site in nodes if site in found]
+    pooled = pool(parts)
+    _write(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
+    _write(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))
+    if "expression" not in order.cfg.statistics:
+        return order.weights
+    genes = read_dictionary(Path(order.cfg.data.folder)).genes
+    moments = {name: value for name, value in initial_moments(pooled, genes).items() if name in order.weights}
+    save_weights({**order.weights, **moments}, checkpoints.path(0))
+    return LazySafetensors(checkpoints.path(0))
+
+
+def answer(gate: PolicyGate) -> Reply:
+    """What a site tells once its policy has let the question in; small cells are withheld."""
+    patients = gate.patients("train")
+    told = suppress(site_statistics(gate.cohort, patients, gate.statistics), gate.site.policy.patients.cell)
+    arrays, texts = to_arrays(told)
+    facts: dict[str, str | float] = {f"{_TEXT}{name}": text for name, text in texts.items()}
+    return gate.release(Reply(gate.site.name, arrays, facts=facts), len(patients), {})
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    temporary.replace(path)

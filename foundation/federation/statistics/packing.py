@@ -1,0 +1,65 @@
+"""Statistics as they travel: arrays, and JSON for the rest, each named after the statistic that it belongs to."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from foundation.errors import UserError
+from foundation.federation.statistics.contract import NAMES, SiteStatistics, section_of
+
+Arrays = dict[str, NDArray[np.generic]]
+
+_ARRAYS = ("count", "mean", "m2")  # of expression: too many numbers for text
+_ABOUT = "about"  # sites, and what they withheld: of no statistic by itself
+
+
+def to_arrays(statistics: SiteStatistics) -> tuple[Arrays, dict[str, str]]:
+    """As arrays and JSON texts.
+
+    Returns:
+        Arrays `expression.count`, `.mean` and `.m2`, float64 `[genes]`, NaN where withheld; JSON texts by statistic,
+        and `about`. A policy may drop any statistic by its name and leave the others.
+    """
+    content = statistics.model_dump(mode="json")
+    arrays: Arrays = {}
+    if expression := content["expression"]:
+        for name in _ARRAYS:
+            values = [np.nan if value is None else value for value in expression.pop(name)]
+            arrays[f"expression.{name}"] = np.array(values, dtype=np.float64)
+    texts = {str(name): json.dumps(content[name], allow_nan=False) for name in statistics.names}
+    texts[_ABOUT] = json.dumps({"sites": content["sites"], "withheld": content["withheld"]})
+    return arrays, texts
+
+
+def from_arrays(arrays: Mapping[str, NDArray[np.generic]], texts: Mapping[str, str]) -> SiteStatistics:
+    """The way back; a statistic that was dropped on the way is None.
+
+    Raises:
+        UserError: naming the sender and the field that is wrong.
+    """
+    try:
+        content: dict[str, Any] = json.loads(texts[_ABOUT])
+        sender = ", ".join(content["sites"])
+        content |= {name: json.loads(texts[name]) for name in NAMES if name in texts}
+        if "expression" in texts:
+            for name in _ARRAYS:
+                content["expression"][name] = _list(arrays[f"expression.{name}"])
+    except KeyError as error:
+        raise UserError(f"statistics: {error} is missing in what a site sent; is its release another one?") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"statistics: unreadable in what a site sent ({error.msg}); ask it again") from error
+    content["withheld"] = [cell for cell in content["withheld"] if section_of(cell) in texts]
+    try:
+        return SiteStatistics.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"statistics of {sender}: {field}: {first['msg']}; is its release another one?") from error
+
+
+def _list(values: NDArray[np.generic]) -> list[float | None]:
+    return [None if value != value else value for value in np.asarray(values).tolist()]

@@ -1,0 +1,126 @@
+"""What every aggregation rule shares: it works group by group, over the sites that trained the group."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import numpy as np
+
+from foundation.federation.groups import group_of
+from foundation.federation.weights.aggregation import Aggregate, Samples, mean, shares
+from foundation.federation.weights.types import Arrays, Weights
+
+Updates = Mapping[str, "SiteUpdate"]
+Coverage = dict[str, float]
+
+
+class SiteUpdate(Protocol):
+    """A site's round, read array by array: it may lie on disk."""
+
+    @property
+    def samples(self) -> Samples:
+        """By parameter group, patients that taught it."""
+
+    def array(self, name: str) -> np.ndarray:
+        """The weights after the site's round."""
+
+    def control(self, name: str) -> np.ndarray:
+        """SCAFFOLD only: change of the site's control variate."""
+
+
+@dataclass
+class Held:
+    """A site's round that lies in memory.
+
+    Attributes:
+        weights: after the round.
+        samples: by parameter group, patients that taught it.
+        controls: change of the site's control variate (SCAFFOLD).
+    """
+
+    weights: Weights
+    samples: Samples
+    controls: Weights = field(default_factory=dict)
+
+    def array(self, name: str) -> np.ndarray:
+        return self.weights[name]
+
+    def control(self, name: str) -> np.ndarray:
+        return self.controls[name]
+
+
+class Strategy:
+    """How a federation's updates become its next weights; by itself, the weighted mean.
+
+    Args:
+        local: patterns (`fnmatch`) of parameter names that never leave a site; `strategies.local.local_names` turns
+            `batch_norm` and `group:<name>` into names. The server neither reads nor changes them.
+    """
+
+    def __init__(self, local: Iterable[str] = ()) -> None:
+        self.local = tuple(local)
+
+    def site_settings(self) -> dict[str, float | str]:
+        """What a site must add to its training."""
+        return {}
+
+    def stages(self, number: int, sites: list[str]) -> list[list[str]]:
+        """Who trains after whom in round `number` (from 1); each stage starts from what the one before it became."""
+        return [list(sites)]
+
+    def server_control(self) -> Weights | None:
+        """SCAFFOLD's c, sent to the sites: an absent name is zero, None means that there is no control."""
+        return None
+
+    def is_local(self, name: str) -> bool:
+        """Whether a parameter stays at its site."""
+        return any(fnmatchcase(name, pattern) for pattern in self.local)
+
+    def combine(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> Aggregate:
+        """The next weights, one parameter at a time; the order in which sites answered does not matter.
+
+        Args:
+            previous: the weights that the round started from; the result has their names, types and shapes.
+            updates: by site.
+            buffers: names that no gradient trains, above all running statistics and counters (`named_buffers()`): they
+                are averaged, or taken by a robust rule, but never stepped by a server optimiser and have no control
+                variate. Whole numbers count as such without being named.
+        """
+        groups: dict[str, list[str]] = {}
+        for name in previous:
+            if not self.is_local(name):
+                groups.setdefault(group_of(name), []).append(name)
+        whole = {name for name, value in previous.items() if value.dtype.kind in "biu"}
+        weights = dict(previous)
+        coverage: dict[str, Coverage] = {}
+        for group, names in sorted(groups.items()):
+            trained = {site: updates[site] for site in sorted(updates) if updates[site].samples.get(group, 0) > 0}
+            coverage[group] = self.select(group, names, previous, trained) if trained else {}
+            taking = {site: share for site, share in coverage[group].items() if share > 0}
+            if taking:
+                for name in names:
+                    buffer = name in buffers or name in whole
+                    weights[name] = self.value(name, previous[name], updates, taking, buffer)
+        return Aggregate(weights, coverage)
+
+    def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
+        """The share of each site that trained a group; zeros if the rule cannot use them."""
+        return shares({site: update.samples[group] for site, update in trained.items()})
+
+    def value(self, name: str, previous: np.ndarray, updates: Updates, taking: Coverage, buffer: bool) -> np.ndarray:
+        """A parameter's next value from the sites that count."""
+        return mean(previous, ((updates[site].array(name), share) for site, share in taking.items()))
+
+    def state(self) -> Weights:
+        """What the server must keep for an exact resume."""
+        return {}
+
+    def load_state(self, state: Weights) -> None:
+        """Takes up a kept state.
+
+        Raises:
+            ValueError: if the state is another strategy's.
+        """
+        if state:
+            raise ValueError(f"state: {next(iter(state))} belongs to another strategy than {type(self).__name__}")

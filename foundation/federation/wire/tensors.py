@@ -1,0 +1,129 @@
+"""Many arrays as a few objects of a message: Flower carries every object by a request of its own, on every hop."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from foundation.errors import UserError
+
+_FORMAT = "safetensors"
+_LENGTH = 8  # bytes that hold the length of the header
+_PART = 16 << 20  # bytes of arrays in an object; Flower copies an object as a whole, once or twice at a time
+_TYPES = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "I16": np.int16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "U64": np.uint64,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+}
+
+
+def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
+    """Arrays of any shapes, in parts that are each laid out as a safetensors file is; an empty record without any.
+
+    Arrays are read one after another, and no more than a part of them is in memory twice.
+    """
+    parts = (save(part) for part in _parts(arrays.items()))
+    return ArrayRecord(
+        {
+            str(number): Array(dtype="uint8", shape=(len(data),), stype=_FORMAT, data=data)
+            for number, data in enumerate(parts)
+        }
+    )
+
+
+def _parts(arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> Iterator[dict[str, NDArray[np.generic]]]:
+    part: dict[str, NDArray[np.generic]] = {}
+    size = 0
+    for name, value in arrays:
+        if part and size + value.nbytes > _PART:
+            yield part
+            part, size = {}, 0
+        part[name] = np.array(value, order="C", copy=None)
+        size += value.nbytes
+    if part:
+        yield part
+
+
+class UnreadableError(UserError):
+    """A message is at fault: whoever sent it is left out, and the others go on."""
+
+
+class PackedTensors(Mapping[str, NDArray[np.generic]]):
+    """The way back: each array is a view of the message's bytes, which lie in memory once.
+
+    Who keeps an array keeps the part of the message that it came in, and no other.
+
+    Args:
+        record: as `to_record` made it.
+
+    Raises:
+        UnreadableError: if its bytes are nothing of the kind.
+    """
+
+    def __init__(self, record: ArrayRecord) -> None:
+        self._parts: dict[str, _Part] = {}
+        for array in record.values():
+            part = _Part(array.data)
+            twice = self._parts.keys() & part.header.keys()
+            if twice:
+                raise _unreadable(f"{min(twice)}: stands in two parts")
+            self._parts.update(dict.fromkeys(part.header, part))
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        return self._parts[name].read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+class _Part:
+    """Arrays that travelled as one object.
+
+    Args:
+        data: its bytes.
+
+    Attributes:
+        header: of each array its type, shape and place.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+        try:
+            found = json.loads(data[_LENGTH : self._start])
+            found.pop("__metadata__", None)
+            for name, entry in found.items():
+                entry["type"] = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
+                begin, end = entry["data_offsets"]
+                size = entry["type"].itemsize * int(np.prod(entry["shape"], dtype=np.int64))
+                if not 0 <= begin <= end <= len(data) - self._start or end - begin != size:
+                    raise ValueError(f"{name}: does not fit into the message")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(str(error)) from error
+        self.header: dict[str, Any] = found
+
+    def read(self, name: str) -> NDArray[np.generic]:
+        entry = self.header[name]
+        start, end = (self._start + offset for offset in entry["data_offsets"])
+        held = self._data[start:end] if start == end else memoryview(self._data)[start:end]
+        return np.frombuffer(held, entry["type"]).reshape(entry["shape"])
+
+
+def _unreadable(what: str) -> UnreadableError:
+    return UnreadableError(f"message: its arrays cannot be read ({what}); install one release everywhere")

@@ -1,0 +1,1 @@
+"""Protected embeddings of patients, shared across hospitals as further negatives."""

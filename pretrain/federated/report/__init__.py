@@ -1,3 +1,0 @@
-"""A federated run's page: who took part, what was learned, what it cost, and what protects the patients."""
-
-from pretrain.federated.report.page import write_report as write_report

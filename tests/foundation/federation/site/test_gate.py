@@ -1,0 +1,38 @@
+"""What a site lets in at its front gate, whatever the run's config promises."""
+
+from collections.abc import Callable
+
+import pytest
+
+from foundation.federation.policy import Declined, SitePolicy
+from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.gate import PolicyGate
+from foundation.federation.wire.messages import Order, pack_order, unpack_order
+
+MASKED_ALONE = {"privacy": {"secure_aggregation": True}}
+
+
+@pytest.fixture
+def gate(configure, tmp_path) -> Callable[..., PolicyGate]:
+    def made(*overrides: str, masked: bool, **rules) -> PolicyGate:
+        cfg = configure("sites=[riverside,northgate]", f"output={tmp_path}", *overrides, command="federated")
+        order = unpack_order(pack_order(Order(cfg, {}, "run-1", installed_release(), 1, 0)))
+        policy = SitePolicy.model_validate(rules)
+        site = Site("riverside", None, policy, tmp_path / "ledger.jsonl", tmp_path, {})
+        return PolicyGate(site, order, "pretrain", masked=masked)
+
+    return made
+
+
+def test_an_order_for_a_masked_update_passes_where_nothing_else_may_leave(gate):
+    gate("secure=secagg_plus", masked=True, **MASKED_ALONE).admit()
+
+
+def test_a_config_that_promises_masks_does_not_open_an_update(gate):
+    with pytest.raises(Declined, match="secure: the run's config masks updates, and this order asks for one in the op"):
+        gate("secure=secagg_plus", masked=False).admit()
+
+
+def test_a_site_that_asks_for_masks_declines_a_run_without(gate):
+    with pytest.raises(Declined, match=r"privacy\.secure_aggregation: required here, and the run does without"):
+        gate(masked=False, **MASKED_ALONE).admit()
