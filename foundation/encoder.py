@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from foundation.batch import Batch
-from foundation.chunks import encode_again, join
+from foundation.distributed import several_processes
 from foundation.errors import UserError
 from foundation.fusion import Fusion
+from foundation.gradient_cache import encode_again, join
 from foundation.modalities.base import Modality, Tokens
 from foundation.output import EncoderOutput
-from foundation.processes import several_processes
 
 _FORMAT = 1
 _MODALITIES = "foundation.modalities."
@@ -33,7 +33,7 @@ class MultimodalEncoder(nn.Module):
         fusion_layers: transformer blocks over all tokens of a patient.
         dropout: inside fusion.
         patients_at_once: in training, how many patients' activations are held at a time; the whole batch's if None. See
-            `foundation.chunks`.
+            `foundation.gradient_cache`.
     """
 
     def __init__(
@@ -63,23 +63,23 @@ class MultimodalEncoder(nn.Module):
     def _encode(self, batch: Batch) -> EncoderOutput:
         tokens: dict[str, Tokens] = {}
         embeddings: dict[str, Tensor] = {}
-        idle: dict[str, Tokens] = {}
+        placeholders: dict[str, Tokens] = {}
         together = self.training and several_processes()
-        tie = next(self.parameters()).new_zeros(1) if together else None
+        zero_loss = next(self.parameters()).new_zeros(1) if together else None
         for name, module in self.modalities.items():
             if name in batch.inputs:
                 tokens[name] = module(batch.inputs[name])
                 embeddings[name] = module.embed(tokens[name])  # type: ignore[operator]
             elif together:
-                idle[name] = self._idle(name)
-            if tie is not None:
-                embedding = embeddings[name] if name in embeddings else module.embed(idle[name])  # type: ignore[operator]
-                tie = tie + 0 * embedding.sum()
+                placeholders[name] = self._placeholder(name)
+            if zero_loss is not None:
+                embedding = embeddings[name] if name in embeddings else module.embed(placeholders[name])  # type: ignore[operator]
+                zero_loss = zero_loss + 0 * embedding.sum()
         rows = {name: batch.rows(name) for name in tokens}
-        fused = self.fusion(tokens, rows, len(batch), idle)
-        return EncoderOutput(fused, embeddings, tokens, idle, tie)
+        fused = self.fusion(tokens, rows, len(batch), placeholders)
+        return EncoderOutput(fused, embeddings, tokens, placeholders, zero_loss)
 
-    def _idle(self, name: str) -> Tokens:
+    def _placeholder(self, name: str) -> Tokens:
         """Tokens of a blank input.
 
         Processes that train together reduce gradients (and under ZeRO-3 gather weights) module by module, in one order:
@@ -116,8 +116,7 @@ class MultimodalEncoder(nn.Module):
         generators = generators or [None] * len(samples)
         present, inputs = {}, {}
         for name, module in self.modalities.items():
-            held = [name in sample for sample in samples]
-            present[name] = torch.tensor(held)
+            present[name] = torch.tensor([name in sample for sample in samples])
             rows = [
                 module.transform(sample[name], generator)  # type: ignore[operator]
                 for sample, generator in zip(samples, generators, strict=True)

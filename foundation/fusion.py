@@ -30,17 +30,17 @@ class Fusion(nn.Module):
         tokens: dict[str, Tokens],
         rows: dict[str, Int[Tensor, " present"]],
         batch: int,
-        idle: dict[str, Tokens] | None = None,
+        placeholder_tokens: dict[str, Tokens] | None = None,
     ) -> Float[Tensor, "batch width"]:
         """Fuses tokens of the present patients; `rows` says where in the batch each belongs.
 
-        `idle` tokens belong to nobody: they pass through their modality's own parameters and count nothing.
+        Placeholder tokens belong to nobody: they pass through their modality's own parameters and count nothing.
         """
         everybody = torch.arange(batch, device=self.patient.device)
         first = self.patient.expand(batch, -1)
         parts: list[tuple[Tensor, Tensor]] = []
         for name in self.kind:
-            values, real = tokens.get(name) or (idle or {}).get(name) or (None, None)
+            values, real = tokens.get(name) or (placeholder_tokens or {}).get(name) or (None, None)
             if values is None or real is None:
                 continue
             marked = self.norm[name](values[real]) + self.kind[name]

@@ -16,13 +16,13 @@ class EncoderOutput:
         fused: `[batch, width]`, the patient embedding.
         embeddings: by modality, `[present, width]` of unit length, for alignment.
         tokens: by modality, tokens and mask of the present patients.
-        idle: where several processes train together, tokens `[1, tokens, width]` of a blank input of each modality that
-            this process's batch lacks; empty otherwise.
-        tie: zero, and a function of every modality's parameters, to be added to the loss there; None otherwise.
+        placeholder_tokens: where several processes train together, tokens `[1, tokens, width]` of a blank input of each
+            modality that this process's batch lacks; empty otherwise.
+        zero_loss: zero, and a function of every modality's parameters, to be added to the loss there; None otherwise.
     """
 
     fused: Float[Tensor, "batch width"]
     embeddings: dict[str, Tensor]
     tokens: dict[str, Tokens]
-    idle: dict[str, Tokens] = field(default_factory=dict)
-    tie: Tensor | None = None
+    placeholder_tokens: dict[str, Tokens] = field(default_factory=dict)
+    zero_loss: Tensor | None = None

@@ -6,10 +6,10 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from foundation.collapse import collapse
 from foundation.data.dataset import Collate, PatientDataset
 from foundation.engine.trainer import seeded
 from foundation.federation.weights.types import Weights
+from foundation.representation_metrics import representation_metrics
 from foundation.retrieval import retrieval
 from pretrain.assemble import load_cohort
 from pretrain.embedding import embed
@@ -28,7 +28,7 @@ def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) ->
         weights: of encoder and objectives.
 
     Returns:
-        `patients`, `loss`, a loss an objective, and what `foundation.retrieval` and `foundation.collapse` find.
+        `patients`, `loss`, a loss an objective, and what `retrieval` and `representation_metrics` give.
     """
     return evaluate_module(cfg, hospitals, build_module(cfg, weights, 0, 1))
 
@@ -43,7 +43,11 @@ def evaluate_module(cfg: DictConfig, hospitals: list[str], module: PretrainModul
     with seeded(cfg.seed):
         seen = embed(module.encoder, dataset)
         losses = _losses(module, dataset, cfg.data.batch_size, cfg.seed)
-    found = {**losses, **retrieval(seen.embeddings, seen.present), **collapse(seen.embeddings, seen.present)}
+    found = {
+        **losses,
+        **retrieval(seen.embeddings, seen.present),
+        **representation_metrics(seen.embeddings, seen.present),
+    }
     return {"patients": float(len(dataset)), **found}
 
 

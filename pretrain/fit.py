@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from foundation.command import plain
 from foundation.data.cohort import read_dictionary
+from foundation.engine.callbacks import Finite, StopAfter
 from foundation.engine.deepspeed import KeepState
-from foundation.engine.guards import Finite, StopAfter
 from foundation.engine.memory import ContinuedCohort, KeepOptimizer, Memory
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput

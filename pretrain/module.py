@@ -11,12 +11,12 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from foundation.batch import Batch
+from foundation.distributed import several_processes, sum_over_processes
 from foundation.encoder import MultimodalEncoder
-from foundation.engine.guards import Finite
+from foundation.engine.callbacks import Finite
 from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
-from foundation.processes import processes, several_processes, sum_over_processes
 from pretrain.steering import Steering
 
 _OPTIMIZERS = ("adamw", "sgd")
@@ -74,47 +74,37 @@ class PretrainModule(pl.LightningModule):
         self.finite = finite
         self.steering = steering
         self.samples: Counter[str] = Counter()
-        self._taught: dict[str, int] = {}
+        self._trained: dict[str, int] = {}
 
     def step(self, batch: Batch, stage: str) -> Tensor | None:
         """Loss of a batch, logged by objective."""
         output = self.encoder(batch)
-        found = {name: objective(self.encoder, output, batch) for name, objective in self.objectives.items()}
-        terms: dict[str, Term] = {name: term for name, term in found.items() if term is not None}
-        shares = self._shares(terms) if output.tie is not None else dict.fromkeys(terms, 1.0)
+        terms: dict[str, Term] = {}
+        for name, objective in self.objectives.items():
+            if (term := objective(self.encoder, output, batch)) is not None:
+                terms[name] = term
         done = (self.global_step + self.start_step) / max(1, self.total_steps)
         total: Tensor | None = None
-        taught: dict[str, int] = {}
+        trained: dict[str, int] = {}
         for name, term in terms.items():
-            weighted = self.weights[name].at(done) * shares[name] * term.loss
+            weighted = self.weights[name].at(done) * term.share * term.loss
             total = weighted if total is None else total + weighted
             if not term.samples:
                 continue
             self.log(f"{stage}/{name}", term.loss.detach(), batch_size=len(batch), prog_bar=stage == "train")
             for group, count in [*term.samples.items(), (f"objective:{name}", max(term.samples.values()))]:
-                taught[group] = max(taught.get(group, 0), count)
-        if total is not None and output.tie is not None:
-            total = total + output.tie.sum()
+                trained[group] = max(trained.get(group, 0), count)
+        if output.zero_loss is not None:
+            total = output.zero_loss.sum() if total is None else total + output.zero_loss.sum()
         if total is not None:
             self.log(f"{stage}/loss", total.detach(), batch_size=len(batch), on_epoch=True, on_step=stage == "train")
-        self._taught = taught
+        self._trained = trained
         return total
-
-    def _shares(self, terms: dict[str, Term]) -> dict[str, float]:
-        """By objective, what to multiply this process's mean with, so that the mean over processes is that over all.
-
-        Their gradients are averaged as if each had taught equally many.
-        """
-        own = torch.tensor(
-            [terms[name].weight if name in terms else 0.0 for name in self.objectives], device=self.device
-        )
-        share = processes() * own / sum_over_processes(own).clamp(min=1e-9)
-        return dict(zip(self.objectives, share.tolist(), strict=True))
 
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         loss = self.step(batch, "train")
         if self.finite is None or self.finite.accepts(loss, batch, self.global_step):
-            self.samples.update(self._taught)
+            self.samples.update(self._trained)
             return self._steered(loss)
         self.log("train/skipped", float(self.finite.skipped), batch_size=len(batch))
         if not several_processes():
@@ -127,10 +117,10 @@ class PretrainModule(pl.LightningModule):
         if self.steering is None or loss is None:
             return loss
         groups = self._groups()
-        counts = torch.tensor([float(self._taught.get(name, 0)) for name in groups], device=self.device)
-        taught = [name for name, count in zip(groups, sum_over_processes(counts).tolist(), strict=True) if count]
+        counts = torch.tensor([float(self._trained.get(name, 0)) for name in groups], device=self.device)
+        trained = [name for name, count in zip(groups, sum_over_processes(counts).tolist(), strict=True) if count]
         batches = self.trainer.accumulate_grad_batches
-        term = self.steering.term(taught, self.learning_rate * self.rate(self.global_step) / batches)
+        term = self.steering.term(trained, self.learning_rate * self.rate(self.global_step) / batches)
         return loss if term is None else loss + term
 
     def _groups(self) -> list[str]:

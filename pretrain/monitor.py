@@ -6,11 +6,11 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from foundation.collapse import collapse
 from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.trainer import seeded
 from foundation.probes import probe_auc
+from foundation.representation_metrics import representation_metrics
 from foundation.retrieval import retrieval
 from pretrain.embedding import Embedded, embed
 
@@ -48,10 +48,10 @@ class Monitor(Callback):
                 logger.log_metrics(self.found, step=step)
 
     def measure(self, encoder: MultimodalEncoder) -> dict[str, float]:
-        """`monitor/...`: what `retrieval`, `collapse` and `probe_auc` find."""
+        """`monitor/...`: what `retrieval`, `representation_metrics` and `probe_auc` find."""
         with seeded(0):
             seen, known = embed(encoder, self.validation), embed(encoder, self.train)
-        found = {**retrieval(seen.embeddings, seen.present), **collapse(seen.embeddings, seen.present)}
+        found = {**retrieval(seen.embeddings, seen.present), **representation_metrics(seen.embeddings, seen.present)}
         for label in self.validation.cohort.dictionary.labels:
             for name in [*seen.embeddings, "fused"]:
                 if name == "fused" or name in known.embeddings:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from foundation.batch import Batch
-from foundation.processes import processes
+from foundation.distributed import processes
 
 # Dense peak in bf16, without sparsity, in FLOP/s, from the makers' data sheets.
 _PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}

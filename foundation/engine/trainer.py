@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 
 from foundation.command import instantiate
 from foundation.data.sampler import generator_of
-from foundation.engine.guards import StopWhenTold
+from foundation.engine.callbacks import StopWhenTold
 from foundation.engine.loggers import build_loggers
 
 _ADVICE = (

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foundation.distributed import several_processes, sum_over_processes
 from foundation.modalities.base import Inputs, Modality, Tokens, Views
-from foundation.processes import several_processes, sum_over_processes
 
 CHANNELS = ("expression", "mutations", "copy_number")
 _MOMENTUM = 0.1

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,12 +12,12 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from foundation.batch import Batch
+from foundation.distributed import processes
 from foundation.encoder import MultimodalEncoder
-from foundation.objectives.bank import NOBODY, Bank, Strangers, below
+from foundation.objectives.bank import NO_NEGATIVES, Bank, Negatives, append_negatives
 from foundation.objectives.base import Objective, Term
-from foundation.objectives.gather import gather
+from foundation.objectives.gather import Presence, gather, gather_presence
 from foundation.output import EncoderOutput
-from foundation.processes import processes
 
 _LARGEST_SCALE = 100.0
 
@@ -50,12 +51,12 @@ class Alignment(Objective):
         self.bank = Bank()
 
     def set_bank(self, bank: Mapping[str, Tensor] | None) -> None:
-        """Adds patients elsewhere as strangers, in training alone: a loss in validation compares whatever the bank.
+        """Adds patients elsewhere as negatives, in training alone: a loss in validation compares whatever the bank.
 
         Where several processes train together, all must be given the same.
 
         Args:
-            bank: by modality, `[strangers, width]` of unit length; None or nothing leaves the loss as it was, bit by
+            bank: by modality, `[negatives, width]` of unit length; None or nothing leaves the loss as it was, bit by
                 bit.
 
         Raises:
@@ -72,72 +73,82 @@ class Alignment(Objective):
         left: Float[Tensor, "all width"],
         right: Float[Tensor, "all width"],
         rows: Tensor,
-        strangers: Strangers = NOBODY,
+        negatives: Negatives = NO_NEGATIVES,
     ) -> Float[Tensor, " rows"]:
         """The loss of some rows' pairs among all, for unit-length embeddings in float32."""
-        return info_nce_rows(left, right, rows, self.scale(), strangers)
+        return info_nce_rows(left, right, rows, self.scale(), negatives)
 
     def compare(
         self,
         left: Float[Tensor, "all width"],
         right: Float[Tensor, "all width"],
-        own: Bool[Tensor, " all"] | None = None,
-        strangers: Strangers = NOBODY,
+        local: Bool[Tensor, " all"] | None = None,
+        negatives: Negatives = NO_NEGATIVES,
     ) -> Tensor:
         """This process's share of the mean loss over all pairs, in float32 whatever the precision of the encoder."""
         left, right = left.float(), right.float()
-        rows = torch.arange(len(left), device=left.device) if own is None else own.nonzero().squeeze(1)
+        rows = torch.arange(len(left), device=left.device) if local is None else local.nonzero().squeeze(1)
         if self.rows_at_once is None or len(rows) <= self.rows_at_once:
-            total = self.row_losses(left, right, rows, strangers).sum()
+            total = self.row_losses(left, right, rows, negatives).sum()
         else:
             parts = rows.split(self.rows_at_once)
-            total = torch.stack([self._again(left, right, part, strangers) for part in parts]).sum()
-        return total * (1 if own is None else processes()) / len(left)
+            total = torch.stack([self._again(left, right, part, negatives) for part in parts]).sum()
+        return total * (1 if local is None else processes()) / len(left)
 
-    def _again(self, left: Tensor, right: Tensor, rows: Tensor, strangers: Strangers) -> Tensor:
+    def _again(self, left: Tensor, right: Tensor, rows: Tensor, negatives: Negatives) -> Tensor:
         summed: Tensor = checkpoint(
-            lambda one, other: self.row_losses(one, other, rows, strangers).sum(), left, right, use_reentrant=False
+            lambda one, other: self.row_losses(one, other, rows, negatives).sum(), left, right, use_reentrant=False
         )
         return summed
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
-        fused = output.fused if self.fused is None else functional.normalize(self.fused(output.fused), dim=-1)
-        all_ = gather(list(encoder.modalities), output, batch, fused)
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> "_Pairs | None":
+        presence = gather_presence(list(encoder.modalities), output, batch)
         bank = self.bank if self.training else Bank()
         bank.check(encoder.modalities)
+        pairs = []
+        for left, right in itertools.combinations(presence.by_modality, 2):
+            both = presence.by_modality[left] & presence.by_modality[right]
+            negatives = bank.beside(left, right, output.fused.device)
+            if int(both.sum()) >= negatives.least:
+                pairs.append((left, right, both, negatives))
+        return _Pairs(presence, bank, pairs) if pairs else None
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: "_Pairs") -> Term:
+        fused = output.fused if self.fused is None else functional.normalize(self.fused(output.fused), dim=-1)
+        gathered = gather(selected.presence, output, fused)
+        present, local = selected.presence.by_modality, selected.presence.local
         losses: list[Tensor] = []
         counts: list[int] = []
-        taught = {name: torch.zeros_like(all_.own) for name in all_.present}
-        for left, right in itertools.combinations(all_.present, 2):
-            both = all_.present[left] & all_.present[right]
-            strangers = bank.beside(left, right, fused.device)
-            if int(both.sum()) < strangers.least:
-                continue
-            lefts, rights = (all_.embeddings[name][both[all_.present[name]]] for name in (left, right))
-            losses.append(self.compare(lefts, rights, all_.own[both], strangers))
+        trained = {name: torch.zeros_like(local) for name in present}
+        for left, right, both, negatives in selected.pairs:
+            lefts, rights = (gathered.embeddings[name][both[present[name]]] for name in (left, right))
+            losses.append(self.compare(lefts, rights, local[both], negatives))
             counts.append(int(both.sum()))
-            taught[left] |= both
-            taught[right] |= both
-        if not losses and output.tie is None:
-            return None
-        # Every process goes through the same exchange in the backward pass, whether or not it has rows of its own.
-        kept = 0 * (all_.fused.sum() + sum(values.sum() for values in all_.embeddings.values()) + self.log_scale.sum())
-        if not losses:
-            return Term(kept, {}, weight=1)
-        samples = {name: int((who & all_.own).sum()) for name, who in taught.items() if (who & all_.own).any()}
+            trained[left] |= both
+            trained[right] |= both
+        samples = {name: int((who & local).sum()) for name, who in trained.items() if (who & local).any()}
         if self.fused is not None:
-            several = torch.stack(list(all_.present.values())).sum(0) > 1
-            for name, embedding in all_.embeddings.items():
-                both = several & all_.present[name]
-                strangers = bank.beside(None, name, fused.device)
-                if int(both.sum()) >= strangers.least:
-                    rights = embedding[both[all_.present[name]]]
-                    losses.append(self.compare(all_.fused[both], rights, all_.own[both], strangers))
+            several = torch.stack(list(present.values())).sum(0) > 1
+            for name, embedding in gathered.embeddings.items():
+                both = several & present[name]
+                negatives = selected.bank.beside(None, name, fused.device)
+                if int(both.sum()) >= negatives.least:
+                    rights = embedding[both[present[name]]]
+                    losses.append(self.compare(gathered.fused[both], rights, local[both], negatives))
                     counts.append(int(both.sum()))
             if samples:
-                samples["fusion"] = int((torch.stack(list(taught.values())).any(dim=0) & all_.own).sum())
+                samples["fusion"] = int((torch.stack(list(trained.values())).any(dim=0) & local).sum())
         weight = torch.tensor(counts, dtype=torch.float, device=fused.device)
-        return Term((torch.stack(losses) * weight).sum() / weight.sum() + kept, samples, weight=1)
+        return Term((torch.stack(losses) * weight).sum() / weight.sum(), samples, weight=1)
+
+
+@dataclass
+class _Pairs:
+    """Pairs of modalities that enough of all processes' patients have, with who has both and whom to tell them from."""
+
+    presence: Presence
+    bank: Bank
+    pairs: list[tuple[str, str, Tensor, Negatives]]
 
 
 def info_nce_rows(
@@ -145,11 +156,15 @@ def info_nce_rows(
     right: Float[Tensor, "all width"],
     rows: Tensor,
     scale: Tensor,
-    strangers: Strangers = NOBODY,
+    negatives: Negatives = NO_NEGATIVES,
 ) -> Float[Tensor, " rows"]:
-    """Cross-entropy of finding the partners of some rows among all and strangers, mean of both ways."""
-    there = functional.cross_entropy(scale * left[rows] @ below(right, strangers.right).T, rows, reduction="none")
-    back = functional.cross_entropy(scale * right[rows] @ below(left, strangers.left).T, rows, reduction="none")
+    """Cross-entropy of finding the partners of some rows among all and negatives, mean of both ways."""
+    there = functional.cross_entropy(
+        scale * left[rows] @ append_negatives(right, negatives.right).T, rows, reduction="none"
+    )
+    back = functional.cross_entropy(
+        scale * right[rows] @ append_negatives(left, negatives.left).T, rows, reduction="none"
+    )
     return (there + back) / 2
 
 

@@ -1,4 +1,4 @@
-"""Embeddings of patients elsewhere, as further strangers that alignment tells a patient's partner from."""
+"""Embeddings of patients elsewhere, as further negatives of alignment."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _LONGEST = 1.001  # unit length, with what single precision adds
 
 
 @dataclass(frozen=True)
-class Strangers:
+class Negatives:
     """Embeddings below each side of a table of likenesses; constants, partners of nobody.
 
     Attributes:
-        left: `[strangers, width]`; none if None.
+        left: `[negatives, width]`; none if None.
         right: likewise.
     """
 
@@ -26,25 +26,25 @@ class Strangers:
 
     @property
     def least(self) -> int:
-        """Pairs that a comparison needs: a lone one can be told from strangers, if there are any."""
+        """Pairs that a comparison needs: a lone one can be told from negatives, if there are any."""
         return 2 if self.left is None and self.right is None else 1
 
 
-NOBODY = Strangers()
+NO_NEGATIVES = Negatives()
 
 
-def below(known: Float[Tensor, "all width"], strangers: Tensor | None) -> Float[Tensor, "more width"]:
-    """Rows to find a partner among, the strangers last; `known` itself where there are none."""
-    return known if strangers is None else torch.cat([known, strangers])
+def append_negatives(rows: Float[Tensor, "all width"], negatives: Tensor | None) -> Float[Tensor, "more width"]:
+    """Rows to find a partner among, the negatives last; `rows` itself where there are none."""
+    return rows if negatives is None else torch.cat([rows, negatives])
 
 
 class Bank:
-    """Strangers by modality.
+    """Negatives by modality.
 
     Neither parameters nor buffers: they are no part of the model, its state or its exchange between processes.
 
     Args:
-        rows: by modality, `[strangers, width]`, of at most unit length.
+        rows: by modality, `[negatives, width]`, of at most unit length.
         width: of the embeddings that they are held against.
 
     Raises:
@@ -56,13 +56,13 @@ class Bank:
         for name, values in (rows or {}).items():
             if values.ndim != 2 or values.shape[1] != width:
                 raise UserError(f"bank.{name}: shape {tuple(values.shape)}; give [rows, {width}], as this run embeds")
-            held = values.detach().float()
-            if not bool(held.isfinite().all()):
+            embeddings = values.detach().float()
+            if not bool(embeddings.isfinite().all()):
                 raise UserError(f"bank.{name}: holds values that are no numbers; leave out the site that sent them")
-            if len(held) and float(held.norm(dim=1).max()) > _LONGEST:
+            if len(embeddings) and float(embeddings.norm(dim=1).max()) > _LONGEST:
                 raise UserError(f"bank.{name}: longer than 1; embeddings of patients are of unit length")
-            if len(held):
-                self._rows[name] = held
+            if len(embeddings):
+                self._rows[name] = embeddings
 
     def check(self, modalities: Iterable[str]) -> None:
         """Holds the names against an encoder's modalities.
@@ -75,8 +75,8 @@ class Bank:
             if name not in known:
                 raise UserError(f"bank.{name}: no modality of this run; there are {', '.join(sorted(known))}")
 
-    def beside(self, left: str | None, right: str | None, device: torch.device) -> Strangers:
-        """The strangers of a pair of modalities; None for a side that has none by its nature.
+    def beside(self, left: str | None, right: str | None, device: torch.device) -> Negatives:
+        """The negatives of a pair of modalities; None for a side that has none by its nature.
 
         Args:
             left: modality.
@@ -84,8 +84,8 @@ class Bank:
             device: where the embeddings are.
         """
         if not self._rows:
-            return NOBODY
-        return Strangers(self._of(left, device), self._of(right, device))
+            return NO_NEGATIVES
+        return Negatives(self._of(left, device), self._of(right, device))
 
     def _of(self, name: str | None, device: torch.device) -> Tensor | None:
         if name is None or name not in self._rows:

@@ -24,28 +24,24 @@ class Consistency(Objective):
     def __init__(self, width: int) -> None:
         super().__init__()
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tensor | None:
+        present = torch.stack([batch.present[name] for name in output.tokens])
+        several = present.sum(dim=0) > 1
+        return several if several.any() else None
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tensor) -> Term:
         names = list(output.tokens)
         present = torch.stack([batch.present[name] for name in names])
-        several = present.sum(dim=0) > 1
-        if not several.any() and output.tie is None:
-            return None
         chance = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
-        dropped = functional.one_hot(chance.argmax(dim=0), len(names)).T.bool() & several
+        dropped = functional.one_hot(chance.argmax(dim=0), len(names)).T.bool() & selected
         tokens: dict[str, Tokens] = {}
         rows: dict[str, Tensor] = {}
-        idle = dict(output.idle)
         for name, out in zip(names, dropped, strict=True):
             kept = ~out[batch.present[name]]
             values, mask = output.tokens[name]
-            if not kept.any():
-                idle[name] = Tokens(values[:1], mask[:1])  # processes that train together pass through the same modules
-            else:
-                tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[kept]
-        fewer = encoder.fusion(tokens, rows, len(batch), idle)
-        if not several.any():
-            return Term(0 * fewer.sum(), {})
-        cosine = functional.cosine_similarity(fewer[several].float(), output.fused[several].detach().float())
-        taught = (several & present & ~dropped).sum(dim=1).tolist()
-        samples = {"fusion": int(several.sum())} | {name: n for name, n in zip(names, taught, strict=True) if n}
-        return Term((1 - cosine).mean(), samples, int(several.sum()))
+            tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[kept]
+        fewer = encoder.fusion(tokens, rows, len(batch), output.placeholder_tokens)
+        cosine = functional.cosine_similarity(fewer[selected].float(), output.fused[selected].detach().float())
+        trained = (selected & present & ~dropped).sum(dim=1).tolist()
+        samples = {"fusion": int(selected.sum())} | {name: n for name, n in zip(names, trained, strict=True) if n}
+        return Term((1 - cosine).mean(), samples, int(selected.sum()))

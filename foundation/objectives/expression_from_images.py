@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.base import Tokens
 from foundation.modalities.genomics import Genomics
 from foundation.modalities.pools import GatedPool
 from foundation.objectives.base import Objective, Term
@@ -36,26 +35,24 @@ class ExpressionFromImages(Objective):
     def modalities(self) -> tuple[str, ...]:
         return (self.source, "genomics")
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Which of the images' patients have genomics, and the standardised expression of these."""
+        if self.source not in output.tokens or "genomics" not in batch.inputs:
+            return None
         genomics: Any = encoder.modalities["genomics"]
         assert isinstance(genomics, Genomics)
-        if self.source in output.tokens and "genomics" in batch.inputs:
-            both = batch.present[self.source] & batch.present["genomics"]
-            values, mask = output.tokens[self.source]
-            mine = both[batch.present[self.source]]
-            target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])
-            target = target[both[batch.present["genomics"]]]
-            known = ~target.isnan()
-            if known.any():
-                predicted = self._predict(Tokens(values[mine], mask[mine]), genomics)
-                loss = functional.smooth_l1_loss(predicted[known], target[known].detach())
-                return Term(loss, {self.source: int(known.any(dim=1).sum())}, int(known.sum()))
-        if output.tie is None:
-            return None
-        tokens = output.tokens.get(self.source, output.idle.get(self.source))
-        assert tokens is not None
-        return Term(0 * self._predict(tokens, genomics).sum(), {})
+        both = batch.present[self.source] & batch.present["genomics"]
+        target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])[both[batch.present["genomics"]]]
+        return None if target.isnan().all() else (both[batch.present[self.source]], target)
 
-    def _predict(self, tokens: Tokens, genomics: Genomics) -> Tensor:
-        embedding: Tensor = self.decode(self.pool(tokens.values, tokens.mask))
-        return embedding.to(torch.float32) @ genomics.gene.detach().float().T
+    def loss(
+        self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: tuple[Tensor, Tensor]
+    ) -> Term:
+        pictured, target = selected
+        values, mask = output.tokens[self.source]
+        embedding: Tensor = self.decode(self.pool(values[pictured], mask[pictured]))
+        gene: Any = encoder.modalities["genomics"].gene
+        predicted = embedding.to(torch.float32) @ gene.detach().float().T
+        known = ~target.isnan()
+        loss = functional.smooth_l1_loss(predicted[known], target[known].detach())
+        return Term(loss, {self.source: int(known.any(dim=1).sum())}, int(known.sum()))

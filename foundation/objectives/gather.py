@@ -8,51 +8,79 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foundation.batch import Batch
+from foundation.distributed import gather_rows, processes
 from foundation.output import EncoderOutput
-from foundation.processes import gather_rows
 
 
 @dataclass
-class Together:
+class Presence:
+    """Which of the patients of all processes has what.
+
+    Attributes:
+        names: of all modalities of the encoder, as the embeddings of the processes are ordered.
+        by_modality: who has it, `[patients]`; a modality that nobody has is not in it.
+        rank: whose batch each is in, `[patients]`.
+        local: those of this process, `[patients]`.
+    """
+
+    names: list[str]
+    by_modality: dict[str, Bool[Tensor, " patients"]]
+    rank: Tensor
+    local: Bool[Tensor, " patients"]
+
+
+@dataclass
+class Gathered:
     """Embeddings of the patients of all processes.
 
     Attributes:
-        present: by modality, who has it, `[patients]`.
         embeddings: by modality, `[present, width]`.
         fused: `[patients, width]`.
-        own: whose batch is this process's, `[patients]`.
     """
 
-    present: dict[str, Bool[Tensor, " patients"]]
     embeddings: dict[str, Float[Tensor, "present width"]]
     fused: Float[Tensor, "patients width"]
-    own: Bool[Tensor, " patients"]
 
 
-def gather(names: list[str], output: EncoderOutput, batch: Batch, fused: Tensor) -> Together:
-    """What all processes embedded, in one exchange; a modality that none has is not in it.
+def gather_presence(names: list[str], output: EncoderOutput, batch: Batch) -> Presence:
+    """Who has what, over all processes.
 
     Args:
         names: of all modalities of the encoder.
         output: of this process's batch.
         batch: of this process.
+    """
+    device = output.fused.device
+    rank = torch.zeros(len(batch), 1, dtype=torch.long, device=device)
+    if output.zero_loss is None:
+        present = {name: batch.present[name] for name in output.embeddings}
+        return Presence(names, present, rank[:, 0], torch.ones(len(batch), dtype=torch.bool, device=device))
+    nobody = torch.zeros(len(batch), dtype=torch.bool, device=device)
+    patients = torch.stack([batch.present.get(name, nobody) for name in names], dim=1)
+    who = gather_rows(torch.cat([patients.long(), rank + dist.get_rank()], dim=1))
+    present = {name: who[:, index].bool() for index, name in enumerate(names) if who[:, index].any()}
+    return Presence(names, present, who[:, -1], who[:, -1] == dist.get_rank())
+
+
+def gather(presence: Presence, output: EncoderOutput, fused: Tensor) -> Gathered:
+    """What all processes embedded, in one exchange.
+
+    Args:
+        presence: of their patients.
+        output: of this process's batch.
         fused: `[batch, width]`, to exchange beside the modalities' embeddings.
     """
-    device = fused.device
-    if output.tie is None:
-        own = torch.ones(len(batch), dtype=torch.bool, device=device)
-        return Together({name: batch.present[name] for name in output.embeddings}, output.embeddings, fused, own)
-    held = [name for name in names if name in output.embeddings]
-    # A part of the graph even where this process has no rows to give.
-    rows = torch.cat([fused + output.tie.sum(), *(output.embeddings[name] for name in held)])
-    nobody = torch.zeros(len(batch), dtype=torch.bool, device=device)
-    kinds = [torch.full((len(batch),), -1), *(torch.full((len(output.embeddings[n]),), names.index(n)) for n in held)]
-    described = torch.cat(kinds)[:, None].to(device)
-    patients = torch.stack([batch.present.get(name, nobody) for name in names], dim=1)
-    rank = torch.full((len(batch), 1), dist.get_rank(), device=device)
-    everything = gather_rows(rows)
-    kind = gather_rows(described)[:, 0]
-    who = gather_rows(torch.cat([patients.long(), rank], dim=1))
-    present = {name: who[:, index].bool() for index, name in enumerate(names) if who[:, index].any()}
-    embeddings = {name: everything[kind == names.index(name)] for name in present}
-    return Together(present, embeddings, everything[kind == -1], who[:, -1] == dist.get_rank())
+    if output.zero_loss is None:
+        return Gathered(output.embeddings, fused)
+    rows = gather_rows(torch.cat([fused, *(output.embeddings[n] for n in presence.names if n in output.embeddings)]))
+    kinds = []  # of the rows: each process gives its fused embeddings, then those of one modality after the other
+    for rank in range(processes()):
+        of_rank = presence.rank == rank
+        kinds.append(torch.full((int(of_rank.sum()),), -1, device=fused.device))
+        for index, name in enumerate(presence.names):
+            if name in presence.by_modality:
+                count = int((presence.by_modality[name] & of_rank).sum())
+                kinds.append(torch.full((count,), index, device=fused.device))
+    kind = torch.cat(kinds)
+    embeddings = {name: rows[kind == presence.names.index(name)] for name in presence.by_modality}
+    return Gathered(embeddings, rows[kind == -1])

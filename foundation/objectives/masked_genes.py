@@ -1,7 +1,7 @@
 """Masked gene modelling: predict hidden expression values from the genes left visible."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.batch import Batch
@@ -26,18 +26,15 @@ class MaskedGenes(Objective):
     def modalities(self) -> tuple[str, ...]:
         return ("genomics",)
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tensor | None:
+        inputs = batch.inputs.get("genomics")
+        return inputs["masked"] if inputs is not None and bool(inputs["masked"].any()) else None
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tensor) -> Term:
         genomics = encoder.modalities["genomics"]
         assert isinstance(genomics, Genomics)
-        tokens = output.tokens.get("genomics", output.idle.get("genomics"))
-        inputs = batch.inputs.get("genomics")
-        taught = inputs is not None and bool(inputs["masked"].any())
-        if tokens is None or not (taught or output.tie is not None):
-            return None
+        tokens = output.tokens["genomics"]
         predicted = self.decode(genomics.pool(tokens.values, tokens.mask)) @ genomics.gene.T
-        if inputs is None or not taught:
-            return Term(0 * predicted.sum(), {})
-        masked = inputs["masked"]
-        target = genomics.standardise(inputs["values"][:, 0])
-        loss = functional.smooth_l1_loss(predicted[masked], target[masked].detach())
-        return Term(loss, {"genomics": int(torch.count_nonzero(masked.any(dim=1)))}, int(masked.sum()))
+        target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])
+        loss = functional.smooth_l1_loss(predicted[selected], target[selected].detach())
+        return Term(loss, {"genomics": int(torch.count_nonzero(selected.any(dim=1)))}, int(selected.sum()))

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.batch import Batch
-from foundation.chunks import without_statistics
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
+from foundation.gradient_cache import without_statistics
 from foundation.modalities.images import ImageSet
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
@@ -40,17 +40,18 @@ class MaskedImages(Objective):
     def modalities(self) -> tuple[str, ...]:
         return (self.source,)
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> dict[str, Tensor] | None:
+        return batch.inputs.get(self.source)
+
+    def loss(
+        self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: dict[str, Tensor]
+    ) -> Term:
         module: Any = encoder.modalities[self.source]
         assert isinstance(module, ImageSet)
-        if self.source in batch.inputs:
-            inputs = batch.inputs[self.source]
-            return Term(self._loss(module, inputs), {self.source: len(inputs["mask"])}, int(inputs["mask"].sum()))
-        if output.tie is None:
-            return None
-        return Term(0 * self._loss(module, encoder.blank_inputs(self.source)), {})
+        count = len(selected["mask"])
+        return Term(self._error(module, selected), {self.source: count}, int(selected["mask"].sum()))
 
-    def _loss(self, module: ImageSet, inputs: dict[str, Tensor]) -> Tensor:
+    def _error(self, module: ImageSet, inputs: dict[str, Tensor]) -> Tensor:
         side = module.size // self.square
         images = module.pixels(inputs)
         hidden = torch.rand(len(images), side, side, device=images.device) < self.mask_ratio

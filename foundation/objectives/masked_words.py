@@ -31,21 +31,19 @@ class MaskedWords(Objective):
     def modalities(self) -> tuple[str, ...]:
         return ("report",)
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tensor | None:
+        inputs = batch.inputs.get("report", {})
+        return inputs["masked"] if "masked" in inputs and bool(inputs["masked"].any()) else None
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tensor) -> Term:
         report: Any = encoder.modalities["report"]
         assert isinstance(report, Report)
-        inputs = batch.inputs.get("report")
-        if inputs is not None and "masked" in inputs and bool(inputs["masked"].any()):
-            masked = inputs["masked"]
-            logits = self._tell(report, inputs["corrupted"], inputs["mask"], masked)
-            loss = functional.cross_entropy(logits.float(), inputs["pieces"][masked])
-            return Term(loss, {"report": int(torch.count_nonzero(masked.any(dim=1)))}, int(masked.sum()))
-        if output.tie is None:
-            return None
-        blank = encoder.blank_inputs("report")
-        return Term(0 * self._tell(report, blank["pieces"], blank["mask"], blank["mask"]).float().sum(), {})
+        inputs = batch.inputs["report"]
+        logits = self._logits(report, inputs["corrupted"], inputs["mask"], selected)
+        loss = functional.cross_entropy(logits.float(), inputs["pieces"][selected])
+        return Term(loss, {"report": int(torch.count_nonzero(selected.any(dim=1)))}, int(selected.sum()))
 
-    def _tell(self, report: Report, pieces: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
+    def _logits(self, report: Report, pieces: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
         """Logits of the masked pieces, `[masked, vocabulary]`."""
         read = report.read(pieces, mask)[masked]
         vocabulary = report.to_width(report.text.get_input_embeddings().weight)

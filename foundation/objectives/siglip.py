@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.objectives.alignment import Alignment
-from foundation.objectives.bank import NOBODY, Strangers, below
+from foundation.objectives.bank import NO_NEGATIVES, Negatives, append_negatives
 
 
 class SigLip(Alignment):
@@ -39,9 +39,9 @@ class SigLip(Alignment):
         left: Float[Tensor, "all width"],
         right: Float[Tensor, "all width"],
         rows: Tensor,
-        strangers: Strangers = NOBODY,
+        negatives: Negatives = NO_NEGATIVES,
     ) -> Float[Tensor, " rows"]:
-        return sigmoid_rows(left, right, rows, self.scale(), self.bias.float(), strangers)
+        return sigmoid_rows(left, right, rows, self.scale(), self.bias.float(), negatives)
 
 
 def sigmoid_rows(
@@ -50,13 +50,13 @@ def sigmoid_rows(
     rows: Tensor,
     scale: Tensor,
     bias: Tensor,
-    strangers: Strangers = NOBODY,
+    negatives: Negatives = NO_NEGATIVES,
 ) -> Float[Tensor, " rows"]:
-    """Log-loss of telling the partners of some rows from strangers, summed over the strangers of a row."""
-    logits = scale * left[rows] @ below(right, strangers.right).T + bias
+    """Log-loss of telling the partners of some rows from negatives, summed over the negatives of a row."""
+    logits = scale * left[rows] @ append_negatives(right, negatives.right).T + bias
     partner = torch.full_like(logits, -1).scatter(1, rows[:, None], 1)
     losses = -functional.logsigmoid(partner * logits).sum(dim=1)
-    if strangers.left is None:
+    if negatives.left is None:
         return losses
     # A pair within the batch has its row and its column in one table; those from elsewhere are columns and rows of two.
-    return losses - functional.logsigmoid(-(scale * right[rows] @ strangers.left.T + bias)).sum(dim=1)
+    return losses - functional.logsigmoid(-(scale * right[rows] @ negatives.left.T + bias)).sum(dim=1)

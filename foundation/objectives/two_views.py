@@ -1,6 +1,8 @@
 """Intra-modal consistency: two views of one patient in one modality find each other."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,34 +29,46 @@ class TwoViews(Objective):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
 
-    def forward(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Term | None:
-        losses: list[Tensor] = []
-        counts: dict[str, int] = {}
-        together = output.tie is not None
-        kept = output.fused.new_zeros(())
-        for name, module in encoder.modalities.items():
-            if name not in output.tokens and not together:
-                continue
-            inputs = batch.inputs[name] if name in output.tokens else encoder.blank_inputs(name)
-            tokens = output.tokens[name] if name in output.tokens else output.idle[name]
-            views = module.views(inputs, tokens)  # type: ignore[operator]
-            if views is None:
-                continue
-            count = int(views.who.sum())
-            if count < 2:
-                if together:
-                    # Through the same modules as where there are views, in the same order.
-                    embedded = sum(self._embed(module, tokens).sum() for _ in range(2))
-                    kept = kept + 0 * (embedded + views.one.values.sum() + views.other.values.sum())
-                continue
-            one, other = self._embed(module, views.one), self._embed(module, views.other)
-            losses.append(info_nce(one, other, self.log_scale.float().exp().clamp(max=100)))
-            counts[name] = count
-        if not losses:
-            return Term(kept + 0 * self.log_scale.sum(), {}) if together else None
-        weight = torch.tensor(list(counts.values()), dtype=torch.float, device=output.fused.device)
-        return Term((torch.stack(losses) * weight).sum() / weight.sum() + kept, counts, sum(counts.values()))
+    def scale(self) -> Tensor:
+        """One over the temperature, at most 100 as in CLIP."""
+        return self.log_scale.float().exp().clamp(max=100)
 
-    def _embed(self, module: nn.Module, tokens: Tokens) -> Tensor:
-        embedding: Tensor = module.embed(tokens)  # type: ignore[operator]
-        return embedding.float()
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> list[Term] | None:
+        # Each modality is in step by itself: of two processes, one may lack the first and the other the second.
+        terms = [_Views(name, self.scale).in_step(encoder, output, batch) for name in encoder.modalities]
+        return [term for term in terms if term and (term.samples or output.zero_loss is not None)] or None
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: list[Term]) -> Term:
+        counts = [term.weight for term in selected]
+        weight = torch.tensor(counts, dtype=torch.float, device=output.fused.device)
+        loss = (torch.stack([term.loss for term in selected]) * weight).sum() / weight.sum().clamp(min=1)
+        return Term(loss, {name: n for term in selected for name, n in term.samples.items()}, sum(counts))
+
+
+class _Views(Objective):
+    """The two views of one modality."""
+
+    def __init__(self, name: str, scale: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.name = name
+        self.scale = scale
+
+    def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tokens | None:
+        return output.tokens.get(self.name)
+
+    def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tokens) -> Term:
+        module: Any = encoder.modalities[self.name]
+        views = module.views(batch.inputs[self.name], selected)
+        if views is None:
+            return Term(torch.zeros((), device=output.fused.device), {})
+        count = int(views.who.sum())
+        if count < 2:  # known after weights were gone through alone; the way on is that of a batch that has two
+            embedded = sum(_embed(module, selected).sum() for _ in range(2))
+            return Term(0 * (embedded + views.one.values.sum() + views.other.values.sum()), {})
+        loss = info_nce(_embed(module, views.one), _embed(module, views.other), self.scale())
+        return Term(loss, {self.name: count}, count)
+
+
+def _embed(module: Any, tokens: Tokens) -> Tensor:
+    embedding: Tensor = module.embed(tokens)
+    return embedding.float()

@@ -1,23 +1,20 @@
-"""Patients of other hospitals as strangers: further columns of the comparison, and nothing where there are none."""
+"""Patients of other hospitals as negatives: further columns of the comparison, and nothing where there are none."""
 
 import copy
 import math
-import os
-import socket
+from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from foundation.errors import UserError
 from foundation.objectives.alignment import Alignment, info_nce_rows
-from foundation.objectives.bank import Strangers
+from foundation.objectives.bank import Negatives
 from foundation.objectives.siglip import SigLip, sigmoid_rows
-from tests.foundation.test_gather import NAMES, PRESENT, WIDTH, Towers, made
+from tests.foundation.two_processes import NAMES, PRESENT, WIDTH, Made, Towers, learn_on_two, made
 
 KINDS = pytest.mark.parametrize("kind", [Alignment, SigLip])
 
@@ -63,10 +60,10 @@ def test_without_a_bank_the_losses_are_the_formulas_that_they_were():
     assert torch.equal(sigmoid_rows(left, right, rows, scale, torch.tensor([-3.0])), expected)
 
 
-def test_strangers_are_further_columns_of_the_softmax():
+def test_negatives_are_further_columns_of_the_softmax():
     left, right = unit(4, seed=3), unit(4, seed=4)
     one, other = unit(3, seed=5), unit(2, seed=6)
-    found = info_nce_rows(left, right, torch.arange(4), torch.tensor([5.0]), Strangers(one, other))
+    found = info_nce_rows(left, right, torch.arange(4), torch.tensor([5.0]), Negatives(one, other))
     for i in range(4):
         there = [float(5 * left[i] @ row) for row in [*right, *other]]
         back = [float(5 * right[i] @ row) for row in [*left, *one]]
@@ -75,11 +72,11 @@ def test_strangers_are_further_columns_of_the_softmax():
         assert found[i].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_strangers_are_further_pairs_of_the_sigmoid():
+def test_negatives_are_further_pairs_of_the_sigmoid():
     left, right = unit(4, seed=3), unit(4, seed=4)
     one, other = unit(3, seed=5), unit(2, seed=6)
     scale, bias = torch.tensor([5.0]), torch.tensor([-1.0])
-    found = sigmoid_rows(left, right, torch.arange(4), scale, bias, Strangers(one, other))
+    found = sigmoid_rows(left, right, torch.arange(4), scale, bias, Negatives(one, other))
     for i in range(4):
         pairs = [(left[i], right[j], 1 if i == j else -1) for j in range(4)]
         pairs += [(left[i], row, -1) for row in other] + [(row, right[i], -1) for row in one]
@@ -89,19 +86,19 @@ def test_strangers_are_further_pairs_of_the_sigmoid():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 2**16), st.sampled_from([Alignment, SigLip]))
-def test_more_strangers_never_make_it_easier_and_their_order_does_not_matter(few, more, seed, kind):
+def test_more_negatives_never_make_it_easier_and_their_order_does_not_matter(few, more, seed, kind):
     left, right = unit(5, seed=seed), unit(5, seed=seed + 1)
     objective = kind(WIDTH)
     one, other = unit(few + more, seed=seed + 2), unit(few + more, seed=seed + 3)
-    smaller = objective.compare(left, right, strangers=Strangers(one[:few], other[:few]))
-    larger = objective.compare(left, right, strangers=Strangers(one, other))
+    smaller = objective.compare(left, right, negatives=Negatives(one[:few], other[:few]))
+    larger = objective.compare(left, right, negatives=Negatives(one, other))
     assert larger >= smaller - 1e-6
-    turned = objective.compare(left, right, strangers=Strangers(one.flip(0), other.flip(0)))
+    turned = objective.compare(left, right, negatives=Negatives(one.flip(0), other.flip(0)))
     torch.testing.assert_close(turned, larger, atol=1e-5, rtol=1e-5)
 
 
 @KINDS
-def test_rows_taken_a_few_at_a_time_meet_the_same_strangers(kind):
+def test_rows_taken_a_few_at_a_time_meet_the_same_negatives(kind):
     towers, objective, values = made(kind)
     objective.set_bank(bank())
     few = copy.deepcopy(objective)
@@ -128,14 +125,14 @@ def test_a_bank_is_constant_and_no_part_of_the_model(kind):
 
 
 @KINDS
-def test_strangers_are_compared_in_float32_whatever_the_precision_of_the_encoder(kind):
-    strangers = Strangers(unit(3, seed=5), unit(2, seed=6))
-    found = kind(WIDTH).bfloat16().compare(unit(4).bfloat16(), unit(4, seed=1).bfloat16(), strangers=strangers)
+def test_negatives_are_compared_in_float32_whatever_the_precision_of_the_encoder(kind):
+    negatives = Negatives(unit(3, seed=5), unit(2, seed=6))
+    found = kind(WIDTH).bfloat16().compare(unit(4).bfloat16(), unit(4, seed=1).bfloat16(), negatives=negatives)
     assert found.dtype == torch.float32 and found.isfinite()
 
 
 @KINDS
-def test_validation_compares_without_strangers(kind):
+def test_validation_compares_without_negatives(kind):
     towers, objective, values = made(kind)
     plain, _ = learnt(towers, objective, values)
     objective.set_bank(bank())
@@ -144,7 +141,7 @@ def test_validation_compares_without_strangers(kind):
 
 
 @KINDS
-def test_a_lone_patient_learns_from_strangers(kind):
+def test_a_lone_patient_learns_from_negatives(kind):
     towers, objective, values = made(kind)
     output, batch = towers.look(values[:1], PRESENT[:1], together=False)
     assert objective(towers, output, batch) is None
@@ -177,41 +174,22 @@ def test_a_bank_of_an_unknown_modality_is_refused():
 LONELY = torch.tensor([[1, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.bool)
 
 
-def one_of_two(rank: int, port: int, kind: type, present: torch.Tensor, results: dict) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def made_with_bank(kind: type) -> Made:
     towers, objective, values = made(kind)
     objective.set_bank(bank())
-    own = slice(0, 3) if rank == 0 else slice(3, 6)
-    output, batch = towers.look(values[own], present[own], together=True)
-    term = objective(towers, output, batch)
-    (term.loss + output.tie.sum()).backward()
-    gradients = []
-    for parameter in [*towers.parameters(), *objective.parameters()]:
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        dist.all_reduce(gradient)
-        gradients.append((gradient / 2).numpy())
-    results[rank] = (term.loss.item(), gradients, term.samples)
-    dist.destroy_process_group()
+    return towers, objective, values
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(("kind", "present"), [(Alignment, PRESENT), (SigLip, PRESENT), (Alignment, LONELY)])
 def test_two_processes_with_a_bank_learn_what_one_with_all_patients_would(kind, present):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(one_of_two, (port, kind, present, results), nprocs=2)
-        found = dict(results)
-    towers, objective, values = made(kind)
-    objective.set_bank(bank())
+    halves = learn_on_two(partial(made_with_bank, kind), present)
+    towers, objective, values = made_with_bank(kind)
     term, expected = learnt(towers, objective, values, present)
-    assert (found[0][0] + found[1][0]) / 2 == pytest.approx(term.loss.item(), abs=1e-6)
+    assert (halves[0][0] + halves[1][0]) / 2 == pytest.approx(term.loss.item(), abs=1e-6)
     for rank in (0, 1):
-        for gradient, whole in zip(found[rank][1], expected, strict=True):
+        for gradient, whole in zip(halves[rank][1], expected, strict=True):
             whole = torch.zeros_like(torch.from_numpy(gradient)) if whole is None else whole
             torch.testing.assert_close(torch.from_numpy(gradient), whole, atol=1e-6, rtol=1e-5)
-    counts = {name: sum(found[rank][2].get(name, 0) for rank in (0, 1)) for name in term.samples}
+    counts = {name: sum(halves[rank][2].get(name, 0) for rank in (0, 1)) for name in term.samples}
     assert counts == term.samples and set(counts) <= {*NAMES, "fusion"}

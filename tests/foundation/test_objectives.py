@@ -114,9 +114,9 @@ def test_consistency_drops_one_modality_of_those_who_have_several(encoder, sampl
     seen = []
     fuse = encoder.fusion.forward
 
-    def watched(tokens, rows, count, idle=None):
+    def watched(tokens, rows, count, placeholder_tokens=None):
         seen.append({name: rows[name].tolist() for name in rows})
-        return fuse(tokens, rows, count, idle)
+        return fuse(tokens, rows, count, placeholder_tokens)
 
     encoder.fusion.forward = watched
     term = Consistency(32)(encoder, output, batch)

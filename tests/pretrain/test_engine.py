@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from foundation.batch import Batch
-from foundation.engine.guards import Finite
+from foundation.engine.callbacks import Finite
 from foundation.engine.throughput import Throughput
 from foundation.errors import UserError
 from pretrain.fit import build_module, fit_round

@@ -1,11 +1,14 @@
 """Training together with other processes: who there is, and what all of them have."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Shaped
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def several_processes() -> bool:
@@ -24,6 +27,22 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if several_processes():
         dist.all_reduce(total)
     return total
+
+
+def broadcast(value: T, source: int, device: torch.device) -> T:
+    """The value of one process on all of them, its tensors without gradient.
+
+    Args:
+        value: tensors in dataclasses, dictionaries, lists and tuples.
+        source: rank of the process whose value it is.
+        device: of the tensors that come back.
+    """
+    parcel: list[Any] = [None]
+    if dist.get_rank() == source:
+        parcel = [apply_to_collection(value, Tensor, lambda tensor: tensor.detach().cpu())]
+    dist.broadcast_object_list(parcel, source)
+    received: T = apply_to_collection(parcel[0], Tensor, lambda tensor: tensor.to(device))
+    return received
 
 
 class _GatherRows(torch.autograd.Function):
@@ -47,7 +66,7 @@ class _GatherRows(torch.autograd.Function):
         return gradient[start : start + ctx.counts[ctx.rank]], None, None
 
 
-def gather_rows(local: Float[Tensor, "own width"]) -> Float[Tensor, "all width"]:
+def gather_rows(local: Shaped[Tensor, "local width"]) -> Shaped[Tensor, "all width"]:
     """Rows of all processes in order of rank, with gradients; `local` itself where there is one process.
 
     `local` must require a gradient on every process or on none, for the backward pass is a collective too.

@@ -32,14 +32,14 @@ def encode_again(encoder: nn.Module, encode: Callable[[Batch], EncoderOutput], b
 def join(parts: list[EncoderOutput]) -> EncoderOutput:
     """The outputs of a batch's parts as the output of the batch."""
     names = list(dict.fromkeys(name for part in parts for name in part.tokens))
-    idle = {name: tokens for part in parts for name, tokens in part.idle.items() if name not in names}
-    ties = [part.tie for part in parts if part.tie is not None]
+    placeholders = {name: t for part in parts for name, t in part.placeholder_tokens.items() if name not in names}
+    zero_losses = [part.zero_loss for part in parts if part.zero_loss is not None]
     return EncoderOutput(
         torch.cat([part.fused for part in parts]),
         {name: torch.cat([part.embeddings[name] for part in parts if name in part.embeddings]) for name in names},
         {name: _join_tokens([part.tokens[name] for part in parts if name in part.tokens]) for name in names},
-        idle,
-        torch.stack(ties).sum(dim=0) if ties else None,
+        placeholders,
+        torch.stack(zero_losses).sum(dim=0) if zero_losses else None,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.collapse import alignment, collapse, effective_rank, uniformity
+from foundation.representation_metrics import alignment, effective_rank, representation_metrics, uniformity
 
 
 def sphere(count: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_alignment_is_the_squared_distance_of_partners():
 def test_every_modality_and_pair_is_watched():
     present = {"a": torch.tensor([True, True, False, True]), "b": torch.tensor([True, False, True, True])}
     embeddings = {"a": sphere(3, 4), "b": sphere(3, 4, 1)}
-    found = collapse(embeddings, present)
+    found = representation_metrics(embeddings, present)
     assert sorted(found) == ["a/effective_rank", "a/uniformity", "a_b/alignment", "b/effective_rank", "b/uniformity"]
     partners = alignment(embeddings["a"][[0, 2]], embeddings["b"][[0, 2]])
     assert found["a_b/alignment"] == pytest.approx(partners)

@@ -37,22 +37,22 @@ def uniformity(embeddings: Float[Tensor, "patients width"]) -> float:
 
 
 @torch.no_grad()
-def collapse(embeddings: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, float]:
+def representation_metrics(embeddings: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, float]:
     """Effective rank and uniformity by modality, and alignment by pair of modalities.
 
     Args:
         embeddings: by modality, `[present, width]` of unit length.
         present: by modality, `[patients]` bool.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     names = [name for name in embeddings if len(embeddings[name]) > 1]
     for name in names:
-        found[f"{name}/effective_rank"] = effective_rank(embeddings[name])
-        found[f"{name}/uniformity"] = uniformity(embeddings[name])
+        values[f"{name}/effective_rank"] = effective_rank(embeddings[name])
+        values[f"{name}/uniformity"] = uniformity(embeddings[name])
     for index, left in enumerate(names):
         for right in names[index + 1 :]:
             both = present[left] & present[right]
             if both.any():
                 pair = (embeddings[name][both[present[name]]] for name in (left, right))
-                found[f"{left}_{right}/alignment"] = alignment(*pair)
-    return found
+                values[f"{left}_{right}/alignment"] = alignment(*pair)
+    return values

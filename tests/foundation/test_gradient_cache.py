@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from foundation.chunks import join
+from foundation.gradient_cache import join
 from foundation.objectives.alignment import Alignment
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundation.batch import Batch
+from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
-from foundation.processes import several_processes, sum_over_processes
 
 
 class StopWhenTold(Callback):
