@@ -76,6 +76,16 @@ class DeepSpeed(DeepSpeedStrategy):
             self.config["data_types"] = {"buffer_dtype": "bf16", "keep_in_fp32_modules": _KEPT_BUFFERS}
         super().init_deepspeed()
 
+    def pre_backward(self, closure_loss: Tensor) -> None:
+        super().pre_backward(closure_loss)
+        zero: Any = self.deepspeed_engine.optimizer
+        # ZeRO-3 would step weights that no process uses in this step by the gradient of the last step that used them.
+        if getattr(zero, "grad_partitions_flat_buffer", None) is not None and zero.micro_step_id == 0:
+            zero.grad_partitions_flat_buffer.zero_()
+            for part in zero.fp32_partitioned_groups_flat:
+                if part.grad is not None:  # kept where it is offloaded
+                    part.grad.zero_()
+
     def teardown(self) -> None:
         super().teardown()
         if torch.distributed.is_initialized():

@@ -139,7 +139,9 @@ class Alignment(Objective):
             if samples:
                 samples["fusion"] = int((torch.stack(list(trained.values())).any(dim=0) & local).sum())
         weight = torch.tensor(counts, dtype=torch.float, device=fused.device)
-        return Term((torch.stack(losses) * weight).sum() / weight.sum(), samples, weight=1)
+        # A modality that nobody shares here has a gradient of zero, not none: its weights decay with all the others.
+        lone = 0 * sum(values.sum() for values in gathered.embeddings.values())
+        return Term((torch.stack(losses) * weight).sum() / weight.sum() + lone, samples, weight=1)
 
 
 @dataclass
