@@ -14,7 +14,8 @@ from finetune.predictor import TaskModel
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, write_json
+from foundation.files import write_json
+from foundation.run_record import RunRecord
 
 
 @command("evaluate")

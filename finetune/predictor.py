@@ -10,9 +10,10 @@ from torch import Tensor
 
 from finetune.heads.base import Head
 from foundation.data.dataset import hide_genes
-from foundation.encoder import MultimodalEncoder, load_weights
+from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.modalities.genomics import Genomics
+from foundation.tensors import load_weights
 
 FORMAT = 1
 _HEADS = "finetune.heads."

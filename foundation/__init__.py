@@ -1,3 +1,5 @@
 """What the model is: modalities, data, fusion, objectives and the parts every engine shares."""
 
-from foundation import torchvision_cpu as torchvision_cpu
+from foundation.torchvision_cpu import mend_on_import
+
+mend_on_import()

@@ -1,24 +1,22 @@
 """The multimodal encoder: one encoder a modality, fusion over whatever subset a patient has, one portable folder."""
 
 import importlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from foundation.batch import Batch
 from foundation.distributed import several_processes
 from foundation.errors import UserError
+from foundation.files import read_json, replacing_folder, write_json
 from foundation.fusion import Fusion
 from foundation.gradient_cache import encode_again, join
 from foundation.modalities.base import Modality, Tokens
 from foundation.output import EncoderOutput
+from foundation.tensors import load_weights, write_tensors
 
 _FORMAT = 1
 _MODALITIES = "foundation.modalities."
@@ -135,27 +133,17 @@ class MultimodalEncoder(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the portable encoder folder: to a temporary name first, then renamed."""
-        temporary = folder.with_name(f".{folder.name}.writing")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         modalities = {}
-        for name, module in self.modalities.items():
-            modalities[name] = {
-                "type": f"{type(module).__module__}.{type(module).__qualname__}",
-                "settings": module.settings(),  # type: ignore[operator]
-            }
-            module.save_assets(temporary)  # type: ignore[operator]
-        config = {
-            "format": _FORMAT,
-            "width": self.width,
-            "fusion": self.fusion_settings,
-            "modalities": modalities,
-        }
-        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, temporary / "model.safetensors")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        with replacing_folder(folder) as temporary:
+            for name, module in self.modalities.items():
+                modalities[name] = {
+                    "type": f"{type(module).__module__}.{type(module).__qualname__}",
+                    "settings": module.settings(),  # type: ignore[operator]
+                }
+                module.save_assets(temporary)  # type: ignore[operator]
+            config = {"format": _FORMAT, "width": self.width, "fusion": self.fusion_settings, "modalities": modalities}
+            write_json(temporary / "config.json", config, sort_keys=False)  # the order of modalities is the encoder's
+            write_tensors(temporary / "model.safetensors", self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "MultimodalEncoder":
@@ -168,7 +156,7 @@ class MultimodalEncoder(nn.Module):
         for file in ("config.json", "model.safetensors"):
             if not (folder / file).is_file():
                 raise UserError(f"{folder}: no {file}, so it is no encoder folder; give the `encoder` folder of a run")
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json", "copy the folder again")
         if config.get("format") != _FORMAT:
             raise UserError(f"{folder / 'config.json'}: format {config.get('format')!r}, this release reads {_FORMAT}")
         modalities = {
@@ -181,27 +169,12 @@ class MultimodalEncoder(nn.Module):
         return encoder.eval()
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Loads a safetensors file; every name and shape must fit.
-
-    Raises:
-        UserError: if the file is damaged, or of another model.
-    """
-    try:
-        module.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        raise UserError(f"{path}: not readable as safetensors ({error}); copy the folder again") from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise UserError(f"{path}: its weights do not fit the config beside it:{first[0]}") from error
-
-
 def _modality_class(path: str, folder: Path) -> type[Modality]:
     """Only our own modality classes may be named by a folder that came from outside."""
     if not path.startswith(_MODALITIES):
         raise UserError(f"{folder / 'config.json'}: modality type {path!r} is not under {_MODALITIES}*")
     module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name, None)
-    if not (isinstance(found, type) and issubclass(found, Modality)):
+    kind = getattr(importlib.import_module(module), name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Modality)):
         raise UserError(f"{folder / 'config.json'}: {path!r} is no modality")
-    return found
+    return kind

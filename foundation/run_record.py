@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-
 from foundation.errors import UserError
+from foundation.files import read_json, write_json
 
 FILE = "run.json"
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # as torchrun, Lightning's launcher and Slurm set them
@@ -90,33 +88,15 @@ def is_main_process() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in _RANKS)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON to a temporary name, then renames: a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-
-
 def read_run(folder: Path) -> dict[str, Any]:
     """The record in a run's folder.
 
     Raises:
         UserError: if the folder holds no readable record.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} found; give the output folder of an earlier command")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}: not readable as JSON ({error.msg}, line {error.lineno}); run that step again"
-        ) from error
-    return content
+    return read_json(folder / FILE, "run that step again")
 
 
 def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -125,19 +105,19 @@ def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     Raises:
         UserError: if a linked run is gone or has changed since it was built on.
     """
-    found: dict[Path, dict[str, Any]] = {}
+    records: dict[Path, dict[str, Any]] = {}
     queue = [folder.resolve()]
     while queue:
         here = queue.pop(0)
-        if here in found:
+        if here in records:
             continue
-        found[here] = read_run(here)
-        for link in found[here]["builds_on"]:
+        records[here] = read_run(here)
+        for link in records[here]["builds_on"]:
             parent = (here / link["path"]).resolve()
             if _file_digest(parent / FILE) != link["digest"]:
                 raise UserError(f"{parent / FILE}: changed since {here} was built on it; run that step again")
             queue.append(parent)
-    return list(found.items())
+    return list(records.items())
 
 
 def digest_of(content: Any) -> str:
@@ -179,6 +159,9 @@ def _first_content(
 
 
 def _hardware() -> dict[str, Any]:
+    import psutil  # here, for whoever reads records or writes files alone needs neither
+    import torch
+
     return {
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

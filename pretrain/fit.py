@@ -14,7 +14,7 @@ from foundation.command import plain
 from foundation.data.cohort import read_dictionary
 from foundation.engine.callbacks import Finite, StopAfter
 from foundation.engine.deepspeed import KeepState
-from foundation.engine.memory import ContinuedCohort, KeepOptimizer, Memory
+from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, Memory
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded

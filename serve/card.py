@@ -14,7 +14,8 @@ from omegaconf import DictConfig, ListConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.run_record import FILE, RunRecord, walk, write_json
+from foundation.files import write_json
+from foundation.run_record import FILE, RunRecord, walk
 from serve.facts import Facts, cell, duration, interval, setting, show
 from serve.pretraining import held_out, samples
 

@@ -18,7 +18,8 @@ from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, read_run, write_json
+from foundation.files import write_json
+from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve import schema as bundle_schema
 from serve.client import to_request

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from foundation.command import command
 from foundation.errors import UserError
-from foundation.run_record import write_json
+from foundation.files import write_json
 from serve.client import send
 from serve.torchserve.server import Server
 

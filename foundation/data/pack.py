@@ -21,7 +21,7 @@ from foundation.data.panel import align, union
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.validation import validate
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 _BLOCK = 1 << 20
 

@@ -13,7 +13,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.problems import refuse
 from foundation.data.tables import TableSource, read_source
 from foundation.errors import UserError
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 PARTS = ("train", "validation", "test")
 

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 _FEATURES = Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
 _BATCH_BYTES = 1 << 24  # held in memory while writing

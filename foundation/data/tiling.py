@@ -35,7 +35,7 @@ from foundation.data.problems import Problem, Problems, refuse
 from foundation.data.slides import Slide, source_files
 from foundation.data.tile_survey import TileSurvey, draw
 from foundation.errors import UserError
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 TILES, FACTS, THUMBNAIL = "tiles.parquet", "slide.json", "thumbnail.jpg"
 _FORMAT = 1  # counted up when the same settings would give other bytes

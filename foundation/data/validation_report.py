@@ -28,7 +28,7 @@ from rich.table import Table
 
 from foundation.data.cohort import CHANNELS
 from foundation.data.problems import Problem
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 if TYPE_CHECKING:
     from foundation.data.validation import Validation

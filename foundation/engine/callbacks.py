@@ -10,12 +10,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from safetensors.torch import save_file
 from torch import Tensor
 
 from foundation.batch import Batch
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
+from foundation.tensors import write_tensors
 
 
 class StopWhenTold(Callback):
@@ -123,14 +123,10 @@ class Finite:
     def _keep(self, batch: Batch) -> Path:
         """Writes the batch's tensors, readable by the owner alone: they are patients'."""
         tensors = {
-            f"{modality}.{name}": value.detach().cpu().contiguous()
+            f"{modality}.{name}": value
             for modality, named in {"present": batch.present, **batch.inputs}.items()
             for name, value in named.items()
         }
         path = self.folder / "non_finite_batch.safetensors"
-        temporary = path.with_name(f".{path.name}")
-        temporary.touch(mode=0o600)
-        save_file(tensors, temporary)
-        temporary.chmod(0o600)
-        temporary.replace(path)
+        write_tensors(path, tensors, mode=0o600)
         return path

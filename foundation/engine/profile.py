@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from foundation.files import write_text
+
 _WARM_UP = 3
 _PHASES = ("data", "forward", "backward", "optimizer and rest")
 
@@ -80,6 +82,5 @@ class Profile(Callback):
         lines += [f"{phase:24}{1000 * value:12.2f}{value / total:8.1%}" for phase, value in medians.items()]
         by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = profiler.key_averages().table(sort_by=by, row_limit=25)
-        (self.folder / ".profile.txt").write_text("\n".join(lines) + "\n\n" + table + "\n")
-        (self.folder / ".profile.txt").replace(self.folder / "profile.txt")
+        write_text(self.folder / "profile.txt", "\n".join(lines) + "\n\n" + table + "\n")
         profiler.export_chrome_trace(str(self.folder / "trace.json"))

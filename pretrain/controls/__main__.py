@@ -11,7 +11,8 @@ from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, write_json
+from foundation.files import write_json
+from foundation.run_record import RunRecord
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading
 from pretrain.controls.table import REFERENCE, Figures, draw, markdown

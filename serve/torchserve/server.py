@@ -17,7 +17,7 @@ import psutil
 import requests
 
 from foundation.errors import UserError
-from foundation.run_record import write_json
+from foundation.files import write_json
 from serve.schema import BundleSchema
 
 STATE = "server.json"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, write_json
+from foundation.files import write_json
+from foundation.run_record import RunRecord
 from serve.card import build
 from serve.facts import Facts
 

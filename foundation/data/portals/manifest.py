@@ -18,7 +18,7 @@ from typing import IO, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 FILE = "manifest.json"
 JOURNAL = ".manifest.jsonl"

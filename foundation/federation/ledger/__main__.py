@@ -12,7 +12,8 @@ from foundation.federation.ledger.chain import Problem, as_json
 from foundation.federation.ledger.files import verify as verify_ledger
 from foundation.federation.ledger.reconcile import Side, reconcile_sides
 from foundation.federation.ledger.report import entries_table, summary, summary_table
-from foundation.run_record import RunRecord, write_json
+from foundation.files import write_json
+from foundation.run_record import RunRecord
 
 _HELP = """usage: python -m foundation.federation.ledger ACTION ledgers=[FILE,...]
 

@@ -12,7 +12,7 @@ from foundation.federation.deployment.control_client import ServerFolder, SuperL
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.site.config import installed_release
 from foundation.federation.weights.lazy import LazySafetensors
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 FOLDER = "deployment"  # within the run's
 CONFIG, STATE = "config.yaml", "run.json"

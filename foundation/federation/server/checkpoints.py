@@ -9,7 +9,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.federation.weights.lazy import LazySafetensors, save_weights
 from foundation.federation.weights.types import Arrays, Weights
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 _HISTORY, _MODEL = "history.json", "rounds/model.json"
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.federation.site.state import read_arrays, write_arrays
 from foundation.federation.weights.types import Weights
-from foundation.run_record import write_json
+from foundation.files import write_json
 from pretrain.fit import RoundResult
 
 _BANK = "bank.safetensors"  # only where the run has a bank

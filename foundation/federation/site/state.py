@@ -11,10 +11,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from foundation.command import plain
-from foundation.engine.memory import Memory
+from foundation.engine.optimizer_state import Memory
 from foundation.errors import UserError
 from foundation.federation.weights.types import Weights
-from foundation.run_record import digest_of, write_json
+from foundation.files import write_json
+from foundation.run_record import digest_of
 
 _FACTS = "state.json"
 _LOCAL, _CONTROL = "local", "control"

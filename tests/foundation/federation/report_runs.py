@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foundation.run_record import write_json
+from foundation.files import write_json
 
 SITES = ("riverside", "northgate", "lakeview", "summit")
 LACKS = {"northgate": ("genomics",), "lakeview": ("pathology", "radiology")}

@@ -1,6 +1,5 @@
-"""What training remembers from one round to the next: the optimiser's state, and where in the data it stands."""
+"""The optimiser's state, and the position in the data, kept from one round of training to the next."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,16 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foundation.data.dataset import CohortModule
 from foundation.data.loader import PatientLoader
 from foundation.errors import UserError
-from foundation.run_record import write_json
+from foundation.files import read_json, write_json
+from foundation.tensors import read_tensors, write_tensors
 
 _FILE = "training.json"
+_ADVICE = "remove its folder to begin with a fresh optimiser"
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,7 @@ def read_training(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is missing or damaged.
     """
-    path = folder / _FILE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable ({error}); remove the folder to begin with a fresh optimiser") from error
-    return content
+    return read_json(folder / _FILE, _ADVICE)
 
 
 class ContinuedCohort(CohortModule):
@@ -98,15 +92,17 @@ class KeepOptimizer(Callback):
                 f"{layout}; set the site's trainer back, or remove the folder to begin with a fresh optimiser"
             )
         rank = trainer.global_rank if layout.startswith("DeepSpeed") else 0
-        tensors = _read(self.memory.before / f"rank_{rank}.safetensors")
+        tensors = read_tensors(self.memory.before / f"rank_{rank}.safetensors", _ADVICE)
         optimizer, parameters = _flat_parts(trainer) if layout.startswith("DeepSpeed") else _named(trainer, pl_module)
         for name, parameter in parameters.items():
-            held = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
-            if held:
+            state = {
+                key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")
+            }
+            if state:
                 # `step` stays where it is: PyTorch keeps it on the CPU unless the optimiser is fused.
                 optimizer.state[parameter] = {
                     key: value.to(parameter.device) if value.ndim or _fused(optimizer) else value
-                    for key, value in held.items()
+                    for key, value in state.items()
                 }
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -123,12 +119,12 @@ class KeepOptimizer(Callback):
         optimizer, parameters = _flat_parts(trainer) if sharded else _named(trainer, pl_module)
         if sharded or trainer.global_rank == 0:
             tensors = {
-                f"{name}/{key}": value.detach().cpu().contiguous().clone()
+                f"{name}/{key}": value.cpu().clone()  # parts of one storage, where DeepSpeed keeps them
                 for name, parameter in parameters.items()
                 for key, value in optimizer.state.get(parameter, {}).items()
                 if isinstance(value, Tensor)
             }
-            save_file(tensors, self.memory.after / f"rank_{trainer.global_rank}.safetensors")
+            write_tensors(self.memory.after / f"rank_{trainer.global_rank}.safetensors", tensors)
         if trainer.global_rank == 0:
             batches = self.memory.position()[0] + trainer.fit_loop.total_batch_idx + 1
             content = {"layout": layout, "batches": batches, "data": self.data.loader.state_dict()}
@@ -169,11 +165,3 @@ def _flat_parts(trainer: Trainer) -> tuple[Any, dict[str, Tensor]]:
 
 def _fused(optimizer: Any) -> bool:
     return any(bool(group.get("fused")) for group in optimizer.param_groups)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable ({error}); remove its folder to begin with a fresh optimiser") from error
-    return tensors

@@ -1,0 +1,126 @@
+"""Files that are written whole or not at all, and read with one line of error; nothing here needs torch."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from foundation.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """A path beside `path` to write to, which takes its place on leaving: a reader never sees half a file.
+
+    Folders above it are made. Where writing fails, nothing of it is left.
+
+    Args:
+        path: of the file.
+        mode: permissions, from its first byte on; as the process makes files if None.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        if mode is not None:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        yield temporary
+        if mode is not None:
+            temporary.chmod(mode)  # past the process's umask, and where the writer made the file anew
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """The same for a folder: an empty one beside it, which takes its place on leaving."""
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Writes a file; see `replacing`."""
+    with replacing(path, mode) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Writes a text; see `replacing`."""
+    write_bytes(path, text.encode(), mode)
+
+
+def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
+    """Writes JSON that people can read, and compare where its keys are sorted; see `replacing`."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=sort_keys, default=str) + "\n")
+
+
+def read_json(path: Path, advice: str, *keys: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+        path: of the file.
+        advice: what to do where it cannot be read, for the error.
+        keys: that it must hold.
+
+    Raises:
+        UserError: if it is missing, damaged, no object or lacks a key.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing; {advice}") from error
+    except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise UserError(f"{path}: not readable as JSON ({error}); {advice}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not readable: a {type(content).__name__} where an object was expected; {advice}")
+    for key in keys:
+        if key not in content:
+            raise UserError(f"{path}: not readable: holds no '{key}'; {advice}")
+    return content
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a safetensors file; see `replacing`.
+
+    Raises:
+        OSError: if the disk does not take it.
+    """
+    with replacing(path) as temporary:
+        try:
+            # In order, for safetensors writes a strided array's memory as it lies.
+            save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary)
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+
+
+def read_arrays(path: Path, advice: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file.
+
+    Args:
+        path: of the file.
+        advice: what to do where it cannot be read, for the error.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
+    try:
+        arrays: dict[str, NDArray[Any]] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not readable as safetensors ({error}); {advice}") from error
+    return arrays
