@@ -1,6 +1,5 @@
 """The Lightning module of fine-tuning: wiring only."""
 
-import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ from torch import Tensor
 from finetune.heads.base import Head
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
+from foundation.engine.learning_rate import warmup_cosine
 
 
 class FinetuneModule(pl.LightningModule):
@@ -81,7 +81,4 @@ class FinetuneModule(pl.LightningModule):
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine to nothing."""
-        at = step / max(1, self.total_steps)
-        if at < self.warmup:
-            return max(at / self.warmup, 0.01)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (at - self.warmup) / (1 - self.warmup))))
+        return warmup_cosine(step / max(1, self.total_steps), self.warmup)

@@ -29,6 +29,11 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return total
 
 
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether any process says so; on one process, the device is not waited for."""
+    return bool(sum_over_processes(torch.tensor([float(flag)], device=device))) if several_processes() else flag
+
+
 def broadcast(value: T, source: int, device: torch.device) -> T:
     """The value of one process on all of them, its tensors without gradient.
 

@@ -1,6 +1,5 @@
 """The Lightning module of pretraining: wiring only."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from foundation.batch import Batch
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.callbacks import Finite
+from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
@@ -168,7 +168,4 @@ class PretrainModule(pl.LightningModule):
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine to a hundredth, over the whole run."""
-        at = (step + self.start_step) / max(1, self.total_steps)
-        if at < self.warmup:
-            return max(at / self.warmup, 0.01)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (at - self.warmup) / (1 - self.warmup))))
+        return warmup_cosine((step + self.start_step) / max(1, self.total_steps), self.warmup, floor=0.01)

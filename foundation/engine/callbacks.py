@@ -1,25 +1,28 @@
-"""What keeps a long run honest: it stops when told to, and when its loss is no number any more."""
+"""Callbacks that end a run in order: on a signal, when time is up, or when its loss is no number any more."""
 
 import signal
 import threading
-import time
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Timer
 from torch import Tensor
 
 from foundation.batch import Batch
-from foundation.distributed import several_processes, sum_over_processes
+from foundation.distributed import any_process
 from foundation.errors import UserError
 from foundation.tensors import write_tensors
 
 
-class StopWhenTold(Callback):
+class StopOnSignal(Callback):
     """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run; a second one kills.
+
+    Lightning's own handling writes no checkpoint, and exchanges between processes inside the signal's handler, where
+    another exchange may be under way.
 
     Args:
         folder: of the checkpoints; None writes none.
@@ -27,7 +30,7 @@ class StopWhenTold(Callback):
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._told = False
+        self._stops = False
         self._before: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -35,21 +38,20 @@ class StopWhenTold(Callback):
             self._before = signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
+        self._stops = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        told = float(self._told)
-        if several_processes():  # the signal may reach one of them a step before the others
-            told = float(sum_over_processes(torch.tensor([told], device=pl_module.device)))
-        if told and self.folder is None:
+        # The signal may reach one process a step before the others.
+        if not any_process(self._stops, pl_module.device):
+            return
+        if self.folder is None:
             raise UserError(f"stopped by SIGTERM after step {trainer.global_step}")
-        if told and self.folder is not None:
-            path = self.folder / "last.ckpt"
-            trainer.save_checkpoint(path)
-            raise UserError(f"{path}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
+        path = self.folder / "last.ckpt"
+        trainer.save_checkpoint(path)
+        raise UserError(f"{path}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._before is not None:
@@ -57,23 +59,24 @@ class StopWhenTold(Callback):
             self._before = None
 
 
-class StopAfter(Callback):
-    """Ends training after a step once its time is up.
+class StopAfter(Timer):
+    """Ends training after a step once its time is up, as an error unless that was the last step.
 
     Args:
-        seconds: from the making of this object on.
+        seconds: of training.
         what: ran out of time, for the error.
     """
 
     def __init__(self, seconds: float, what: str) -> None:
+        super().__init__(timedelta(seconds=seconds), interval="step", verbose=False)
         self.seconds = seconds
         self.what = what
-        self._end = time.monotonic() + seconds
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() > self._end and trainer.global_step < trainer.max_steps:
+        super().on_train_batch_end(trainer)
+        if trainer.should_stop and trainer.global_step < trainer.max_steps:
             raise UserError(
                 f"{self.what}: {trainer.global_step} of {trainer.max_steps} steps in {self.seconds:g} s; "
                 "allow more time or fewer steps"
@@ -104,10 +107,7 @@ class Finite:
             UserError: when it repeats.
         """
         device = loss.device if loss is not None else torch.device("cpu")
-        bad = float(loss is not None and not bool(torch.isfinite(loss)))
-        if several_processes():
-            bad = float(sum_over_processes(torch.tensor([bad], device=device)))
-        if not bad:
+        if not any_process(loss is not None and not bool(torch.isfinite(loss)), device):
             self._in_a_row = 0
             return True
         self.skipped += 1

@@ -1,4 +1,4 @@
-"""Where a step's time goes: a table of its phases and operators, and a trace to look at."""
+"""Profile of a step: a table of its phases and operators, and a trace to look at."""
 
 import statistics
 import time
@@ -19,6 +19,8 @@ _PHASES = ("data", "forward", "backward", "optimizer and rest")
 
 class Profile(Callback):
     """Watches some steps early in a run, and writes `profile.txt` and `trace.json` (for chrome://tracing or Perfetto).
+
+    Lightning's profilers sum up its hooks over a run; this one gives medians of a step's phases, the device waited for.
 
     Args:
         folder: of the run.

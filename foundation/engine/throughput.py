@@ -5,24 +5,27 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.throughput import get_available_flops
 from pytorch_lightning.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from foundation.batch import Batch
 from foundation.distributed import processes
 
-# Dense peak in bf16, without sparsity, in FLOP/s, from the makers' data sheets.
-_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "B200": 2250e12}
+# Dense peak in bf16 of one device, in FLOP/s, from the makers' data sheets, where Lightning's table has none, counts
+# sparsity, or counts two devices.
+_PEAK = {"H100 NVL": 835e12, "H200 NVL": 835e12, "H200": 989e12, "L40S": 362e12, "B200": 2250e12}
 _COUNTED = 2  # the step whose operations are counted: the first ones compile and warm up
 
 
 class Throughput(Callback):
     """Logs `speed/...` every so many steps.
 
-    Operations are counted once, forward and backward, and scaled with the samples of a step from there on; what is
-    computed a second time to save memory counts, too. MFU (Chowdhery et al. 2022) is logged where the device's peak is
-    known or given. Under ZeRO-3 operations are not counted: the hooks that count would mix with those that gather
-    weights.
+    Lightning's `ThroughputMonitor` takes one number of operations for every batch; here batches differ in what their
+    patients have. Operations are counted once, forward and backward, and scaled with the samples of a step from there
+    on; what is computed a second time to save memory counts, too. MFU (Chowdhery et al. 2022) is logged where the
+    device's peak is known or given. Under ZeRO-3 operations are not counted: the hooks that count would mix with those
+    that gather weights.
 
     Args:
         every: steps.
@@ -62,25 +65,25 @@ class Throughput(Callback):
         if self._steps >= self.every:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            found = self._speed(time.perf_counter() - self._since, pl_module.device)
+            speed = self._speed(time.perf_counter() - self._since, pl_module.device)
             for logger in trainer.loggers:
-                logger.log_metrics(found, step=trainer.global_step)
+                logger.log_metrics(speed, step=trainer.global_step)
             self._clear()
 
     def _speed(self, seconds: float, device: torch.device) -> dict[str, float]:
         together = processes()
-        found = {
+        speed = {
             "speed/samples_per_second": together * self._samples / seconds,
             "speed/tokens_per_second": together * self._tokens / seconds,
             "speed/step_seconds": seconds / self._steps,
         }
         if self._flops_a_sample is not None:
             each = self._flops_a_sample * self._samples / seconds
-            found["speed/model_flops_per_second"] = together * each
-            peak = self.peak or _peak(device)
-            if peak:
-                found["speed/mfu"] = each / peak
-        return found
+            speed["speed/model_flops_per_second"] = together * each
+            self.peak = self.peak or _peak(device)
+            if self.peak:
+                speed["speed/mfu"] = each / self.peak
+        return speed
 
 
 def count_tokens(encoder: Any, batch: Batch) -> int:
@@ -92,4 +95,5 @@ def _peak(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for known, peak in _PEAK.items() if known in name), None)
+    dense = next((peak for known, peak in _PEAK.items() if known in name), None)
+    return dense or get_available_flops(device, torch.bfloat16)

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 
 from foundation.command import instantiate
 from foundation.data.sampler import generator_of
-from foundation.engine.callbacks import StopWhenTold
+from foundation.engine.callbacks import StopOnSignal
 from foundation.engine.loggers import build_loggers
 
 _ADVICE = (
@@ -51,7 +51,7 @@ def build_trainer(
         loggers: see `foundation.engine.loggers`.
     """
     folder = output / "checkpoints"
-    kept = [StopWhenTold(folder if save_every else None), *callbacks]
+    kept = [StopOnSignal(folder if save_every else None), *callbacks]
     if save_every:
         latest = ModelCheckpoint(
             folder, save_last=True, every_n_train_steps=save_every, monitor="step", mode="max", save_top_k=keep
@@ -113,11 +113,7 @@ def quiet() -> Iterator[None]:
         talker.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for advice in (
-                "does not have many workers",
-                "isinstance\\(treespec, LeafSpec\\)",
-                "exists and is not empty",
-            ):
+            for advice in _ADVICE:
                 warnings.filterwarnings("ignore", message=f".*{advice}.*")
             yield
     finally:
