@@ -38,9 +38,9 @@ class Batch:
             present = {name: who[turn] for name, who in self.present.items()}
             inputs = {}
             for name, tensors in self.inputs.items():
-                before, held = int(self.present[name][:start].sum()), int(present[name].sum())
-                if held:
-                    inputs[name] = {key: value[before : before + held] for key, value in tensors.items()}
+                before, count = int(self.present[name][:start].sum()), int(present[name].sum())
+                if count:
+                    inputs[name] = {key: value[before : before + count] for key, value in tensors.items()}
             targets = {name: value[turn] for name, value in self.targets.items()}
             parts.append(Batch(self.patients[turn], present, inputs, targets))
         return parts

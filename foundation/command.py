@@ -37,7 +37,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             try:
                 main(cfg)
             except (UserError, HydraException, OmegaConfBaseException) as error:
-                _leave(_said(error, config_name))  # here, because Hydra would add a line of its own
+                _leave(_user_line(error, config_name))  # here, because Hydra would add a line of its own
 
         app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(job)
 
@@ -46,7 +46,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             try:
                 app()
             except (HydraException, OmegaConfBaseException) as error:
-                _leave(_said(error, config_name))
+                _leave(_user_line(error, config_name))
 
         return run
 
@@ -95,7 +95,7 @@ def _known_keys(config_name: str) -> set[str]:
     return keys
 
 
-def _said(error: Exception, config_name: str) -> str:
+def _user_line(error: Exception, config_name: str) -> str:
     """The line of the user's error that Hydra may have wrapped, else of the configuration error."""
     cause: BaseException | None = error
     while cause is not None:

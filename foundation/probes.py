@@ -23,8 +23,8 @@ def linear(values: Values, labels: Labels) -> Pipeline:
 
 def neighbours(values: Values, labels: Labels) -> KNeighborsClassifier:
     """Twenty nearest by cosine, or as many as there are, weighted by nearness."""
-    found = KNeighborsClassifier(min(_NEIGHBOURS, len(values)), metric="cosine", weights="distance")
-    return found.fit(values, labels)
+    classifier = KNeighborsClassifier(min(_NEIGHBOURS, len(values)), metric="cosine", weights="distance")
+    return classifier.fit(values, labels)
 
 
 def probe_auc(train: tuple[Values, Labels], test: tuple[Values, Labels]) -> dict[str, float]:

@@ -18,9 +18,9 @@ def recall_at(
         k: how many are looked at.
     """
     similarity = queries @ gallery.T
-    own = similarity.diagonal()[:, None]
+    partner = similarity.diagonal()[:, None]
     # Ties count against us: an equal stranger ranks before the partner.
-    rank = (similarity >= own).sum(dim=1)
+    rank = (similarity >= partner).sum(dim=1)
     return (rank <= k).float().mean().item(), min(1.0, k / len(queries))
 
 
@@ -32,7 +32,7 @@ def retrieval(
 
     A `k` as large as the gallery says nothing and is left out.
     """
-    found: dict[str, float] = {}
+    recalls: dict[str, float] = {}
     for source in embeddings:
         for target in embeddings:
             both = present[source] & present[target]
@@ -41,6 +41,6 @@ def retrieval(
             queries, gallery = (embeddings[name][both[present[name]]] for name in (source, target))
             for k in (k for k in ks if k < len(queries)):
                 recall, chance = recall_at(queries, gallery, k)
-                found[f"{source}_to_{target}/r@{k}"] = recall
-                found[f"{source}_to_{target}/chance@{k}"] = chance
-    return found
+                recalls[f"{source}_to_{target}/r@{k}"] = recall
+                recalls[f"{source}_to_{target}/chance@{k}"] = chance
+    return recalls

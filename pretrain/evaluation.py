@@ -43,12 +43,12 @@ def evaluate_module(cfg: DictConfig, hospitals: list[str], module: PretrainModul
     with seeded(cfg.seed):
         seen = embed(module.encoder, dataset)
         losses = _losses(module, dataset, cfg.data.batch_size, cfg.seed)
-    found = {
+    metrics = {
         **losses,
         **retrieval(seen.embeddings, seen.present),
         **representation_metrics(seen.embeddings, seen.present),
     }
-    return {"patients": float(len(dataset)), **found}
+    return {"patients": float(len(dataset)), **metrics}
 
 
 @torch.no_grad()

@@ -157,5 +157,5 @@ def fit_round(
     )
     with seeded(seed), quiet():
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
-    found = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    return RoundResult(to_weights(kept.state), dict(module.samples), found | monitor.found)
+    metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
+    return RoundResult(to_weights(kept.state), dict(module.samples), metrics | monitor.latest)

@@ -26,14 +26,14 @@ class Monitor(Callback):
         every: steps.
 
     Attributes:
-        found: of the last time.
+        latest: what was logged last.
     """
 
     def __init__(self, train: PatientDataset, validation: PatientDataset, every: int) -> None:
         self.train = _at_most(train)
         self.validation = _at_most(validation)
         self.every = every
-        self.found: dict[str, float] = {}
+        self.latest: dict[str, float] = {}
         self._last = -1
 
     def on_train_batch_end(
@@ -43,21 +43,21 @@ class Monitor(Callback):
         due = step > 0 and (step % self.every == 0 or step == trainer.max_steps)
         if due and step != self._last:
             self._last = step  # gradient accumulation ends several batches at the same step
-            self.found = self.measure(pl_module.encoder)  # type: ignore[arg-type]
+            self.latest = self.measure(pl_module.encoder)  # type: ignore[arg-type]
             for logger in trainer.loggers:  # themselves: what goes through `log` is said again at every later step
-                logger.log_metrics(self.found, step=step)
+                logger.log_metrics(self.latest, step=step)
 
     def measure(self, encoder: MultimodalEncoder) -> dict[str, float]:
         """`monitor/...`: what `retrieval`, `representation_metrics` and `probe_auc` find."""
         with seeded(0):
             seen, known = embed(encoder, self.validation), embed(encoder, self.train)
-        found = {**retrieval(seen.embeddings, seen.present), **representation_metrics(seen.embeddings, seen.present)}
+        metrics = {**retrieval(seen.embeddings, seen.present), **representation_metrics(seen.embeddings, seen.present)}
         for label in self.validation.cohort.dictionary.labels:
             for name in [*seen.embeddings, "fused"]:
                 if name == "fused" or name in known.embeddings:
                     readers = probe_auc(*(labelled(part, name, label, self.train) for part in (known, seen)))
-                    found |= {f"{name}/{label}_{reader}_auc": value for reader, value in readers.items()}
-        return {f"monitor/{name}": value for name, value in found.items()}
+                    metrics |= {f"{name}/{label}_{reader}_auc": value for reader, value in readers.items()}
+        return {f"monitor/{name}": value for name, value in metrics.items()}
 
 
 def labelled(part: Embedded, name: str, label: str, dataset: PatientDataset) -> tuple[np.ndarray, np.ndarray]:

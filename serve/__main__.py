@@ -1,7 +1,6 @@
 """`python -m serve`: TorchServe on loopback with a bundle; runs until interrupted or stopped, or in the background."""
 
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -9,6 +8,8 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
+from foundation.polling import wait_until
+from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
 from serve.schema import BundleSchema
 from serve.torchserve import server
@@ -27,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError("bundle: not given; say bundle=... with the output folder of python -m serve.export")
     folder = Path(cfg.bundle)
     schema, archive = find_archive(folder)
-    server.check_port(cfg.port)
+    check_port(cfg.port)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, _interrupt)
     with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
@@ -65,8 +66,7 @@ def find_archive(folder: Path) -> tuple[BundleSchema, Path]:
 def _wait(started: server.Server) -> None:
     """Until the server ends, or this process is told to."""
     try:
-        while started.process() is not None:
-            time.sleep(0.5)
+        wait_until(lambda: started.process() is None, every=0.5)
     except KeyboardInterrupt:
         print("stopping", flush=True)
 

@@ -1,10 +1,10 @@
 """The digests of a bundle's files: written on export, held against the files before any of them is read."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.files import read_json, write_json
 
 FILE = "manifest.json"
 
@@ -17,7 +17,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def write(folder: Path) -> None:
     """Writes the manifest of the files as they are."""
-    (folder / FILE).write_text(json.dumps(digests(folder), indent=2) + "\n")
+    write_json(folder / FILE, digests(folder))
 
 
 def verify(folder: Path) -> None:
@@ -29,14 +29,9 @@ def verify(folder: Path) -> None:
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder}: no {FILE}, so it is no bundle; give the `bundle` folder of serve.export")
-    try:
-        listed = json.loads(path.read_text())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
-        raise UserError(f"{path}: not readable as JSON ({error}); export the model again") from error
-    if not isinstance(listed, dict):
-        raise UserError(f"{path}: found a {type(listed).__name__}, not digests by file; export the model again")
-    found = digests(folder)
-    for name in sorted(listed.keys() | found.keys()):
-        if listed.get(name) != found.get(name):
-            what = "missing" if name not in found else "changed since" if name in listed else "not of the export"
+    listed = read_json(path, "export the model again")
+    there = digests(folder)
+    for name in sorted(listed.keys() | there.keys()):
+        if listed.get(name) != there.get(name):
+            what = "missing" if name not in there else "changed since" if name in listed else "not of the export"
             raise UserError(f"{folder / name}: {what}, as {FILE} tells; copy the bundle again, or export it again")

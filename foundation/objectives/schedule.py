@@ -46,15 +46,15 @@ def ramps(weights: Mapping[str, Any], objectives: Mapping[str, Any]) -> dict[str
     Raises:
         UserError: if an objective is not there, or a weight cannot be read.
     """
-    found = {name: Ramp(start=1.0, end=1.0) for name in objectives}
+    by_objective = {name: Ramp(start=1.0, end=1.0) for name in objectives}
     for name, value in weights.items():
         if name not in objectives:
             raise UserError(f"objective_weights.{name}: no such objective; there are {', '.join(objectives)}")
         setting = value if isinstance(value, Mapping) else {"start": value, "end": value}
         try:
-            found[name] = Ramp.model_validate(dict(setting))
+            by_objective[name] = Ramp.model_validate(dict(setting))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(["objective_weights", name, *map(str, first["loc"])])
             raise UserError(f"{where}: {first['msg']}; give a number, or start, end, begin and until") from error
-    return found
+    return by_objective

@@ -1,6 +1,5 @@
 """`python -m pretrain.controls`: a pretraining run and its negative controls, over seeds, in one table."""
 
-import json
 from pathlib import Path
 
 import hydra
@@ -11,7 +10,7 @@ from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, write_json, write_text
 from foundation.run_record import RunRecord
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading
@@ -29,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     cohort, split = load_cohort(cfg)
     _check(cfg, cohort, split)
     arms: dict[str, list[str]] = {REFERENCE: []} | {name: [f"+control={name}"] for name in cfg.controls}
-    given = [text for text in HydraConfig.get().overrides.task if text.lstrip("+").partition("=")[0] not in _OWN]
+    overrides = [text for text in HydraConfig.get().overrides.task if text.lstrip("+").partition("=")[0] not in _OWN]
     pair = f"{cfg.images}_to_{cfg.genes}"
     names = [f"{pair}/r@1", f"{pair}/r@5", f"{pair}/r@10", f"{cfg.label}/linear_auc", f"{cfg.label}/knn_auc"]
     figures: Figures = {arm: {} for arm in [*arms, SITE]}
@@ -39,21 +38,20 @@ def main(cfg: DictConfig) -> None:
         for seed in cfg.seeds:
             for arm, control in arms.items():
                 folder = output / arm / f"seed_{seed}"
-                run = hydra.compose("controls", [*given, *control, f"seed={seed}", f"output={folder}"])
-                found = _finished(folder, run) if cfg.resume else None
-                if found is None:
-                    found = _run(run, folder, cohort, split, arm)
-                    write_json(folder / "figures.json", {"config": plain(run), "figures": found})
-                figures[arm][seed] = found[arm]
+                run = hydra.compose("controls", [*overrides, *control, f"seed={seed}", f"output={folder}"])
+                read = _finished(folder, run) if cfg.resume else None
+                if read is None:
+                    read = _run(run, folder, cohort, split, arm)
+                    write_json(folder / "figures.json", {"config": plain(run), "figures": read})
+                figures[arm][seed] = read[arm]
                 if arm == REFERENCE:
-                    figures[SITE][seed] = found[SITE]
-                said = ", ".join(f"{name} {found[arm][name]:.3f}" for name in names if name in found[arm])
-                print(f"seed {seed}, {arm}: {said}", flush=True)
-        record.metrics.update({arm: {str(s): found for s, found in by.items()} for arm, by in figures.items()})
+                    figures[SITE][seed] = read[SITE]
+                line = ", ".join(f"{name} {read[arm][name]:.3f}" for name in names if name in read[arm])
+                print(f"seed {seed}, {arm}: {line}", flush=True)
+        record.metrics.update({arm: {str(seed): read for seed, read in by.items()} for arm, by in figures.items()})
         hospitals = ", ".join(cfg.data.test_hospitals) or "the test part"
         table = markdown(figures, names, f"{cohort.name}: negative controls, tested on {hospitals}")
-        (output / ".controls.md").write_text(table)
-        (output / ".controls.md").replace(output / "controls.md")
+        write_text(output / "controls.md", table)
         draw(figures, names, output / "controls.png")
     print(f"\n{table}\ntable: {output / 'controls.md'}\npicture: {output / 'controls.png'}")
 
@@ -64,8 +62,8 @@ def _run(cfg: DictConfig, folder: Path, cohort: Cohort, split: Split, arm: str) 
     result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
     encoder = build_module(cfg, result.weights, 0, 1).encoder
     reading = Reading(encoder, cohort, split, cfg.images, cfg.genes, cfg.label)
-    found = {arm: reading.of_embeddings()}
-    return found | {SITE: reading.of_site_alone()} if arm == REFERENCE else found
+    figures = {arm: reading.of_embeddings()}
+    return figures | {SITE: reading.of_site_alone()} if arm == REFERENCE else figures
 
 
 def _check(cfg: DictConfig, cohort: Cohort, split: Split) -> None:
@@ -83,7 +81,7 @@ def _finished(folder: Path, cfg: DictConfig) -> dict[str, dict[str, float]] | No
     path = folder / "figures.json"
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
+    content = read_json(path, "remove it to run this arm again", "config", "figures")
     same = OmegaConf.create({**content["config"], "resume": None}) == OmegaConf.create({**plain(cfg), "resume": None})
     figures: dict[str, dict[str, float]] = content["figures"]
     return figures if same else None

@@ -55,7 +55,7 @@ class Reading:
         A linear reader of the hospital is fitted on train patients' embeddings; each patient becomes the logarithms of
         its shares. `site_accuracy/...` (balanced) says how well it tells the hospitals of validation patients.
         """
-        found: dict[str, float] = {}
+        accuracies: dict[str, float] = {}
         looks: dict[str, Callable[[Values], Values]] = {}
         everywhere = sorted(set(self._column("hospital", self.parts["train"].patients, str).tolist()))
         for name in (self.images, self.genes):
@@ -64,8 +64,8 @@ class Reading:
             looks[name] = _looks(reader, everywhere, values)
             seen, who = self.parts["validation"].of(name)
             hospitals = self._column("hospital", who, str)
-            found[f"site_accuracy/{name}"] = float(balanced_accuracy_score(hospitals, reader.predict(seen)))
-        return self._figures(looks) | found
+            accuracies[f"site_accuracy/{name}"] = float(balanced_accuracy_score(hospitals, reader.predict(seen)))
+        return self._figures(looks) | accuracies
 
     def _figures(self, looks: dict[str, Callable[[Values], Values]]) -> dict[str, float]:
         test = self.parts["test"]

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
+from foundation.files import replacing
+
 Figures = dict[str, dict[int, dict[str, float]]]  # by arm, by seed, by name
 
 REFERENCE = "aligned"
@@ -24,12 +26,12 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def gains(figures: Figures, name: str) -> dict[str, tuple[float, float, float]]:
     """By control, how far the run lies above it in one figure: mean of the differences seed by seed, 95 % interval."""
-    found = {}
+    differences = {}
     for arm, by_seed in figures.items():
         seeds = [seed for seed in by_seed if name in by_seed[seed] and name in figures[REFERENCE].get(seed, {})]
         if arm != REFERENCE and seeds:
-            found[arm] = interval([figures[REFERENCE][seed][name] - by_seed[seed][name] for seed in seeds])
-    return found
+            differences[arm] = interval([figures[REFERENCE][seed][name] - by_seed[seed][name] for seed in seeds])
+    return differences
 
 
 def markdown(figures: Figures, names: Sequence[str], title: str) -> str:
@@ -37,14 +39,14 @@ def markdown(figures: Figures, names: Sequence[str], title: str) -> str:
     lines = [f"# {title}", "", "Mean over seeds (95 % interval).", ""]
     lines += ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     for arm, by_seed in figures.items():
-        cells = [_cell([found[name] for found in by_seed.values() if name in found]) for name in names]
+        cells = [_cell([values[name] for values in by_seed.values() if name in values]) for name in names]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     lines += ["", f"Gain of `{REFERENCE}` over each control, seed by seed; an interval above 0 is a gain.", ""]
     lines += ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     gained = {name: gains(figures, name) for name in names}
     for arm in figures:
         if arm != REFERENCE:
-            cells = [_said(gained[name][arm]) if arm in gained[name] else "–" for name in names]
+            cells = [_interval_text(gained[name][arm]) if arm in gained[name] else "–" for name in names]
             lines.append(f"| over {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -54,7 +56,7 @@ def draw(figures: Figures, names: Sequence[str], path: Path) -> None:
     picture = Figure(figsize=(3.2 * len(names), 3.4), layout="constrained")
     for axis, name in zip(picture.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for row, (arm, by_seed) in enumerate(reversed(figures.items())):
-            values = [found[name] for found in by_seed.values() if name in found]
+            values = [each[name] for each in by_seed.values() if name in each]
             if not values:
                 continue
             mean, low, high = interval(values)
@@ -64,15 +66,14 @@ def draw(figures: Figures, names: Sequence[str], path: Path) -> None:
         axis.set_yticks(range(len(figures)), list(reversed(figures)))
         axis.set_title(name, fontsize=9)
         axis.grid(axis="x", alpha=0.3)
-    temporary = path.with_name(f".{path.name}")
-    picture.savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        picture.savefig(temporary, format="png", dpi=150)
 
 
 def _cell(values: Sequence[float]) -> str:
-    return _said(interval(values)) if values else "–"
+    return _interval_text(interval(values)) if values else "–"
 
 
-def _said(found: tuple[float, float, float]) -> str:
-    mean, low, high = found
+def _interval_text(figures: tuple[float, float, float]) -> str:
+    mean, low, high = figures
     return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,19 +20,11 @@ from pathlib import Path
 
 from commands import run
 
+from foundation.ports import free_ports
+
 SITES = ("riverside", "northgate")
 TRAINS = 60.0
 BAR = 0.15
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def started(folder: Path, settings: list[str]) -> subprocess.Popen[bytes]:

@@ -6,17 +6,11 @@ figures on hospitals left out of training beside the baseline of age and sex.
 
 import argparse
 import json
-import socket
 from pathlib import Path
 
 from commands import run, said
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from foundation.ports import free_ports
 
 
 def path(root: str, folder: Path, seed: int) -> float:
@@ -30,7 +24,7 @@ def path(root: str, folder: Path, seed: int) -> float:
         seconds += run("finetune.evaluate", f"run={folder}/{task}", f"output={folder}/{task}-evaluation")
     held_out = json.loads((folder / "survival" / "split.json").read_text())["test"][0]
     seconds += run("serve.export", f"run={folder}/survival", f"output={folder}/export", f"example={held_out}")
-    port = free_port()
+    (port,) = free_ports(1)
     seconds += run("serve", f"bundle={folder}/export", f"output={folder}/serve", f"port={port}", "wait=false")
     try:
         seconds += run("serve.predict", f"{folder}/export/patient.json", f"server={folder}/serve")

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +15,12 @@ import psutil
 import requests
 
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, write_json
+from foundation.polling import wait_until
+from foundation.ports import LOOPBACK, check_port
 from serve.schema import BundleSchema
 
 STATE = "server.json"
-_HOST = "127.0.0.1"
 _SERVER_CLASS = "org.pytorch.serve.ModelServer"
 _STOP_SECONDS = 30.0
 
@@ -58,11 +57,11 @@ class Server:
         path = folder / STATE
         if not path.is_file():
             raise UserError(f"{folder}: no {STATE}, so no server runs from there; start one with python -m serve")
-        return cls(**json.loads(path.read_text()))
+        return cls(**read_json(path, "start one with python -m serve"))
 
     def token(self) -> str:
         """The token that a prediction must carry."""
-        return str(json.loads(Path(self.key_file).read_text())["inference"]["key"])
+        return str(read_json(Path(self.key_file), "start the server again")["inference"]["key"])
 
     def process(self) -> psutil.Process | None:
         """The Java process, or None if it has gone (its number may belong to another by now)."""
@@ -139,7 +138,7 @@ def start(
     log = output / "torchserve.log"
     pid = _launch(config, archive, schema.name, temporary, output, log)
     server = Server(
-        address=f"http://{_HOST}:{port}/predictions/{schema.name}",
+        address=f"http://{LOOPBACK}:{port}/predictions/{schema.name}",
         model=schema.name,
         version=schema.version,
         key_file=str(output / "key_file.json"),
@@ -173,30 +172,16 @@ def stop(folder: Path) -> bool:
     return process is not None
 
 
-def check_port(port: int) -> None:
-    """Refuses a port that somebody listens on.
-
-    Raises:
-        UserError: naming it.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except (OSError, OverflowError) as error:
-            raise UserError(f"port: {_HOST}:{port} cannot be used ({error}); choose another with port=...") from error
-
-
 def _properties(temporary: Path, port: int, request_mib: int, token_minutes: int) -> dict[str, str]:
     bytes_allowed = str(request_mib * 2**20)
     return {
-        "inference_address": f"http://{_HOST}:{port}",
+        "inference_address": f"http://{LOOPBACK}:{port}",
         # No port for management and metrics, and the model API stays off: nobody loads another model into this server.
         "management_address": f"unix:{temporary}/management.sock",
         "metrics_address": f"unix:{temporary}/metrics.sock",
         "enable_metrics_api": "false",
-        "grpc_inference_address": _HOST,
-        "grpc_management_address": _HOST,
+        "grpc_inference_address": LOOPBACK,
+        "grpc_management_address": LOOPBACK,
         "grpc_inference_port": "0",
         "grpc_management_port": "0",
         "disable_token_authorization": "false",
@@ -248,13 +233,13 @@ def _environment(temporary: Path, output: Path) -> Mapping[str, str]:
 
 
 def _wait_until_ready(server: Server, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    def ready() -> bool:
         if server.process() is None:
             raise UserError(f"TorchServe ended while starting: {_last_line(Path(server.log))}; see {server.log}")
-        if server.ready():
-            return
-        time.sleep(0.3)
+        return server.ready()
+
+    if wait_until(ready, every=0.3, seconds=seconds):
+        return
     raise UserError(f"TorchServe gave no answer within {seconds:g} s: the model did not load; see {server.log}")
 
 

@@ -1,6 +1,5 @@
 """Orders go to sites, and answers come back one at a time: whoever is late, dead or unwilling is named."""
 
-import time
 from collections.abc import Callable, Mapping
 
 from flwr.app import ArrayRecord, Message, RecordDict
@@ -8,6 +7,7 @@ from flwr.serverapp import Grid
 
 from foundation.federation.ledger.writer import UnfitError
 from foundation.federation.wire.tensors import UnreadableError
+from foundation.polling import wait_until
 
 _POLL_SECONDS = 0.1
 
@@ -39,25 +39,24 @@ def ask(
     Returns:
         Why, by site, of those who gave no answer.
     """
-    started = time.monotonic()
     sites = list(nodes)
     contents = {site: order if own is None else RecordDict({**order, **own.get(site, {})}) for site in sites}
     messages = [Message(contents[site], nodes[site], kind, ttl=seconds) for site in sites]
     pending = dict(zip(grid.push_messages(messages), sites, strict=True))
     del messages, contents, order, own
     absent: dict[str, str] = {}
-    while pending:
+
+    def all_answered() -> bool:
         for number, site in list(pending.items()):
             answered, fault = _answer(grid, number, site, on_reply)
             if answered:
                 del pending[number]
             if fault is not None:
                 absent[site] = fault
-        if seconds is not None and time.monotonic() - started > seconds:
-            return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
-        if pending:
-            time.sleep(_POLL_SECONDS)
-    return absent
+        return not pending
+
+    wait_until(all_answered, _POLL_SECONDS, seconds)
+    return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
 
 
 def _answer(grid: Grid, number: str, site: str, on_reply: OnReply) -> tuple[bool, str | None]:

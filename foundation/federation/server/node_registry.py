@@ -1,6 +1,5 @@
 """Which hospital each connected node is."""
 
-import time
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -9,6 +8,7 @@ from flwr.serverapp import Grid
 from foundation.errors import UserError
 from foundation.federation.server.exchange import ask
 from foundation.federation.wire.messages import unpack_reply
+from foundation.polling import wait_until
 
 _POLL_SECONDS = 0.2
 _INTRODUCTION_SECONDS = 120.0
@@ -31,7 +31,7 @@ class NodeRegistry:
         self._unknown: dict[str, str] = {}  # why connected nodes did not say who they are
 
     def connected(self) -> dict[str, int]:
-        """NodeRegistry of the sites that are connected now, in the order of the run's sites."""
+        """The nodes of the sites that are connected now, in the order of the run's sites."""
         here = list(self.grid.get_node_ids())
         self._introduce([node for node in here if node not in self._names])
         found = {self._names[node]: node for node in here if node in self._names}
@@ -43,19 +43,21 @@ class NodeRegistry:
         Raises:
             UserError: if fewer come.
         """
-        end = time.monotonic() + seconds
-        while len(found := self.connected()) < len(self.sites):
-            if time.monotonic() > end:
-                if len(found) >= least:
-                    break
-                away = ", ".join(site for site in self.sites if site not in found)
-                said = "".join(f", and a node did not say who it is ({why})" for why in self._unknown.values())
-                raise UserError(
-                    f"sites: {len(found)} of {len(self.sites)} connected in {seconds:g} s{said}, {least} are needed; "
-                    f"start those of {away}, or lower quorum"
-                )
-            time.sleep(_POLL_SECONDS)
-        return found
+        nodes: dict[str, int] = {}
+
+        def all_came() -> bool:
+            nonlocal nodes
+            nodes = self.connected()
+            return len(nodes) == len(self.sites)
+
+        if not wait_until(all_came, _POLL_SECONDS, seconds) and len(nodes) < least:
+            away = ", ".join(site for site in self.sites if site not in nodes)
+            silent = "".join(f", and a node did not say who it is ({why})" for why in self._unknown.values())
+            raise UserError(
+                f"sites: {len(nodes)} of {len(self.sites)} connected in {seconds:g} s{silent}, {least} are needed; "
+                f"start those of {away}, or lower quorum"
+            )
+        return nodes
 
     def _introduce(self, nodes: list[int]) -> None:
         self._unknown = {}

@@ -4,11 +4,9 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from foundation.errors import UserError
+from foundation.polling import wait_until
+from foundation.ports import LOOPBACK, free_ports
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 3.0  # for the others to say what they saw, once one has failed
@@ -71,9 +71,8 @@ def launch(module: str, folder: Path, processes: int, seconds: float | None = No
     Raises:
         UserError: with the telling line of the process that failed, or that time was up.
     """
-    port = _free_port()
+    (port,) = free_ports(1)
     started: list[subprocess.Popen[bytes]] = []
-    end = None if seconds is None else time.monotonic() + seconds
     try:
         for rank in range(processes):
             with (folder / f"rank_{rank}.log").open("wb") as log:
@@ -87,15 +86,9 @@ def launch(module: str, folder: Path, processes: int, seconds: float | None = No
                         start_new_session=True,
                     )
                 )
-        while None in (codes := [process.poll() for process in started]):
-            if end is not None and time.monotonic() > end:
-                raise UserError(
-                    f"round: not done after {seconds:g} s, so it was stopped; allow more time or fewer steps"
-                )
-            if any(codes):
-                _wait(started, _GRACE_SECONDS)
-                break
-            time.sleep(_POLL_SECONDS)
+        if not wait_until(lambda: _all_ended(started) or _one_failed(started), _POLL_SECONDS, seconds):
+            raise UserError(f"round: not done after {seconds:g} s, so it was stopped; allow more time or fewer steps")
+        wait_until(lambda: _all_ended(started), _POLL_SECONDS, _GRACE_SECONDS)
     finally:
         codes = [process.poll() for process in started]  # before they are killed
         for process in started:
@@ -120,6 +113,14 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
+def _all_ended(started: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return all(process.poll() is not None for process in started)
+
+
+def _one_failed(started: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return any(process.poll() for process in started)
+
+
 def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     """As torchrun sets it. What says that Slurm or torchrun started *this* process must not reach the new ones."""
     kept = {
@@ -133,21 +134,9 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(processes),
         "NODE_RANK": "0",
         "GROUP_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_ADDR": LOOPBACK,
         "MASTER_PORT": str(port),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def _wait(started: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and any(process.poll() is None for process in started):
-        time.sleep(_POLL_SECONDS)
 
 
 def _said(folder: Path, codes: Sequence[int | None]) -> str:
