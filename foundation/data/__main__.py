@@ -1,6 +1,5 @@
 """`python -m foundation.data prepare|validate|describe`: from hospital folders to a trusted, prepared cohort."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from foundation.data.pack import pack
 from foundation.data.splits import split_source
 from foundation.data.validation import validate as validate_cohort
 from foundation.errors import UserError
+from foundation.files import write_text
 from foundation.run_record import RunRecord
 
 _HELP = """usage: python -m foundation.data ACTION [overrides]
@@ -101,9 +101,7 @@ def describe(cfg: DictConfig) -> None:
     folder, output = Path(cfg.folder), Path(cfg.output)
     cohort = Cohort.load(folder)
     with RunRecord.open(output, "python -m foundation.data describe", plain(cfg), cfg.seed, [folder], cohort.facts()):
-        temporary = output / ".index.html"
-        temporary.write_text(describe_cohort(cohort, cfg.seed))
-        os.replace(temporary, output / "index.html")
+        write_text(output / "index.html", describe_cohort(cohort, cfg.seed))
     print(f"page: {output / 'index.html'}")
 
 

@@ -14,12 +14,13 @@ from foundation.data.declaration import declare
 from foundation.data.portals.cases import dictionary_columns, patients_table, record_table
 from foundation.data.portals.gdc import File
 from foundation.data.portals.joins import write_expression, write_maf, write_parquet
-from foundation.data.portals.manifest import Manifest, replacing
+from foundation.data.portals.manifest import Manifest
 from foundation.data.portals.plan import Plan, Portals
 from foundation.data.portals.selection import Selection
 from foundation.data.portals.tcia import Series
 from foundation.data.portals.transfer import Transfer
 from foundation.data.problems import refuse
+from foundation.files import write_text
 
 TABLES = {
     "pathology": "pathology.csv",
@@ -140,8 +141,7 @@ def _write_list(files: list[tuple[str, str]], path: Path) -> None:
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as file:
-        table.to_csv(file, index=False, lineterminator="\n")
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _declare(folder: Path, plan: Plan, wanted: Selection) -> None:
@@ -165,5 +165,4 @@ def _declare(folder: Path, plan: Plan, wanted: Selection) -> None:
     }
     path = folder / "cohort.yaml"
     declare(content, path)
-    with replacing(path) as file:
-        file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120).encode())
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

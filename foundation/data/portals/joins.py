@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from foundation.data.portals.manifest import replacing
 from foundation.data.problems import refuse
+from foundation.files import replacing
 
 _REPORT = "report it to the portal"
 _BARCODE = "Tumor_Sample_Barcode"
@@ -73,7 +73,7 @@ def write_parquet(table: pd.DataFrame, target: Path) -> None:
     """Writes `[patients, genes]`, the patients in column `patient_id`."""
     columns = {"patient_id": pa.array(table.index.astype(str))}
     columns |= {str(name): pa.array(table[name].to_numpy(np.float32), from_pandas=True) for name in table}
-    with replacing(target) as file:
+    with replacing(target) as temporary, temporary.open("wb") as file:
         pq.write_table(pa.table(columns), file, compression="zstd")
 
 
@@ -94,7 +94,7 @@ def write_maf(files: dict[str, Path], target: Path) -> list[str]:
     """
     header: list[str] | None = None
     silent = []
-    with replacing(target) as out:
+    with replacing(target) as temporary, temporary.open("wb") as out:
         for patient in sorted(files):
             columns, rows = _read_maf(files[patient], patient)
             if header is None:

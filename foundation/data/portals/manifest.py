@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -159,19 +159,6 @@ def digest_folder(path: Path) -> tuple[int, str]:
     found = [(file.relative_to(path).as_posix(), *digest_file(file)) for file in path.rglob("*") if file.is_file()]
     lines = "".join(f"{name} {digest}\n" for name, _, digest in sorted(found))
     return sum(size for _, size, _ in found), hashlib.sha256(lines.encode()).hexdigest()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file open for writing under a temporary name, which gets its own once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path) -> Iterator[Any]:

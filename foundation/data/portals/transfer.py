@@ -22,6 +22,7 @@ from foundation.data.portals.attempts import PassingError, StoppedError, plain_u
 from foundation.data.portals.connection import Connection
 from foundation.data.portals.manifest import Entry, Manifest, digest_file
 from foundation.data.problems import refuse
+from foundation.files import replacing
 
 RESPONSES = "downloads/responses"
 _CHUNK = 1 << 18
@@ -106,14 +107,12 @@ class Transfer:
             return content, _parse(adapter, content, url)
 
         content, answer = self._connection.attempts.make(url, once)
-        new = self.folder / f"{path}.new"
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(gzip.compress(content, mtime=0))
-        size, digest = digest_file(new)
-        self.manifest.add(
-            Entry(path=path, kind="answer", portal=portal, url=url, id=asked[:500], bytes=size, sha256=digest)
-        )
-        os.replace(new, self.folder / path)
+        with replacing(self.folder / path) as new:
+            new.write_bytes(gzip.compress(content, mtime=0))
+            size, digest = digest_file(new)
+            self.manifest.add(
+                Entry(path=path, kind="answer", portal=portal, url=url, id=asked[:500], bytes=size, sha256=digest)
+            )
         return answer
 
     def fetch(self, wanted: Download, bars: Progress | None = None, task: TaskID | None = None) -> Path:
