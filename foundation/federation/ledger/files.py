@@ -2,11 +2,12 @@
 
 import fcntl
 import os
-import time
 from pathlib import Path
 
 from foundation.errors import UserError
 from foundation.federation.ledger.chain import Chain, Head, Problem, head_path, read_chain
+from foundation.files import replacing
+from foundation.polling import wait_until
 
 MODE = 0o600
 _PATIENCE = 60.0  # seconds for another process to finish its entry
@@ -50,27 +51,22 @@ def read(path: Path, file: int) -> Chain:
 
 def write_head(path: Path, head: Head) -> None:
     """Replaces a ledger's head file."""
-    final = head_path(path)
-    temporary = final.with_name(f".{final.name}")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
-    try:
-        write(file, head.line())
-    finally:
-        os.close(file)
-    temporary.replace(final)
+    with replacing(head_path(path), MODE) as temporary, temporary.open("wb") as file:
+        write(file.fileno(), head.line())
 
 
 def lock(file: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
     """Takes the lock; closing the file gives it back, and so does the end of a process that is killed."""
-    end = time.monotonic() + _PATIENCE
-    while True:
+
+    def taken() -> bool:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
-            if time.monotonic() > end:
-                raise UserError(f"{path}: another process has held it for {_PATIENCE:g} s; end that process") from None
-            time.sleep(0.002)
+            return False
+        return True
+
+    if not wait_until(taken, every=0.002, seconds=_PATIENCE):
+        raise UserError(f"{path}: another process has held it for {_PATIENCE:g} s; end that process")
 
 
 def write(file: int, content: bytes) -> None:

@@ -1,6 +1,5 @@
 """Sites as processes of their own: the run is handed to the SuperLink, and its results lie here as in simulation."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from foundation.federation.deployment.control_client import ServerFolder, SuperL
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.site.config import installed_release
 from foundation.federation.weights.lazy import LazySafetensors
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 
 FOLDER = "deployment"  # within the run's
 CONFIG, STATE = "config.yaml", "run.json"
@@ -82,5 +81,4 @@ def _check(superlink: SuperLink, run: int, folder: Path) -> None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / STATE).read_text())
-    return content
+    return read_json(folder / STATE, "remove the folder to start anew", "run")
