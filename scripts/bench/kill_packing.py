@@ -21,6 +21,8 @@ import pandas as pd
 import tifffile
 import yaml
 
+from foundation.polling import wait_until
+
 SIDE, PATIENTS = 1536, 6
 GENES = ["TP53", "EGFR", "IDH1", "PTEN"]
 
@@ -76,10 +78,10 @@ def start(root: Path, output: Path) -> "subprocess.Popen[bytes]":
 
 
 def wait_for_packing(process: "subprocess.Popen[bytes]", output: Path) -> None:
-    while not output.with_name(f".{output.name}.writing").exists():
-        if process.poll() is not None:
-            raise SystemExit("prepare ended before it packed anything")
-        time.sleep(0.01)
+    writing = output.with_name(f".{output.name}.writing")
+    wait_until(lambda: writing.exists() or process.poll() is not None, every=0.01)
+    if not writing.exists():
+        raise SystemExit("prepare ended before it packed anything")
 
 
 def finish(root: Path, output: Path) -> float:
