@@ -1,4 +1,4 @@
-"""What the model is: modalities, data, fusion, objectives and the parts every engine shares."""
+"""The model and all that its stages share: modalities, data, fusion, objectives, engine, federation."""
 
 from foundation.torchvision_cpu import mend_on_import
 

@@ -1,4 +1,4 @@
-"""What crosses from data to model: one batch of patients with whatever each of them has."""
+"""A batch of patients, each with whatever modalities they have: what crosses from data to model."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What every command shares: a Hydra app whose bad input ends in one clear line and exit code 2."""
+"""Commands as Hydra apps, whose bad input ends in one clear line and exit code 2."""
 
 import difflib
 import functools

@@ -1,4 +1,4 @@
-"""Training together with other processes: who there is, and what all of them have."""
+"""Exchange between processes that train together."""
 
 from typing import Any, TypeVar
 

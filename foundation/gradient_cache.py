@@ -1,4 +1,4 @@
-"""Large batches at flat memory: a batch encoded part by part, its gradient as exact as in one piece.
+"""Gradient caching: large batches at flat memory, encoded part by part, with the gradient of one piece.
 
 A contrastive loss couples all patients of a batch, so it cannot be accumulated over smaller batches. But it needs their
 embeddings alone: each part is encoded without keeping activations, the loss is computed on all embeddings, and in the

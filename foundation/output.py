@@ -1,4 +1,4 @@
-"""What an encoder says of a batch."""
+"""The output of the encoder for a batch, as objectives and heads see it."""
 
 from dataclasses import dataclass, field
 

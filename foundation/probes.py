@@ -1,4 +1,4 @@
-"""What a simple reader finds in frozen embeddings: linear probes and nearest neighbours."""
+"""Probes of frozen embeddings: a linear one and nearest neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray

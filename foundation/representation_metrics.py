@@ -1,4 +1,4 @@
-"""Whether embeddings still tell patients apart: what a collapsing encoder loses first."""
+"""Metrics of a representation that show its collapse: effective rank, uniformity, alignment."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Zero-shot retrieval between modalities: does an image find its patient's genes?"""
+"""Zero-shot retrieval between modalities: recall of a patient's genes by an image, and the other ways."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Configs become objects: the cohort's parts, the encoder, the objectives."""
+"""Assembly of a run from its config: the cohort's parts, the encoder, the objectives."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Patients as a frozen encoder sees them."""
+"""Embeddings of a data set's patients by a frozen encoder."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What weights are worth on patients outside training: losses, retrieval between modalities, and signs of collapse."""
+"""Evaluation of weights on patients outside training: losses, retrieval, and signs of collapse."""
 
 from typing import Any
 

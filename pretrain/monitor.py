@@ -1,4 +1,4 @@
-"""While pretraining goes on: what the embeddings of validation patients are worth already."""
+"""Monitor of a pretraining run: retrieval, probes and signs of collapse on validation patients."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where curves go: by config, all of it on this machine."""
+"""Loggers of a run's curves, by config, all of them on this machine."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How fast a run is: samples, tokens and model FLOPs a second, and their share of what the device could do."""
+"""Throughput of a run: samples, tokens and model FLOPs a second, and their share of the device's peak."""
 
 import time
 from typing import Any

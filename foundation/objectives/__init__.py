@@ -1,1 +1,1 @@
-"""Objectives: from encoder outputs and a batch to a loss and the count of samples that it taught."""
+"""Objectives: from encoder outputs and a batch to a loss and the count of samples that it trained on."""

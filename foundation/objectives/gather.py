@@ -1,4 +1,4 @@
-"""The embeddings of all processes' patients, for objectives that compare patients with one another."""
+"""Embeddings of all processes' patients, for objectives that compare patients with one another."""
 
 from dataclasses import dataclass
 
