@@ -4,7 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from finetune.assemble import build_head, check_vocabulary, encoder_folder, patients_with_target, task_modalities
+from finetune.assemble import (
+    build_head,
+    check_vocabulary,
+    encoder_folder,
+    patients_with_target,
+    target_columns,
+    task_modalities,
+)
 from finetune.fit import fit, save
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
@@ -23,15 +30,22 @@ def main(cfg: DictConfig) -> None:
     cohort = Cohort.load(Path(cfg.data.folder))
     check_vocabulary(encoder, cohort)
     parts = configured_split(cohort, cfg.data)
-    train = patients_with_target(cohort, parts.train, cfg.task, encoder)
-    validation = patients_with_target(cohort, parts.validation, cfg.task, encoder)
     with seeded(cfg.seed):
-        head = build_head(cfg.task, encoder.width, train, private=cfg.private is not None)
+        head = build_head(cfg.task, encoder.width)
+    modalities = task_modalities(cfg.task, encoder)
+    hidden = plain(cfg.task.drop_inputs) if cfg.task.drop_inputs else {}
+    train, validation = (
+        patients_with_target(cohort, part, head, modalities, hidden) for part in (parts.train, parts.validation)
+    )
+    counts = head.count(target_columns(cohort, train.patients, head))
+    head.check(counts)
+    if cfg.private is None:  # the head's file would tell what was taken from the counts
+        head.take(counts)
     parents = [*pretraining, cohort.folder]
     with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
         parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
-        save(model, cfg.task, task_modalities(cfg.task, encoder), output)
+        save(model, cfg.task, modalities, output)
         record.metrics.update(metrics)
         if model.privacy is not None:
             record.note("privacy", model.privacy)

@@ -1,13 +1,13 @@
 """Configs become objects: the encoder, the patients whose target is known, the head."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from finetune.heads.base import Head
-from foundation.command import instantiate, plain
+from finetune.heads.base import Columns, Head
+from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
@@ -17,13 +17,13 @@ from foundation.modalities.record import Record
 from foundation.run_record import FILE
 
 
-def encoder_folder(given: Path) -> tuple[Path, list[Path]]:
+def encoder_folder(path: Path) -> tuple[Path, list[Path]]:
     """The portable folder, and the run it came from where there is one.
 
     Args:
-        given: a run's output folder, or an encoder folder itself.
+        path: a run's output folder, or an encoder folder itself.
     """
-    folder = given / "encoder" if (given / "encoder").is_dir() else given
+    folder = path / "encoder" if (path / "encoder").is_dir() else path
     run = folder.parent
     return folder, [run] if (run / FILE).is_file() else []
 
@@ -50,29 +50,32 @@ def check_vocabulary(encoder: MultimodalEncoder, cohort: Cohort) -> None:
             )
 
 
-def target_names(task: DictConfig) -> list[str]:
-    """The label columns that the task's head reads."""
-    return [str(task.head[key]) for key in ("target", "event", "time") if key in task.head]
+def build_head(task: DictConfig, width: int) -> Head:
+    """The head that the task describes, for patient embeddings of a width."""
+    head: Head = instantiate(task.head, width=width, _convert_="all")
+    return head
 
 
 def patients_with_target(
-    cohort: Cohort, patients: list[str], task: DictConfig, encoder: MultimodalEncoder
+    cohort: Cohort, patients: list[str], head: Head, modalities: list[str], drop_inputs: dict[str, list[str]]
 ) -> PatientDataset:
-    """The patients whose targets are all known and who have a modality that the task looks at.
+    """The patients whose targets the head can use and who have a modality that the task looks at.
 
     Raises:
         UserError: if the cohort has no such column.
     """
-    names = target_names(task)
-    for name in names:
+    for name in head.targets:
         if name not in cohort.patients.columns:
             labels = [*cohort.dictionary.labels, *cohort.dictionary.survival.values()]
             raise UserError(f"task.head: target '{name}' is no label of {cohort.name}; it has {', '.join(labels)}")
-    known = cohort.patients.loc[patients, names].notna().all(axis=1)
-    drop = plain(task.drop_inputs) if task.drop_inputs else {}
-    return PatientDataset(
-        cohort, [p for p, yes in zip(patients, known, strict=True) if yes], task_modalities(task, encoder), names, drop
-    )
+    table = cohort.patients.loc[patients]
+    return PatientDataset(cohort, table.index[head.usable(table)].tolist(), modalities, head.targets, drop_inputs)
+
+
+def target_columns(cohort: Cohort, patients: Sequence[str], head: Head) -> Columns:
+    """The targets of these patients, `[patients]` each, NaN where unknown."""
+    table = cohort.patients.loc[list(patients), head.targets]
+    return {name: table[name].to_numpy(dtype=np.float64) for name in head.targets}
 
 
 def task_modalities(task: DictConfig, encoder: MultimodalEncoder) -> list[str]:
@@ -83,22 +86,3 @@ def task_modalities(task: DictConfig, encoder: MultimodalEncoder) -> list[str]:
         if name not in encoder.modalities:
             raise UserError(f"task.modalities: the encoder has no '{name}'; it has {', '.join(encoder.modalities)}")
     return [str(name) for name in task.modalities]
-
-
-def build_head(task: DictConfig, width: int, train: PatientDataset, private: bool = False) -> Head:
-    """The head that the task describes; what it needs of the training targets is taken from them alone.
-
-    Args:
-        task: of the config.
-        width: of the patient embedding.
-        train: whose targets.
-        private: check the targets, and take nothing from them: the head's file would tell it.
-    """
-    targets = {
-        name: train.cohort.patients.loc[train.patients, name].to_numpy(dtype=np.float64) for name in train.targets
-    }
-    kind: type[Head] = instantiate({"_target_": "hydra.utils.get_class", "path": task.head._target_})
-    given: dict[str, Any] = plain(task.head)
-    needed = kind.needs(targets, given)
-    head: Head = instantiate({**({} if private else needed), **given}, width=width, _convert_="all")
-    return head

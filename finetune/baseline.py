@@ -2,14 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from lifelines import CoxPHFitter
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from foundation.data.cohort import Cohort
 
 _COLUMNS = ("age", "sex")
-_PENALTY = 0.01
 
 
 def covariates(cohort: Cohort, patients: list[str], fill: float | None = None) -> pd.DataFrame:
@@ -37,25 +35,19 @@ def usable(cohort: Cohort) -> bool:
     return set(_COLUMNS) <= {column.name for column in cohort.dictionary.record}
 
 
-def classification_baseline(cohort: Cohort, train: list[str], test: list[str], target: str) -> NDArray[np.float64]:
-    """Probability by logistic regression on age and sex: `[test]`."""
-    label = cohort.patients.loc[train, target].to_numpy(dtype=int)
-    model = LogisticRegression().fit(covariates(cohort, train).to_numpy(), label)
-    return np.asarray(model.predict_proba(covariates(cohort, test, _median_age(cohort, train)).to_numpy())[:, -1])
+def split_covariates(cohort: Cohort, train: list[str], test: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Covariates of both parts; an age unknown in either is the median of the training patients."""
+    ages = [cohort.sample(patient).get("record", {}).get("age") for patient in train]
+    median = float(pd.Series(ages, dtype=float).median())
+    return covariates(cohort, train), covariates(cohort, test, median)
 
 
-def survival_baseline(cohort: Cohort, train: list[str], test: list[str], event: str, time: str) -> NDArray[np.float64]:
-    """Log hazard by Cox regression on age and sex, slightly ridged: `[test]`."""
-    table = covariates(cohort, train)
-    varied = [column for column in table.columns if table[column].nunique() > 1]
-    table = table[varied].assign(
-        event=cohort.patients.loc[train, event].to_numpy(), time=cohort.patients.loc[train, time].to_numpy()
-    )
-    model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
-    rows = covariates(cohort, test, _median_age(cohort, train))[varied]
-    return np.asarray(model.predict_log_partial_hazard(rows), dtype=np.float64)
-
-
-def _median_age(cohort: Cohort, patients: list[str]) -> float:
-    ages = [cohort.sample(patient).get("record", {}).get("age") for patient in patients]
-    return float(pd.Series(ages, dtype=float).median())
+def logistic(train: pd.DataFrame, label: NDArray[np.float64], test: pd.DataFrame, classes: int) -> NDArray[np.float64]:
+    """Probabilities by logistic regression, `[test, classes]`; a class that nobody has in training has none."""
+    present = np.unique(label).astype(int)
+    probabilities = np.zeros((len(test), classes))
+    probabilities[:, present] = 1.0
+    if len(present) > 1:
+        model = LogisticRegression().fit(train.to_numpy(), label.astype(int))
+        probabilities[:, present] = model.predict_proba(test.to_numpy())
+    return probabilities

@@ -29,57 +29,75 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
     with RunRecord.open(output, "python -m finetune.evaluate", plain(cfg), cfg.seed, [run], cohort.facts()) as record:
-        found = evaluator.run()
-        write_json(output / "evaluation.json", found)
-        (output / "evaluation.md").write_text(as_markdown(found, evaluator))
-        draw(evaluator, found, output / "evaluation.png")
-        record.metrics.update({name: interval["value"] for name, interval in found["overall"].items()})
-    _print(found, evaluator.primary)
+        result = evaluator.run()
+        write_json(output / "evaluation.json", result)
+        (output / "evaluation.md").write_text(as_markdown(result, evaluator))
+        _draw(result, evaluator, output / "evaluation.png")
+        record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
+    _print(result, evaluator.primary)
     print(f"evaluation: {output / 'evaluation.md'}\npicture: {output / 'evaluation.png'}")
 
 
-def as_markdown(found: dict[str, Any], evaluator: Evaluator) -> str:
+def as_markdown(result: dict[str, Any], evaluator: Evaluator) -> str:
     """The tables as a page of Markdown."""
     cohort = evaluator.cohort
     note = " Synthetic patients: no clinical meaning." if cohort.synthetic else ""
+    outcomes = outcome_names(result)
+    counts = ", ".join(f"{result[name]} {name}" for name in outcomes)
+    header = ["", "patients", *outcomes, "metric", "value"]
     lines = [
         f"# {evaluator.model.task['name']} on {cohort.name}",
         "",
-        f"{found['n']} test patients, {found['events']} with the event or positive.{note}"
+        f"{result['n']} test patients: {counts}.{note}"
         f" Intervals: 95 %, {evaluator.resamples} bootstrap resamples, seed {evaluator.seed}.",
         "",
-        "| | patients | events | metric | value |",
-        "| --- | --- | --- | --- | --- |",
+        f"|{' | '.join(header)} |",
+        "| --- " * len(header) + "|",
     ]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(found, list(evaluator.metrics))]
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(result, list(evaluator.metrics))]
     return "\n".join(lines) + "\n"
 
 
-def _rows(found: dict[str, Any], metrics: list[str]) -> list[list[str]]:
-    groups = {"all test patients": found["overall"] | {"n": found["n"], "events": found["events"]}}
-    groups |= {f"hospital {name}": group for name, group in found["by_hospital"].items()}
-    groups |= {f"inputs: {name}": group for name, group in found["by_modality"].items()}
-    if found["baseline"]:
-        groups["baseline: age and sex"] = found["baseline"] | {"n": found["n"], "events": found["events"]}
-        groups["gain over the baseline"] = found["baseline"]["gain"] | {"n": found["n"], "events": found["events"]}
+def outcome_names(result: dict[str, Any]) -> list[str]:
+    """The counts of an evaluation beside that of its patients, as the head names them."""
+    return [name for name, value in result.items() if name != "n" and isinstance(value, int)]
+
+
+def _rows(result: dict[str, Any], metrics: list[str]) -> list[list[str]]:
+    outcomes = outcome_names(result)
+    counts = {name: result[name] for name in ("n", *outcomes)}
+    groups = {"all test patients": result["overall"] | counts}
+    groups |= {f"hospital {name}": group for name, group in result["by_hospital"].items()}
+    groups |= {f"inputs: {name}": group for name, group in result["by_modality"].items()}
+    if result["baseline"]:
+        groups["baseline: age and sex"] = result["baseline"] | counts
+        groups["gain over the baseline"] = result["baseline"]["gain"] | counts
     return [
-        [label, str(group["n"]), str(group["events"]), name, _said(group[name])]
+        [label, *(str(group[count]) for count in counts), name, _interval(group[name])]
         for label, group in groups.items()
         for name in metrics
         if name in group
     ]
 
 
-def _said(interval: dict[str, float | None]) -> str:
+def _interval(interval: dict[str, float | None]) -> str:
     if interval["value"] is None:
-        return "not defined (one outcome only)"
+        return "not defined (an outcome is missing)"
     return f"{interval['value']:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"
 
 
-def _print(found: dict[str, Any], metric: str) -> None:
-    table = Table("", "patients", "events", metric, title="Held-out test, 95 % intervals")
-    for label, patients, events, _, value in _rows(found, [metric]):
-        table.add_row(label, patients, events, value)
+def _draw(result: dict[str, Any], evaluator: Evaluator, path: Path) -> None:
+    targets, estimates = evaluator.columns(evaluator.test), evaluator.test_estimates
+    label = " (synthetic patients)" if evaluator.cohort.synthetic else ""
+    title = f"{evaluator.model.task['name']} on {evaluator.cohort.name}{label}, {result['n']} test patients"
+    chance = evaluator.metrics[evaluator.primary].chance
+    draw(result, evaluator.primary, chance, lambda axes: evaluator.head.plot(axes, targets, estimates), title, path)
+
+
+def _print(result: dict[str, Any], metric: str) -> None:
+    table = Table("", "patients", *outcome_names(result), metric, title="Held-out test, 95 % intervals")
+    for label, *counts, _, value in _rows(result, [metric]):
+        table.add_row(label, *counts, value)
     Console().print(table)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from finetune import baseline
-from finetune.heads.classification import Classification
-from finetune.heads.survival import Survival
-from finetune.metrics import Column, Interval, bootstrap, classification_metrics, survival_metrics
+from finetune.assemble import patients_with_target, target_columns
+from finetune.heads.base import Columns
+from finetune.metrics import Column, Interval, Metric, bootstrap
 from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
@@ -40,14 +40,10 @@ class Evaluator:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        head = self.model.head
-        if isinstance(head, Classification):
-            self.targets, self.metrics = [head.target], classification_metrics()
-        elif isinstance(head, Survival):
-            self.targets, self.metrics = [head.event, head.time], survival_metrics()
+        self.head = self.model.head
+        self.metrics = self.head.metrics()
         self.primary = next(iter(self.metrics))
-        self.train = self._known(self.train)
-        self.test = self._known(self.test)
+        self.train, self.test = self._usable(self.train), self._usable(self.test)
         if len(self.test) < 2:
             raise UserError(
                 f"task {self.model.task['name']}: {len(self.test)} test patients have a target; "
@@ -56,55 +52,58 @@ class Evaluator:
 
     def run(self) -> dict[str, Any]:
         """Every table of the evaluation."""
-        risk = self.test_risk
+        estimates = self.test_estimates
         hospitals = self.cohort.patients.loc[self.test, "hospital"].to_numpy()
         return {
             "n": len(self.test),
-            "events": self._events(self.test),
-            "overall": self._intervals(self.test, risk, list(self.metrics)),
+            **self._outcomes(self.test),
+            "overall": self._intervals(self.test, estimates, list(self.metrics)),
             "by_hospital": {
-                hospital: self._group(np.array(self.test)[hospitals == hospital].tolist(), risk[hospitals == hospital])
+                hospital: self._group(
+                    np.array(self.test)[hospitals == hospital].tolist(), estimates[hospitals == hospital]
+                )
                 for hospital in self.cohort.hospitals
                 if (hospitals == hospital).any()
             },
             "by_modality": self._by_modality(),
-            "baseline": self._baseline(risk),
+            "baseline": self._baseline(estimates),
         }
 
     @cached_property
-    def test_risk(self) -> Column:
-        """The risk of the test patients from all that they have: `[test]`."""
-        return self.risk(self.test, self.model.task["modalities"])
+    def test_estimates(self) -> Column:
+        """The head's estimates for the test patients from all that they have: `[test]` or `[test, outputs]`."""
+        return self.estimates(self.test, self.model.task["modalities"])
 
-    def risk(self, patients: Sequence[str], modalities: Sequence[str]) -> Column:
-        """What the model ranks patients by, from these modalities alone: `[patients]`."""
+    def estimates(self, patients: Sequence[str], modalities: Sequence[str]) -> Column:
+        """The head's estimates from these modalities alone: `[patients]` or `[patients, outputs]`."""
         dataset = self._dataset(patients, modalities)
         samples = [dataset[index]["sample"] for index in range(len(dataset))]
         parts = [self.model.scores(samples[start : start + _BATCH]) for start in range(0, len(samples), _BATCH)]
-        return np.concatenate([self.model.head.risk(part).numpy().astype(np.float64) for part in parts])
+        return np.concatenate([self.head.estimate(part).numpy().astype(np.float64) for part in parts])
 
-    def _known(self, patients: list[str]) -> list[str]:
-        """Those whose target is known and who have anything that the task may look at."""
-        known = self.cohort.patients.loc[patients, self.targets].notna().all(axis=1)
-        return self._dataset(known.index[known].tolist(), self.model.task["modalities"]).patients
+    def columns(self, patients: Sequence[str]) -> Columns:
+        """The targets, `[patients]` each."""
+        return target_columns(self.cohort, patients, self.head)
+
+    def _usable(self, patients: list[str]) -> list[str]:
+        task = self.model.task
+        return patients_with_target(self.cohort, patients, self.head, task["modalities"], task["drop_inputs"]).patients
 
     def _dataset(self, patients: Sequence[str], modalities: Sequence[str]) -> PatientDataset:
         return PatientDataset(self.cohort, patients, modalities, drop_inputs=self.model.task["drop_inputs"])
 
-    def columns(self, patients: Sequence[str]) -> list[Column]:
-        """The targets: `[patients]` each."""
-        table = self.cohort.patients.loc[list(patients)]
-        return [table[name].to_numpy(dtype=np.float64) for name in self.targets]
+    def _intervals(self, patients: Sequence[str], estimates: Column, names: Sequence[str]) -> dict[str, Interval]:
+        return {name: self._interval(self.metrics[name], patients, estimates) for name in names}
 
-    def _intervals(self, patients: Sequence[str], risk: Column, names: Sequence[str]) -> dict[str, Interval]:
-        targets = self.columns(patients)
-        return {name: bootstrap(self.metrics[name], targets, [risk], self.resamples, self.seed) for name in names}
+    def _interval(self, metric: Metric, patients: Sequence[str], *estimates: Column) -> Interval:
+        return bootstrap(metric, list(self.columns(patients).values()), estimates, self.resamples, self.seed)
 
-    def _events(self, patients: Sequence[str]) -> int:
-        return int(self.cohort.patients.loc[list(patients), self.targets[0]].sum())
+    def _outcomes(self, patients: Sequence[str]) -> dict[str, int]:
+        return self.head.outcomes(self.head.count(self.columns(patients)))
 
-    def _group(self, patients: list[str], risk: Column) -> dict[str, Any]:
-        return {"n": len(patients), "events": self._events(patients), **self._intervals(patients, risk, [self.primary])}
+    def _group(self, patients: list[str], estimates: Column) -> dict[str, Any]:
+        intervals = self._intervals(patients, estimates, [self.primary])
+        return {"n": len(patients), **self._outcomes(patients), **intervals}
 
     def _by_modality(self) -> dict[str, Any]:
         """All modalities, each alone, and all but each; every row over the patients who have any of them."""
@@ -112,30 +111,27 @@ class Evaluator:
         subsets = {"all": names, **{f"{name} alone": [name] for name in names}}
         if len(names) > 2:
             subsets |= {f"all but {name}": [other for other in names if other != name] for name in names}
-        found = {}
+        groups = {}
         for label, subset in subsets.items():
             patients = self._dataset(self.test, subset).patients
             if len(patients) > 1:
-                found[label] = self._group(patients, self.risk(patients, subset))
-        return found
+                groups[label] = self._group(patients, self.estimates(patients, subset))
+        return groups
 
-    def _baseline(self, risk: Column) -> dict[str, Any]:
+    def _baseline(self, estimates: Column) -> dict[str, Any]:
         """Age and sex on the same split, and by how much the model exceeds them on the same resampled patients."""
         if not baseline.usable(self.cohort):
             return {}
-        head = self.model.head
-        if isinstance(head, Survival):
-            plain = baseline.survival_baseline(self.cohort, self.train, self.test, head.event, head.time)
-        else:
-            plain = baseline.classification_baseline(self.cohort, self.train, self.test, self.targets[0])
+        train, test = baseline.split_covariates(self.cohort, self.train, self.test)
+        plain = self.head.baseline(train, self.columns(self.train), test)
         metric = self.metrics[self.primary]
 
-        def gain(*given: Column) -> float:
-            *targets, ours, theirs = given
-            return metric(*targets, ours) - metric(*targets, theirs)
+        def gain(*columns: Column) -> float:
+            *targets, ours, theirs = columns
+            return metric.value(*targets, ours) - metric.value(*targets, theirs)
 
         return {
             "inputs": ["age", "sex"],
             **self._intervals(self.test, plain, list(self.metrics)),
-            "gain": {self.primary: bootstrap(gain, self.columns(self.test), [risk, plain], self.resamples, self.seed)},
+            "gain": {self.primary: self._interval(Metric(gain, metric.defined), self.test, estimates, plain)},
         }

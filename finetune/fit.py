@@ -97,9 +97,9 @@ def _train(
 def score(module: FinetuneModule, dataset: PatientDataset, batch_size: int = 64) -> tuple[Tensor, Targets]:
     """Raw scores `[patients, outputs]` and targets `[patients]` of a part, without augmentation."""
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
-    found = [(module.head(module.encoder(batch).fused), batch.targets) for batch in loader]
-    targets = {name: torch.cat([part[name] for _, part in found]) for name in found[0][1]}
-    return torch.cat([scores for scores, _ in found]), targets
+    parts = [(module.head(module.encoder(batch).fused), batch.targets) for batch in loader]
+    targets = {name: torch.cat([part[name] for _, part in parts]) for name in parts[0][1]}
+    return torch.cat([scores for scores, _ in parts]), targets
 
 
 def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output: Path) -> None:

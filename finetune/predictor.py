@@ -87,7 +87,7 @@ class TaskModel:
 def head_class(path: str, file: Path) -> type[Head]:
     """Only our own heads may be named by a file that came from outside."""
     module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name, None) if path.startswith(_HEADS) else None
-    if not (isinstance(found, type) and issubclass(found, Head)):
+    head = getattr(importlib.import_module(module), name, None) if path.startswith(_HEADS) else None
+    if not (isinstance(head, type) and issubclass(head, Head)):
         raise UserError(f"{file}: head.type: {path!r} is no head under {_HEADS}*")
-    return found
+    return head

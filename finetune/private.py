@@ -188,8 +188,8 @@ def backward(wrapped: GradSampleModule, head: Head, fused: Tensor, targets: Targ
     scores = wrapped(fused.detach().requires_grad_())  # Opacus's hooks expect an input that does
     total: Tensor = 0 * scores.sum()
     for place in range(len(scores)):
-        own = slice(place, place + 1)
-        loss = head.loss(scores[own], {name: value[own] for name, value in targets.items()})
+        alone = slice(place, place + 1)
+        loss = head.loss(scores[alone], {name: value[alone] for name, value in targets.items()})
         total = total if loss is None else total + loss
     total.backward()
 
@@ -236,9 +236,9 @@ def _whole(module: FinetuneModule, dataset: PatientDataset, size: int, device: t
     collate = Collate(module.encoder, train=False, seed=0)
     starts = range(0, len(dataset), size)
     batches = [collate([dataset[at] for at in range(start, min(start + size, len(dataset)))]) for start in starts]
-    found = [features(module, batch, size, device) for batch in batches]
-    targets = {name: torch.cat([part[name] for _, part in found]) for name in found[0][1]}
-    return torch.cat([fused for fused, _ in found]), targets
+    parts = [features(module, batch, size, device) for batch in batches]
+    targets = {name: torch.cat([part[name] for _, part in parts]) for name in parts[0][1]}
+    return torch.cat([fused for fused, _ in parts]), targets
 
 
 @torch.no_grad()

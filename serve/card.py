@@ -34,6 +34,7 @@ _METRICS = {
     "ece": "calibration error (ECE)",
     "brier": "Brier score",
     "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss",
     "f1": "F1",
 }
 
@@ -142,18 +143,19 @@ def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
     )
     data = facts.read(folder / FILE, "data", default={})
     overall, baseline = _metrics(evaluation["overall"]), _metrics(evaluation.get("baseline") or {})
+    outcomes = [name for name, value in evaluation.items() if name != "n" and isinstance(value, int | None)]
     return {
         "task": task,
         "data": data,
         "folder": Path(*folder.resolve().parts[-2:]),
         "n": evaluation.get("n"),
-        "events": evaluation.get("events"),
+        "outcomes": {name: evaluation[name] for name in outcomes},
         "metrics": [
-            {"key": key, "name": _METRICS.get(key, key), "model": entry, "baseline": baseline.get(key)}
+            {"key": key, "name": _metric_name(key), "model": entry, "baseline": baseline.get(key)}
             for key, entry in overall.items()
         ],
-        "by_hospital": _table(evaluation.get("by_hospital") or {}, list(overall)),
-        "by_modality": _table(evaluation.get("by_modality") or {}, list(overall)),
+        "by_hospital": _table(evaluation.get("by_hospital") or {}, outcomes, list(overall)),
+        "by_modality": _table(evaluation.get("by_modality") or {}, outcomes, list(overall)),
     }
 
 
@@ -165,22 +167,27 @@ def _picture_name(task: str, others: list[dict[str, Any]]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _table(groups: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
-    """Rows of a subgroup table: label, patients, events, and each metric that any row has."""
+def _table(groups: dict[str, Any], outcomes: list[str], metrics: list[str]) -> dict[str, Any]:
+    """Rows of a subgroup table: label, patients, those by outcome, and each metric that any row has."""
     rows = [(label, group, _metrics(group)) for label, group in groups.items()]
-    shown = [key for key in metrics if any(key in found for _, _, found in rows)]
+    shown = [key for key in metrics if any(key in values for _, _, values in rows)]
     return {
-        "metrics": [_METRICS.get(key, key) for key in shown],
+        "metrics": [_metric_name(key) for key in shown],
         "rows": [
             {
                 "label": label,
-                "n": group.get("n"),
-                "events": group.get("events"),
-                "values": [found.get(key) for key in shown],
+                "counts": [group.get(name) for name in ("n", *outcomes)],
+                "values": [values.get(key) for key in shown],
             }
-            for label, group, found in rows
+            for label, group, values in rows
         ],
     }
+
+
+def _metric_name(key: str) -> str:
+    """`auc/mutant` as "AUC, mutant"."""
+    name, _, part = key.partition("/")
+    return _METRICS.get(name, name) + (f", {part}" if part else "")
 
 
 def _metrics(group: dict[str, Any]) -> dict[str, Any]:

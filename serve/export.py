@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from finetune.predictor import TaskModel
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
-from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.run_record import RunRecord, read_run
@@ -75,7 +74,8 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
         copy(run / part, temporary / MODEL / part)
     schema = _describe(run, name, cohort, manifest.digests(temporary))
     (temporary / bundle_schema.FILE).write_text(schema.model_dump_json(indent=2) + "\n")
-    (temporary / "request.schema.json").write_text(json.dumps(schema.describe_request(), indent=2) + "\n")
+    for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
+        (temporary / f"{side}.schema.json").write_text(json.dumps(content, indent=2) + "\n")
     manifest.write(temporary)
     shutil.rmtree(bundle, ignore_errors=True)
     temporary.replace(bundle)
@@ -147,20 +147,19 @@ def held_out_patient(run: Path, cohort: Cohort) -> str | None:
 
 
 def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:
-    task = json.loads((run / "task.json").read_text())
-    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{task['name']}")
+    model = TaskModel.load(run)
+    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{model.task['name']}")
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
-    encoder = MultimodalEncoder.from_pretrained(run / "encoder")
     return BundleSchema(
         name=name,
         version=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12],
-        task=task["name"],
-        kind=task["kind"],
+        task=model.task["name"],
+        prediction=model.head.prediction_schema(),
         synthetic=cohort.synthetic,
         modalities={
             key: spec_of(modality, cohort.dictionary.expression_unit)  # type: ignore[arg-type]
-            for key, modality in encoder.modalities.items()
+            for key, modality in model.encoder.modalities.items()
         },
     )
 

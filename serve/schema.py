@@ -11,29 +11,28 @@ from foundation.errors import UserError
 from serve.inputs import Spec, unknown_field
 
 FILE = "schema.json"
-FORMAT = 1
 
 
 class BundleSchema(BaseModel):
     """`schema.json` of a bundle.
 
     Attributes:
-        format: of the bundle; this release reads 1.
+        format: of the bundle; this release reads 2.
         name: of the model, as the endpoint knows it.
         version: the head of the digest of all that the model is made of.
         task: name of the task.
-        kind: what a prediction is.
+        prediction: JSON Schema of what the task's head answers.
         synthetic: whether the model was trained on synthetic patients alone.
         modalities: by name, what a request may hold.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     version: str
     task: str
-    kind: Literal["classification", "survival"]
+    prediction: dict[str, Any]
     synthetic: bool
     modalities: dict[str, Spec]
 
@@ -63,6 +62,12 @@ class BundleSchema(BaseModel):
             "additionalProperties": False,
             "properties": {name: spec.describe() for name, spec in self.modalities.items()},
         }
+
+    def describe_response(self) -> dict[str, Any]:
+        """JSON Schema of an answer."""
+        schema = Response.model_json_schema()
+        schema["properties"]["prediction"] = self.prediction
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 @dataclass

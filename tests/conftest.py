@@ -6,7 +6,9 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 from jaxtyping import install_import_hook
 
 # Shapes written in signatures are checked wherever the tests call them.
-install_import_hook(["foundation.fusion", "foundation.retrieval", "foundation.objectives"], "beartype.beartype")
+install_import_hook(
+    ["foundation.fusion", "foundation.retrieval", "foundation.objectives", "finetune.heads"], "beartype.beartype"
+)
 
 import dataclasses  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402

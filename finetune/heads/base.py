@@ -1,14 +1,50 @@
-"""What a task head offers training, evaluation and the server."""
+"""A task head: all that training, evaluation and serving ask of what is predicted."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from finetune.metrics import Column, Metric
+
 Targets = dict[str, Tensor]
+Columns = dict[str, Column]
+PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+@dataclass(frozen=True)
+class TargetCounts:
+    """How many patients have which value of each target: what a head needs of targets, and hospitals pool by adding.
+
+    Attributes:
+        patients: with a usable target.
+        by_target: by label column, patients by value; those whose value is unknown are in none.
+    """
+
+    patients: int
+    by_target: dict[str, dict[float, int]]
+
+    @classmethod
+    def of(cls, targets: Columns) -> "TargetCounts":
+        """Counts of target columns, `[patients]` each, NaN where unknown."""
+        counts = {
+            name: {float(value): int(count) for value, count in zip(*np.unique(known, return_counts=True), strict=True)}
+            for name, known in ((name, column[~np.isnan(column)]) for name, column in targets.items())
+        }
+        return cls(len(next(iter(targets.values()))), counts)
+
+    def __add__(self, other: "TargetCounts") -> "TargetCounts":
+        pairs = ((name, counts, other.by_target[name]) for name, counts in self.by_target.items())
+        by_target = {name: dict(Counter(ours) + Counter(theirs)) for name, ours, theirs in pairs}
+        return TargetCounts(self.patients + other.patients, by_target)
 
 
 class Head(nn.Module, ABC):
@@ -17,25 +53,35 @@ class Head(nn.Module, ABC):
     Calibration lives in buffers, so it travels in the same file as the weights.
 
     Attributes:
-        kind: of its predictions.
+        kind: what the field calls such a task; model cards name it.
         separable: whether a batch's loss is a mean of its patients' own losses, none of which looks at another patient.
+        targets: label columns that the head reads, in the order in which its metrics take them.
     """
 
-    kind: ClassVar[Literal["classification", "survival"]]
+    kind: ClassVar[str]
     separable: ClassVar[bool] = False
+    targets: list[str]
 
-    @classmethod
+    # Training
+
+    def usable(self, table: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which rows of a table of target columns can teach or judge this head: `[patients]`."""
+        return np.asarray(table[self.targets].notna().all(axis=1))
+
+    def count(self, targets: Columns) -> TargetCounts:
+        """Counts of targets, `[patients]` each."""
+        return TargetCounts.of({name: targets[name] for name in self.targets})
+
     @abstractmethod
-    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
-        """Constructor arguments that come from the training patients' targets rather than from config.
-
-        Args:
-            targets: by label column, `[patients]`.
-            given: the constructor arguments that config gives.
+    def check(self, counts: TargetCounts) -> None:
+        """Refuses training patients from whom nothing can be learned.
 
         Raises:
-            UserError: if nothing can be learned from these targets.
+            UserError: saying why not.
         """
+
+    def take(self, counts: TargetCounts) -> None:
+        """Takes from the counts of the training patients what the loss needs, such as weights of classes."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -55,10 +101,55 @@ class Head(nn.Module, ABC):
     ) -> None:
         """Fits calibration on the validation patients, with the training patients' scores and targets at hand."""
 
-    @abstractmethod
-    def risk(self, scores: Float[Tensor, "batch outputs"]) -> Float[Tensor, " batch"]:
-        """One number a patient that ranks: the higher, the likelier the event or the positive class."""
+    # Prediction
 
     @abstractmethod
     def predict(self, scores: Float[Tensor, "batch outputs"]) -> list[dict[str, Any]]:
         """Calibrated predictions, a dictionary of plain values a patient."""
+
+    @abstractmethod
+    def prediction_schema(self) -> dict[str, Any]:
+        """JSON Schema of one prediction."""
+
+    # Evaluation
+
+    @abstractmethod
+    def estimate(self, scores: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch *outputs"]:
+        """The calibrated numbers that metrics judge, one or several a patient."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics of target columns, in the order of `targets`, and estimates; the first one is the primary."""
+
+    @abstractmethod
+    def outcomes(self, counts: TargetCounts) -> dict[str, int]:
+        """Columns of the tables of an evaluation: how many patients had what, by the column's title."""
+
+    @abstractmethod
+    def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
+        """Estimates for test patients by a plain model of covariates, fitted on the training patients.
+
+        Args:
+            train: covariates (`finetune.baseline`), a row a patient.
+            targets: of the same patients.
+            test: covariates of the others.
+        """
+
+    @abstractmethod
+    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+        """Draws what the metrics summarise."""
+
+
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of an object that has these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """Weights inverse to how often a class occurs, 1 on average over patients; finite for a class nobody has."""
+    return [sum(counts) / (len(counts) * max(count, 1)) for count in counts]

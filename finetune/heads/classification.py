@@ -2,17 +2,20 @@
 
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
+from matplotlib.axes import Axes
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finetune.heads.base import Head, Targets
+from finetune.baseline import logistic
+from finetune.calibration import fit_temperature
+from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, balanced_weights, object_schema
+from finetune.metrics import Column, Metric, binary_metrics, multiclass_metrics
+from finetune.plots import roc_curves
 from foundation.errors import UserError
 
-_SHRINK = 1e-2
 _BINARY = ("negative", "positive")
 
 
@@ -44,32 +47,34 @@ class Classification(Head):
         super().__init__()
         self.width = width
         self.target = target
+        self.targets = [target]
         self.classes = list(classes or _BINARY)
         self.dropout = dropout
+        self.weighted = class_weights is not None
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(self.classes)))
         self.register_buffer("class_weights", torch.tensor(class_weights or [1.0] * len(self.classes)))
         self.register_buffer("log_scale", torch.zeros(1))
         self.register_buffer("shift", torch.zeros(len(self.classes)))
 
-    @classmethod
-    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
-        """Weights inverse to how often a class occurs, so that each class weighs the same in the loss."""
-        ((name, labels),) = targets.items()
-        classes = list(given.get("classes") or _BINARY)
-        found = np.unique(labels).tolist()
-        strange = [value for value in found if value not in range(len(classes))]
-        if strange:
+    def check(self, counts: TargetCounts) -> None:
+        name, values = self.target, counts.by_target[self.target]
+        others = [value for value in values if value not in range(len(self.classes))]
+        if others:
             raise UserError(
-                f"task.head: '{name}' holds {strange[0]:g}, but classes are {len(classes)} ({', '.join(classes)}), "
-                f"written 0 to {len(classes) - 1}; name every class in task.head.classes"
+                f"task.head: '{name}' holds {others[0]:g}, but classes are {len(self.classes)} "
+                f"({', '.join(self.classes)}), written 0 to {len(self.classes) - 1}; "
+                "name every class in task.head.classes"
             )
-        if len(found) == 1:
+        if len(values) == 1:
             raise UserError(
-                f"task.head: all {len(labels)} training patients have {name} = {found[0]:g}; "
+                f"task.head: all {counts.patients} training patients have {name} = {next(iter(values)):g}; "
                 "train on hospitals that hold at least two classes (data.test_hospitals)"
             )
-        counts = np.bincount(labels.astype(int), minlength=len(classes))
-        return {"class_weights": (len(labels) / (len(counts) * np.maximum(counts, 1))).tolist()}
+
+    def take(self, counts: TargetCounts) -> None:
+        """Weights inverse to how often a class occurs, so that each weighs the same; those of the config stay."""
+        if not self.weighted:
+            self.class_weights.copy_(torch.tensor(balanced_weights(self._by_class(counts))))
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -92,23 +97,9 @@ class Classification(Head):
     ) -> None:
         """Temperature and a shift a class (Guo et al. 2017), drawn towards none: validation parts are small."""
         scores, label = scores.detach(), targets[self.target].long()
-        log_scale, shift = torch.zeros(1, requires_grad=True), torch.zeros(scores.shape[1], requires_grad=True)
-        optimizer = torch.optim.LBFGS([log_scale, shift], max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            penalty = _SHRINK * (log_scale.square().sum() + shift.square().sum())
-            value = functional.cross_entropy(scores * log_scale.exp() + shift, label) + penalty
-            value.backward()
-            return value
-
-        optimizer.step(closure)
-        self.log_scale.copy_(log_scale.detach())
-        self.shift.copy_(shift.detach())
-
-    def risk(self, scores: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-        """Calibrated probability of the last class."""
-        return self._probabilities(scores)[:, -1]
+        fit_temperature(
+            lambda scale, shift: functional.cross_entropy(scores * scale + shift, label), self.log_scale, self.shift
+        )
 
     def predict(self, scores: Float[Tensor, "batch classes"]) -> list[dict[str, Any]]:
         return [
@@ -118,6 +109,43 @@ class Classification(Head):
             }
             for row in self._probabilities(scores)
         ]
+
+    def prediction_schema(self) -> dict[str, Any]:
+        probabilities = object_schema(dict.fromkeys(self.classes, PROBABILITY))
+        return object_schema({"class": {"enum": self.classes}, "probabilities": probabilities})
+
+    def estimate(self, scores: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch *classes"]:
+        """Calibrated probability of the positive class, or of each class where there are more than two."""
+        probabilities = self._probabilities(scores)
+        return probabilities[:, -1] if self._binary else probabilities
+
+    def metrics(self) -> dict[str, Metric]:
+        return binary_metrics() if self._binary else multiclass_metrics(self.classes)
+
+    def outcomes(self, counts: TargetCounts) -> dict[str, int]:
+        by_class = self._by_class(counts)
+        if self._binary:
+            return {"events": by_class[-1]}
+        return {f"{name} patients": count for name, count in zip(self.classes, by_class, strict=True)}
+
+    def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
+        probabilities = logistic(train, targets[self.target], test, len(self.classes))
+        return probabilities[:, -1] if self._binary else probabilities
+
+    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+        """ROC curves: of the positive class, or of each class against the others."""
+        label = targets[self.target]
+        curves = {"": (label, estimates)}
+        if not self._binary:
+            curves = {name: (label == index, estimates[:, index]) for index, name in enumerate(self.classes)}
+        roc_curves(axes, curves)
+
+    @property
+    def _binary(self) -> bool:
+        return len(self.classes) == 2
+
+    def _by_class(self, counts: TargetCounts) -> list[int]:
+        return [counts.by_target[self.target].get(index, 0) for index in range(len(self.classes))]
 
     def _probabilities(self, scores: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         return (scores * self.log_scale.exp() + self.shift).softmax(dim=-1)

@@ -3,15 +3,20 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines.utils import concordance_index
+from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from finetune.heads.base import Head, Targets
+from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, object_schema
+from finetune.metrics import Column, Metric
 from foundation.errors import UserError
 
 _GRID = 64
+_PENALTY = 0.01
 _GROUPS = ("low", "middle", "high")
 
 
@@ -43,6 +48,7 @@ class Survival(Head):
         self.width = width
         self.event = event
         self.time = time
+        self.targets = [event, time]
         self.horizons = list(horizons or [365, 1095, 1825])
         self.dropout = dropout
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, 1))
@@ -50,16 +56,16 @@ class Survival(Head):
         self.register_buffer("baseline_hazard", torch.zeros(_GRID))
         self.register_buffer("cuts", torch.zeros(len(_GROUPS) - 1))
 
-    @classmethod
-    def needs(cls, targets: dict[str, NDArray[np.float64]], given: dict[str, Any]) -> dict[str, Any]:
-        """Nothing but events to learn from."""
-        event = str(given.get("event", "os_event"))
-        if not (targets[event] == 1).any():
+    def count(self, targets: Columns) -> TargetCounts:
+        """Counts of events alone: days would be told patient by patient."""
+        return TargetCounts.of({self.event: targets[self.event]})
+
+    def check(self, counts: TargetCounts) -> None:
+        if not counts.by_target[self.event].get(1):
             raise UserError(
-                f"task.head: none of {len(targets[event])} training patients has {event} = 1; "
+                f"task.head: none of {counts.patients} training patients has {self.event} = 1; "
                 "survival is learned from events seen, so train on hospitals that saw some (data.test_hospitals)"
             )
-        return {}
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -88,12 +94,8 @@ class Survival(Head):
         self.baseline_hazard.copy_(hazard[at])
         self.cuts.copy_(risk.quantile(torch.linspace(0, 1, len(_GROUPS) + 1)[1:-1]))
 
-    def risk(self, scores: Float[Tensor, "batch 1"]) -> Float[Tensor, " batch"]:
-        """Log hazard relative to the baseline."""
-        return scores.squeeze(1)
-
     def predict(self, scores: Float[Tensor, "batch 1"]) -> list[dict[str, Any]]:
-        risk = self.risk(scores)
+        risk = self.estimate(scores)
         position = torch.searchsorted(self.baseline_days, torch.tensor(self.horizons, dtype=torch.float), right=True)
         cumulative = torch.cat([torch.zeros(1), self.baseline_hazard])[position]
         survival = torch.exp(-cumulative[None] * risk.exp()[:, None])
@@ -102,10 +104,61 @@ class Survival(Head):
             {
                 "log_hazard": float(value),
                 "risk_group": _GROUPS[int(group)],
-                "survival": {f"{days}_days": float(p) for days, p in zip(self.horizons, row, strict=True)},
+                "survival": dict(zip(self._horizon_names, row.tolist(), strict=True)),
             }
             for value, group, row in zip(risk, groups, survival, strict=True)
         ]
+
+    def prediction_schema(self) -> dict[str, Any]:
+        return object_schema(
+            {
+                "log_hazard": {"type": "number"},
+                "risk_group": {"enum": list(_GROUPS)},
+                "survival": object_schema(dict.fromkeys(self._horizon_names, PROBABILITY)),
+            }
+        )
+
+    def estimate(self, scores: Float[Tensor, "batch 1"]) -> Float[Tensor, " batch"]:
+        """Log hazard relative to the baseline."""
+        return scores.squeeze(1)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"c_index": Metric(concordance, _comparable, chance=0.5)}
+
+    def outcomes(self, counts: TargetCounts) -> dict[str, int]:
+        return {"events": counts.by_target[self.event].get(1, 0)}
+
+    def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
+        """Log hazard by Cox regression, slightly ridged."""
+        varied = [column for column in train.columns if train[column].nunique() > 1]
+        table = train[varied].assign(event=targets[self.event], time=targets[self.time])
+        model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
+        return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)
+
+    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+        """Kaplan–Meier curves by third of predicted risk."""
+        event, time = targets[self.event], targets[self.time]
+        thirds = np.digitize(estimates, np.quantile(estimates, [1 / 3, 2 / 3]))
+        for index, name in enumerate(_GROUPS):
+            third = thirds == index
+            if third.any():
+                curve = KaplanMeierFitter(label=f"{name} risk").fit(time[third] / 365.25, event[third])
+                curve.plot_survival_function(ax=axes)
+        axes.set(xlabel="years", ylabel="survival, by third of predicted risk", ylim=(0, 1.02))
+
+    @property
+    def _horizon_names(self) -> list[str]:
+        return [f"{days}_days" for days in self.horizons]
+
+
+def concordance(event: Column, time: Column, risk: Column) -> float:
+    """Harrell's C: how often the patient of the higher risk has the event first."""
+    return float(concordance_index(time, -risk, event))
+
+
+def _comparable(event: Column, time: Column) -> bool:
+    """Whether there is a pair of patients of whom one had the event while the other was still followed."""
+    return bool((event == 1).any() and (time > time[event == 1].min()).any())
 
 
 def cox_loss(

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from finetune.baseline import classification_baseline, covariates, survival_baseline, usable
+from finetune.baseline import covariates, split_covariates, usable
+from finetune.heads.base import Head
+from finetune.heads.classification import Classification
+from finetune.heads.survival import Survival
 
 RECORDS = {
     "a": {"record": {"age": 50.0, "sex": "M"}},
@@ -50,24 +53,29 @@ def ageing() -> SimpleNamespace:
     return cohort_of(records, pd.DataFrame({"y": label, "event": np.ones(80), "time": days}, index=names))
 
 
+BINARY, COX = Classification(8, "y"), Survival(8, "event", "time")
+
+
+def estimated(head: Head, cohort: SimpleNamespace, train: list[str], test: list[str]) -> np.ndarray:
+    before, after = split_covariates(cohort, train, test)
+    return head.baseline(before, {name: cohort.patients.loc[train, name].to_numpy() for name in head.targets}, after)
+
+
 def test_it_learns_from_the_training_patients_that_age_matters(ageing):
     train, test = list(ageing.patients.index[:60]), ["p60", "p61", "p79"]
     ages = [60.0, 80.0, None]
     for name, age in zip(test, ages, strict=True):
         ageing.sample(name)["record"].update(age=age, sex="F")
-    for risk in (
-        classification_baseline(ageing, train, test, "y"),
-        survival_baseline(ageing, train, test, "event", "time"),
-    ):
+    for risk in (estimated(BINARY, ageing, train, test), estimated(COX, ageing, train, test)):
         assert risk[0] < risk[1]
         median = np.median([ageing.sample(name)["record"]["age"] for name in train])
         assert (risk[2] < risk[0]) == (median < 60), "an unknown age is the median of the training patients"
-    probability = classification_baseline(ageing, train, test, "y")
+    probability = estimated(BINARY, ageing, train, test)
     assert ((probability > 0) & (probability < 1)).all()
 
 
 def test_test_patients_do_not_influence_each_other(ageing):
     train, test = list(ageing.patients.index[:60]), list(ageing.patients.index[60:])
-    whole = survival_baseline(ageing, train, test, "event", "time")
-    single = [survival_baseline(ageing, train, [name], "event", "time")[0] for name in test[-3:]]
+    whole = estimated(COX, ageing, train, test)
+    single = [estimated(COX, ageing, train, [name])[0] for name in test[-3:]]
     np.testing.assert_allclose(whole[-3:], single, rtol=1e-12)

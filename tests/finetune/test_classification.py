@@ -3,25 +3,46 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from torch.nn import functional
 
 from finetune.heads.classification import Classification
 from foundation.errors import UserError
 
 
+def weighed(head: Classification, labels: list[float]) -> list[float]:
+    counts = head.count({head.target: np.array(labels)})
+    head.check(counts)
+    head.take(counts)
+    return head.class_weights.tolist()
+
+
 def test_class_weights_are_inverse_to_how_often_a_class_occurs():
-    weights = Classification.needs({"idh": np.array([0.0, 0, 0, 1])}, {})["class_weights"]
+    weights = weighed(Classification(4, "idh"), [0.0, 0, 0, 1])
     assert weights == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
     assert weights[0] * 3 == pytest.approx(weights[1] * 1), "each class weighs the same"
 
 
 def test_a_class_nobody_has_gets_a_finite_weight():
-    weights = Classification.needs({"grade": np.array([0.0, 1.0])}, {"classes": ["G2", "G3", "G4"]})["class_weights"]
+    weights = weighed(Classification(4, "grade", ["G2", "G3", "G4"]), [0.0, 1.0])
     assert weights == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+
+
+def test_class_weights_of_the_config_stay():
+    assert weighed(Classification(4, "idh", class_weights=[1.0, 2.0]), [0.0, 0, 0, 1]) == [1, 2]
+
+
+def test_counts_of_hospitals_add_up_to_those_of_all_patients():
+    head = Classification(4, "grade", ["G2", "G3", "G4"])
+    north, south = np.array([0.0, 1, 1]), np.array([2.0, 2, 0, 2])
+    pooled = head.count({"grade": north}) + head.count({"grade": south})
+    assert pooled == head.count({"grade": np.concatenate([north, south])})
+    assert pooled.patients == 7 and pooled.by_target["grade"] == {0: 2, 1: 2, 2: 3}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +55,7 @@ def test_a_class_nobody_has_gets_a_finite_weight():
 )
 def test_labels_that_teach_nothing_are_refused(labels, named):
     with pytest.raises(UserError, match=named):
-        Classification.needs({"idh": np.array(labels)}, {})
+        weighed(Classification(4, "idh"), labels)
 
 
 def test_the_loss_is_the_weighted_cross_entropy_of_the_hand():
@@ -66,7 +87,7 @@ def test_calibration_never_raises_the_loss_that_it_fits_and_keeps_the_ranking(se
     assert after <= before + 1e-4
     if classes == 2:
         order = (scores[:, 1] - scores[:, 0]).argsort()
-        assert (head.risk(scores)[order].diff() >= -1e-6).all()
+        assert (head.estimate(scores)[order].diff() >= -1e-6).all()
 
 
 def test_calibration_takes_overconfidence_back():
@@ -74,7 +95,7 @@ def test_calibration_takes_overconfidence_back():
     label = torch.tensor([1.0] * 7 + [0.0] * 3)
     head = Classification(4, "y")
     head.calibrate(scores, {"y": label}, (scores, {"y": label}))
-    assert head.risk(torch.tensor([[-4.0, 4.0]])).item() == pytest.approx(0.7, abs=0.05)
+    assert head.estimate(torch.tensor([[-4.0, 4.0]])).item() == pytest.approx(0.7, abs=0.05)
 
 
 def test_settings_rebuild_the_head_with_its_calibration():
@@ -84,3 +105,21 @@ def test_settings_rebuild_the_head_with_its_calibration():
     again.load_state_dict(head.state_dict())
     fused = torch.randn(5, 4)
     assert again.predict(again(fused)) == head.predict(head(fused))
+
+
+def test_an_answer_keeps_to_its_schema():
+    head = Classification(4, "grade", ["G2", "G3", "G4"])
+    validator = Draft202012Validator(head.prediction_schema())
+    answer = head.predict(torch.randn(1, 3))[0]
+    validator.validate(answer)
+    for broken in (answer | {"class": "G5"}, answer | {"probabilities": {"G2": 1.0}}, {"class": "G2"}):
+        assert not validator.is_valid(broken)
+
+
+def test_the_baseline_gives_a_class_that_training_lacks_no_probability():
+    head = Classification(4, "grade", ["G2", "G3", "G4"])
+    covariates = pd.DataFrame({"age": [-1.0, 0.0, 1.0, 2.0]})
+    estimates = head.baseline(covariates, {"grade": np.array([0.0, 0, 2, 2])}, covariates[:2])
+    assert estimates.shape == (2, 3)
+    assert (estimates[:, 1] == 0).all()
+    assert estimates.sum(axis=1) == pytest.approx([1, 1])

@@ -64,15 +64,15 @@ def test_a_patient_with_hidden_genes_alone_is_left_out(build, cohort, monkeypatc
     evaluator = Evaluator(build(drop_inputs={"mutations": [genes[0]]}), cohort, parts.train, parts.test, resamples=5)
     assert patient not in evaluator.test
     assert patient in Evaluator(build(), cohort, parts.train, parts.test).test
-    assert np.isfinite(evaluator.risk(parts.test, ["genomics"])).all()
+    assert np.isfinite(evaluator.estimates(parts.test, ["genomics"])).all()
 
 
 def test_a_modality_alone_sees_nothing_else(evaluator, cohort):
     patients = [name for name in evaluator.test if cohort.patients.loc[name, "record"]]
     samples = [{"record": cohort.sample(name)["record"]} for name in patients]
-    alone = evaluator.model.head.risk(evaluator.model.scores(samples)).numpy()
-    np.testing.assert_allclose(evaluator.risk(patients, ["record"]), alone, atol=1e-6)
-    assert not np.allclose(evaluator.risk(patients, evaluator.model.task["modalities"]), alone)
+    alone = evaluator.model.head.estimate(evaluator.model.scores(samples)).numpy()
+    np.testing.assert_allclose(evaluator.estimates(patients, ["record"]), alone, atol=1e-6)
+    assert not np.allclose(evaluator.estimates(patients, evaluator.model.task["modalities"]), alone)
 
 
 def test_the_gain_is_the_models_value_less_the_baselines(found):

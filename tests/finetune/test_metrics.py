@@ -4,16 +4,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
+from finetune.heads.survival import Survival
 from finetune.metrics import (
+    Metric,
     area_under_curve,
+    binary_metrics,
     bootstrap,
-    classification_metrics,
-    defined,
+    both_outcomes,
     expected_calibration_error,
-    survival_metrics,
+    multiclass_metrics,
 )
+
+BINARY = binary_metrics()
+AUC = BINARY["auc"]
+C_INDEX = Survival(4).metrics()["c_index"]
 
 NOTHING = {"value": None, "low": None, "high": None}
 RNG = np.random.default_rng(0)
@@ -25,7 +31,7 @@ SCORE = np.clip(0.4 + 0.2 * LABEL + RNG.normal(0, 0.2, 80), 0, 1)
 def test_the_area_under_the_curve_is_that_of_sklearn_ties_included(rows):
     label, score = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     if len(set(label)) < 2:
-        assert not defined([label])
+        assert not both_outcomes(label)
         return
     assert area_under_curve(label, score / 5) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
 
@@ -42,7 +48,7 @@ def test_calibration_error_is_that_of_the_hand():
 
 
 def test_the_concordance_index_rewards_the_higher_risk_of_the_earlier_death():
-    c_index = survival_metrics()["c_index"]
+    c_index = C_INDEX.value
     time, event = np.array([1.0, 2, 3, 4]), np.array([1.0, 1, 0, 1])
     assert c_index(event, time, np.array([4.0, 3, 2, 1])) == 1
     assert c_index(event, time, np.array([1.0, 2, 3, 4])) == 0
@@ -51,12 +57,12 @@ def test_the_concordance_index_rewards_the_higher_risk_of_the_earlier_death():
 
 
 def test_the_first_metric_is_the_primary_one():
-    assert list(classification_metrics()) == ["auc", "auprc", "brier", "ece"]
-    assert classification_metrics()["brier"](np.array([0.0, 1]), np.array([0.5, 0.5])) == pytest.approx(0.25)
+    assert list(BINARY) == ["auc", "auprc", "brier", "ece"]
+    assert BINARY["brier"].value(np.array([0.0, 1]), np.array([0.5, 0.5])) == pytest.approx(0.25)
 
 
 def test_the_bootstrap_reproduces_by_seed():
-    once, twice, other = (bootstrap(area_under_curve, [LABEL], [SCORE], 200, seed) for seed in (1, 1, 2))
+    once, twice, other = (bootstrap(AUC, [LABEL], [SCORE], 200, seed) for seed in (1, 1, 2))
     assert once == twice
     assert once["value"] == other["value"] == area_under_curve(LABEL, SCORE)
     assert (once["low"], once["high"]) != (other["low"], other["high"])
@@ -64,7 +70,7 @@ def test_the_bootstrap_reproduces_by_seed():
 
 @pytest.mark.parametrize("name", ["auc", "auprc", "brier"])
 def test_the_interval_holds_the_value_and_narrows_with_patients(name):
-    metric = classification_metrics()[name]
+    metric = BINARY[name]
     few = bootstrap(metric, [LABEL], [SCORE], 300, 0)
     many = bootstrap(metric, [np.tile(LABEL, 9)], [np.tile(SCORE, 9)], 300, 0)
     for found in (few, many):
@@ -74,19 +80,66 @@ def test_the_interval_holds_the_value_and_narrows_with_patients(name):
 
 
 def test_a_perfect_ranking_has_an_interval_of_no_width():
-    assert bootstrap(area_under_curve, [LABEL], [LABEL], 50, 0) == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert bootstrap(AUC, [LABEL], [LABEL], 50, 0) == {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
 def test_two_models_are_compared_on_the_same_resampled_patients():
     def gain(label, ours, theirs):
         return area_under_curve(label, ours) - area_under_curve(label, theirs)
 
-    assert bootstrap(gain, [LABEL], [SCORE, SCORE], 50, 0) == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert bootstrap(Metric(gain, both_outcomes), [LABEL], [SCORE, SCORE], 50, 0) == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }
 
 
 def test_a_metric_of_one_outcome_is_not_defined():
-    assert bootstrap(area_under_curve, [np.ones(5)], [SCORE[:5]], 10, 0) == NOTHING
-    c_index, risk, time = survival_metrics()["c_index"], np.arange(3.0), np.array([1.0, 2, 3])
-    assert bootstrap(c_index, [np.zeros(3), time], [risk], 10, 0) == NOTHING
-    assert bootstrap(c_index, [np.array([0.0, 0, 1]), time], [risk], 10, 0) == NOTHING, "nobody outlived the event"
-    assert bootstrap(c_index, [np.array([1.0, 0, 0]), time], [-risk], 10, 0)["value"] == 1
+    assert bootstrap(AUC, [np.ones(5)], [SCORE[:5]], 10, 0) == NOTHING
+    risk, time = np.arange(3.0), np.array([1.0, 2, 3])
+    assert bootstrap(C_INDEX, [np.zeros(3), time], [risk], 10, 0) == NOTHING
+    assert bootstrap(C_INDEX, [np.array([0.0, 0, 1]), time], [risk], 10, 0) == NOTHING, "nobody outlived the event"
+    assert bootstrap(C_INDEX, [np.array([1.0, 0, 0]), time], [-risk], 10, 0)["value"] == 1
+
+
+GRADES = ["G2", "G3", "G4"]
+MULTICLASS = multiclass_metrics(GRADES)
+CLASS = RNG.integers(0, 3, 80).astype(float)
+PROBABILITIES = RNG.dirichlet(np.ones(3), 80) + 0.5 * np.eye(3)[CLASS.astype(int)]
+PROBABILITIES /= PROBABILITIES.sum(axis=1, keepdims=True)
+
+
+def test_a_perfect_classifier_of_three_classes_has_perfect_metrics():
+    perfect = np.eye(3)[CLASS.astype(int)]
+    values = {name: metric.value(CLASS, perfect) for name, metric in MULTICLASS.items()}
+    for name in ("auc", "auc/G2", "auc/G3", "auc/G4", "accuracy", "balanced_accuracy"):
+        assert values[name] == 1
+    for name in ("brier", "ece", "log_loss"):
+        assert values[name] == pytest.approx(0, abs=1e-9)
+
+
+def test_metrics_of_three_classes_are_those_of_sklearn():
+    values = {name: metric.value(CLASS, PROBABILITIES) for name, metric in MULTICLASS.items()}
+    assert next(iter(values)) == "auc"
+    assert values["auc"] == pytest.approx(roc_auc_score(CLASS, PROBABILITIES, multi_class="ovr", average="macro"))
+    assert values["auc/G3"] == pytest.approx(roc_auc_score(CLASS == 1, PROBABILITIES[:, 1]))
+    assert values["brier"] == pytest.approx(((PROBABILITIES - np.eye(3)[CLASS.astype(int)]) ** 2).sum(axis=1).mean())
+    assert values["log_loss"] == pytest.approx(log_loss(CLASS, PROBABILITIES))
+    top = PROBABILITIES.argmax(axis=1)
+    assert values["accuracy"] == (top == CLASS).mean()
+    assert values["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(CLASS, top))
+    assert values["ece"] == expected_calibration_error((top == CLASS).astype(float), PROBABILITIES.max(axis=1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_probabilities_of_a_softmax_in_float32_are_taken():
+    rounded = PROBABILITIES.astype(np.float32).astype(np.float64)
+    for name in ("brier", "log_loss"):
+        assert MULTICLASS[name].value(CLASS, rounded) == pytest.approx(MULTICLASS[name].value(CLASS, PROBABILITIES))
+
+
+def test_where_a_class_is_missing_what_averages_over_classes_is_not_defined():
+    two = CLASS < 2
+    intervals = {name: bootstrap(m, [CLASS[two]], [PROBABILITIES[two]], 10, 0) for name, m in MULTICLASS.items()}
+    undefined = [name for name, interval in intervals.items() if interval == NOTHING]
+    assert undefined == ["auc", "balanced_accuracy", "auc/G4"]

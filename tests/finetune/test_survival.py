@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from lifelines import CoxPHFitter
 
 from finetune.heads.survival import Survival, breslow_baseline, cox_loss
@@ -91,9 +92,10 @@ def test_survival_is_the_baseline_to_the_power_of_the_hazard(head):
 
 
 def test_no_event_at_all_is_refused():
-    censored = {"os_event": np.zeros(3), "os_days": np.arange(3.0)}
+    head = Survival(8)
+    counts = head.count({"os_event": np.zeros(3), "os_days": np.arange(3.0)})
     with pytest.raises(UserError, match="none of 3 training patients has os_event = 1"):
-        Survival.needs(censored, {})
+        head.check(counts)
 
 
 def test_survival_falls_with_the_horizon_and_with_risk(head):
@@ -119,4 +121,16 @@ def test_risk_groups_are_the_thirds_of_the_patients_seen():
     )
     groups = [found["risk_group"] for found in head.predict(scores)]
     assert groups == ["low"] * 3 + ["middle"] * 3 + ["high"] * 3
-    assert head.risk(scores).tolist() == list(range(9))
+    assert head.estimate(scores).tolist() == list(range(9))
+
+
+def test_counts_of_survival_tell_events_and_no_days():
+    counts = Survival(8).count({"os_event": np.array([1.0, 0, 1]), "os_days": np.array([11.0, 12, 13])})
+    assert counts.by_target == {"os_event": {0: 1, 1: 2}}
+
+
+def test_survival_answers_keep_to_their_schema(head):
+    validator = Draft202012Validator(head.prediction_schema())
+    for answer in head.predict(torch.linspace(-2, 2, 3)[:, None]):
+        validator.validate(answer)
+    assert not validator.is_valid(answer | {"risk_group": "none"})

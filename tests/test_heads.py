@@ -1,0 +1,139 @@
+"""Heads of every kind, from the command that trains them to the card: nothing on the way knows which head it is."""
+
+import importlib
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from jsonschema import Draft202012Validator
+
+from finetune.evaluation import Evaluator
+from foundation.data.cohort import Cohort
+from foundation.encoder import MultimodalEncoder
+from foundation.modalities.genomics import Genomics
+from foundation.modalities.record import Record
+from foundation.modalities.report import Report
+from serve.client import to_request
+from serve.predictor import Predictor
+
+WIDTH = 32
+LABELS = ["stage"]
+
+
+@pytest.fixture(scope="module")
+def labelled(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small cohort with more labels: a stage of three classes."""
+    folder = tmp_path_factory.mktemp("labelled") / "demo"
+    shutil.copytree(small_cohort, folder)
+    for path in folder.glob("*/patients.parquet"):
+        table = pd.read_parquet(path)
+        table["stage"] = table["biomarker"] + table["os_event"]
+        table.to_parquet(path)
+    content = json.loads((folder / "cohort.json").read_text())
+    content["dictionary"]["labels"] += LABELS
+    (folder / "cohort.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dictionary = Cohort.load(labelled).dictionary
+    torch.manual_seed(0)
+    modalities = {
+        "genomics": Genomics(WIDTH, dictionary.genes),
+        "report": Report(WIDTH, layers=1),
+        "record": Record(WIDTH, [column.model_dump() for column in dictionary.record]),
+    }
+    folder = tmp_path_factory.mktemp("pretrained") / "encoder"
+    MultimodalEncoder(modalities, WIDTH, fusion_layers=1).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Runs a command in this process; returns the folder that it wrote."""
+
+    def called(command: str, *arguments: str) -> Path:
+        module = importlib.import_module(command)
+        module = importlib.import_module(f"{command}.__main__") if hasattr(module, "__path__") else module
+        output = tmp_path / command
+        monkeypatch.setattr(sys, "argv", [f"python -m {command}", f"output={output}", *arguments])
+        monkeypatch.chdir(tmp_path)
+        GlobalHydra.instance().clear()
+        handlers = logging.root.handlers[:]
+        try:
+            module.main()
+        finally:
+            GlobalHydra.instance().clear()
+            logging.root.handlers[:] = handlers
+        return output
+
+    return called
+
+
+# By case: settings of `python -m finetune`, outcomes that tables count, and metrics.
+HEADS = {
+    "three classes": (
+        ["task.name=stage", "task.head.target=stage", "+task.head.classes=[low,middle,high]"],
+        ["low patients", "middle patients", "high patients"],
+        "auc balanced_accuracy accuracy brier log_loss ece auc/low auc/middle auc/high",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "outcomes", "metrics"), HEADS.values(), ids=HEADS)
+def test_a_head_trains_evaluates_serves_and_is_described(
+    settings: list[str], outcomes: list[str], metrics: str, labelled: Path, pretrained: Path, run: Callable[..., Path]
+):
+    trained = run(
+        "finetune", f"pretrained={pretrained}", f"data.folder={labelled}", "steps=4", "progress=false", *settings
+    )
+    evaluated = run("finetune.evaluate", f"run={trained}", "resamples=20")
+    evaluation = json.loads((evaluated / "evaluation.json").read_text())
+    assert set(evaluation["overall"]) == set(metrics.split())
+    for group in (evaluation, *evaluation["by_hospital"].values(), *evaluation["by_modality"].values()):
+        assert {name for name, value in group.items() if isinstance(value, int)} == {"n", *outcomes}
+    defined = [interval for interval in evaluation["overall"].values() if interval["value"] is not None]
+    assert all(interval["low"] <= interval["high"] for interval in defined)
+    assert len(defined) > len(metrics.split()) / 2
+    assert set(evaluation["baseline"]["gain"]) == {"auc"}
+    assert (evaluated / "evaluation.png").stat().st_size > 10_000
+    assert f"| patients | {' | '.join(outcomes)} | metric |" in (evaluated / "evaluation.md").read_text()
+
+    bundle = run("serve.export", f"run={trained}") / "bundle"
+    cohort = Cohort.load(labelled)
+    predictor = Predictor.load(bundle)
+    (answer,) = predictor.answer([to_request(cohort.sample(cohort.patients.index[1]), predictor.schema)])
+    schema = Draft202012Validator(json.loads((bundle / "response.schema.json").read_text()))
+    schema.validate(answer.model_dump())
+    assert not schema.is_valid(answer.model_dump() | {"prediction": {"other": 1}})
+
+    card = (run("serve.card", f"evaluation={evaluated}") / "README.md").read_text()
+    assert f"| hospital | patients | {' | '.join(sorted(outcomes))} | AUC |" in card
+    assert re.search(rf"\| AUC, {re.escape(metrics.split()[-1].partition('/')[2])} \| [\d–]", card)
+
+
+def test_a_perfect_classifier_of_three_classes_evaluates_perfectly(
+    labelled: Path, pretrained: Path, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    settings, *_ = HEADS["three classes"]
+    trained = run(
+        "finetune", f"pretrained={pretrained}", f"data.folder={labelled}", "steps=1", "progress=false", *settings
+    )
+    stage = Cohort.load(labelled).patients["stage"]
+    monkeypatch.setattr(Evaluator, "estimates", lambda self, who, _: np.eye(3)[stage.loc[list(who)].to_numpy(int)])
+    evaluation = json.loads(
+        (run("finetune.evaluate", f"run={trained}", "resamples=20") / "evaluation.json").read_text()
+    )
+    assert evaluation["overall"]["auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert evaluation["overall"]["accuracy"]["value"] == 1
+    assert evaluation["overall"]["ece"]["value"] == 0
