@@ -52,7 +52,8 @@ class Classification(Head):
         self.dropout = dropout
         self.weighted = class_weights is not None
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(self.classes)))
-        self.register_buffer("class_weights", torch.tensor(class_weights or [1.0] * len(self.classes)))
+        weights = class_weights or [1.0] * len(self.classes)
+        self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float))
         self.register_buffer("log_scale", torch.zeros(1))
         self.register_buffer("shift", torch.zeros(len(self.classes)))
 
