@@ -4,15 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from finetune.assemble import (
-    build_head,
-    check_vocabulary,
-    encoder_folder,
-    patients_with_target,
-    target_columns,
-    task_modalities,
-)
+from finetune.assemble import build_head, check_vocabulary, encoder_folder, task_modalities
 from finetune.fit import fit, save
+from finetune.patients import patients_with_target, target_columns
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.data.splits import configured_split

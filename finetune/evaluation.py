@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from finetune import baseline
-from finetune.assemble import patients_with_target, target_columns
 from finetune.heads.base import Columns
 from finetune.metrics import Column, Interval, Metric, bootstrap
+from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset

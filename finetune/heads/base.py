@@ -35,10 +35,10 @@ class TargetCounts:
     @classmethod
     def of(cls, targets: Columns) -> "TargetCounts":
         """Counts of target columns, `[patients]` each, NaN where unknown."""
-        counts = {
-            name: {float(value): int(count) for value, count in zip(*np.unique(known, return_counts=True), strict=True)}
-            for name, known in ((name, column[~np.isnan(column)]) for name, column in targets.items())
-        }
+        counts = {}
+        for name, column in targets.items():
+            values, patients = np.unique(column[~np.isnan(column)], return_counts=True)
+            counts[name] = dict(zip(values.tolist(), patients.tolist(), strict=True))
         return cls(len(next(iter(targets.values()))), counts)
 
     def __add__(self, other: "TargetCounts") -> "TargetCounts":

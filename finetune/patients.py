@@ -1,0 +1,32 @@
+"""Patients of a task: those whose targets its head can use, and these targets."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from finetune.heads.base import Columns, Head
+from foundation.data.cohort import Cohort
+from foundation.data.dataset import PatientDataset
+from foundation.errors import UserError
+
+
+def patients_with_target(
+    cohort: Cohort, patients: list[str], head: Head, modalities: list[str], drop_inputs: dict[str, list[str]]
+) -> PatientDataset:
+    """The patients whose targets the head can use and who have a modality that the task looks at.
+
+    Raises:
+        UserError: if the cohort has no such column.
+    """
+    for name in head.targets:
+        if name not in cohort.patients.columns:
+            labels = [*cohort.dictionary.labels, *cohort.dictionary.survival.values()]
+            raise UserError(f"task.head: target '{name}' is no label of {cohort.name}; it has {', '.join(labels)}")
+    table = cohort.patients.loc[patients]
+    return PatientDataset(cohort, table.index[head.usable(table)].tolist(), modalities, head.targets, drop_inputs)
+
+
+def target_columns(cohort: Cohort, patients: Sequence[str], head: Head) -> Columns:
+    """The targets of these patients, `[patients]` each, NaN where unknown."""
+    table = cohort.patients.loc[list(patients), head.targets]
+    return {name: table[name].to_numpy(dtype=np.float64) for name in head.targets}

@@ -1,0 +1,26 @@
+"""Whom a head can learn from."""
+
+import numpy as np
+import pytest
+
+from finetune.heads.classification import Classification
+from finetune.heads.survival import Survival
+from finetune.patients import patients_with_target, target_columns
+from foundation.errors import UserError
+
+
+def test_patients_with_a_target_unknown_or_nothing_to_look_at_are_left_out(cohort, monkeypatch):
+    table = cohort.patients.astype({"os_days": float, "os_event": float})
+    table.iloc[0, table.columns.get_loc("os_days")] = np.nan
+    monkeypatch.setattr(cohort, "patients", table)
+    patients = list(table.index)
+    usable = patients_with_target(cohort, patients, Survival(8), ["genomics"], {}).patients
+    assert usable == [patient for patient in patients[1:] if table.loc[patient, "genomics"]]
+    columns = target_columns(cohort, patients, Survival(8))
+    assert list(columns) == ["os_event", "os_days"]
+    assert np.isnan(columns["os_days"][0]) and columns["os_event"][0] == table["os_event"].iloc[0]
+
+
+def test_a_target_that_the_cohort_lacks_is_named(cohort):
+    with pytest.raises(UserError, match="target 'idh' is no label of demo; it has biomarker, os_event, os_days"):
+        patients_with_target(cohort, list(cohort.patients.index), Classification(8, "idh"), ["record"], {})
