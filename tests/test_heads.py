@@ -26,17 +26,21 @@ from serve.client import to_request
 from serve.predictor import Predictor
 
 WIDTH = 32
-LABELS = ["stage"]
+LABELS = ["stage", "receptor", "amplified", "methylated"]
 
 
 @pytest.fixture(scope="module")
 def labelled(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small cohort with more labels: a stage of three classes."""
+    """The small cohort with more labels: a stage of three classes, and three that are not known of everybody."""
     folder = tmp_path_factory.mktemp("labelled") / "demo"
     shutil.copytree(small_cohort, folder)
     for path in folder.glob("*/patients.parquet"):
         table = pd.read_parquet(path)
         table["stage"] = table["biomarker"] + table["os_event"]
+        place = np.arange(len(table))
+        table["receptor"] = table["biomarker"].where(place % 3 > 0)
+        table["amplified"] = table["os_event"].where(place % 4 > 0)
+        table["methylated"] = table["biomarker"].where((place % 2 > 0) & (path.parent.name != "summit"))
         table.to_parquet(path)
     content = json.loads((folder / "cohort.json").read_text())
     content["dictionary"]["labels"] += LABELS
@@ -86,6 +90,20 @@ HEADS = {
         ["task.name=stage", "task.head.target=stage", "+task.head.classes=[low,middle,high]"],
         ["low patients", "middle patients", "high patients"],
         "auc balanced_accuracy accuracy brier log_loss ece auc/low auc/middle auc/high",
+    ),
+    "multi-label": (
+        [
+            "task=glioma_markers",
+            "task.modalities=[genomics,record]",
+            "task.head.labels=[receptor,amplified,methylated]",
+        ],
+        [f"{label} {what}" for label in ("receptor", "amplified", "methylated") for what in ("known", "positive")],
+        "auc auprc brier ece "
+        + " ".join(
+            f"{metric}/{label}"
+            for metric in ("auprc", "brier", "ece", "auc")
+            for label in ("receptor", "amplified", "methylated")
+        ),
     ),
 }
 
