@@ -9,8 +9,6 @@ from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.genomics import Genomics
-from foundation.modalities.record import Record
 from foundation.run_record import FILE
 
 
@@ -26,25 +24,13 @@ def encoder_folder(path: Path) -> tuple[Path, list[Path]]:
 
 
 def check_vocabulary(encoder: MultimodalEncoder, cohort: Cohort) -> None:
-    """Refuses an encoder whose genes or record columns are others than the cohort's.
+    """Refuses an encoder that was trained in another vocabulary than the cohort's.
 
     Raises:
         UserError: naming the first difference.
     """
-    modalities = dict(encoder.modalities.items())
-    genomics, record = modalities.get("genomics"), modalities.get("record")
-    if isinstance(genomics, Genomics) and genomics.genes != cohort.dictionary.genes:
-        raise UserError(
-            f"encoder: it knows {len(genomics.genes)} genes, cohort {cohort.name} has {len(cohort.dictionary.genes)} "
-            "in another list; prepare the cohort with the dictionary that the encoder was pretrained on"
-        )
-    if isinstance(record, Record):
-        known, found = [c["name"] for c in record.columns], [c.name for c in cohort.dictionary.record]
-        if known != found:
-            raise UserError(
-                f"encoder: its record columns are {', '.join(known)}, cohort {cohort.name} has {', '.join(found)}; "
-                "prepare the cohort with the dictionary that the encoder was pretrained on"
-            )
+    for module in encoder.modalities.values():
+        module.check_cohort(cohort.dictionary, cohort.name)  # type: ignore[operator]
 
 
 def build_head(task: DictConfig, width: int) -> Head:

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from finetune.heads.base import Head
-from foundation.data.dataset import hide_genes
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.genomics import Genomics
 from foundation.tensors import load_weights
 
 FORMAT = 1
@@ -57,10 +55,12 @@ class TaskModel:
         Raises:
             UserError: if that is nothing.
         """
-        kept = {name: value for name, value in sample.items() if name in self.task["modalities"]}
-        genomics = self.encoder.modalities["genomics"] if "genomics" in kept else None
-        if isinstance(genomics, Genomics):
-            kept = hide_genes(kept, genomics.genes, self.task["drop_inputs"])
+        shown = {
+            name: self.encoder.modalities[name].hide(value, self.task["drop_inputs"])  # type: ignore[operator]
+            for name, value in sample.items()
+            if name in self.task["modalities"]
+        }
+        kept = {name: value for name, value in shown.items() if value is not None}
         if not kept:
             raise UserError(
                 f"request: nothing that the task '{self.task['name']}' may look at in {', '.join(sample) or 'it'}; "

@@ -1,16 +1,10 @@
 """Calling the endpoint, and writing a patient as a request."""
 
-import base64
-import io
-import math
 from typing import Any
 
-import numpy as np
 import requests
-from PIL import Image
 
 from foundation.errors import UserError
-from serve.inputs import FeaturesSpec, GenesSpec, ImagesSpec
 from serve.schema import BundleSchema, Response
 
 
@@ -35,41 +29,13 @@ def send(address: str, token: str, body: bytes, seconds: float) -> Response:
 
 
 def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
-    """A raw sample, as `Cohort.sample` gives it, as the request that says the same; images as PNG, so none is changed.
+    """A raw sample, as `Cohort.sample` gives it, as the request that says the same.
 
     Args:
         sample: raw values by modality.
         schema: of the bundle that will answer; what it does not know is left out.
     """
-    request: dict[str, Any] = {}
-    for name, spec in schema.modalities.items():
-        if name not in sample:
-            continue
-        raw = sample[name]
-        if isinstance(spec, ImagesSpec):
-            request[name] = [_png(image) for image in raw]
-        elif isinstance(spec, FeaturesSpec):
-            request[name] = [[float(number) for number in tile] for tile in raw]
-        elif isinstance(spec, GenesSpec):
-            request[name] = {"unit": spec.unit} | {
-                channel: {gene: float(v) for gene, v in zip(spec.genes, values, strict=True) if not np.isnan(v)}
-                for channel, values in raw.items()
-            }
-        elif isinstance(raw, dict):
-            request[name] = {key: value for key, value in raw.items() if not _missing(value)}
-        else:
-            request[name] = raw
-    return request
-
-
-def _png(image: Any) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(image, dtype=np.uint8)).save(stream, format="PNG")
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return {name: form.write(sample[name]) for name, form in schema.modalities.items() if name in sample}
 
 
 def _reason(reply: requests.Response) -> str:

@@ -22,7 +22,6 @@ from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve import schema as bundle_schema
 from serve.client import to_request
-from serve.inputs import spec_of
 from serve.predictor import MODEL, Predictor
 from serve.schema import BundleSchema
 from serve.torchserve import consilium_handler
@@ -158,7 +157,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
         prediction=model.head.prediction_schema(),
         synthetic=cohort.synthetic,
         modalities={
-            key: spec_of(modality, cohort.dictionary.expression_unit)  # type: ignore[arg-type]
+            key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
             for key, modality in model.encoder.modalities.items()
         },
     )

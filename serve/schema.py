@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from foundation.errors import UserError
-from serve.inputs import Spec, unknown_field
+from foundation.modalities.request import RequestForm, read_form, unknown_field
 
 FILE = "schema.json"
 
@@ -34,7 +34,14 @@ class BundleSchema(BaseModel):
     task: str
     prediction: dict[str, Any]
     synthetic: bool
-    modalities: dict[str, Spec]
+    modalities: dict[str, SerializeAsAny[RequestForm]]
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _forms(cls, modalities: Any) -> Any:
+        if not isinstance(modalities, dict):
+            return modalities
+        return {name: _form(str(name), content) for name, content in modalities.items()}
 
     @classmethod
     def load(cls, folder: Path) -> "BundleSchema":
@@ -60,7 +67,7 @@ class BundleSchema(BaseModel):
             "type": "object",
             "minProperties": 1,
             "additionalProperties": False,
-            "properties": {name: spec.describe() for name, spec in self.modalities.items()},
+            "properties": {name: form.describe() for name, form in self.modalities.items()},
         }
 
     def describe_response(self) -> dict[str, Any]:
@@ -123,13 +130,23 @@ def read_request(body: bytes | str | dict[str, Any], schema: BundleSchema) -> Pa
             raise unknown_field(name, name, schema.modalities)
     warnings: list[str] = []
     sample = {
-        name: spec.read(content[name], name, warnings)
-        for name, spec in schema.modalities.items()
+        name: form.read(content[name], name, warnings)
+        for name, form in schema.modalities.items()
         if content.get(name) is not None
     }
     if not sample:
         raise UserError(f"request: no modality; give at least one of {', '.join(schema.modalities)}")
     return Patient(sample, warnings)
+
+
+def _form(name: str, content: Any) -> RequestForm:
+    if isinstance(content, RequestForm):
+        return content
+    try:
+        return read_form(name, content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(".".join([name, *map(str, first["loc"])]) + f": {first['msg']}") from error
 
 
 def _parse(body: bytes | str | dict[str, Any]) -> dict[str, Any]:

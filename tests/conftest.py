@@ -23,10 +23,10 @@ from omegaconf import DictConfig  # noqa: E402
 from foundation.data import synthetic  # noqa: E402
 from foundation.data.pack import pack  # noqa: E402
 from foundation.encoder import MultimodalEncoder  # noqa: E402
-from foundation.modalities.genomics import Genomics  # noqa: E402
-from foundation.modalities.pathology import Pathology  # noqa: E402
-from foundation.modalities.record import Record  # noqa: E402
-from foundation.modalities.report import Report  # noqa: E402
+from foundation.modalities.genomics.encoder import Genomics  # noqa: E402
+from foundation.modalities.pathology.encoder import Pathology  # noqa: E402
+from foundation.modalities.record.encoder import Record  # noqa: E402
+from foundation.modalities.report.encoder import Report  # noqa: E402
 from foundation.run_record import RunRecord  # noqa: E402
 
 Configure = Callable[..., DictConfig]

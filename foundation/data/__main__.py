@@ -12,7 +12,7 @@ from rich.table import Table
 
 from foundation.command import command, instantiate, plain
 from foundation.data import validation_report
-from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.cohort import Cohort
 from foundation.data.declaration import Declaration, declare, read_declaration
 from foundation.data.description import describe as describe_cohort
 from foundation.data.pack import pack
@@ -66,7 +66,7 @@ def prepare(cfg: DictConfig) -> None:
         record.note("found", found["found"])
     table = Table(title=found["name"] + (" (synthetic)" if found["synthetic"] else ""))
     table.add_column("hospital", overflow="fold")
-    for name in ("patients", *MODALITIES):
+    for name in next(iter(found["found"].values())):
         table.add_column(name, justify="right")
     for hospital, counts in found["found"].items():
         table.add_row(hospital, *(str(value) for value in counts.values()))

@@ -135,6 +135,24 @@ def check_dates(
     return problems.found
 
 
+def date_columns(table: pd.DataFrame) -> tuple[str | None, str | None, str | None]:
+    """Columns that by their names hold the dates of birth, diagnosis and follow-up; None for one that is not there."""
+    dates = [str(name) for name in table.columns if "date" in str(name).lower() or str(name).lower() == "dob"]
+
+    def named(*words: str) -> str | None:
+        return next((name for name in dates if any(word in name.lower() for word in words)), None)
+
+    return named("birth", "dob"), named("diagnos"), named("follow", "contact", "death", "event")
+
+
+def event_dates(patients: pd.DataFrame) -> "pd.Series[pd.Timestamp] | None":
+    """The dates of the event or the last follow-up, where a column holds them."""
+    column = date_columns(patients)[2]
+    if column is None:
+        return None
+    return pd.to_datetime(patients[column], errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+
+
 def _check_levels(cells: "pd.Series[Any]", column: RecordColumn, path: Path | str, problems: Problems) -> None:
     words = as_text(cells)
     other = words[words.notna() & ~words.isin(column.values)]

@@ -4,18 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from foundation.data.dictionary import DataDictionary
-from foundation.data.store import ImageStore
+from foundation.data.storage import HospitalFiles, storages
 from foundation.errors import UserError
 from foundation.run_record import walk
 
 FILE = "cohort.json"
-MODALITIES = ("pathology", "radiology", "genomics", "report", "record")
-CHANNELS = ("expression", "mutations", "copy_number")
 
 
 class Cohort:
@@ -24,6 +20,10 @@ class Cohort:
     Args:
         folder: as `prepare` wrote it.
         hospitals: of the view; all if None. No other hospital's files are opened.
+
+    Attributes:
+        modalities: of which the cohort tells, in order.
+        patients: a row a patient: hospital, labels, survival, and by modality whether they have it.
     """
 
     def __init__(self, folder: Path, hospitals: list[str] | None = None) -> None:
@@ -37,8 +37,10 @@ class Cohort:
         self.hospitals = [name for name in self.declared if hospitals is None or name in hospitals]
         tables = [_table(folder / name / "patients.parquet") for name in self.hospitals]
         self.patients: pd.DataFrame = pd.concat(tables)
-        self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
-        self._stores: dict[tuple[str, str], ImageStore] = {}
+        self.modalities = [name for name in storages() if name in self.patients]
+        # Nobody has a modality that the cohort was prepared without.
+        self.patients = self.patients.assign(**{name: False for name in storages() if name not in self.patients})
+        self._files = {name: HospitalFiles(folder / name) for name in self.hospitals}
 
     @classmethod
     def load(cls, folder: Path) -> "Cohort":
@@ -66,69 +68,10 @@ class Cohort:
         return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.declared}
 
     def sample(self, patient_id: str) -> dict[str, Any]:
-        """What one patient has, by modality, raw.
-
-        Pathology and radiology are `StoredImages`, uint8 `[images, height, width, 3]`, of which only those are read
-        that are indexed; genomics is by channel float32 `[genes]` with NaN where not measured; report is text; record
-        is by column, None where unknown.
-        """
+        """What one patient has, by modality, raw; each modality's `storage.py` says in what form."""
         row = self.patients.loc[patient_id]
-        found: dict[str, Any] = {}
-        for name in ("pathology", "radiology"):
-            if row[name]:
-                start, count = int(row[f"{name}_start"]), int(row[f"{name}_count"])
-                found[name] = StoredImages(self._store(row["hospital"], name), start, count)
-        if row["genomics"]:
-            table = self._array(row["hospital"], "genomics")[int(row["genomics_row"])]
-            found["genomics"] = {channel: table[index] for index, channel in enumerate(CHANNELS)}
-        if row["report"]:
-            found["report"] = row["report_text"]
-        if row["record"]:
-            found["record"] = json.loads(row["record_values"])
-        return found
-
-    def _array(self, hospital: str, name: str) -> NDArray[Any]:
-        key = (hospital, name)
-        if key not in self._arrays:
-            self._arrays[key] = np.load(self.folder / hospital / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        return self._arrays[key]
-
-    def _store(self, hospital: str, name: str) -> ImageStore:
-        key = (hospital, name)
-        if key not in self._stores:
-            self._stores[key] = ImageStore(self.folder / hospital, name)
-        return self._stores[key]
-
-
-class StoredImages:
-    """A patient's rows of a store: like an array on disk, read where it is indexed.
-
-    Args:
-        store: holds them.
-        start: position of the first.
-        count: how many.
-    """
-
-    def __init__(self, store: ImageStore, start: int, count: int) -> None:
-        self.dtype = store.dtype
-        self._store = store
-        self._positions = np.arange(start, start + count)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(images, height, width, 3)`, or `(tiles, dim)`."""
-        return (len(self), *self[0].shape)
-
-    def __getitem__(self, index: int | slice | NDArray[np.integer]) -> NDArray[Any]:
-        """One image `[height, width, 3]` (or a tile's features `[dim]`) by number, else `[n, ...]`."""
-        positions = self._positions[index]
-        return self._store.read(positions) if isinstance(positions, np.ndarray) else self._store.read([positions])[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype)
+        files = self._files[row["hospital"]]
+        return {name: storages()[name].load(row, files) for name in self.modalities if row[name]}
 
 
 def read_dictionary(folder: Path) -> DataDictionary:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,6 +11,7 @@ from foundation.batch import Batch
 from foundation.data.cohort import Cohort
 from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, generator_of
+from foundation.data.storage import hide_inputs
 from foundation.encoder import MultimodalEncoder
 
 
@@ -23,7 +23,8 @@ class PatientDataset(Dataset[dict[str, Any]]):
         patients: ids, in order.
         modalities: those to read; a patient with nothing to look at in them is left out.
         targets: label columns of the cohort to hand on.
-        drop_inputs: by genomics channel, gene symbols whose values are hidden because they hold the target.
+        drop_inputs: by genomics channel gene symbols, under `record` columns, whose values are hidden because they hold
+            the target.
     """
 
     def __init__(
@@ -59,21 +60,9 @@ class PatientDataset(Dataset[dict[str, Any]]):
         }
 
     def _sample(self, patient: str) -> dict[str, Any]:
-        held = self.cohort.sample(patient)
-        sample = {name: held[name] for name in self.modalities if name in held}
-        return hide_genes(sample, self.cohort.dictionary.genes, self.drop_inputs)
-
-
-def hide_genes(sample: dict[str, Any], genes: list[str], hidden: dict[str, list[str]]) -> dict[str, Any]:
-    """The same sample with NaN (not measured) at the genes to hide; without genomics where nothing is left of it."""
-    if "genomics" not in sample:
-        return sample
-    channels = {name: np.array(values, dtype=np.float32) for name, values in sample["genomics"].items()}
-    for channel, symbols in hidden.items():
-        channels[channel][[genes.index(symbol) for symbol in symbols if symbol in genes]] = np.nan
-    if all(np.isnan(values).all() for values in channels.values()):
-        return {name: value for name, value in sample.items() if name != "genomics"}
-    return sample | {"genomics": channels}
+        has = self.cohort.sample(patient)
+        sample = {name: has[name] for name in self.modalities if name in has}
+        return hide_inputs(sample, self.cohort.dictionary, self.drop_inputs)
 
 
 class Collate:

@@ -1,22 +1,25 @@
 """Images of all hospitals: every file opened once, and pictures that patients share found."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
-from foundation.data.image_looks import Look, look_at_files, look_at_slides
+from foundation.data.image_looks import PICTURES, Look
 from foundation.data.image_pairs import shared_pictures
+from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems
-from foundation.data.site import IMAGES, Site
+from foundation.data.site import Site
 
+Looking = Callable[[list[Look], ImageSource], Iterator[Look]]
 _ADVICE = "look at both: one of the two may be filed under the wrong patient"
 
 
-def check(sites: list[Site], problems: Problems, bars: Progress) -> None:
-    """Opens every image and compares all of one modality across patients and hospitals.
+def check(modality: str, look: Looking, sites: list[Site], problems: Problems, bars: Progress) -> None:
+    """Opens every image of one modality and compares all across patients and hospitals.
 
     Errors: files that cannot be read, that say nothing of their resolution or show text, one file of two patients,
     images of several sizes at one patient, images beside features, features of several extractors. Warnings:
@@ -24,53 +27,49 @@ def check(sites: list[Site], problems: Problems, bars: Progress) -> None:
     can show who the patient is.
 
     Args:
+        modality: whose images.
+        look: opens files, as declared.
         sites: with their images listed.
         problems: takes the findings.
         bars: shows how far it got.
     """
-    for modality in IMAGES:
-        looks = [look for site in sites for look in _look_at(site, modality, problems, bars)]
-        whole = [look for look in looks if look.content]
-        _sizes(whole, problems)
-        _forms(whole, problems)
-        _dimensions(whole, problems)
-        _near_identical(_one_each(whole, problems), problems)
+    looks = [
+        each for site in sites if modality in site.sources for each in _opened(site, modality, look, problems, bars)
+    ]
+    whole = [each for each in looks if each.content]
+    _sizes(whole, problems)
+    _forms(whole, problems)
+    _dimensions(whole, problems)
+    _near_identical(_one_each(whole, problems), problems)
 
 
-def _look_at(site: Site, modality: str, problems: Problems, bars: Progress) -> list[Look]:
-    if modality not in site.images:
-        return []
-    listed, source = site.images[modality], site.image_sources[modality]
+def _opened(site: Site, modality: str, look: Looking, problems: Problems, bars: Progress) -> list[Look]:
+    listed = site.tables[modality]
     rows = zip(listed.index, listed["path"], listed["kind"], strict=True)
     looks = [Look(site.name, str(patient), Path(path), kind) for patient, path, kind in rows]
-    slides = [look for look in looks if look.kind == "slides"]
-    others = [look for look in looks if look.kind != "slides"]
     task = bars.add_task(f"Opening {modality} of {site.name}", total=len(looks))
-    for _ in look_at_files(others, modality, source):
+    for _ in look(looks, site.sources[modality]):
         bars.advance(task)
-    if slides:
-        look_at_slides(slides, source)
-        bars.advance(task, len(slides))
     bars.remove_task(task)
-    for look in looks:
-        problems.found += look.problems
+    for each in looks:
+        problems.found += each.problems
     _carried(looks, site.files[modality], problems)
     return looks
 
 
 def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
     """One line a kind of file, for most hospitals' files all carry the same."""
-    for kind, what in (("dicom", "tags"), ("slides", "pictures inside")):
-        telling = [look for look in looks if look.kind == kind and look.carries]
-        if telling:
-            names = Counter(name for look in telling for name in look.carries)
-            listed = ", ".join(sorted(names)[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-            found = f"{len(telling)} of kind {kind} carry {what} that can show who the patient is"
-            problems.warn(file, found, "nothing to do: packing drops them", field=listed)
+    telling = sorted((look for look in looks if look.carries), key=lambda look: look.kind)
+    for kind, same in groupby(telling, key=lambda look: look.kind):
+        several = list(same)
+        names = sorted({name for look in several for name in look.carries})
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        found = f"{len(several)} of kind {kind} carry {several[0].parts} that can show who the patient is"
+        problems.warn(file, found, "nothing to do: packing drops them", field=listed)
 
 
 def _sizes(looks: list[Look], problems: Problems) -> None:
-    pictures = sorted((look for look in looks if look.kind != "features"), key=_owner)
+    pictures = sorted((look for look in looks if look.form == PICTURES), key=_owner)
     for (_, patient), own in groupby(pictures, key=_owner):
         sizes = list(own)
         for look in sizes:
@@ -90,7 +89,7 @@ def _forms(looks: list[Look], problems: Problems) -> None:
 
 
 def _dimensions(looks: list[Look], problems: Problems) -> None:
-    features = [look for look in looks if look.kind == "features"]
+    features = [look for look in looks if look.form != PICTURES]
     if not features:
         return
     common = Counter(look.size for look in features).most_common(1)[0][0]

@@ -1,12 +1,12 @@
 """Which image files a hospital has, and whose they are."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from foundation.data.declaration import ImageSource
+from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems, refuse
-from foundation.data.reports import patient_of
 from foundation.data.table_files import KEY
 from foundation.data.tables import read_source
 
@@ -46,6 +46,17 @@ def list_images(folder: Path, source: ImageSource, patients: "pd.Index[str]", pr
     table = pd.DataFrame({"path": [str(path) for path in paths], "kind": kinds}, index=index, dtype=object)
     table = table[table["kind"].notna()].sort_index(kind="stable")
     return table if source.keep is None else table.groupby(level=0, sort=False).head(source.keep)
+
+
+def patient_of(name: Path, known: set[str]) -> str | None:
+    """The patient whose id stands in a file's name, or else in a folder's; the longest where several do."""
+    for part in reversed(name.parts):
+        starts = [0, *(match.end() for match in re.finditer(r"[^A-Za-z0-9]", part))]
+        ends = [*(match.start() for match in re.finditer(r"[^A-Za-z0-9]", part)), len(part)]
+        found = {part[start:end] for start in starts for end in ends if start < end} & known
+        if found:
+            return max(found, key=lambda patient: (len(patient), patient))
+    return None
 
 
 def kind_of(path: Path, source: ImageSource) -> str | None:

@@ -1,7 +1,6 @@
 """Packing: a checked cohort becomes arrays that training reads without parsing."""
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,13 +10,11 @@ import numpy as np
 import pandas as pd
 from rich.progress import Progress
 
-from foundation.data.cohort import CHANNELS, FILE, MODALITIES
+from foundation.data.cohort import FILE
 from foundation.data.declaration import Declaration, read_declaration
-from foundation.data.deidentify import keyed_hash, mask_text, read_or_make_key
+from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.dictionary import DataDictionary
-from foundation.data.genes import GeneVocabulary
-from foundation.data.pack_images import Tiling, pack_images
-from foundation.data.panel import align, union
+from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.validation import validate
@@ -49,18 +46,20 @@ def pack(
     found = validate(root, declaration, images=False)
     problems = found.problems
     problems.refuse_first()
-    dictionary = _with_genes(declaration.dictionary, found.sites)
+    each, dictionary = mentioned(found.sites), declaration.dictionary
+    for preparation in preparations().values():
+        dictionary = preparation.complete(dictionary, found.sites)
     key = _key(root, output, declaration)
     temporary, cache = (output.with_name(f".{output.name}.{what}") for what in ("writing", "tiles"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tiling = Tiling(cache, workers or os.cpu_count() or 1)
     tables = {}
     try:
         with Progress(transient=True) as bars:
             for site in bars.track(found.sites, description="Packing"):
-                packed = _pack_site(site, declaration, dictionary, key, temporary / site.name, tiling, problems)
-                tables[site.name] = packed
+                folder = temporary / site.name
+                packing = _packing(site, declaration, dictionary, key, folder, cache, workers, problems)
+                tables[site.name] = _pack_site(packing, each)
         content = _content(declaration, dictionary, list(tables)) | {"digest": _digest(temporary)}
         write_json(temporary / FILE, content)
         shutil.rmtree(output, ignore_errors=True)
@@ -68,17 +67,13 @@ def pack(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(cache, ignore_errors=True)
+    names = [preparation.storage.name for preparation in each]
     counts = {
-        name: {"patients": len(table), **{modality: int(table[modality].sum()) for modality in MODALITIES}}
-        for name, table in tables.items()
+        hospital: {"patients": len(table), **{name: int(table[name].sum()) for name in names}}
+        for hospital, table in tables.items()
     }
     facts = {name: content[name] for name in ("name", "digest", "synthetic")}
     return {**facts, "found": counts, "warnings": len(problems.warnings)}
-
-
-def _with_genes(dictionary: DataDictionary, sites: list[Site]) -> DataDictionary:
-    genes = dictionary.genes or union(table for site in sites for table in site.channels.values())
-    return dictionary.model_copy(update={"genes": genes})
 
 
 def _key(root: Path, output: Path, declaration: Declaration) -> bytes | None:
@@ -88,16 +83,11 @@ def _key(root: Path, output: Path, declaration: Declaration) -> bytes | None:
 
 def _content(declaration: Declaration, dictionary: DataDictionary, hospitals: list[str]) -> dict[str, Any]:
     """What the prepared cohort says of itself; where files lay at the hospitals stays there."""
-    told = declaration.model_dump(include={"name", "synthetic", "description"})
-    done = {"ids": declaration.deidentify.ids, "text": declaration.deidentify.text}
-    version = GeneVocabulary.shipped().version
-    return {
-        **told,
-        "hospitals": hospitals,
-        "dictionary": dictionary.model_dump(),
-        "gene_vocabulary": version,
-        "deidentify": done,
-    }
+    content = declaration.model_dump(include={"name", "synthetic", "description"})
+    content |= {"hospitals": hospitals, "dictionary": dictionary.model_dump()}
+    for preparation in preparations().values():
+        content |= preparation.facts()
+    return content | {"deidentify": {"ids": declaration.deidentify.ids, "text": declaration.deidentify.text}}
 
 
 def _digest(folder: Path) -> str:
@@ -111,58 +101,33 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _pack_site(
+def _packing(
     site: Site,
     declaration: Declaration,
     dictionary: DataDictionary,
     key: bytes | None,
     output: Path,
-    tiling: Tiling,
+    cache: Path,
+    workers: int | None,
     problems: Problems,
-) -> pd.DataFrame:
-    output.mkdir()
+) -> Packing:
     patients = site.patients.index.tolist()
     names = dict(zip(patients, patients if key is None else keyed_hash(patients, key), strict=True))
-    table = pack_images(site, names, output, tiling, problems)
-    # Rows stand in the order of the packed ids: the hospital's own order could tell who is who.
     order = pd.Index(sorted(names, key=lambda patient: names[patient]))
-    own = pd.DataFrame(index=order)
-    own["hospital"] = site.name
+    return Packing(site, declaration, dictionary, names, order, output, cache, workers or os.cpu_count() or 1, problems)
+
+
+def _pack_site(packing: Packing, each: list[Preparation]) -> pd.DataFrame:
+    packing.output.mkdir()
+    dictionary, patients = packing.dictionary, packing.site.patients
+    table = pd.DataFrame(index=packing.order)
+    table["hospital"] = packing.site.name
     for column in (*dictionary.labels, *dictionary.survival.values()):
-        values = site.patients.get(column)
-        own[column] = np.nan if values is None else pd.to_numeric(values).reindex(order).astype(float)
-    _pack_genomics(site, dictionary, own, output)
-    texts = pd.Series("", order) if site.reports is None else site.reports["text"].reindex(order).fillna("")
-    own["report_text"] = mask_text(texts) if declaration.deidentify.text == "mask" else texts
-    own["report"] = own["report_text"] != ""
-    _pack_record(site, dictionary, own)
-    table = pd.concat([own.set_axis(table.index, axis=0), table], axis=1)
-    table.to_parquet(output / "patients.parquet")
+        values = patients.get(column)
+        table[column] = np.nan if values is None else pd.to_numeric(values).reindex(packing.order).astype(float)
+    # The order of columns is part of the cohort's digest.
+    ordered = sorted(each, key=lambda preparation: (not preparation.storage.core, preparation.storage.stored))
+    table = pd.concat([table, *(preparation.pack(packing) for preparation in ordered)], axis=1)
+    table.index = pd.Index([packing.names[patient] for patient in packing.order], name="patient_id")
+    table.to_parquet(packing.output / "patients.parquet")
     return table
-
-
-def _pack_genomics(site: Site, dictionary: DataDictionary, table: pd.DataFrame, output: Path) -> None:
-    stacked = np.full((len(table), len(CHANNELS), len(dictionary.genes)), np.nan, dtype=np.float32)
-    for index, channel in enumerate(CHANNELS):
-        if channel in site.channels:
-            values = align(site.channels[channel], dictionary.genes, site.files[channel], smallest=0)
-            stacked[:, index] = values.reindex(index=table.index).to_numpy(dtype=np.float32)
-    table["genomics"] = ~np.isnan(stacked).all(axis=(1, 2))
-    table["genomics_row"] = np.arange(len(table))
-    if table["genomics"].any():
-        np.save(output / "genomics.npy", stacked)
-
-
-def _pack_record(site: Site, dictionary: DataDictionary, table: pd.DataFrame) -> None:
-    """Each patient's record as JSON: numbers as numbers, categories as words, unknown as null."""
-    names = [column.name for column in dictionary.record]
-    record = pd.DataFrame(index=table.index, columns=names, dtype=object)
-    for column in dictionary.record:
-        if site.record is not None and column.name in site.record:
-            cells = site.record[column.name].reindex(table.index)
-            whole = column.kind == "categorical"
-            record[column.name] = cells.map(str, na_action="ignore") if whole else pd.to_numeric(cells).astype(float)
-    record = record.astype(object).where(record.notna(), None)
-    table["record"] = record.notna().any(axis=1)
-    rows = zip(record.to_dict(orient="records"), table["record"], strict=True)
-    table["record_values"] = [json.dumps(row) if known else "{}" for row, known in rows]

@@ -49,7 +49,7 @@ def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
         found = f"{len(nothing)} of {len(held)} patients have no modality at all, the first"
         problems.warn(path, found, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
     for name, file in site.files.items():
-        table = site.tables().get(name)
+        table = site.tables.get(name)
         if name != "patients" and (table is None or table.empty):
             found = f"no patient of {site.name} has {name.replace('_', ' ')}"
             problems.warn(file, found, "see whether its patients are those of the patients' table", field=_FIELD)

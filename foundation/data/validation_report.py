@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from foundation.data.cohort import CHANNELS
 from foundation.data.problems import Problem
+from foundation.data.storage import storages
 from foundation.files import write_json
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def as_markdown(found: "Validation") -> str:
 
 def show(found: "Validation", console: Console) -> None:
     """Prints counts, then errors, then warnings, the first of each in full."""
-    modalities = {name: {key: own[key] for key in own if key not in CHANNELS} for name, own in found.counts.items()}
-    columns, rows = _counted(modalities)
+    shown = ("patients", *storages())
+    columns, rows = _counted(
+        {site: {key: n for key, n in each.items() if key in shown} for site, each in found.counts.items()}
+    )
     table = Table(title=escape(found.declaration.name) + (" (synthetic)" if found.declaration.synthetic else ""))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")

@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foundation.modalities.pools import pool
+from foundation.data.dictionary import DataDictionary
+from foundation.modalities.pooling import pool
+from foundation.modalities.request import RequestForm
 
 Inputs = dict[str, Tensor]
 
@@ -53,13 +55,32 @@ class Modality(nn.Module, ABC):
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
 
     @classmethod
-    def needs(cls, dictionary: Any) -> dict[str, Any]:
+    def needs(cls, dictionary: DataDictionary) -> dict[str, Any]:
         """Constructor arguments that come from the cohort's data dictionary rather than from config."""
         return {}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them; bulky ones are assets instead."""
         return {"width": self.width, "pooling": self.pooling}
+
+    def check_cohort(self, dictionary: DataDictionary, cohort: str) -> None:
+        """Refuses a cohort in whose vocabulary the modality was not trained.
+
+        Args:
+            dictionary: of the cohort.
+            cohort: its name, for the error.
+
+        Raises:
+            UserError: naming the difference.
+        """
+
+    @abstractmethod
+    def request_form(self, dictionary: DataDictionary) -> RequestForm:
+        """What a request to a served model must hold, for a model trained on a cohort of that dictionary."""
+
+    def hide(self, raw: Any, hidden: dict[str, list[str]]) -> Any:
+        """A raw value without the inputs that hold a task's target, as `Storage.hide`; None where nothing is left."""
+        return raw
 
     @abstractmethod
     def transform(self, raw: Any, generator: torch.Generator | None) -> Inputs:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.errors import UserError
 from foundation.modalities.backbones import create_backbone
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.image_request import ImagesForm
 from foundation.modalities.tuning import Tuning, keep_no_activations, set_tuning
 
 
@@ -77,6 +79,9 @@ class ImageSet(Modality):
             "lora_rank": self.lora_rank,
             "patch_dropout": self.patch_dropout,
         }
+
+    def request_form(self, dictionary: DataDictionary) -> ImagesForm:
+        return ImagesForm(size=self.size)
 
     def train(self, mode: bool = True) -> "ImageSet":
         """A frozen backbone stays in evaluation mode: no dropout, no moving statistics."""

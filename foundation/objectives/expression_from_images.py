@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.genomics import Genomics
-from foundation.modalities.pools import GatedPool
+from foundation.modalities.genomics.encoder import Genomics
+from foundation.modalities.pooling import GatedPool
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.genomics import Genomics
+from foundation.modalities.genomics.encoder import Genomics
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
 

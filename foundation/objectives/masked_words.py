@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.report import Report
+from foundation.modalities.report.encoder import Report
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
 

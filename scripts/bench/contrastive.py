@@ -18,8 +18,8 @@ from patients import patient
 from side_by_side import ratio, said, take_turns
 
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.report import Report
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.report.encoder import Report
 from foundation.objectives.alignment import Alignment
 
 WIDTH = 128

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from foundation.data import synthetic
 from foundation.data.store import ImageStore, ImageWriter
-from foundation.modalities.pathology import Pathology
+from foundation.modalities.pathology.encoder import Pathology
 
 SIDE, BATCH, WORKERS, AHEAD = 256, 32, 2, 4
 PER_PATIENT = 8

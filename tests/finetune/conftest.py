@@ -11,9 +11,9 @@ from finetune.heads.classification import Classification
 from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.genomics import Genomics
-from foundation.modalities.record import Record
-from foundation.modalities.report import Report
+from foundation.modalities.genomics.encoder import Genomics
+from foundation.modalities.record.encoder import Record
+from foundation.modalities.report.encoder import Report
 
 WIDTH = 32
 Build = Callable[..., TaskModel]

@@ -11,10 +11,10 @@ from transformers import BertConfig, BertModel
 
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.features import TileFeatures
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.pools import TransformerPool
-from foundation.modalities.report import Report, clinical_tokenizer
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.pathology.features import TileFeatures
+from foundation.modalities.pooling import TransformerPool
+from foundation.modalities.report.encoder import Report, clinical_tokenizer
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
 

@@ -197,7 +197,7 @@ def test_rows_of_strangers_are_an_error_unless_declared(root):
     read_sites(root, read_declaration(root), problems)
     (line,) = map(str, problems.errors)
     assert "record.csv: field patient_id: 1 patients who are not in patients.csv, the first (X999)" in line
-    declare_otherwise(root, strangers="ignore")
+    declare_otherwise(root, unknown_patients="ignore")
     problems = Problems()
     (north, _) = read_sites(root, read_declaration(root), problems)
     assert problems.errors == [] and "X999" not in north.record.index

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from foundation.data.features import read_features
 from foundation.data.problems import DataError
+from foundation.modalities.pathology.feature_files import read_features
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
 COORDS = np.arange(10, dtype=np.int64).reshape(5, 2) * 256

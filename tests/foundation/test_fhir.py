@@ -400,7 +400,7 @@ def test_an_export_alone_is_a_cohort(tmp_path: Path) -> None:
         "synthetic": True,
         "description": "Made by a test.",
         "hospitals": ["north"],
-        "strangers": "ignore",
+        "unknown_patients": "ignore",
         "sources": {
             "patients": {"files": "*.json", "index": GLIOMA},
             "record": {"files": "*.json", "index": GLIOMA, "columns": columns},

@@ -7,11 +7,11 @@ import pytest
 import scipy.sparse
 
 from foundation.data.declaration import GeneSource
-from foundation.data.expression import read_expression
 from foundation.data.genes import GeneVocabulary
-from foundation.data.mutations import read_copy_number, read_mutations
-from foundation.data.panel import align, union
 from foundation.data.problems import DataError
+from foundation.modalities.genomics.expression import read_expression
+from foundation.modalities.genomics.mutations import read_copy_number, read_mutations
+from foundation.modalities.genomics.panel import align, union
 
 HGNC = GeneVocabulary.shipped()
 LEVELS = pd.DataFrame({"TP53": [1.0, 2.0], "EGFR": [3.0, np.nan]}, pd.Index(["a", "b"], name="patient_id"))
@@ -102,7 +102,7 @@ def test_a_maf_says_changed_or_looked_for_and_not_found(tmp_path):
 
 def test_calls_in_words_know_wild_type_from_not_sequenced(tmp_path):
     (tmp_path / "m.csv").write_text("patient_id,TP53,EGFR\na,R175H,WT\nb,NS,\n")
-    found = read_mutations(tmp_path / "m.csv", source("m.csv", wild=["WT"], missing=["NS"]), HGNC).values
+    found = read_mutations(tmp_path / "m.csv", source("m.csv", wild_type=["WT"], missing=["NS"]), HGNC).values
     assert found.loc["a"].to_dict() == {"EGFR": 0, "TP53": 1}
     assert found.loc["b"].isna().all()
 

@@ -6,7 +6,7 @@ import torch
 
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.pathways import PathwayGenomics
+from foundation.modalities.genomics.pathways import PathwayGenomics
 
 GENES = ["A", "B", "C", "D", "E"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foundation.data.perceptual import difference_hash, near_identical
-from foundation.data.slides import Slide
+from foundation.modalities.pathology.slides import Slide
 from tests.foundation.slide_files import REAL
 
 

@@ -19,12 +19,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from foundation.data.dicom import read_series
-from foundation.data.dicom_tags import TECHNICAL, identifying_tags, technical_facts
-from foundation.data.nifti import read_nifti
 from foundation.data.problems import DataError, Problems
-from foundation.data.radiology import read_slices
-from foundation.data.scan import Scan, SliceSettings, choose, to_slices
+from foundation.modalities.radiology.dicom import read_series
+from foundation.modalities.radiology.dicom_tags import TECHNICAL, identifying_tags, technical_facts
+from foundation.modalities.radiology.nifti import read_nifti
+from foundation.modalities.radiology.scan import Scan, SliceSettings, choose, to_slices
+from foundation.modalities.radiology.slices import read_slices
 from tests.foundation.scan_files import SECRETS, body, dicom, enhanced, save, write_nifti, write_series
 
 ALL = SliceSettings(slices=None, side=32, window=(-500, 2000))

@@ -16,8 +16,8 @@ from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, draw_images, generator_of
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.record import Record
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.record.encoder import Record
 
 COUNT, BATCH, RANKS = st.integers(1, 200), st.integers(1, 17), st.integers(1, 6)
 SEED = st.integers(-5, 2**40)

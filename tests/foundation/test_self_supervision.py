@@ -7,7 +7,7 @@ import torch
 from foundation.data.sampler import generator_of
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.modalities.pathology import Pathology
+from foundation.modalities.pathology.encoder import Pathology
 from foundation.objectives.masked_images import MaskedImages
 from foundation.objectives.masked_words import MaskedWords
 from foundation.objectives.two_views import TwoViews

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foundation.data.problems import DataError, Problems
-from foundation.data.slides import Slide
-from foundation.data.tile_survey import TileSurvey, draw
-from foundation.data.tiling import TileSettings, read_tiles, tile_slide, tile_slides
-from foundation.data.tissue import tissue_mask
+from foundation.modalities.pathology.slides import Slide
+from foundation.modalities.pathology.tile_survey import TileSurvey, draw
+from foundation.modalities.pathology.tiling import TileSettings, read_tiles, tile_slide, tile_slides
+from foundation.modalities.pathology.tissue import tissue_mask
 from tests.foundation.slide_files import EOSIN, GLASS, REAL, halved, tissue, write_dicom, write_tiff
 
 SETTINGS = TileSettings(mpp=1.0, size=64)
@@ -228,7 +228,7 @@ def test_beyond_the_scan_is_white(pyramid, mpp):
 def test_a_thumbnail_in_blocks_is_the_thumbnail_in_one(pyramid, monkeypatch):
     with Slide(pyramid) as slide:
         whole = slide.thumbnail(4.0)
-        monkeypatch.setattr("foundation.data.slides._BLOCK", 160)
+        monkeypatch.setattr("foundation.modalities.pathology.slides._BLOCK", 160)
         blocks = slide.thumbnail(4.0)
     assert whole.shape == (96, 128, 3)
     assert np.abs(whole.astype(int) - blocks).max() <= 1
@@ -350,7 +350,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from foundation.data.problems import Problems
-from foundation.data.tiling import TileSettings, tile_slides
+from foundation.modalities.pathology.tiling import TileSettings, tile_slides
 
 if __name__ == "__main__":
     slides = [(path.stem, path) for path in sorted(Path(sys.argv[1]).glob("*.tif"))]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.stain import draw_stain, restain
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.pathology.stain import draw_stain, restain
 
 
 def jitter_stain(tiles: torch.Tensor, strength: float, generator: torch.Generator | None = None) -> torch.Tensor:

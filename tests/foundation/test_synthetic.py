@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from foundation.data import synthetic
-from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
 
 GENE_TABLES = {"expression.csv", "mutations.csv", "copy_number.csv"}
@@ -65,14 +65,14 @@ def test_everything_says_that_it_is_synthetic(raw, cohort):
 
 
 def test_hospitals_lack_what_they_should(cohort):
-    held = cohort.patients.groupby("hospital")[list(MODALITIES)].sum()
+    held = cohort.patients.groupby("hospital")[cohort.modalities].sum()
     lacks = {"northgate": {"genomics"}, "lakeview": {"pathology", "radiology"}}
     for hospital in ("riverside", "northgate", "lakeview", "summit"):
         assert set(held.columns[held.loc[hospital] == 0]) == lacks.get(hospital, set())
 
 
 def test_a_tenth_of_the_patients_have_one_modality_alone_and_nobody_has_none(cohort):
-    count = cohort.patients[list(MODALITIES)].astype(bool).sum(axis=1)
+    count = cohort.patients[cohort.modalities].astype(bool).sum(axis=1)
     assert count.min() == 1
     for _, own in count.groupby(cohort.patients["hospital"]):
         assert (own.iloc[::10] == 1).all()

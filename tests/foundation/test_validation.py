@@ -48,7 +48,7 @@ def test_a_sound_cohort_is_counted_and_only_what_packing_drops_is_mentioned(root
 
 def test_a_patient_of_two_hospitals_is_an_error_and_under_two_spellings_a_warning(root):
     edit(root / "south" / "patients.csv", patient_id=lambda ids: ["N005", "n-006", *ids[2:]])
-    declare_otherwise(root, strangers="ignore")
+    declare_otherwise(root, unknown_patients="ignore")
     found = checked(root)
     (same,) = lines(found, field="patient_id")
     assert "south/patients.csv: field patient_id: is also a patient of north (N005); a patient belongs to one" in same
@@ -60,7 +60,7 @@ def test_rows_of_strangers_are_errors_unless_they_are_left_out(root):
     edit(root / "north" / "record.csv", patient_id="X999")
     (line,) = lines(checked(root))
     assert "north/record.csv: field patient_id: 1 patients who are not in patients.csv, the first (X999)" in line
-    declare_otherwise(root, strangers="ignore")
+    declare_otherwise(root, unknown_patients="ignore")
     assert lines(checked(root)) == []
 
 
@@ -135,9 +135,9 @@ def test_many_reports_are_scanned_in_processes_with_the_same_findings(root, monk
     pd.DataFrame({"patient_id": ids, "text": text}).to_csv(root / "north" / "reports.csv", index=False)
     alone = lines(checked(root), "warning", "text")
     assert [line.split("patient ")[1][:4] for line in alone] == ["N000", "N007", "N014", "N021"]
-    monkeypatch.setattr("foundation.data.text_checks._CHUNK", 10)
+    monkeypatch.setattr("foundation.modalities.report.text_checks._CHUNK", 10)
     assert lines(checked(root), "warning", "text") == alone
-    monkeypatch.setattr("foundation.data.text_checks._MOST", 13)
+    monkeypatch.setattr("foundation.modalities.report.text_checks._MOST", 13)
     sampled = lines(checked(root), "warning", "text")
     assert "identifiers were searched in one of 2 of 24 reports" in sampled[2]
     assert len(sampled) == 4  # N000, N014 and the word on the sample, at both hospitals

@@ -12,11 +12,11 @@ from finetune.module import FinetuneModule
 from foundation.data.cohort import Cohort
 from foundation.data.splits import split
 from foundation.encoder import MultimodalEncoder
-from foundation.modalities.genomics import Genomics
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.radiology import Radiology
-from foundation.modalities.record import Record
-from foundation.modalities.report import Report
+from foundation.modalities.genomics.encoder import Genomics
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.radiology.encoder import Radiology
+from foundation.modalities.record.encoder import Record
+from foundation.modalities.report.encoder import Report
 from foundation.run_record import RunRecord
 from serve.export import write_bundle
 from serve.predictor import Predictor

@@ -39,7 +39,7 @@ def evaluation(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     pretrained(folder, **({"federated": True, "found": FOUND} | getattr(request, "param", {})))
     (folder / "encoder").mkdir()
     settings = {"width": 96, "dropout": 0.25, "drop_rate": 0.0}
-    modalities = {"report": {"type": "foundation.modalities.report.Report", "settings": settings}}
+    modalities = {"report": {"type": "foundation.modalities.report.encoder.Report", "settings": settings}}
     write_json(folder / "encoder" / "config.json", {"modalities": modalities})
     with RunRecord.open(tmp_path / "finetune", "python -m finetune", {}, 0, [folder], COHORT) as record:
         record.metrics["loss"] = 0.321

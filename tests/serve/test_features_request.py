@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from foundation.errors import UserError
-from foundation.modalities.features import TileFeatures
+from foundation.modalities.pathology.features import TileFeatures
 from serve.client import to_request
 from serve.inputs import FeaturesSpec, spec_of
 from serve.schema import BundleSchema

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from finetune.predictor import TaskModel
-from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from serve import manifest
 from serve.client import to_request
@@ -173,7 +173,7 @@ def foreign_head(bundle: Path) -> None:
 
 def foreign_modality(bundle: Path) -> None:
     path = bundle / "model/encoder/config.json"
-    path.write_text(path.read_text().replace("foundation.modalities.report.Report", "os.system"))
+    path.write_text(path.read_text().replace("foundation.modalities.report.encoder.Report", "os.system"))
 
 
 def truncate(bundle: Path) -> None:

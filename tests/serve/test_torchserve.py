@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from finetune.predictor import TaskModel
-from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from serve.client import send, to_request
 from serve.export import largest_difference, write_archive

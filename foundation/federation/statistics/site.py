@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foundation.data.cohort import MODALITIES, Cohort
+from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.federation.statistics.contract import (
     NAMES,
@@ -21,7 +21,7 @@ from foundation.federation.statistics.contract import (
     Survival,
 )
 from foundation.federation.statistics.moments import Moments, Spread
-from foundation.modalities.stain import TISSUE
+from foundation.modalities.pathology.stain import TISSUE
 
 _CHUNK = 256  # profiles in memory
 
@@ -62,24 +62,24 @@ def site_statistics(
 
 
 def _counts(cohort: Cohort, table: pd.DataFrame) -> Counts:
-    held = table[list(MODALITIES)].astype(bool)
-    combination = [combination_name(row) for row in held.to_numpy()]
+    held = table[cohort.modalities].astype(bool)
+    combination = [combination_name(cohort.modalities, row) for row in held.to_numpy()]
     labels = {
         label: Known(known=int(table[label].notna().sum()), positive=int(table[label].sum()))
         for label in cohort.dictionary.labels
     }
     return Counts(
         patients=len(table),
-        modality={name: int(held[name].sum()) for name in MODALITIES},
+        modality={name: int(held[name].sum()) for name in cohort.modalities},
         combination=_tally(combination),
         label=labels,
         hospital={name: int((table["hospital"] == name).sum()) for name in cohort.hospitals},
     )
 
 
-def combination_name(held: Sequence[bool] | NDArray[np.bool_]) -> str:
-    """Of a patient's modalities, in their usual order."""
-    return "+".join(name for name, has in zip(MODALITIES, held, strict=True) if has)
+def combination_name(modalities: Sequence[str], held: Sequence[bool] | NDArray[np.bool_]) -> str:
+    """Of those modalities that a patient has, in their order."""
+    return "+".join(name for name, has in zip(modalities, held, strict=True) if has)
 
 
 def _tally(values: Iterable[str]) -> dict[str, Any]:

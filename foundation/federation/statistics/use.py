@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from foundation.errors import UserError
 from foundation.federation.statistics.contract import SiteStatistics
 from foundation.federation.statistics.pooling import gene_moments
-from foundation.modalities.stain import amounts
+from foundation.modalities.pathology.stain import amounts
 
 _PREFIX = "encoder.modalities.genomics"
 _STEADY = 10.0  # batches after which the running moments move by a tenth: from then on, a batch does not replace them

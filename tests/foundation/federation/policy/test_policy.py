@@ -247,8 +247,8 @@ def config(**more: object):
             "steps_per_round": 16,
             "objective": {"alignment": {"_target_": "foundation.objectives.alignment.Alignment"}},
             "modality": {
-                "record": {"_target_": "foundation.modalities.record.Record"},
-                "report": {"_target_": "foundation.modalities.report.Report"},
+                "record": {"_target_": "foundation.modalities.record.encoder.Record"},
+                "report": {"_target_": "foundation.modalities.report.encoder.Report"},
             },
             "data": {"modalities": None},
             "strategy": {"_target_": "foundation.federation.strategies.averaging.FedAvg"},
@@ -272,7 +272,8 @@ def test_the_facts_of_an_order_come_from_its_config():
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "foundation.modalities.report.os.system", "subprocess.run", "hydra.utils.get_method"]
+    "target",
+    ["os.system", "foundation.modalities.report.encoder.os.system", "subprocess.run", "hydra.utils.get_method"],
 )
 @pytest.mark.parametrize("place", ["trainer", "objective.alignment.reader", "callbacks.0"])
 def test_a_config_that_builds_what_no_shipped_config_names_is_declined(target, place):

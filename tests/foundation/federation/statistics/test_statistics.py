@@ -30,9 +30,9 @@ from foundation.federation.statistics.contract import Counts, Expression, Known,
 from foundation.federation.statistics.moments import Moments, Spread
 from foundation.federation.statistics.site import tissue_density
 from foundation.federation.statistics.suppression import hide
-from foundation.modalities.genomics import Genomics
-from foundation.modalities.pathology import Pathology
-from foundation.modalities.stain import restain
+from foundation.modalities.genomics.encoder import Genomics
+from foundation.modalities.pathology.encoder import Pathology
+from foundation.modalities.pathology.stain import restain
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -1,0 +1,30 @@
+"""The declaration of image files: a table that lists them, or names that say whose they are."""
+
+from pydantic import Field, model_validator
+
+from foundation.data.tables import Strict, TableSource
+
+
+class ImageSource(Strict):
+    """A table that lists files, or files whose names begin with the patient.
+
+    Args:
+        table: with a column `file`, a row a file.
+        files: a glob, in the hospital's folder; the patient is the one whose id stands in the file's or its folder's
+            name.
+        kind: of the files; by their suffix if not given.
+        keep: at most so many files a patient, the first by `order`.
+        order: columns of the table, a minus for descending.
+    """
+
+    table: TableSource | None = None
+    files: str | None = None
+    kind: str | None = None
+    keep: int | None = Field(None, ge=1)
+    order: list[str] = Field([])
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ImageSource":
+        if (self.table is None) == (self.files is None):
+            raise ValueError("give either table or files")
+        return self

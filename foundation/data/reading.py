@@ -1,0 +1,85 @@
+"""Every hospital of a cohort, read as declared."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from foundation.data.declaration import FILE, Declaration, HospitalColumn
+from foundation.data.fhir import FhirSource, read_fhir_survival
+from foundation.data.hospitals import by_column
+from foundation.data.preparation import in_reading_order, preparations
+from foundation.data.problems import Problems, refuse
+from foundation.data.site import Site
+from foundation.data.sources import Sources, usual_patients
+from foundation.data.tables import read_source
+
+
+def read_sites(root: Path, declaration: Declaration, problems: Problems, bars: Progress | None = None) -> list[Site]:
+    """Every hospital's tables; what cannot be read is noted and left out.
+
+    Args:
+        root: the cohort's folder.
+        declaration: of it.
+        problems: takes what is wrong.
+        bars: shows how far it got.
+    """
+    hospitals = declaration.hospitals
+    folders = {root.name: root} if isinstance(hospitals, HospitalColumn) else {name: root / name for name in hospitals}
+    sites = []
+    for name, folder in folders.items() if bars is None else bars.track(folders.items(), description="Reading"):
+        site = problems.attempt(_read, name, folder, declaration, problems)
+        if site is not None:
+            sites.append(site)
+    if not isinstance(hospitals, HospitalColumn):
+        return sites
+    return [part for site in sites for part in _divide(site, hospitals, problems)]
+
+
+def _divide(site: Site, hospitals: HospitalColumn, problems: Problems) -> list[Site]:
+    named = problems.attempt(by_column, site.folder, site.patients, hospitals, site.files["patients"])
+    return [] if named is None else [site.only(patients, name) for name, patients in named.items()]
+
+
+def _read(name: str, folder: Path, declaration: Declaration, problems: Problems) -> Site:
+    if not folder.is_dir():
+        advice = f"{FILE} names this hospital: give its folder, or drop its name"
+        raise refuse(folder, "no such folder", advice, field="hospitals")
+    places = _places(folder, declaration.sources)
+    source = declaration.sources.patients or usual_patients(folder)
+    if isinstance(source, FhirSource):
+        file = folder / source.files
+        patients = read_fhir_survival(folder, source, **declaration.dictionary.survival)
+    else:
+        file = folder / source.file
+        patients = read_source(folder, source)
+    if not len(patients):
+        raise refuse(file, "no patient", "fill the table, or take the hospital out")
+    site = Site(name, folder, patients, files={"patients": file})
+    for preparation in in_reading_order():
+        preparation.read(site, places, declaration, problems)
+    _unknown_patients(site, declaration, problems)
+    return site.only(site.patients.index)
+
+
+def _places(folder: Path, declared: Sources) -> dict[str, Any]:
+    """What is declared, filled up with what lies in the usual places."""
+    places: dict[str, Any] = {}
+    for preparation in preparations().values():
+        for field in preparation.sources:
+            source = getattr(declared, field, None) or preparation.usual(folder, field)
+            if source is not None:
+                places[field] = source
+    return places
+
+
+def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) -> None:
+    """Rows of patients who are not in the patients' table are noted, unless the declaration leaves them out."""
+    if declaration.unknown_patients == "ignore":
+        return
+    for name, table in site.tables.items():
+        unknown = table.index.difference(site.patients.index)
+        if len(unknown):
+            found = f"{len(unknown)} patients who are not in {site.files['patients'].name}, the first"
+            advice = f"add them, drop their rows, or say unknown_patients: ignore in {FILE}"
+            problems.error(site.files[name], found, advice, field="patient_id", value=unknown[0])

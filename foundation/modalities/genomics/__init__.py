@@ -1,0 +1,1 @@
+"""Genomics: expression, mutations and copy number by gene."""

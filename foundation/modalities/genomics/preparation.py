@@ -1,0 +1,151 @@
+"""Genomics from a hospital's files: tables of genes, brought to the cohort's genes and unit.
+
+Usual places: `expression.csv` (`.tsv`, `.parquet`, `.h5ad`), `mutations.csv` (…, `.maf`), `copy_number.csv` (…), a
+column a gene.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Tag
+
+from foundation.data.clinical_checks import SHOWN
+from foundation.data.declaration import Declaration
+from foundation.data.dictionary import DataDictionary
+from foundation.data.genes import GeneVocabulary
+from foundation.data.preparation import Packing, Preparation
+from foundation.data.problems import Problems, refuse
+from foundation.data.site import Site
+from foundation.data.sources import ONE_OR_MANY, usual_table
+from foundation.data.units import convert
+from foundation.modalities.genomics.expression import read_expression
+from foundation.modalities.genomics.gene_source import GeneSource
+from foundation.modalities.genomics.mutations import read_copy_number, read_mutations
+from foundation.modalities.genomics.panel import align, union
+from foundation.modalities.genomics.storage import CHANNELS, STORAGE
+
+_SEVERAL = Annotated[Annotated[GeneSource, Tag("(one)")] | Annotated[list[GeneSource], Tag("(list)")], ONE_OR_MANY]
+_ENDINGS = {"expression": (".h5ad",), "mutations": (".maf", ".maf.gz"), "copy_number": ()}
+
+
+class GenomicsPreparation(Preparation):
+    """Each channel has its table; of a list of sources the first that knows a value says it."""
+
+    storage = STORAGE
+    sources: ClassVar[Mapping[str, Any]] = {"expression": GeneSource, "mutations": _SEVERAL, "copy_number": GeneSource}
+
+    def approve(self, dictionary: DataDictionary, path: Path) -> DataDictionary:
+        """Genes under their approved symbols, in the order given."""
+        vocabulary = GeneVocabulary.shipped()
+        resolved = vocabulary.resolve(dictionary.genes)
+        for gene in dictionary.genes:
+            if gene not in resolved.symbol:
+                advice = f"give approved symbols of {vocabulary.version}"
+                raise refuse(path, "is no gene, or several", advice, field="dictionary.genes", value=gene)
+        genes = list(dict.fromkeys(resolved.symbol[gene] for gene in dictionary.genes))
+        return dictionary.model_copy(update={"genes": genes})
+
+    def complete(self, dictionary: DataDictionary, sites: list[Site]) -> DataDictionary:
+        genes = dictionary.genes or union(table for site in sites for table in _channels(site).values())
+        return dictionary.model_copy(update={"genes": genes})
+
+    def facts(self) -> dict[str, Any]:
+        return {"gene_vocabulary": GeneVocabulary.shipped().version}
+
+    def usual(self, folder: Path, field: str) -> GeneSource | None:
+        file = usual_table(folder, field, _ENDINGS[field])
+        return None if file is None else GeneSource(file=file)
+
+    def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
+        for channel in CHANNELS:
+            source = places.get(channel)
+            if source is not None:
+                each = source if isinstance(source, list) else [source]
+                table = problems.attempt(_read, site, channel, each, declaration, problems)
+                if table is not None:
+                    site.tables[channel] = table
+
+    def patients(self, site: Site) -> "pd.Index[str]":
+        known = [table.index[table.notna().any(axis=1)] for table in _channels(site).values()]
+        return pd.Index([patient for index in known for patient in index])
+
+    def counts(self, site: Site) -> dict[str, int]:
+        return {name: int(table.notna().any(axis=1).sum()) for name, table in _channels(site).items()}
+
+    def check(self, site: Site, declaration: Declaration, problems: Problems) -> None:
+        if "expression" in site.tables:
+            table, path = site.tables["expression"], site.files["expression"]
+            _check_profiles(table, path, problems)
+            if declaration.dictionary.genes:
+                problems.attempt(align, table, declaration.dictionary.genes, path, declaration.smallest_coverage)
+
+    def pack(self, packing: Packing) -> pd.DataFrame:
+        site, genes = packing.site, packing.dictionary.genes
+        stacked = np.full((len(packing.order), len(CHANNELS), len(genes)), np.nan, dtype=np.float32)
+        for index, channel in enumerate(CHANNELS):
+            if channel in site.tables:
+                values = align(site.tables[channel], genes, site.files[channel], smallest=0)
+                stacked[:, index] = values.reindex(index=packing.order).to_numpy(dtype=np.float32)
+        known: NDArray[np.bool_] = ~np.asarray(np.isnan(stacked).all(axis=(1, 2)))
+        if known.any():
+            np.save(packing.output / f"{STORAGE.name}.npy", stacked)
+        return pd.DataFrame({"genomics": known, "genomics_row": np.arange(len(known))}, packing.order)
+
+
+PREPARATION = GenomicsPreparation()
+
+
+def _channels(site: Site) -> dict[str, pd.DataFrame]:
+    return {channel: site.tables[channel] for channel in CHANNELS if channel in site.tables}
+
+
+def _read(
+    site: Site, channel: str, each: list[GeneSource], declaration: Declaration, problems: Problems
+) -> pd.DataFrame | None:
+    """`[patients, symbols]`, None where no source can be used; of several sources the first that knows a value says it.
+
+    A patient of whom one source says throughout that nothing was looked for is filled by none after it.
+    """
+    vocabulary, wanted = GeneVocabulary.shipped(), declaration.dictionary.expression_unit
+    merged = pd.DataFrame()
+    for source in each:
+        path = site.folder / source.file
+        site.files.setdefault(channel, path)
+        if channel == "expression":
+            unit = source.unit or str(declaration.expression_units.get(site.name, wanted))
+            read = read_expression(path, unit, source, vocabulary)
+        else:
+            unit = wanted
+            read = (read_mutations if channel == "mutations" else read_copy_number)(path, source, vocabulary)
+        problems.found.extend(read.notes)
+        if any(note.severity == "error" for note in read.notes):
+            continue
+        table = convert(read.values, unit, wanted, path) if channel == "expression" else read.values
+        nothing = merged.index[merged.isna().all(axis=1)]
+        merged = merged.combine_first(table[~table.index.isin(nothing)])
+    return None if merged.empty else merged
+
+
+def _check_profiles(table: pd.DataFrame, path: Path, problems: Problems) -> None:
+    """Expression profiles that say nothing; all zero or constant is an error, without any value a warning."""
+    values = table.to_numpy(dtype=np.float32)
+    known = ~np.isnan(values)
+    some = known.any(axis=1)
+    low = np.where(known, values, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(known, values, -np.inf).max(axis=1, initial=-np.inf)
+    zero = some & (low == 0) & (high == 0)
+    constant = some & (low == high) & ~zero & (known.sum(axis=1) > 1)
+    advice = "leave the cells empty where nothing was measured, or export the profile again"
+    for wrong, found in ((zero, "every gene is zero"), (constant, "every gene has one value")):
+        patients = table.index[wrong]
+        for patient in patients[:SHOWN]:
+            problems.error(path, f"patient {patient}: {found}", advice, field="expression")
+        if len(patients) > SHOWN:
+            problems.error(path, f"{len(patients) - SHOWN} more patients: {found}", advice, field="expression")
+    if not some.all():
+        found = f"{int((~some).sum())} patients without any value, the first"
+        problems.warn(path, found, "drop their rows, or fill them", field="expression", value=table.index[~some][0])

@@ -1,0 +1,87 @@
+"""Images in a request."""
+
+import base64
+import binascii
+import io
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch.nn import functional
+
+from foundation.errors import UserError
+from foundation.modalities.request import RequestForm, shown
+
+MOST_IMAGES = 4096
+_LARGEST_SIDE = 8192
+
+
+class ImagesForm(RequestForm):
+    """A list of base64 PNG or JPEG images.
+
+    Attributes:
+        kind: see `RequestForm`.
+        size: side in pixels that the encoder resizes to.
+    """
+
+    kind: Literal["images"] = "images"
+    size: int
+
+    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
+        """Images as uint8 `[images, height, width, 3]`."""
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{field}: found {shown(value)}; give a list of base64 PNG or JPEG images")
+        if len(value) > MOST_IMAGES:
+            raise UserError(f"{field}: {len(value)} images; give at most {MOST_IMAGES}")
+        images = [_decode_image(image, f"{field}[{index}]") for index, image in enumerate(value)]
+        if len({image.shape for image in images}) > 1:
+            images = [_resize(image, self.size) for image in images]
+        return np.stack(images)
+
+    def write(self, raw: Any) -> list[str]:
+        """As PNG, so that none is changed."""
+        return [_png(image) for image in raw]
+
+    def describe(self) -> dict[str, Any]:
+        item = {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG"}
+        return {"type": "array", "minItems": 1, "items": item}
+
+
+def decode_base64(value: Any, field: str, what: str) -> bytes:
+    """The bytes of a file in a request.
+
+    Raises:
+        UserError: naming the field, for anything that is no base64 text.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{field}: found {shown(value)}; give {what} as base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UserError(f"{field}: not base64 ({error}); encode the bytes of {what}") from error
+
+
+def _decode_image(value: Any, field: str) -> NDArray[np.uint8]:
+    data = decode_base64(value, field, "a PNG or JPEG image")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if max(image.size) > _LARGEST_SIDE:
+                raise UserError(f"{field}: {image.width}x{image.height} pixels; give sides of at most {_LARGEST_SIDE}")
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{field}: {len(data)} bytes that are no readable PNG or JPEG image; save it anew") from error
+
+
+def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """One image to the encoder's side, the way its own transform does it: needed to stack images of several sizes."""
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
+    small = functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _png(image: Any) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(image, dtype=np.uint8)).save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,75 @@
+"""Pathology from tile features that another model extracted, instead of pixels."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from foundation.data.dictionary import DataDictionary
+from foundation.data.sampler import draw_images
+from foundation.errors import UserError
+from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.pathology.request import FeaturesForm
+
+
+class TileFeatures(Modality):
+    """A token a tile, from its feature vector.
+
+    Args:
+        width: of the tokens.
+        dim: of the features, as the extractor made them.
+        max_tiles: at most so many a patient; drawn at random in training, spread evenly otherwise.
+        pooling: `gated` or `transformer`.
+        drop_rate: of the features.
+    """
+
+    name = "pathology"
+
+    def __init__(
+        self, width: int, dim: int, max_tiles: int = 512, pooling: str = "transformer", drop_rate: float = 0.1
+    ) -> None:
+        super().__init__(width, pooling)
+        self.dim = dim
+        self.max_tiles = max_tiles
+        self.drop_rate = drop_rate
+        self.to_width = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, width), nn.GELU(), nn.Dropout(drop_rate), nn.Linear(width, width)
+        )
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"dim": self.dim, "max_tiles": self.max_tiles, "drop_rate": self.drop_rate}
+
+    def request_form(self, dictionary: DataDictionary) -> FeaturesForm:
+        return FeaturesForm(dim=self.dim)
+
+    def transform(self, raw: NDArray[np.floating], generator: torch.Generator | None) -> Inputs:
+        """Features of one patient, `[tiles, dim]`, as `[kept, dim]` float32.
+
+        Raises:
+            UserError: if they are not of `dim`, for example pixels.
+        """
+        if len(raw.shape) != 2 or raw.shape[1] != self.dim:
+            found = "images" if len(raw.shape) == 4 else f"{raw.shape[-1]} values a tile"
+            raise UserError(
+                f"modality.pathology.dim: {self.dim}, but the cohort holds {found}; "
+                "set dim to the extractor's, or use modality@modality.pathology=pathology for pixels"
+            )
+        kept = draw_images(len(raw), self.max_tiles, generator)
+        features = torch.from_numpy(np.ascontiguousarray(raw[kept], dtype=np.float32))
+        return {"features": features, "mask": torch.ones(len(kept), dtype=torch.bool)}
+
+    def blank(self) -> NDArray[np.floating]:
+        return np.zeros((1, self.dim), dtype=np.float32)
+
+    def forward(self, inputs: Inputs) -> Tokens:
+        mask = inputs["mask"]
+        tokens = self.to_width(inputs["features"][mask].to(next(self.to_width.parameters()).dtype))
+        values = tokens.new_zeros(*mask.shape, self.width)
+        values[mask] = tokens
+        return Tokens(values, mask)
+
+    def views(self, inputs: Inputs, tokens: Tokens) -> Views:
+        """Two halves of a patient's tiles: no tile is in both."""
+        return halves(tokens)

@@ -1,0 +1,149 @@
+"""Pathology from a hospital's files: slides cut into tiles, regions as they are, or tile features of another model.
+
+Usual places: `pathology.csv` (or another form of table) listing `patient_id`, `file`; else `slides/`, `features/*.h5`.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tifffile
+from numpy.typing import NDArray
+
+from foundation.data.image_files import read_image
+from foundation.data.image_looks import Look, digest
+from foundation.data.image_pairs import Prints
+from foundation.data.image_preparation import ImagePreparation, Reader
+from foundation.data.image_source import ImageSource
+from foundation.data.preparation import Packing
+from foundation.data.problems import Problems, refuse
+from foundation.modalities.pathology.feature_files import read_features
+from foundation.modalities.pathology.slides import Slide, source_files
+from foundation.modalities.pathology.storage import STORAGE
+from foundation.modalities.pathology.tile_source import TileSource
+from foundation.modalities.pathology.tiling import THUMBNAIL, TiledSlide, TileSettings, read_tiles, tile_slides
+
+_SLIDES = "slides/**/*"
+_FEATURES = "features/**/*.h5"
+_TILES = 16  # read of each slide for a look
+
+
+class PathologyPreparation(ImagePreparation):
+    """Tiles and features become rows; slides are cut in processes, into a cache that outlives a killed run."""
+
+    storage = STORAGE
+    source = TileSource
+    kinds = ("images", "slides", "features")
+
+    def usual_files(self, folder: Path) -> ImageSource | None:
+        if any(folder.glob(_SLIDES)):
+            return TileSource(files=_SLIDES, kind="slides")
+        return TileSource(files=_FEATURES, kind="features") if any(folder.glob(_FEATURES)) else None
+
+    def look(self, looks: list[Look], source: Any) -> Iterator[Look]:
+        yield from super().look([look for look in looks if look.kind != "slides"], source)
+        slides = [look for look in looks if look.kind == "slides"]
+        if slides:
+            yield from _look_at_slides(slides, source)
+
+    def open(self, look: Look, source: Any, problems: Problems) -> None:
+        if look.kind == "features":
+            features, _ = read_features(look.path)
+            look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"
+        else:
+            look.show(read_image(look.path)[None])
+
+    def reader(self, packing: Packing, source: Any) -> Reader:
+        listed = packing.site.tables[STORAGE.name]
+        slides = [(str(patient), Path(row.path)) for patient, row in listed[listed["kind"] == "slides"].iterrows()]
+        tiled = {slide.path: slide for slide in _cut(slides, source, packing)}
+        _show(tiled.values(), packing.names, packing.output / "thumbnails")
+        dim: int | None = None
+
+        def read(path: Path, kind: str) -> NDArray[Any]:
+            nonlocal dim
+            if kind == "slides":
+                return read_tiles(tiled[path].folder)
+            if kind == "images":
+                return read_image(path)[None]
+            features, _ = read_features(path, dim)
+            dim = features.shape[1]
+            return features
+
+        return read
+
+
+PREPARATION = PathologyPreparation()
+
+
+def _settings(source: TileSource, most: int | None) -> TileSettings:
+    return TileSettings(source.mpp, source.tile, source.tissue, most, source.seed, slide_mpp=source.slide_mpp)
+
+
+def _cut(slides: list[tuple[str, Path]], source: TileSource, packing: Packing) -> list[TiledSlide]:
+    if not slides:
+        return []
+    problems = Problems()
+    tiled = tile_slides(slides, packing.cache, _settings(source, source.max_tiles), problems, packing.workers)
+    problems.refuse_first()
+    return tiled
+
+
+def _show(tiled: Any, names: dict[str, str], folder: Path) -> None:
+    """Thumbnails with the kept tiles outlined, under packed ids."""
+    seen: dict[str, int] = {}
+    for slide in tiled:
+        patient = names[slide.patient]
+        seen[patient] = seen.get(patient, 0) + 1
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(slide.folder / THUMBNAIL, folder / f"{patient}-{seen[patient]}.jpg")
+
+
+def _look_at_slides(slides: list[Look], source: TileSource) -> list[Look]:
+    """Some tiles of each are cut as packing cuts them, in processes that a crash may end."""
+    settings = _settings(source, min(_TILES, source.max_tiles or _TILES))
+    by_path = {str(look.path): look for look in slides}
+    problems = Problems()
+    with TemporaryDirectory(prefix="slides.") as scratch:
+        wanted = [(look.patient, look.path) for look in by_path.values()]
+        cut = tile_slides(wanted, Path(scratch), settings, problems, os.cpu_count() or 1)
+        seen = {str(tiled.path): Prints.of(read_image(tiled.folder / THUMBNAIL)[None]) for tiled in cut}
+    for problem in problems.found:
+        by_path[problem.file].problems.append(problem)
+    for look in slides:
+        if str(look.path) in seen:
+            look.size, look.prints = f"{source.tile} by {source.tile} pixels", seen[str(look.path)]
+            _fill_slide(look, source)
+        elif look is not by_path[str(look.path)]:
+            look.problems = by_path[str(look.path)].problems
+    return slides
+
+
+def _fill_slide(look: Look, source: TileSource) -> None:
+    """What is safe to ask of a slide that was read once already."""
+    problems = Problems()
+    problems.attempt(_refuse_cut_off, look.path)
+    look.problems = problems.found
+    look.content = digest(source_files(look.path))
+    with Slide(look.path, source.slide_mpp) as slide:
+        look.carries, look.parts = slide.unread, "pictures inside"
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """OpenSlide notices only when it reads there, and only some tiles were read.
+
+    Raises:
+        DataError: if a TIFF lays pixels beyond its end.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [(page.dataoffsets, page.databytecounts) for page in file.pages]
+    except tifffile.TiffFileError:
+        return  # no TIFF: DICOM, MIRAX
+    size = path.stat().st_size
+    end = max((start + count for page in pages for start, count in zip(*page, strict=False)), default=0)
+    if end > size:
+        raise refuse(path, f"cut off: {size} bytes, its last pixels end at {end}", "copy the slide again")

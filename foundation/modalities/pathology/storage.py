@@ -1,0 +1,14 @@
+"""Pathology in a prepared cohort: tiles, uint8 `[tiles, height, width, 3]`, or features `[tiles, dim]` float."""
+
+from foundation.data.storage import ImageStorage
+
+
+class PathologyStorage(ImageStorage):
+    """A row a tile."""
+
+    name = "pathology"
+    order = 10
+    core = True
+
+
+STORAGE = PathologyStorage()

@@ -1,0 +1,1 @@
+"""Radiology: slices of scans."""

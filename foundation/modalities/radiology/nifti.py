@@ -1,0 +1,96 @@
+"""A NIfTI file becomes a scan: turned to axial slices as radiologists look at them."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from foundation.data.problems import Problems, refuse
+from foundation.modalities.radiology.scan import Scan, SliceSettings
+
+_AGAIN = "copy or convert the file again"
+_SECOND = 540  # bytes in the header of NIfTI-2, which opens with this number
+
+
+def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
+    """One volume; of its header only the geometry is used, for its text fields may name the patient.
+
+    Slices are axial, from feet to head, the front of the body up and its right side on the left, as DICOM shows them.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        settings: `channel` where the file has four dimensions, `window` where voxels are Hounsfield units.
+        problems: takes warnings: unknown orientation, voxels that are no numbers.
+
+    Raises:
+        DataError: if the file is damaged, or not three-dimensional.
+    """
+    if not path.is_file():
+        raise refuse(path, "no such file", "mend its name in the table, or remove the row")
+    if not path.stat().st_size:
+        raise refuse(path, "empty file", _AGAIN)
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)  # to its end: the checksum stands there
+    except (OSError, EOFError, zlib.error) as error:
+        raise refuse(path, "no gzip file, cut off or damaged", _AGAIN) from error
+    try:
+        second = content[:4] in (_SECOND.to_bytes(4, "little"), _SECOND.to_bytes(4, "big"))
+        image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError) as error:
+        raise refuse(path, "no readable NIfTI file", "copy it again, or convert it to NIfTI") from error
+    size = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if int(image.header.get_data_offset()) + size > len(content):
+        raise refuse(path, "cut off: fewer voxels than its header says", _AGAIN, field="voxels", value=image.shape)
+    return _scan(path, image, settings, problems)
+
+
+def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, problems: Problems) -> Scan:
+    if image.get_data_dtype().kind not in "iuf":
+        found = "colour or complex voxels"
+        raise refuse(path, found, "write one number a voxel", field="datatype", value=image.get_data_dtype())
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise refuse(path, "axes that span no space", "mend sform or qform, or convert the file again", field="affine")
+    if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
+        problems.warn(path, "does not say how it lies in space", "convert it with its orientation", field="sform_code")
+    try:
+        image = nibabel.as_closest_canonical(image)
+        voxels = np.asarray(image.dataobj, dtype=np.float32)
+    except (OrientationError, OSError, ValueError) as error:
+        raise refuse(path, "cut off or damaged", _AGAIN, field="voxels") from error
+    voxels = _three_dimensions(path, voxels, settings.channel)
+    finite = np.isfinite(voxels)
+    if not finite.any() or voxels[finite].min() == voxels[finite].max():
+        raise refuse(path, "all voxels have one value, or none is a number", _AGAIN, field="voxels")
+    if not finite.all():
+        share = 1 - finite.mean()
+        problems.warn(path, f"{share:.2%} of voxels are no numbers; read as the darkest", _AGAIN, field="voxels")
+        voxels = np.where(finite, voxels, voxels[finite].min())
+    across, along = (float(step) for step in image.header.get_zooms()[:2])
+    slices = np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0))
+    facts = {"PixelSpacing": [along, across], "SliceThickness": float(image.header.get_zooms()[2])}
+    return Scan(slices, (along, across), settings.window, facts=facts)
+
+
+def _three_dimensions(path: Path, voxels: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:
+    shape = voxels.shape
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim == 4 and channel is not None:
+        if not 0 <= channel < voxels.shape[3]:
+            raise refuse(path, f"no channel {channel} among {voxels.shape[3]}", "mend channel", field="channel")
+        voxels = voxels[..., channel]
+    if voxels.ndim == 4:
+        raise refuse(path, f"{voxels.shape[3]} volumes", "choose one by channel", field="dim", value=shape)
+    if voxels.ndim != 3 or not voxels.size:
+        raise refuse(path, "not three-dimensional", "give one volume a file", field="dim", value=shape)
+    return voxels

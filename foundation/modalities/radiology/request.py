@@ -1,0 +1,5 @@
+"""Radiology in a request: slices as images."""
+
+from foundation.modalities.image_request import ImagesForm
+
+FORM = ImagesForm

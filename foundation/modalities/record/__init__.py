@@ -1,0 +1,1 @@
+"""Record: typed columns of structured clinical data."""

@@ -1,0 +1,87 @@
+"""Records from a hospital's files: the data dictionary's columns, from a table or from a FHIR export.
+
+Usual place: `record.csv` (or another form of table).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from foundation.data import clinical_checks
+from foundation.data.declaration import Declaration
+from foundation.data.dictionary import is_outcome
+from foundation.data.fhir import FhirSource, read_fhir
+from foundation.data.outcome_checks import check_outcomes
+from foundation.data.preparation import Packing, Preparation
+from foundation.data.problems import Problems
+from foundation.data.site import Site
+from foundation.data.sources import RowSource, usual_table
+from foundation.data.tables import TableSource, read_source
+from foundation.modalities.record.storage import STORAGE
+
+
+class RecordPreparation(Preparation):
+    """Columns are checked against the dictionary and for outcomes; each patient's become JSON."""
+
+    storage = STORAGE
+    sources: ClassVar[Mapping[str, Any]] = {"record": RowSource}
+
+    def usual(self, folder: Path, field: str) -> TableSource | None:
+        file = usual_table(folder, field)
+        return None if file is None else TableSource(file=file)
+
+    def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
+        if "record" in places:
+            table = problems.attempt(_read, site, places["record"])
+            if table is not None:
+                site.tables["record"] = table
+
+    def patients(self, site: Site) -> "pd.Index[str]":
+        table = site.tables.get("record")
+        return pd.Index([]) if table is None else table.index[table.notna().any(axis=1)]
+
+    def check(self, site: Site, declaration: Declaration, problems: Problems) -> None:
+        if "record" not in site.tables:
+            return
+        dictionary, table, file = declaration.dictionary, site.tables["record"], site.files["record"]
+        outcomes = [name for name in (*dictionary.labels, *dictionary.survival.values()) if name in site.patients]
+        problems.found += clinical_checks.check_dates(table, file, *clinical_checks.date_columns(table))
+        for column in dictionary.record:
+            if column.name not in table:
+                problems.warn(file, "no such column", "add it, or expect it unknown here", field=column.name)
+        problems.found += clinical_checks.check_record(table, dictionary.record, file)
+        inputs = {column.name for column in dictionary.record}
+        inputs |= {name for name in table if is_outcome(str(name))}
+        kept = table[[name for name in table if name in inputs]]
+        problems.found += check_outcomes(kept, site.patients[outcomes], file)
+
+    def pack(self, packing: Packing) -> pd.DataFrame:
+        """Numbers as numbers, categories as words, unknown as null."""
+        columns, read = packing.dictionary.record, packing.site.tables.get("record")
+        record = pd.DataFrame(index=packing.order, columns=[column.name for column in columns], dtype=object)
+        for column in columns:
+            if read is not None and column.name in read:
+                cells = read[column.name].reindex(packing.order)
+                words = column.kind == "categorical"
+                record[column.name] = (
+                    cells.map(str, na_action="ignore") if words else pd.to_numeric(cells).astype(float)
+                )
+        record = record.astype(object).where(record.notna(), None)
+        known = record.notna().any(axis=1)
+        rows = zip(record.to_dict(orient="records"), known, strict=True)
+        values = [json.dumps(row) if some else "{}" for row, some in rows]
+        return pd.DataFrame({"record": known, "record_values": values}, packing.order)
+
+
+PREPARATION = RecordPreparation()
+
+
+def _read(site: Site, source: TableSource | FhirSource) -> pd.DataFrame:
+    if isinstance(source, FhirSource):
+        site.files["record"] = site.folder / source.files
+        return read_fhir(site.folder, source)
+    site.files["record"] = site.folder / source.file
+    return read_source(site.folder, source)

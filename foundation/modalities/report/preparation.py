@@ -1,0 +1,119 @@
+"""Reports from a hospital's files: rows of a table, text files, or sentences written from the record.
+
+Usual places: `reports.csv` (or another form of table) with `text`, and `date`; else `reports/*.txt`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from jinja2 import TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+from pydantic import model_validator
+from rich.progress import Progress
+
+from foundation.data.clinical_checks import event_dates
+from foundation.data.declaration import FILE, Declaration
+from foundation.data.deidentify import mask_text
+from foundation.data.preparation import Packing, Preparation
+from foundation.data.problems import Problems, refuse
+from foundation.data.site import Site
+from foundation.data.sources import usual_table
+from foundation.data.tables import Strict, TableSource, read_source
+from foundation.modalities.report.storage import STORAGE
+from foundation.modalities.report.text_checks import check_identifiers, check_leaks
+from foundation.modalities.report.texts import join_reports, read_texts
+
+_TABLE = "reports"
+
+
+class ReportSource(Strict):
+    """Reports: a table with `text` (and `date`), text files, or a sentence written from the record.
+
+    Args:
+        table: a row a report.
+        files: a glob of text files; the patient as for images.
+        template: Jinja; the record's columns are its variables. It must say that it is written from the record.
+    """
+
+    table: TableSource | None = None
+    files: str | None = None
+    template: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ReportSource":
+        if sum(way is not None for way in (self.table, self.files, self.template)) != 1:
+            raise ValueError("give one of table, files and template")
+        return self
+
+
+class ReportPreparation(Preparation):
+    """A patient's reports become one text."""
+
+    storage = STORAGE
+    sources: ClassVar[Mapping[str, Any]] = {_TABLE: ReportSource}
+    after = ("record",)
+
+    def usual(self, folder: Path, field: str) -> ReportSource | None:
+        file = usual_table(folder, field)
+        if file is not None:
+            return ReportSource(table=TableSource(file=file))
+        return ReportSource(files="reports/*.txt") if any(folder.glob("reports/*.txt")) else None
+
+    def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
+        if _TABLE in places:
+            texts = problems.attempt(_read, site, places[_TABLE], problems)
+            if texts is not None:
+                site.tables[_TABLE] = texts
+
+    def patients(self, site: Site) -> "pd.Index[str]":
+        return site.tables[_TABLE].index if _TABLE in site.tables else pd.Index([])
+
+    def check(self, site: Site, declaration: Declaration, problems: Problems) -> None:
+        if len(self.patients(site)):
+            check_leaks(site.tables[_TABLE], site.files[_TABLE], event_dates(site.patients), problems)
+
+    def check_together(
+        self, sites: list[Site], declaration: Declaration, problems: Problems, bars: Progress, images: bool
+    ) -> None:
+        task = bars.add_task("Searching reports for identifiers", total=1)
+        each = [(site.tables[_TABLE]["text"], site.files[_TABLE]) for site in sites if len(self.patients(site))]
+        check_identifiers(each, declaration.deidentify.text == "mask", problems)
+        bars.remove_task(task)
+
+    def pack(self, packing: Packing) -> pd.DataFrame:
+        texts = pd.Series("", packing.order)
+        if _TABLE in packing.site.tables:
+            texts = packing.site.tables[_TABLE]["text"].reindex(packing.order).fillna("")
+        texts = mask_text(texts) if packing.declaration.deidentify.text == "mask" else texts
+        return pd.DataFrame({"report_text": texts, "report": texts != ""}, packing.order)
+
+
+PREPARATION = ReportPreparation()
+
+
+def _read(site: Site, source: ReportSource, problems: Problems) -> pd.DataFrame:
+    if source.template is not None:
+        site.files[_TABLE] = site.files.get("record", site.folder)
+        return _written(site, source.template)
+    if source.table is not None:
+        site.files[_TABLE] = site.folder / source.table.file
+        return join_reports(read_source(site.folder, source.table, unique=False), site.files[_TABLE])
+    assert source.files is not None
+    site.files[_TABLE] = site.folder / source.files
+    return join_reports(read_texts(site.folder, source.files, site.patients.index, problems), site.files[_TABLE])
+
+
+def _written(site: Site, template: str) -> pd.DataFrame:
+    """A sentence a patient, from the record alone."""
+    record = site.tables.get("record")
+    if record is None:
+        raise refuse(site.folder, "reports are written from the record, and there is none", "declare sources.record")
+    try:
+        write = SandboxedEnvironment().from_string(template).render
+        rows = record.astype(object).where(record.notna(), None).to_dict(orient="index")
+        texts = {patient: " ".join(write(**row).split()) for patient, row in rows.items()}
+    except (TemplateError, TypeError) as error:
+        raise refuse(FILE, f"no template ({error})", "mend it", field="sources.reports.template") from error
+    return pd.DataFrame({"text": pd.Series(texts, dtype=object)})

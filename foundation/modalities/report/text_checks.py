@@ -1,0 +1,67 @@
+"""Reports of all hospitals: outcomes that they give away, and identifiers that stand in them."""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foundation.data.deidentify import scan_text
+from foundation.data.problems import Problems
+from foundation.modalities.report.leaks import leak_problems, leaking_text
+
+_CHUNK = 2_000  # texts that a process scans at a time; fewer are scanned here
+_MOST = 100_000  # texts scanned; of more an even sample
+
+
+def check_leaks(
+    reports: pd.DataFrame, path: Path, event_dates: "pd.Series[pd.Timestamp] | None", problems: Problems
+) -> None:
+    """Outcome words in a hospital's reports.
+
+    Args:
+        reports: `text`, and `date` where known, by patient.
+        path: where they were read.
+        event_dates: of the event or the last follow-up, by patient, where known.
+        problems: takes the findings.
+    """
+    findings = leaking_text(reports["text"], reports.get("date"), event_dates)
+    problems.found += leak_problems(findings, path).found
+
+
+def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, problems: Problems) -> None:
+    """Identifiers in all reports: a line for each kind of a patient's, never what stands there.
+
+    Args:
+        each: a hospital's texts, by patient, and where they were read.
+        mask: whether packing masks them.
+        problems: takes the findings.
+    """
+    advice = "nothing to do: packing masks it" if mask else "mask it: deidentify.text: mask, or leave the report out"
+    total = sum(len(texts) for texts, _ in each)
+    step = -(-total // _MOST) if total else 1
+    for (texts, path), findings in zip(each, _scan([texts.iloc[::step] for texts, _ in each]), strict=True):
+        for (patient, kind), rows in findings.groupby(["row", "kind"], sort=False):
+            times = f", {len(rows)} times" if len(rows) > 1 else ""
+            problems.warn(path, f"patient {patient}: {kind} in the text{times}", advice, field="text")
+        if step > 1:
+            found = f"identifiers were searched in one of {step} of {len(texts)} reports"
+            problems.warn(path, found, "have them masked if the sample holds any", field="text")
+
+
+def _scan(texts: "list[pd.Series[str]]") -> list[pd.DataFrame]:
+    """Findings of each hospital; many texts in parallel processes."""
+    if sum(map(len, texts)) <= _CHUNK:
+        return [scan_text(own) for own in texts]
+    parts = [
+        (place, own.iloc[start : start + _CHUNK])
+        for place, own in enumerate(texts)
+        for start in range(0, len(own), _CHUNK)
+    ]
+    # Fresh processes: a copy of one that has threads can hang.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(scan_text, (part for _, part in parts)))
+    places = np.array([place for place, _ in parts])
+    return [pd.concat([found[index] for index in np.flatnonzero(places == place)]) for place in range(len(texts))]

@@ -1,0 +1,111 @@
+"""Free-text reports: read from text files, joined by patient in the order of their dates."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from foundation.data.listing import patient_of
+from foundation.data.problems import Problems, refuse
+from foundation.data.table_files import KEY, read_bytes
+
+SEPARATOR = "\n\n"
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d-[01]\d-[0-3]\d|(?:19|20)\d\d[01]\d[0-3]\d)(?!\d)")
+_MARKUP = re.compile(r"\s*(?:\{\\rtf|<!doctype|<html|<\?xml|<body)", re.IGNORECASE)
+
+
+def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Problems) -> pd.DataFrame:
+    """Reports that are text files; each file that cannot be used is noted and left out.
+
+    Args:
+        folder: the hospital's.
+        files: a glob in it.
+        patients: those known. A file's patient is the longest id in its name, or else in the name of the innermost
+            folder, that no letter or digit touches.
+        problems: takes the findings.
+
+    Returns:
+        A row a file, indexed by `patient_id`: `text`, and `date`, the ISO date (`2020-03-01` or `20200301`) in the
+        file's name, if there is one; `file`, relative to the folder.
+
+    Raises:
+        DataError: if no file matches.
+    """
+    paths = sorted(path for path in folder.glob(files) if path.is_file())
+    if not paths:
+        raise refuse(folder / files, "no such file", "put the reports there, or mend `files` in the declaration")
+    known = set(patients)
+    rows = []
+    for path in paths:
+        name = path.relative_to(folder)
+        found = problems.attempt(_owned, path, name, known)
+        if found is not None:
+            rows.append((*found, str(name)))
+    frame = pd.DataFrame(rows, columns=[KEY, "text", "date", "file"], dtype=object).set_index(KEY)
+    return frame.assign(date=pd.to_datetime(frame["date"], errors="coerce", format="ISO8601"))
+
+
+def _owned(path: Path, name: Path, known: set[str]) -> tuple[str, str, str | None]:
+    patient = patient_of(name, known)
+    if patient is None:
+        raise refuse(path, "names no patient of the patients' table", "put the patient's id into the file's name")
+    rest = name.name.replace(patient, " ", 1)
+    date = _DATE.search(rest)
+    return patient, read_text(path), date.group(1) if date else None
+
+
+def read_text(path: Path) -> str:
+    """One report.
+
+    Raises:
+        DataError: if the file is empty, cut off, not UTF-8, or marked up (HTML, RTF, XML, PDF) rather than plain text.
+    """
+    text = read_bytes(path).decode("utf-8")
+    markup = _MARKUP.match(text)
+    if markup:
+        raise refuse(path, "marked-up text, no plain text", "save it as plain text", value=markup.group().strip())
+    return text.replace("\r\n", "\n").strip()
+
+
+def join_reports(reports: pd.DataFrame, path: Path | str, separator: str = SEPARATOR) -> pd.DataFrame:
+    """A patient's reports as one text, in the order of their dates; undated ones come last, in the order given.
+
+    Args:
+        reports: a row a report, indexed by `patient_id`: `text`, and `date` where that is known.
+        path: where they were read, for messages.
+        separator: put between two reports.
+
+    Returns:
+        A row a patient, in the order of first appearance: `text`, and `date`, the last report's (NaT if unknown).
+        Patients whose reports are all blank are left out.
+
+    Raises:
+        DataError: if there is no column of texts, a cell holds no text, or a date is none.
+    """
+    if "text" not in reports:
+        raise refuse(path, "no column 'text'", "declare which column holds the report", field="text")
+    cells = reports["text"]
+    other = cells.notna() & ~cells.map(lambda cell: isinstance(cell, str))
+    if other.any():
+        patient, value = next(iter(cells[other].items()))
+        raise refuse(path, f"no text at patient {patient}", "declare the column of texts", field="text", value=value)
+    kept = reports[cells.notna() & (cells.astype(str).str.strip() != "")]
+    dates = _dates(kept, path)
+    order = dates.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
+    table = pd.DataFrame({"text": kept["text"].str.strip(), "date": dates}).iloc[order]
+    joined = table.groupby(level=0, sort=False).agg({"text": separator.join, "date": "max"})
+    return joined.loc[kept.index.unique()].rename_axis(KEY)
+
+
+def _dates(reports: pd.DataFrame, path: Path | str) -> "pd.Series[pd.Timestamp]":
+    if "date" not in reports:
+        return pd.Series(pd.NaT, index=reports.index, dtype="datetime64[ns]")
+    given = reports["date"]
+    dates = pd.to_datetime(given, errors="coerce", format=None if given.dtype.kind == "M" else "ISO8601", utc=True)
+    wrong = dates.isna() & given.notna() & (given.astype(str).str.strip() != "")
+    if wrong.any():
+        patient, value = next(iter(given[wrong].items()))
+        advice = "write dates as YYYY-MM-DD"
+        raise refuse(path, f"no ISO date at patient {patient}", advice, field="date", value=value)
+    return dates.dt.tz_localize(None)
