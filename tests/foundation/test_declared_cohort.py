@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from foundation.data.cohort import CHANNELS, Cohort
+from foundation.data.cohort import Cohort
 from foundation.data.declaration import declare, read_declaration
 from foundation.data.description import describe
 from foundation.data.pack import pack
 from foundation.data.problems import DataError, Problems
-from foundation.data.site import read_sites
+from foundation.data.reading import read_sites
+from foundation.modalities.genomics.storage import CHANNELS
 from tests.foundation.cohort_files import declare_otherwise, declared, edit, write_cohort
 from tests.foundation.scan_files import SECRETS
 from tests.foundation.slide_files import tissue, write_tiff
@@ -132,7 +133,7 @@ def test_hospitals_are_told_apart_by(name, root):
     sites = read_sites(joined, read_declaration(joined), problems)
     assert [site.name for site in sites] == expected
     assert problems.errors == []
-    assert all(len(site.record) == len(site.patients) > 0 for site in sites)
+    assert all(len(site.tables["record"]) == len(site.patients) > 0 for site in sites)
 
 
 UNDECLARED: dict[str, tuple[dict[str, object], str]] = {
@@ -190,7 +191,7 @@ def test_a_file_in_two_forms_is_refused(root):
     assert "both expression.csv and expression.tsv; keep one" in str(problems.errors[0])
 
 
-def test_rows_of_strangers_are_an_error_unless_declared(root):
+def test_rows_of_unknown_patients_are_an_error_unless_declared(root):
     record = root / "north" / "record.csv"
     record.write_text(record.read_text() + "X999,50,male\n")
     problems = Problems()
@@ -200,7 +201,7 @@ def test_rows_of_strangers_are_an_error_unless_declared(root):
     declare_otherwise(root, unknown_patients="ignore")
     problems = Problems()
     (north, _) = read_sites(root, read_declaration(root), problems)
-    assert problems.errors == [] and "X999" not in north.record.index
+    assert problems.errors == [] and "X999" not in north.tables["record"].index
 
 
 def test_the_page_shows_every_picture_and_nobodys_id(hashed):

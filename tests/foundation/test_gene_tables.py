@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from foundation.data.declaration import GeneSource
 from foundation.data.genes import GeneVocabulary
 from foundation.data.problems import DataError
 from foundation.modalities.genomics.expression import read_expression
+from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.mutations import read_copy_number, read_mutations
 from foundation.modalities.genomics.panel import align, union
 

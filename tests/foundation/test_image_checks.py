@@ -12,8 +12,8 @@ from PIL import Image
 from rich.progress import Progress
 
 from foundation.data import image_checks
-from foundation.data.declaration import ImageSource
 from foundation.data.image_pairs import Prints, shared_pictures
+from foundation.data.preparation import preparations
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from tests.foundation.cohort_files import cut, picture
@@ -28,17 +28,16 @@ def hospital(name: str, files: list[tuple[str, Path, str]], modality: str = "pat
     patients = pd.DataFrame(index=pd.Index(sorted({patient for patient, _, _ in files}), name="patient_id"))
     index = pd.Index([patient for patient, _, _ in files], name="patient_id")
     listed = pd.DataFrame({"path": [str(path) for _, path, _ in files], "kind": [kind for *_, kind in files]}, index)
-    sources = {modality: ImageSource(files="*", **source)}
-    return Site(
-        name, Path(name), patients, {modality: listed}, sources, files={modality: Path(f"{name}/{modality}.csv")}
-    )
+    sources = {modality: preparations()[modality].source(files="*", **source)}
+    return Site(name, Path(name), patients, {modality: listed}, sources, {modality: Path(f"{name}/{modality}.csv")})
 
 
 def checked(*sites: Site) -> list[str]:
     """One line a problem, errors marked."""
     problems = Problems()
     with Progress(disable=True) as bars:
-        image_checks.check(list(sites), problems, bars)
+        for modality in ("pathology", "radiology"):
+            image_checks.check(modality, preparations()[modality].look, list(sites), problems, bars)
     return [f"{problem.severity}: {problem}" for problem in problems.found]
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.data.listing import patient_of
 from foundation.data.problems import DataError, Problems
 from foundation.modalities.report.leaks import leak_problems, leaking_text
-from foundation.modalities.report.texts import join_reports, patient_of, read_texts
+from foundation.modalities.report.texts import join_reports, read_texts
 
 KNOWN = {"P1", "P12", "TCGA-02-0001", "TCGA-02-0001-B", "7"}
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from foundation.data import store
-from foundation.data.cohort import StoredImages
 from foundation.data.problems import DataError
+from foundation.data.storage import StoredImages
 from foundation.data.store import ImageStore, ImageWriter
 
 SHARD = 3 * 16 * 16 * 4  # four small tiles

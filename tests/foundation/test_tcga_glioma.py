@@ -18,7 +18,8 @@ from foundation.data.dictionary import is_outcome
 from foundation.data.genes import GeneVocabulary
 from foundation.data.pack import pack
 from foundation.data.problems import Problems
-from foundation.data.site import Site, read_sites
+from foundation.data.reading import read_sites
+from foundation.data.site import Site
 
 ROOT = Path(__file__).parents[2]
 TABLES = (ROOT / os.environ.get("CONSILIUM_DATA", "../shared/data") / "tcga_glioma").resolve()
@@ -138,7 +139,7 @@ def test_unknown_labels_are_blank(few):
 
 
 def test_not_sequenced_is_missing_never_wild_type(few):
-    found = pd.concat([site.channels["mutations"] for site in few.values()])
+    found = pd.concat([site.tables["mutations"] for site in few.values()])
     assert sorted(found.columns) == ["IDH1", "TP53", "TTN"], "RAS is a family, no gene"
     assert found.loc["TCGA-XX-0001", ["IDH1", "TP53", "TTN"]].tolist() == [0, 1, 1]
     assert found.loc["TCGA-XX-0002", ["IDH1", "TP53"]].tolist() == [1, 0]
@@ -150,23 +151,23 @@ def test_not_sequenced_is_missing_never_wild_type(few):
 
 def test_expression_is_clipped_and_outcomes_are_no_genes(few):
     site = few["md_anderson"]
-    assert site.channels["expression"].loc["TCGA-XX-0001"].to_dict() == {"EGFR": 1, "TP53": 10}
-    assert few["university_of_north_carolina"].channels["expression"]["TP53"].tolist() == [-10, 0.5]
-    assert list(site.channels["copy_number"].columns) == ["EGFR"]
+    assert site.tables["expression"].loc["TCGA-XX-0001"].to_dict() == {"EGFR": 1, "TP53": 10}
+    assert few["university_of_north_carolina"].tables["expression"]["TP53"].tolist() == [-10, 0.5]
+    assert list(site.tables["copy_number"].columns) == ["EGFR"]
 
 
 def test_record_and_report_say_what_is_known(few):
-    record = few["md_anderson"].record
+    record = few["md_anderson"].tables["record"]
     assert record.loc["TCGA-XX-0001", ["age", "sex", "histology", "grade"]].tolist() == [44, "F", "glioblastoma", "G4"]
     assert record[["race", "grade"]].isna().to_numpy().tolist() == [[True, False], [False, True]]
-    assert few["md_anderson"].reports["text"].tolist() == [
+    assert few["md_anderson"].tables["reports"]["text"].tolist() == [
         "Written from the structured record: woman aged 40 to 49 with glioblastoma of grade 4.",
         "Written from the structured record: man of unknown age with oligodendroglioma of unknown grade.",
     ]
 
 
-def test_slices_start_with_most_tumour_and_strangers_are_left_out(few):
-    images = few["md_anderson"].images
+def test_slices_start_with_most_tumour_and_unknown_patients_are_left_out(few):
+    images = few["md_anderson"].tables
     assert [Path(path).name for path in images["radiology"]["path"]] == ["3.png", "2.png", "1.png"]
     assert images["pathology"].index.tolist() == ["TCGA-XX-0001"]
 

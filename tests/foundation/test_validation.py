@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from foundation.data.clinical_checks import date_columns
 from foundation.data.declaration import read_declaration
 from foundation.data.tables import TableSource
-from foundation.data.validation import Validation, date_columns, validate
+from foundation.data.validation import Validation, validate
 from tests.foundation.cohort_files import PATIENTS, declare_otherwise, edit, write_cohort
 
 
@@ -56,7 +57,7 @@ def test_a_patient_of_two_hospitals_is_an_error_and_under_two_spellings_a_warnin
     assert "may be N006 of north, written otherwise (n-006)" in alike
 
 
-def test_rows_of_strangers_are_errors_unless_they_are_left_out(root):
+def test_rows_of_unknown_patients_are_errors_unless_they_are_left_out(root):
     edit(root / "north" / "record.csv", patient_id="X999")
     (line,) = lines(checked(root))
     assert "north/record.csv: field patient_id: 1 patients who are not in patients.csv, the first (X999)" in line

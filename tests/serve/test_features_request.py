@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 
+from foundation.data.dictionary import DataDictionary
 from foundation.errors import UserError
 from foundation.modalities.pathology.features import TileFeatures
+from foundation.modalities.pathology.request import FeaturesForm
 from serve.client import to_request
-from serve.inputs import FeaturesSpec, spec_of
 from serve.schema import BundleSchema
 
 
 def test_features_are_asked_for_read_and_written():
-    spec = spec_of(TileFeatures(8, dim=3), "tpm")
-    assert spec == FeaturesSpec(dim=3)
-    raw = spec.read([[1, 2.5, -3], [0, 0, 1]], "pathology", [])
+    form = TileFeatures(8, dim=3).request_form(DataDictionary())
+    assert form == FeaturesForm(dim=3)
+    raw = form.read([[1, 2.5, -3], [0, 0, 1]], "pathology", [])
     assert raw.dtype == np.float32 and raw.tolist() == [[1, 2.5, -3], [0, 0, 1]]
-    schema = BundleSchema.model_construct(modalities={"pathology": spec})
+    schema = BundleSchema.model_construct(modalities={"pathology": form})
     assert to_request({"pathology": raw}, schema) == {"pathology": raw.tolist()}
-    assert spec.describe()["items"]["maxItems"] == 3
+    assert form.describe()["items"]["maxItems"] == 3
 
 
 @pytest.mark.parametrize(
@@ -33,5 +34,5 @@ def test_features_are_asked_for_read_and_written():
 )
 def test_what_is_no_feature_is_refused_by_field(value, said):
     with pytest.raises(UserError) as caught:
-        FeaturesSpec(dim=3).read(value, "pathology", [])
+        FeaturesForm(dim=3).read(value, "pathology", [])
     assert str(caught.value).startswith(said)
