@@ -1,7 +1,7 @@
 """From a cohort to batches: reproducible by seed, any subset of modalities, no patient lost."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -12,7 +12,6 @@ from foundation.data.cohort import Cohort
 from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, generator_of
 from foundation.data.storage import hide_inputs
-from foundation.encoder import MultimodalEncoder
 
 
 class PatientDataset(Dataset[dict[str, Any]]):
@@ -65,6 +64,18 @@ class PatientDataset(Dataset[dict[str, Any]]):
         return hide_inputs(sample, self.cohort.dictionary, self.drop_inputs)
 
 
+class SampleEncoder(Protocol):
+    """What batches are made by: the multimodal encoder's own transforms."""
+
+    def encode_samples(
+        self,
+        samples: list[dict[str, Any]],
+        patients: list[str] | None = None,
+        generators: Sequence[torch.Generator | None] | None = None,
+    ) -> Batch:
+        """Raw samples as a batch; see `foundation.encoder.MultimodalEncoder`."""
+
+
 class Collate:
     """Raw samples to a `Batch`, through the encoder's own transforms.
 
@@ -76,7 +87,7 @@ class Collate:
         modality_dropout: chance that a present modality is hidden; one always stays.
     """
 
-    def __init__(self, encoder: MultimodalEncoder, train: bool, seed: int, modality_dropout: float = 0.0) -> None:
+    def __init__(self, encoder: SampleEncoder, train: bool, seed: int, modality_dropout: float = 0.0) -> None:
         self.encoder = encoder
         self.train = train
         self.seed = seed
@@ -125,7 +136,7 @@ class CohortModule(pl.LightningDataModule):
         self,
         train: PatientDataset,
         validation: PatientDataset,
-        encoder: MultimodalEncoder,
+        encoder: SampleEncoder,
         batch_size: int = 32,
         seed: int = 0,
         modality_dropout: float = 0.0,

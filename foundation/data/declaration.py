@@ -137,6 +137,9 @@ def declare(content: Any, path: Path) -> Declaration:
     places = _valid(sources_model(), content.pop("sources", {}), path, "sources")
     declaration = _valid(Declaration, content, path)
     dictionary = declaration.dictionary
+    for name in dictionary.settings:
+        if name not in modules("preparation"):
+            raise refuse(path, "no such modality", "see README, own data", field=f"dictionary.settings.{name}")
     for module in modules("preparation").values():
         dictionary = module.PREPARATION.approve(dictionary, path)
     return declaration.model_copy(update={"sources": places, "dictionary": dictionary})

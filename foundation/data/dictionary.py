@@ -1,6 +1,6 @@
 """The data dictionary: what a cohort's columns and genes mean, agreed before any patient is read."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -51,6 +51,7 @@ class DataDictionary(BaseModel):
         record: columns of the clinical record that are inputs.
         labels: columns of the patients' table, 0 or 1.
         survival: `event` and `time`, columns of the patients' table.
+        settings: by modality, what else all hospitals must agree on; the modality's package says what that is.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -60,6 +61,7 @@ class DataDictionary(BaseModel):
     record: list[RecordColumn] = []
     labels: list[str] = []
     survival: dict[str, str] = {}
+    settings: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _no_outcome_is_an_input(self) -> "DataDictionary":

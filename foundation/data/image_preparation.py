@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from foundation.data import image_checks
 from foundation.data.declaration import Declaration
+from foundation.data.dictionary import DataDictionary
 from foundation.data.image_looks import Look, look_in_threads
 from foundation.data.image_source import ImageSource
 from foundation.data.listing import list_images
@@ -65,21 +67,22 @@ class ImagePreparation(Preparation):
         self, sites: list[Site], declaration: Declaration, problems: Problems, bars: Progress, images: bool
     ) -> None:
         if images:
-            image_checks.check(self.storage.name, self.look, sites, problems, bars)
+            look = partial(self.look, dictionary=declaration.dictionary)
+            image_checks.check(self.storage.name, look, sites, problems, bars)
 
-    def look(self, looks: list[Look], source: ImageSource) -> Iterator[Look]:
+    def look(self, looks: list[Look], source: Any, dictionary: DataDictionary) -> Iterator[Look]:
         """Opens files and fills in what they are, one by one."""
 
         def fill(look: Look, problems: Problems) -> None:
             if look.kind not in self.kinds:
                 found, advice = f"no kind of file that {self.storage.name} has", "declare it under the one that has it"
                 raise refuse(look.path, found, f"{advice}, or name its kind", field="kind", value=look.kind)
-            self.open(look, source, problems)
+            self.open(look, source, dictionary, problems)
 
         return look_in_threads(looks, fill)
 
     @abstractmethod
-    def open(self, look: Look, source: Any, problems: Problems) -> None:
+    def open(self, look: Look, source: Any, dictionary: DataDictionary, problems: Problems) -> None:
         """Fills in what one file of one of `kinds` is.
 
         Raises:

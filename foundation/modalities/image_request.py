@@ -63,6 +63,11 @@ def decode_base64(value: Any, field: str, what: str) -> bytes:
         raise UserError(f"{field}: not base64 ({error}); encode the bytes of {what}") from error
 
 
+def encode_base64(data: bytes) -> str:
+    """The bytes of a file as a request holds them."""
+    return base64.b64encode(data).decode()
+
+
 def _decode_image(value: Any, field: str) -> NDArray[np.uint8]:
     data = decode_base64(value, field, "a PNG or JPEG image")
     try:
@@ -84,4 +89,4 @@ def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _png(image: Any) -> str:
     stream = io.BytesIO()
     Image.fromarray(np.asarray(image, dtype=np.uint8)).save(stream, format="PNG")
-    return base64.b64encode(stream.getvalue()).decode()
+    return encode_base64(stream.getvalue())

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from foundation.data import image_checks
+from foundation.data.dictionary import DataDictionary
 from foundation.data.image_pairs import Prints, shared_pictures
 from foundation.data.preparation import preparations
 from foundation.data.problems import Problems
@@ -37,7 +39,8 @@ def checked(*sites: Site) -> list[str]:
     problems = Problems()
     with Progress(disable=True) as bars:
         for modality in ("pathology", "radiology"):
-            image_checks.check(modality, preparations()[modality].look, list(sites), problems, bars)
+            look = partial(preparations()[modality].look, dictionary=DataDictionary())
+            image_checks.check(modality, look, list(sites), problems, bars)
     return [f"{problem.severity}: {problem}" for problem in problems.found]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import tifffile
 from numpy.typing import NDArray
 
+from foundation.data.dictionary import DataDictionary
 from foundation.data.image_files import read_image
 from foundation.data.image_looks import Look, digest
 from foundation.data.image_pairs import Prints
@@ -43,13 +44,13 @@ class PathologyPreparation(ImagePreparation):
             return TileSource(files=_SLIDES, kind="slides")
         return TileSource(files=_FEATURES, kind="features") if any(folder.glob(_FEATURES)) else None
 
-    def look(self, looks: list[Look], source: Any) -> Iterator[Look]:
-        yield from super().look([look for look in looks if look.kind != "slides"], source)
+    def look(self, looks: list[Look], source: Any, dictionary: DataDictionary) -> Iterator[Look]:
+        yield from super().look([look for look in looks if look.kind != "slides"], source, dictionary)
         slides = [look for look in looks if look.kind == "slides"]
         if slides:
             yield from _look_at_slides(slides, source)
 
-    def open(self, look: Look, source: Any, problems: Problems) -> None:
+    def open(self, look: Look, source: Any, dictionary: DataDictionary, problems: Problems) -> None:
         if look.kind == "features":
             features, _ = read_features(look.path)
             look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,56 @@ _READ = (
 _EXPORT = "export the series again from the archive"
 
 
+@dataclass(frozen=True)
+class Series:
+    """One series, as it lies in space.
+
+    Attributes:
+        first: one of its files, for the tags that all of them share.
+        slices: in order.
+        voxels: `[slices, rows, columns]` float32 (Hounsfield units for CT), or `[slices, rows, columns, 3]` uint8.
+        spacing: millimetres from row to row and from column to column; None where unknown.
+        facts: technical ones, free of identity.
+    """
+
+    first: Dataset
+    slices: list[DicomSlice]
+    voxels: NDArray[Any]
+    spacing: tuple[float, float] | None
+    facts: dict[str, Any]
+
+    @property
+    def computed_tomography(self) -> bool:
+        """Whether voxels are Hounsfield units."""
+        return self.first.get("Modality") == "CT" and self.voxels.ndim == 3
+
+    @property
+    def inverted(self) -> bool:
+        """Whether high values are dark."""
+        return bool(self.first.get("PhotometricInterpretation") == "MONOCHROME1")
+
+
 def read_series(source: Path | list[Path], settings: SliceSettings, problems: Problems) -> Scan:
+    """One series as a scan; see `open_series`.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    series = open_series(source, settings.series, problems)
+    window = (settings.window or CT_WINDOW) if series.computed_tomography else None
+    return Scan(series.voxels, series.spacing or (1.0, 1.0), window, series.inverted, series.facts)
+
+
+def open_series(source: Path | list[Path], wanted: str | None, problems: Problems) -> Series:
     """One series, from a folder (searched to its leaves), a list of files or a single file.
 
     Slices are sorted along the normal of their plane by ImagePositionPatient, else by InstanceNumber. Files that hold
     no scan (reports, segmentations, localizers) are left out with a warning. Where several series lie together, the
-    one that `settings.series` names is read; without a name they are refused.
+    one that `wanted` names is read; without a name they are refused.
 
     Args:
         source: of the series.
-        settings: window and series.
+        wanted: SeriesInstanceUID of the one to read where a folder holds several.
         problems: takes warnings: missing slices, files left out, pictures that may show text.
 
     Raises:
@@ -80,7 +121,7 @@ def read_series(source: Path | list[Path], settings: SliceSettings, problems: Pr
         raise refuse(folder, f"no scan among {len(files)} DICOM files", "give the folder of one series of images")
     for path in sorted({path for path, _ in datasets} - {path for path, _ in scans}):
         problems.warn(path, "holds no scan and is left out", "take it out of the folder", field="Modality")
-    scans = _one_series(folder, scans, settings.series)
+    scans = _one_series(folder, scans, wanted)
     for path, dataset in scans:
         refuse_burned_in(path, dataset)
     first = scans[0][1]
@@ -95,16 +136,14 @@ def read_series(source: Path | list[Path], settings: SliceSettings, problems: Pr
     voxels = np.stack([part.pixels for part in slices])
     if not np.isfinite(voxels).all() or voxels.min() == voxels.max():
         raise refuse(folder, "all pixels have one value, or are not finite", _EXPORT, field="PixelData")
-    window = (settings.window or CT_WINDOW) if first.get("Modality") == "CT" and voxels.ndim == 3 else None
     with _careful(scans[0][0], "PixelSpacing"):
         measures = _functional(first, 0, "PixelMeasuresSequence")
-        spacing = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing") or (1, 1)
-        rows, columns = (float(step) for step in spacing)
-        if not (0 < rows < 1000 and 0 < columns < 1000):
+        steps = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing")
+        spacing = None if steps is None else (float(steps[0]), float(steps[1]))
+        if spacing is not None and not all(0 < step < 1000 for step in spacing):
             raise ValueError
         facts = technical_facts(first)
-    inverted = first.get("PhotometricInterpretation") == "MONOCHROME1"
-    return Scan(voxels, (rows, columns), window, inverted, facts)
+    return Series(first, slices, voxels, spacing, facts)
 
 
 def _files(source: Path | list[Path]) -> list[Path]:

@@ -14,20 +14,38 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems, refuse
-from foundation.modalities.radiology.scan import Scan, SliceSettings
+from foundation.modalities.radiology.scan import Scan, SliceSettings, Volume
 
 _AGAIN = "copy or convert the file again"
 _SECOND = 540  # bytes in the header of NIfTI-2, which opens with this number
 
 
 def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
-    """One volume; of its header only the geometry is used, for its text fields may name the patient.
+    """One volume as a scan; see `open_nifti`.
 
     Slices are axial, from feet to head, the front of the body up and its right side on the left, as DICOM shows them.
 
     Args:
         path: `.nii` or `.nii.gz`.
         settings: `channel` where the file has four dimensions, `window` where voxels are Hounsfield units.
+        problems: takes warnings.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    volume = open_nifti(path, settings.channel, problems)
+    across, along, up = volume.spacing
+    slices = np.ascontiguousarray(volume.voxels[::-1, ::-1].transpose(2, 1, 0))
+    facts = {"PixelSpacing": [along, across], "SliceThickness": up}
+    return Scan(slices, (along, across), settings.window, facts=facts)
+
+
+def open_nifti(path: Path, channel: int | None, problems: Problems) -> Volume:
+    """One volume; of its header only the geometry is used, for its text fields may name the patient.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        channel: of a file with four dimensions, counted from 0.
         problems: takes warnings: unknown orientation, voxels that are no numbers.
 
     Raises:
@@ -43,6 +61,11 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
             content = gzip.decompress(content)  # to its end: the checksum stands there
     except (OSError, EOFError, zlib.error) as error:
         raise refuse(path, "no gzip file, cut off or damaged", _AGAIN) from error
+    return parse_nifti(content, path, channel, problems)
+
+
+def parse_nifti(content: bytes, path: Path, channel: int | None, problems: Problems) -> Volume:
+    """The same of a file's bytes, uncompressed; `path` is named in errors."""
     try:
         second = content[:4] in (_SECOND.to_bytes(4, "little"), _SECOND.to_bytes(4, "big"))
         image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
@@ -51,10 +74,10 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
     size = math.prod(image.shape) * image.get_data_dtype().itemsize
     if int(image.header.get_data_offset()) + size > len(content):
         raise refuse(path, "cut off: fewer voxels than its header says", _AGAIN, field="voxels", value=image.shape)
-    return _scan(path, image, settings, problems)
+    return _canonical(path, image, channel, problems)
 
 
-def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, problems: Problems) -> Scan:
+def _canonical(path: Path, image: "nibabel.Nifti1Image", channel: int | None, problems: Problems) -> Volume:
     if image.get_data_dtype().kind not in "iuf":
         found = "colour or complex voxels"
         raise refuse(path, found, "write one number a voxel", field="datatype", value=image.get_data_dtype())
@@ -67,7 +90,7 @@ def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, pro
         voxels = np.asarray(image.dataobj, dtype=np.float32)
     except (OrientationError, OSError, ValueError) as error:
         raise refuse(path, "cut off or damaged", _AGAIN, field="voxels") from error
-    voxels = _three_dimensions(path, voxels, settings.channel)
+    voxels = _three_dimensions(path, voxels, channel)
     finite = np.isfinite(voxels)
     if not finite.any() or voxels[finite].min() == voxels[finite].max():
         raise refuse(path, "all voxels have one value, or none is a number", _AGAIN, field="voxels")
@@ -75,10 +98,8 @@ def _scan(path: Path, image: "nibabel.Nifti1Image", settings: SliceSettings, pro
         share = 1 - finite.mean()
         problems.warn(path, f"{share:.2%} of voxels are no numbers; read as the darkest", _AGAIN, field="voxels")
         voxels = np.where(finite, voxels, voxels[finite].min())
-    across, along = (float(step) for step in image.header.get_zooms()[:2])
-    slices = np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0))
-    facts = {"PixelSpacing": [along, across], "SliceThickness": float(image.header.get_zooms()[2])}
-    return Scan(slices, (along, across), settings.window, facts=facts)
+    right, front, up = (float(step) for step in image.header.get_zooms()[:3])
+    return Volume(voxels, np.asarray(image.affine), (right, front, up))
 
 
 def _three_dimensions(path: Path, voxels: NDArray[np.float32], channel: int | None) -> NDArray[np.float32]:

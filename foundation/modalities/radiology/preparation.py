@@ -10,6 +10,7 @@ from typing import Any, cast
 import pydicom
 from numpy.typing import NDArray
 
+from foundation.data.dictionary import DataDictionary
 from foundation.data.image_files import read_image
 from foundation.data.image_looks import Look, files_of
 from foundation.data.image_preparation import ImagePreparation, Reader
@@ -33,7 +34,7 @@ class RadiologyPreparation(ImagePreparation):
     def usual_files(self, folder: Path) -> ImageSource | None:
         return ScanSource(files="radiology/**/*") if (folder / "radiology").is_dir() else None
 
-    def open(self, look: Look, source: Any, problems: Problems) -> None:
+    def open(self, look: Look, source: Any, dictionary: DataDictionary, problems: Problems) -> None:
         look.show(self._slices(look.path, look.kind, source, problems))
         if look.kind == "dicom":
             first = pydicom.dcmread(files_of(look.path)[0], stop_before_pixels=True)

@@ -52,6 +52,21 @@ class Scan:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Volume:
+    """One scan in space.
+
+    Attributes:
+        voxels: `[right, front, up]` float32, axes next to those of the body.
+        affine: `[4, 4]`, from voxels to millimetres to the right, to the front and up.
+        spacing: millimetres from voxel to voxel, as the file says.
+    """
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+
+
 def to_slices(scan: Scan, settings: SliceSettings) -> NDArray[np.uint8]:
     """The chosen slices, RGB `[slices, side, side, 3]`."""
     chosen = scan.voxels[choose(len(scan.voxels), settings.slices, settings.where)]
