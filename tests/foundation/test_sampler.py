@@ -215,7 +215,7 @@ def test_unreadable_data_are_one_line_whoever_reads_them(module, small_cohort, t
 def test_only_the_images_drawn_are_read(module, monkeypatch):
     asked = []
     for store in ("riverside", "northgate", "summit"):
-        opened = module.train.cohort._store(store, "pathology")
+        opened = module.train.cohort._files[store].store("pathology")
         monkeypatch.setattr(opened, "read", lambda rows, read=opened.read: asked.append(len(rows)) or read(rows))
     module.encoder.modalities["pathology"].max_images, kept = 2, module.encoder.modalities["pathology"].max_images
     loaders = DataLoader(module.train, 8, collate_fn=Collate(module.encoder, False, 0)), module.train_dataloader()
