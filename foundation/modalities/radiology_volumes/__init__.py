@@ -1,0 +1,1 @@
+"""Radiology volumes: whole scans in three dimensions, on one grid."""

@@ -1,0 +1,101 @@
+"""Radiology volumes in a request: NIfTI files."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from foundation.data.problems import Problems
+from foundation.errors import UserError
+from foundation.modalities.image_request import decode_base64, encode_base64
+from foundation.modalities.radiology.nifti import parse_nifti
+from foundation.modalities.radiology_volumes.grid import Grid
+from foundation.modalities.request import RequestForm, shown
+
+_MOST = 16
+_LARGEST = 1 << 30  # bytes of one scan, uncompressed
+_WHAT = "a .nii.gz file"
+_ON_THE_GRID = "on the grid"  # in the header of a scan that was brought there already
+
+
+class VolumesForm(RequestForm):
+    """A list of scans, base64 of gzipped NIfTI.
+
+    Attributes:
+        kind: see `RequestForm`.
+        grid: that the encoder's scans are on.
+    """
+
+    kind: Literal["volumes"] = "volumes"
+    grid: Grid
+
+    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
+        """Scans as uint8 `[scans, right, front, up, channels]`."""
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{field}: found {shown(value)}; give a list of base64 {_WHAT[2:]}s")
+        if len(value) > _MOST:
+            raise UserError(f"{field}: {len(value)} scans; give at most {_MOST}")
+        return np.stack([self._scan(scan, f"{field}[{index}]", warnings) for index, scan in enumerate(value)])
+
+    def write(self, raw: Any) -> list[str]:
+        """As they are on the grid, marked so in the header."""
+        return [encode_base64(gzip.compress(_to_nifti(scan, self.grid), mtime=0)) for scan in raw]
+
+    def describe(self) -> dict[str, Any]:
+        says = f"gzipped NIfTI; brought to {self.grid.shape} voxels of {self.grid.spacing} mm"
+        item = {"type": "string", "contentEncoding": "base64", "description": says}
+        return {"type": "array", "minItems": 1, "maxItems": _MOST, "items": item}
+
+    def _scan(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
+        content = _unzip(decode_base64(value, field, _WHAT), field)
+        placed = _on_the_grid(content)
+        if placed is not None:
+            if placed.shape != self.grid.size:
+                raise UserError(f"{field}: {placed.shape} voxels on a grid of {self.grid.size}; give the scan itself")
+            return placed
+        problems = Problems()
+        volume = parse_nifti(content, Path(field), None, problems)
+        warnings += [str(problem) for problem in problems.warnings]
+        return self.grid.place(volume)
+
+
+FORM = VolumesForm
+
+
+def _unzip(data: bytes, field: str) -> bytes:
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = stream.decompress(data, _LARGEST)
+    except zlib.error as error:
+        raise UserError(f"{field}: {len(data)} bytes that are no gzip file; give {_WHAT}") from error
+    if stream.unconsumed_tail:
+        raise UserError(f"{field}: more than {_LARGEST >> 20} MiB uncompressed; give a smaller scan")
+    if not stream.eof:
+        raise UserError(f"{field}: cut off after {len(data)} bytes; send the whole file")
+    return content
+
+
+def _to_nifti(scan: NDArray[np.uint8], grid: Grid) -> bytes:
+    image = nibabel.Nifti1Image(np.asarray(scan, dtype=np.uint8), np.diag([*grid.spacing, 1.0]))
+    image.header["intent_name"] = _ON_THE_GRID
+    return bytes(image.to_bytes())
+
+
+def _on_the_grid(content: bytes) -> NDArray[np.uint8] | None:
+    """The voxels of a scan that `write` made; None for any other."""
+    try:
+        image = nibabel.Nifti1Image.from_bytes(content)
+    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError):
+        return None  # what is wrong with it is said where scans are read
+    if image.header["intent_name"].item() != _ON_THE_GRID.encode() or image.get_data_dtype() != np.uint8:
+        return None
+    whole = len(content) >= int(image.header.get_data_offset()) + math.prod(image.shape)
+    return np.asarray(image.dataobj, dtype=np.uint8) if whole else None

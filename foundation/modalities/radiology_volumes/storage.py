@@ -1,0 +1,13 @@
+"""Radiology volumes in a prepared cohort: uint8 `[scans, right, front, up, channels]` on the cohort's grid."""
+
+from foundation.data.storage import ImageStorage
+
+
+class VolumeStorage(ImageStorage):
+    """A row a scan."""
+
+    name = "radiology_volumes"
+    order = 25
+
+
+STORAGE = VolumeStorage()

@@ -1,0 +1,362 @@
+"""Radiology volumes: one grid whatever the file, and a modality like any other from the folder to the answer."""
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from finetune.fit import save
+from finetune.heads.classification import Classification
+from finetune.module import FinetuneModule
+from finetune.predictor import TaskModel
+from foundation.data.cohort import Cohort
+from foundation.data.declaration import declare, read_declaration
+from foundation.data.pack import pack
+from foundation.data.problems import DataError, Problems
+from foundation.data.validation import validate
+from foundation.encoder import MultimodalEncoder
+from foundation.errors import UserError
+from foundation.modalities.radiology.scan import Volume
+from foundation.modalities.radiology_volumes.encoder import RadiologyVolumes
+from foundation.modalities.radiology_volumes.grid import Grid
+from foundation.modalities.radiology_volumes.request import VolumesForm
+from foundation.modalities.radiology_volumes.scans import read_volume
+from foundation.run_record import RunRecord
+from pretrain.fit import build_module, fit_round
+from serve.client import to_request
+from serve.export import write_bundle
+from serve.predictor import Predictor
+from tests.foundation.scan_files import body, dicom, write_nifti, write_series
+from tests.foundation.scan_files import save as save_dicom
+
+NAME = "radiology_volumes"
+GRID = {"spacing": [4, 4, 5], "shape": [16, 12, 8], "windows": [[0, 1000], [-500, 800]]}
+PATIENTS = 8
+
+
+def placed(path: Path, kind: str, grid: Grid | None = None) -> np.ndarray:
+    return (grid or Grid.model_validate(GRID)).place(read_volume(path, kind, None, Problems()))
+
+
+def ball(spacing: float, radius: float = 20.0, side: float = 80.0) -> Volume:
+    """A bright ball in the middle of a cube of air, sizes in millimetres."""
+    count = round(side / spacing)
+    axis = (np.arange(count) - (count - 1) / 2) * spacing
+    far = np.linalg.norm(np.stack(np.meshgrid(axis, axis, axis, indexing="ij")), axis=0)
+    voxels = np.where(far < radius, 100.0, -1000.0).astype(np.float32)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = 37.0  # where the scanner's origin lies must not matter
+    return Volume(voxels, affine, (spacing,) * 3)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SAL", "PIR"])
+def test_place_gives_one_array_for_every_orientation_of_a_file(tmp_path, axes):
+    first = placed(write_nifti(tmp_path / "first.nii.gz"), "nifti")
+    assert first.shape == (16, 12, 8, 2) and first.dtype == np.uint8
+    np.testing.assert_array_equal(placed(write_nifti(tmp_path / "other.nii.gz", axes=axes), "nifti"), first)
+
+
+def test_place_gives_the_same_of_a_dicom_series_and_of_nifti(tmp_path):
+    volume = body() // 2 * 2  # the series stores every second Hounsfield unit
+    series = placed(write_series(tmp_path / "series", volume), "dicom")
+    np.testing.assert_array_equal(placed(write_nifti(tmp_path / "a.nii.gz", volume), "nifti"), series)
+
+
+def test_place_puts_right_front_and_up_where_they_belong(tmp_path):
+    """The body brightens towards the head, the back and the patient's left; see `scan_files.body`."""
+    scan = placed(write_series(tmp_path / "series"), "dicom", Grid(spacing=(4, 4, 5), shape=(14, 10, 8)))[..., 0]
+    inside = scan[1:-1, 1:-1, 2:-2].astype(int)
+    assert (np.diff(inside, axis=0) <= 0).all() and (np.diff(inside, axis=1) <= 0).all()
+    assert (np.diff(inside, axis=2) > 0).all()
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.5, 4.0])
+def test_place_keeps_sizes_in_millimetres_whatever_the_spacing(spacing):
+    scan = Grid(spacing=(4, 4, 4), shape=(24, 24, 24), windows=[(0, 400)]).place(ball(spacing))[..., 0]
+    wanted = 4 / 3 * np.pi * 20**3
+    assert (scan > 0).sum() * 4**3 == pytest.approx(wanted, rel=0.25)
+    middle = np.argwhere(scan > 0).mean(axis=0)
+    np.testing.assert_allclose(middle, [11.5] * 3, atol=0.1)
+    assert scan[0, 0, 0] == 0, "what was not scanned is black"
+
+
+def test_windows_are_a_channel_each_and_percentiles_hold_without():
+    scan = ball(4.0)
+    low, high = np.moveaxis(Grid(windows=[(0, 400), (100, 100)]).place(scan), -1, 0)
+    assert low[48, 48, 48] == round(255 * 300 / 400) and high[48, 48, 48] == round(255 / 2)
+    grey = Grid(shape=(20, 20, 20), spacing=(4, 4, 4)).place(scan)
+    assert grey.shape[-1] == 1 and {grey.min(), grey.max()} == {0, 255}
+
+
+def without_position(folder: Path) -> None:
+    for index, pixels in enumerate(body()):
+        save_dicom(dicom(pixels, ImagePositionPatient=None, InstanceNumber=index + 1), folder / f"{index}.dcm")
+
+
+def without_pixel_size(folder: Path) -> None:
+    write_series(folder, PixelSpacing=None)
+
+
+def one_slice(folder: Path) -> None:
+    write_series(folder, body(1))
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (without_position, "field ImagePositionPatient: does not say how it lies in space"),
+        (without_pixel_size, "field PixelSpacing: does not say how large its pixels are"),
+        (one_slice, "one slice is no volume"),
+    ],
+)
+def test_a_series_without_its_place_in_space_is_refused(tmp_path, write: Callable[[Path], None], words: str):
+    write(tmp_path / "series")
+    with pytest.raises(DataError, match=words):
+        read_volume(tmp_path / "series", "dicom", None, Problems())
+
+
+def declaration(**settings: object) -> dict[str, object]:
+    return {
+        "name": "volumes",
+        "synthetic": True,
+        "description": "written by tests",
+        "hospitals": ["north", "south"],
+        "dictionary": {
+            "record": [{"name": "age", "kind": "continuous", "center": 60, "scale": 12}],
+            "labels": ["biomarker"],
+            "settings": {NAME: {**GRID, **settings}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"spacing": [0, 1, 1]}, r"field dictionary\.settings\.radiology_volumes\.spacing: .*give millimetres above 0"),
+        ({"shape": [4, 96, 96]}, r"radiology_volumes\.shape: .*give 8 to 1024 voxels"),
+        ({"windows": [[40, 0]]}, r"radiology_volumes\.windows: .*width is above 0"),
+        ({"size": 3}, r"radiology_volumes\.size: Extra inputs"),
+    ],
+)
+def test_a_wrong_grid_is_one_line_of_the_declaration(wrong, words):
+    with pytest.raises(DataError, match=words):
+        declare(declaration(**wrong), Path("cohort.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two hospitals: one with NIfTI files and a DICOM series in the usual place, one with a table; some lack a scan."""
+    root = tmp_path_factory.mktemp("volumes") / "sites"
+    rng = np.random.default_rng(0)
+    for hospital in ("north", "south"):
+        place = root / hospital
+        (place / NAME).mkdir(parents=True)
+        ids = [f"{hospital[0].upper()}{number:02}" for number in range(PATIENTS)]
+        table = pd.DataFrame({"biomarker": np.arange(PATIENTS) % 2}, pd.Index(ids, name="patient_id"))
+        table.to_csv(place / "patients.csv")
+        pd.DataFrame({"age": rng.integers(40, 80, PATIENTS)}, table.index).to_csv(place / "record.csv")
+        for number, patient in enumerate(ids[:-1]):
+            noise = rng.normal(0, 60, body().shape)
+            volume = (body() + noise + 80 * (number % 2)).astype(np.int16) // 2 * 2
+            if hospital == "north" and number == 0:
+                write_series(place / NAME / patient, volume)
+            else:
+                write_nifti(place / NAME / f"{patient}.nii.gz", volume)
+    rows = [(f"S{number:02}", f"{NAME}/S{number:02}.nii.gz") for number in range(PATIENTS - 1)]
+    rows.append(("S00", f"{NAME}/S01.nii.gz"))  # a second scan of the first patient
+    pd.DataFrame(rows[:-2] + rows[-1:], columns=["patient_id", "file"]).to_csv(root / f"south/{NAME}.csv", index=False)
+    (root / "cohort.yaml").write_text(yaml.safe_dump(declaration()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def cohort(folder) -> Cohort:
+    found = pack(folder, folder.parent / "packed")
+    assert found["found"]["north"] == {
+        "patients": 8, "pathology": 0, "radiology": 0, NAME: 7, "genomics": 0, "report": 0, "record": 8,
+    }  # fmt: skip
+    facts = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
+    with RunRecord.open(folder.parent / "packed", "python -m foundation.data prepare", {}, 0, (), facts):
+        pass
+    return Cohort.load(folder.parent / "packed")
+
+
+def test_volumes_are_packed_on_the_declared_grid(cohort, folder):
+    assert cohort.modalities == ["pathology", "radiology", NAME, "genomics", "report", "record"]
+    assert cohort.sample("N00")[NAME].shape == (1, 16, 12, 8, 2)
+    np.testing.assert_array_equal(cohort.sample("N03")[NAME][0], placed(folder / f"north/{NAME}/N03.nii.gz", "nifti"))
+    assert len(cohort.sample("S00")[NAME]) == 2
+    assert NAME not in cohort.sample("N07")
+
+
+def test_a_cohort_without_volumes_is_as_it_was(small_cohort):
+    demo = Cohort.load(small_cohort)
+    assert NAME not in demo.modalities and not demo.patients[NAME].any()
+    table = pd.read_parquet(small_cohort / "riverside" / "patients.parquet")
+    assert not any(NAME in column for column in table.columns)
+
+
+def test_validation_counts_volumes_and_finds_one_scan_of_two_patients(folder):
+    found = validate(folder, read_declaration(folder), progress=False)
+    assert found.counts["south"][NAME] == 6
+    errors = [str(problem) for problem in found.problems.errors]
+    assert any("S01.nii.gz: field file: patient S01: the same file as patient S00's" in line for line in errors)
+    carried = [str(problem) for problem in found.problems.warnings if "carry tags" in problem.found]
+    assert len(carried) == 1 and "1 of kind dicom" in carried[0]
+
+
+def build(width: int = 32, **options: object) -> RadiologyVolumes:
+    torch.manual_seed(0)
+    return RadiologyVolumes(width, Grid.model_validate(GRID).model_dump(mode="json"), channels=8, **options)
+
+
+def test_nothing_of_a_scan_depends_on_the_rest_of_the_batch_even_in_training(cohort):
+    module = build(drop_rate=0.0).train()
+    rows = [module.transform(cohort.sample(patient)[NAME], None) for patient in ("N01", "N02", "N03")]
+    together = module(module.collate(rows)).values
+    torch.testing.assert_close(together[:1], module(module.collate(rows[:1])).values)
+
+
+def test_padding_changes_no_token_and_a_scan_alone_is_as_in_a_batch(cohort):
+    module = build().eval()
+    rows = [module.transform(cohort.sample(patient)[NAME], None) for patient in ("S00", "N01")]
+    together = module(module.collate(rows))
+    assert together.mask.tolist() == [[True, True], [True, False]]
+    alone = module(module.collate(rows[1:]))
+    torch.testing.assert_close(together.values[1, :1], alone.values[0])
+    torch.testing.assert_close(module.embed(together)[1], module.embed(alone)[0])
+
+
+def test_contrast_is_drawn_in_training_alone(cohort):
+    module, raw = build(contrast_jitter=0.3), cohort.sample("N01")[NAME]
+    plain, drawn = module.transform(raw, None), module.transform(raw, torch.Generator().manual_seed(1))
+    assert "contrast" not in plain and drawn["contrast"].shape == (1, 2)
+    values = [module(module.collate([inputs])).values for inputs in (plain, drawn)]
+    assert not torch.equal(*values)
+
+
+def test_another_grid_a_wrong_depth_and_width_are_refused(cohort):
+    with pytest.raises(UserError, match=r"scans of \(8, 8, 8, 1\) voxels, the encoder's grid has \(16, 12, 8, 2\)"):
+        build().transform(np.zeros((1, 8, 8, 8, 1), np.uint8), None)
+    with pytest.raises(UserError, match=r"modality\.radiology_volumes\.depth: found 12; choose from 10, 18, 34, 50"):
+        build(depth=12)
+    other = cohort.dictionary.model_copy(update={"settings": {}})
+    with pytest.raises(UserError, match="its radiology volumes are on a grid of"):
+        build().check_cohort(other, "ours")
+    build().check_cohort(cohort.dictionary, "ours")
+
+
+def test_the_portable_folder_gives_the_same_tokens(cohort, tmp_path):
+    encoder = MultimodalEncoder({NAME: build()}, 32, fusion_layers=1).eval()
+    encoder.save_pretrained(tmp_path / "encoder")
+    batch = encoder.encode_samples([cohort.sample("N01"), cohort.sample("S00")])
+    again = MultimodalEncoder.from_pretrained(tmp_path / "encoder")
+    assert torch.equal(
+        again(again.encode_samples([cohort.sample("N01"), cohort.sample("S00")])).fused, encoder(batch).fused
+    )
+
+
+OVERRIDES = [
+    f"+modality@modality.{NAME}={NAME}",
+    f"modality.{NAME}.channels=8",
+    *(f"~modality.{other}" for other in ("pathology", "radiology", "genomics", "report")),
+    "~objective.masked_genes",
+    "encoder=tiny",
+    "data.batch_size=4",
+    "data.test_hospitals=[]",
+    "validate_every=0",
+    "monitor_every=0",
+    "progress=false",
+]
+
+
+def test_a_step_of_pretraining_teaches_the_volumes(cohort, tmp_path):
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose("pretrain", [f"data.folder={cohort.folder}", *OVERRIDES])
+    before = build_module(cfg, None, 0, 1).state_dict()
+    result = fit_round(cfg, cohort.hospitals, None, tmp_path, 1, 0, 1)
+    assert result.samples[NAME] > 0
+    first = f"encoder.modalities.{NAME}.backbone.conv1.weight"
+    assert not np.array_equal(result.weights[first], before[first].numpy())
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory) -> Path:
+    """As `python -m finetune` leaves an untrained task model."""
+    output = tmp_path_factory.mktemp("finetuned")
+    encoder = MultimodalEncoder({NAME: build()}, 32, fusion_layers=1)
+    module = FinetuneModule(encoder, Classification(32, "biomarker")).eval()
+    with RunRecord.open(output, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()):
+        save(module, OmegaConf.create({"name": "biomarker", "drop_inputs": {}}), [NAME], output)
+    return output
+
+
+def test_a_bundle_answers_with_volumes_as_the_eager_model(run, cohort, folder, tmp_path):
+    write_bundle(run, tmp_path / "bundle", None, cohort)
+    predictor = Predictor.load(tmp_path / "bundle")
+    schema = json.loads((tmp_path / "bundle" / "request.schema.json").read_text())["properties"][NAME]
+    assert schema["type"] == "array" and schema["items"]["contentEncoding"] == "base64"
+    raw = (folder / f"north/{NAME}/N03.nii.gz").read_bytes()
+    requests = [to_request(cohort.sample("N03"), predictor.schema), {NAME: [base64.b64encode(raw).decode()]}]
+    expected = TaskModel.load(run).predict([{NAME: cohort.sample("N03")[NAME]}])[0]
+    for found in predictor.answer([json.dumps(request) for request in requests]):
+        assert found.modalities_used == [NAME]
+        assert found.prediction["class"] == expected["class"]
+        assert found.prediction["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+
+
+def zipped(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content)).decode()
+
+
+UNREADABLE: dict[str, tuple[object, str]] = {
+    "text": ("abc", "found 'abc'; give a list of base64 .nii.gz files"),
+    "nothing": ([], "give a list"),
+    "no base64": (["?"], r"\[0\]: not base64"),
+    "a number": ([3], r"\[0\]: found 3; give a .nii.gz file as base64"),
+    "not gzipped": ([base64.b64encode(b"abc").decode()], "no gzip file"),
+    "cut off": ([base64.b64encode(gzip.compress(b"abc" * 99)[:-9]).decode()], "cut off"),
+    "no NIfTI": ([zipped(b"abc")], "no readable NIfTI file"),
+    "a plane": ([zipped(nibabel.Nifti1Image(np.eye(9, dtype=np.int16), np.eye(4)).to_bytes())], "not three-dim"),
+    "too many": ([""] * 17, "17 scans; give at most 16"),
+}
+
+
+@pytest.mark.parametrize(("value", "words"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_scan_is_refused_by_field(value, words):
+    with pytest.raises(UserError, match=words) as caught:
+        VolumesForm(grid=Grid.model_validate(GRID)).read(value, NAME, [])
+    assert str(caught.value).startswith(NAME) and "\n" not in str(caught.value)
+
+
+def test_a_scan_that_swells_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("foundation.modalities.radiology_volumes.request._LARGEST", 1 << 20)
+    with pytest.raises(UserError, match="more than 1 MiB uncompressed"):
+        VolumesForm(grid=Grid()).read([zipped(bytes(1 << 21))], NAME, [])
+
+
+@pytest.mark.process
+def test_hospitals_train_the_volumes_together(cohort, tmp_path):
+    command = [
+        *(sys.executable, "-m", "pretrain.federated", "federation=serial", "rounds=1", "steps_per_round=1"),
+        *(f"data.folder={cohort.folder}", f"output={tmp_path}", *OVERRIDES),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    encoder = MultimodalEncoder.from_pretrained(tmp_path / "encoder")
+    assert set(encoder.modalities) == {NAME, "record"}
+    assert encoder.modalities[NAME].grid == Grid.model_validate(GRID)
