@@ -1,14 +1,11 @@
 """One site's training, local and federated alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor
 
 from foundation.command import plain
 from foundation.data.cohort import read_dictionary
@@ -18,29 +15,12 @@ from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, Me
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
+from foundation.federation.task import RoundResult
+from foundation.federation.weights.sharing import set_weights, to_weights
 from foundation.federation.weights.types import Weights
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule
 from pretrain.monitor import Monitor
-
-
-@dataclass
-class RoundResult:
-    """What training gave back.
-
-    Attributes:
-        weights: encoder and objectives, by parameter name.
-        samples: by parameter group, patients that taught it, counted once a step.
-        metrics: losses of training and validation.
-        control: by parameter, what SCAFFOLD adds to the site's control variate; empty without it.
-        frozen: by group, digest of the weights that do not learn; empty where all do.
-    """
-
-    weights: Weights
-    samples: dict[str, int]
-    metrics: dict[str, float]
-    control: Weights = field(default_factory=dict)
-    frozen: dict[str, str] = field(default_factory=dict)
 
 
 def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, total_steps: int) -> PretrainModule:
@@ -60,16 +40,6 @@ def build_module(cfg: DictConfig, weights: Weights | None, start_step: int, tota
     if weights is not None:
         set_weights(module, weights)
     return module
-
-
-def to_weights(state: dict[str, Tensor]) -> Weights:
-    """A state as arrays, floating point in single precision: the one place where weights leave torch."""
-    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
-
-
-def set_weights(module: nn.Module, weights: Weights) -> None:
-    """The way back; every name must fit."""
-    module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
 
 def fit_round(

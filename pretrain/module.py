@@ -13,11 +13,11 @@ from foundation.batch import Batch
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.callbacks import Finite
+from foundation.engine.drift_correction import Steering
 from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
-from pretrain.steering import Steering
 
 _OPTIMIZERS = ("adamw", "sgd")
 

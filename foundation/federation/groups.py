@@ -2,9 +2,11 @@
 
 
 def group_of(parameter: str) -> str:
-    """The parameter group of a name in the pretraining module's state.
+    """The parameter group of a name in a module's state, by convention.
 
-    A modality's own embedding and norm inside fusion are taught by that modality alone, so they belong to it.
+    A modality's encoder is that modality; its own embedding and norm inside fusion are taught by that modality alone,
+    so they belong to it. An objective is a group by itself. Anything else, such as `head`, is the first word of its
+    name. Which names a run federates at all is not decided here: `Screening` holds an update against them.
     """
     match parameter.split("."):
         case ["encoder", "modalities", modality, *_]:
@@ -15,4 +17,6 @@ def group_of(parameter: str) -> str:
             return "fusion"
         case ["objectives", objective, *_]:
             return f"objective:{objective}"
-    raise ValueError(f"{parameter}: belongs to no parameter group")
+        case [first, *_] if first:
+            return first
+    raise ValueError(f"{parameter!r}: belongs to no parameter group")

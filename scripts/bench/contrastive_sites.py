@@ -28,7 +28,7 @@ from foundation.data.dataset import PatientDataset
 from foundation.federation.weights.types import Weights
 from pretrain.assemble import load_cohort
 from pretrain.embedding import Embedded, embed
-from pretrain.federated.bank.embeddings import BankSettings
+from pretrain.federated.bank.settings import BankSettings
 from pretrain.fit import build_module
 
 Hits = NDArray[np.float64]

@@ -10,11 +10,14 @@ from omegaconf import DictConfig
 from foundation.federation.groups import group_of
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Held, Strategy
+from foundation.federation.task import RoundResult
 from foundation.federation.weights.local import local_names
-from foundation.federation.weights.sharing import keep_local
+from foundation.federation.weights.sharing import keep_local, to_weights
 from foundation.federation.weights.types import Weights
-from pretrain.federated.bank.embeddings import BankSettings, Rows, fill, for_site, release
-from pretrain.fit import RoundResult, build_module, fit_round, to_weights
+from pretrain.federated.bank.embeddings import fill, release
+from pretrain.federated.bank.rows import Rows, for_site
+from pretrain.federated.bank.settings import BankSettings
+from pretrain.fit import build_module, fit_round
 
 QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
 

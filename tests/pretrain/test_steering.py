@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from foundation.engine.drift_correction import Steering, SteeringOrder, control_change, correction_of
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
-from pretrain.fit import build_module, fit_round, to_weights
-from pretrain.steering import Steering, SteeringOrder, control_change, correction_of
+from foundation.federation.weights.sharing import to_weights
+from pretrain.fit import build_module, fit_round
 
 
 class Two(nn.Module):

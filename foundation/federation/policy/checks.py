@@ -14,7 +14,7 @@ from foundation.federation.policy.contract import Declined, Limits, NoiseRule, S
 from foundation.federation.policy.order import Noise, OrderFacts, PrivacyFacts, shipped_targets
 from foundation.federation.policy.suppression import suppress, withhold
 
-_TRAINING = "pretrain"
+_NO_TRAINING = ("evaluate", "statistics")  # whatever else an order may be called is held to the rules of training
 _ROUNDING = 1e-9  # of sums: three runs of 1e-5 are within 3e-5
 
 
@@ -74,7 +74,7 @@ def check_order(
     _check_limits(policy.limits, order, entries)
     if order.embeddings:
         _check_embeddings(policy, order.privacy)
-    if order.task != _TRAINING:
+    if order.task in _NO_TRAINING:
         return
     _check_privacy(policy, order.privacy)
     if patients is not None and patients < policy.patients.training:
@@ -105,7 +105,9 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
         if reply.patients < policy.patients.training:
             raise Declined(f"patients.training: fewer than {policy.patients.training} patients stand behind the answer")
         _allowed(
-            "modalities", [name for name in reply.groups if name != "fusion" and ":" not in name], policy.modalities
+            "modalities",
+            [name for name in reply.groups if name not in ("fusion", "head") and ":" not in name],
+            policy.modalities,
         )
         _check_limits(policy.limits, order, entries)
     if reply.kind == "update":
@@ -122,7 +124,7 @@ def public_reason(policy: SitePolicy, error: UserError) -> str:
 
 
 def _check_names(policy: SitePolicy, order: OrderFacts) -> None:
-    _allowed("tasks", [order.task], policy.tasks)
+    _allowed("tasks", [order.task] if order.task else [], policy.tasks)
     _allowed("releases", [order.release], policy.releases)
     _allowed("commits", [order.commit], policy.commits)
     _allowed("config_digest", [order.config_digest], policy.config_digest)
@@ -164,7 +166,7 @@ def _check_limits(limits: Limits, order: OrderFacts, entries: Sequence[Entry]) -
         if most is not None and asked is not None and asked > most:
             raise Declined(f"limits.{name}: {asked:g} asked, at most {most:g} allowed")
     for asked_for, kinds, called in (
-        (order.task == _TRAINING, UPDATES, "updates"),
+        (order.task not in _NO_TRAINING, UPDATES, "updates"),
         (order.embeddings, EMBEDDINGS, "releases of embeddings"),
     ):
         if limits.rounds is not None and asked_for and releases(entries, order.run, kinds) >= limits.rounds:

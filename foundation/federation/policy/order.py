@@ -50,7 +50,7 @@ class OrderFacts:
 
     Attributes:
         run: its name or digest, as the ledger writes it.
-        task: `pretrain`, `evaluate`, `statistics`.
+        task: `evaluate`, `statistics`, or the name of the federated task to train; empty before its class was judged.
         release: of the server.
         config_digest: of what the weights depend on.
         commit: of the server's code, if it says so.

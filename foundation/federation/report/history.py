@@ -44,7 +44,6 @@ class Round(_Part):
     absent: dict[str, str] = {}
     drift: Numbers | None = None
     privacy: dict[str, Any] | None = None
-    bank: dict[str, Any] | None = None
     secure: dict[str, Any] | None = None
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from foundation.federation.extension import Extension
+from foundation.federation.policy.order import shipped_targets
 from foundation.federation.report import compare, participation, privacy_ledger, resources, training_curves
-from foundation.federation.report.bank import bank, spent_with_bank
 from foundation.federation.report.elements import NOT_MEASURED, Section, duration, size
 from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Run, number
+from foundation.federation.task import task_class
 
 FILE = "report.html"
 LEDGER = "ledger.jsonl"
@@ -61,6 +63,7 @@ def report(
     if ledgers is None:
         ledgers = [output / LEDGER] if (output / LEDGER).is_file() else []
     ledger, verified = privacy_ledger.ledgers(ledgers, problems)
+    extension = _extension(run)
     sections: list[Section | None] = [
         participation.participation(run),
         participation.coverage(run),
@@ -70,7 +73,7 @@ def report(
         resources.traffic(run),
         resources.time(run),
         privacy_ledger.privacy(run),
-        bank(run),
+        None if extension is None else extension.section(run),
         ledger,
     ]
     environment = Environment(
@@ -78,18 +81,25 @@ def report(
     )
     return environment.get_template("federation.html.jinja").render(
         title=_title(run),
-        lead=_lead(run),
-        figures=_figures(run, verified),
+        lead=_lead(run, extension),
+        figures=_figures(run, verified, extension),
         sections=[section for section in sections if section],
         foot=_foot(run),
     )
+
+
+def _extension(run: Run) -> type[Extension] | None:
+    """That of the run's task; nothing is imported at a run's word but what the configs of this release name."""
+    config = run.record.get("config") or {}
+    shipped = (config.get("federated_task") or {}).get("_target_") in shipped_targets()
+    return task_class(config).extension_class if shipped else None
 
 
 def _title(run: Run) -> str:
     return str((run.record.get("data") or {}).get("name") or run.folder.name)
 
 
-def _lead(run: Run) -> list[str]:
+def _lead(run: Run, extension: type[Extension] | None) -> list[str]:
     record, config = run.record, run.record.get("config") or {}
     lines = []
     if (record.get("data") or {}).get("synthetic"):
@@ -97,7 +107,7 @@ def _lead(run: Run) -> list[str]:
     held = f"; held out: {', '.join(run.held_out)}" if run.held_out else ""
     lines.append(f"{len(run.sites)} sites: {', '.join(run.sites)}{held}.")
     parts = []
-    for name in ("strategy", "compression", "privacy", "secure", "bank"):
+    for name in ("strategy", "compression", "privacy", "secure", *([extension.name] if extension else [])):
         if config.get(name):
             parts.append(f"{name}: {_part(config[name])}")
     steps = config.get("steps_per_round")
@@ -119,7 +129,7 @@ def _part(config: Any) -> str:
     return f"{kind} ({rest})" if kind and rest else kind or rest
 
 
-def _figures(run: Run, verified: bool | None) -> list[Figure]:
+def _figures(run: Run, verified: bool | None, extension: type[Extension] | None) -> list[Figure]:
     planned = (run.record.get("config") or {}).get("rounds")
     trained = {site for part in run.rounds for site in part.training}
     missed = sum(len(set(part.absent) - set(part.training) - set(part.evaluation)) for part in run.rounds)
@@ -135,10 +145,10 @@ def _figures(run: Run, verified: bool | None) -> list[Figure]:
     totals = [resources.phases(run, part) for part in run.rounds]
     seconds = sum(sum(row.values()) for row in totals)
     found.append(Figure("Time in rounds", duration(seconds) if seconds else NOT_MEASURED))
-    both = spent_with_bank(run)
+    both = None if extension is None else extension.spent_with_updates(run)
     spent = both or privacy_ledger.last_epsilon(run)
     delta = "" if spent is None or spent[1] is None else f"delta {written(spent[1])}"
-    delta += ", with the bank" if both else ""
+    delta += f", with the {extension.name}" if extension and both else ""
     found.append(Figure("Epsilon", written(spent[0]) if spent else NOT_MEASURED, delta))
     found.append(Figure("Ledger", {True: "verified", False: "problems", None: NOT_MEASURED}[verified]))
     return found

@@ -13,6 +13,7 @@ from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.console import round_table
 from foundation.federation.server.exchange import ask
+from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.node_registry import NodeRegistry
 from foundation.federation.server.round import Training
@@ -21,7 +22,6 @@ from foundation.federation.site.config import installed_release
 from foundation.federation.statistics import collect
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
-from pretrain.federated.bank.extension import SharedBank
 
 _LOG_WIDTH = 140
 
@@ -33,7 +33,7 @@ def server_app(cfg: DictConfig, weights: Arrays, checkpoints: Checkpoints, done:
     """The app that runs the remaining rounds.
 
     Args:
-        cfg: the resolved config of `pretrain.federated`, with `sites` in the order of the nodes.
+        cfg: the run's resolved config, with `sites` in the order of the nodes.
         weights: to start from, those that travel.
         checkpoints: finished so far, and where to write the others.
         done: called with the final weights.
@@ -66,8 +66,9 @@ class Federation:
         self.checkpoints = checkpoints
         self.parts = ServerComponents.of(cfg)
         self.book = ServerLedger(checkpoints.folder / "ledger.jsonl")
-        width = 0 if self.parts.bank is None else cfg.encoder.width
-        self.bank = SharedBank(self.parts.bank, width, self.book, checkpoints.bank())
+        extension = self.parts.task.extension()
+        given = {} if extension is None else checkpoints.extension(extension.name)
+        self.extension = ExtensionExchange(extension, self.book, given)
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
         self.nodes = NodeRegistry(grid, list(cfg.sites), checkpoints.folder / "sites")
@@ -94,7 +95,8 @@ class Federation:
         here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
         if self.cfg.statistics and not self.checkpoints.history:
             training = {name: here[name] for name in self.training if name in here}
-            weights = collect.take(self.grid, self._order(1, weights), training, self.book, self.checkpoints)
+            order = self._order(1, weights)
+            weights = collect.take(self.grid, self.parts.task, order, training, self.book, self.checkpoints)
         for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
         return weights
@@ -103,7 +105,7 @@ class Federation:
         """A round, and the weights after it."""
         timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        training = Training(self.grid, self.parts, self.book, timer, self.checkpoints, self.bank)
+        training = Training(self.grid, self.parts, self.book, timer, self.checkpoints, self.extension)
         training.absent |= {name: "not connected" for name in self.training if name not in here}
         for stage in self.parts.strategy.stages(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(stage)} train"):
@@ -115,14 +117,17 @@ class Federation:
         facts = training.facts()
         facts = {
             **facts,
-            **self.bank.facts(self.checkpoints.run, facts.get("privacy")),
+            **self.extension.facts(self.checkpoints.run, facts.get("privacy")),
             "started": timer.started,
             "evaluation": evaluation,
             "absent": silent | training.absent,
             "seconds": timer.seconds(),
         }
-        self.checkpoints.save(number, self.parts.strategy.state(), facts, self.bank.rows)
-        self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1]))
+        extension = self.extension.extension
+        given = None if extension is None else (extension.name, self.extension.arrays)
+        self.checkpoints.save(number, self.parts.strategy.state(), facts, given)
+        name = "" if extension is None else extension.name
+        self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1], name))
         return weights
 
     def _order(self, number: int, weights: Arrays) -> Order:
@@ -167,9 +172,9 @@ class Federation:
             else:
                 self.book.on_reply("evaluation", order, site, answer)
                 found[site] = answer.metrics
-                self.bank.hear(order, site, answer)
+                self.extension.on_reply(order, site, answer)
 
-        self.bank.begin()
+        self.extension.begin()
         self.book.ordered("evaluation", order, nodes)
         late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
         silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}

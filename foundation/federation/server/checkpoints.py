@@ -66,7 +66,11 @@ class Checkpoints:
         return LazySafetensors(self.path(number))
 
     def save(
-        self, number: int, strategy: Weights, facts: dict[str, Any], bank: Mapping[str, Arrays] | None = None
+        self,
+        number: int,
+        strategy: Weights,
+        facts: dict[str, Any],
+        extension: tuple[str, Mapping[str, Arrays]] | None = None,
     ) -> None:
         """Finishes a round whose weights are kept: what else the next one needs, then the line that makes it count.
 
@@ -74,18 +78,23 @@ class Checkpoints:
             number: of it, counted from 1.
             strategy: state of it.
             facts: for history.
-            bank: by site, rows that it gave for the next round.
+            extension: its name, and by site what that gave for the next round; None where the run has none.
         """
         if strategy:
             save_weights(strategy, self._strategy(number))
-        self._bank(number).unlink(missing_ok=True)  # that of this round's earlier attempt: others may have given
-        if bank:
-            rows = {f"{site}/{name}": values for site, own in bank.items() for name, values in own.items()}
-            save_weights(rows, self._bank(number))
+        if extension is not None:
+            self._save_extension(number, *extension)
         self.history.append({"round": number, **facts})
         write_json(self.folder / _HISTORY, {"config_digest": self.config_digest, "rounds": self.history})
-        for path in (self.path, self._strategy, self._bank):
+        for path in (self.path, self._strategy):
             path(number - self.keep).unlink(missing_ok=True)
+
+    def _save_extension(self, number: int, name: str, given: Mapping[str, Arrays]) -> None:
+        for old in (number, number - self.keep):  # of this round's earlier attempt: others may have given
+            self._extension(name, old).unlink(missing_ok=True)
+        arrays = {f"{site}/{key}": value for site, of_site in given.items() for key, value in of_site.items()}
+        if arrays:
+            save_weights(arrays, self._extension(name, number))
 
     def resume(self) -> LazySafetensors | None:
         """The weights after the last finished round, with the history up to it; None if no round has finished.
@@ -114,21 +123,21 @@ class Checkpoints:
         path = self._strategy(len(self.history))
         return dict(LazySafetensors(path)) if path.is_file() else {}
 
-    def bank(self) -> dict[str, Weights]:
-        """By site, the rows that it gave at the end of the last finished round; nothing where no round has finished.
+    def extension(self, name: str) -> dict[str, Weights]:
+        """By site, what it gave for an extension at the end of the last finished round; nothing before the first.
 
         Raises:
-            UserError: if they are gone: the run would go on otherwise than it would have without a break.
+            UserError: if it is gone: the run would go on otherwise than it would have without a break.
         """
-        path = self._bank(len(self.history))
-        given = self.history[-1].get("bank", {}).get("rows") if self.history else None
-        if given and not path.is_file():
+        path = self._extension(name, len(self.history))
+        counted = self.history[-1].get(name, {}).get("rows") if self.history else None
+        if counted and not path.is_file():
             raise UserError(f"{path}: missing, though {_HISTORY} counts it; drop resume=true to start anew")
-        found: dict[str, Weights] = {}
-        for key, values in (LazySafetensors(path) if path.is_file() else {}).items():
-            site, _, name = key.rpartition("/")
-            found.setdefault(site, {})[name] = values
-        return found
+        by_site: dict[str, Weights] = {}
+        for key, value in (LazySafetensors(path) if path.is_file() else {}).items():
+            site, _, array = key.rpartition("/")
+            by_site.setdefault(site, {})[array] = value
+        return by_site
 
     def path(self, number: int) -> Path:
         """The checkpoint after a round, counted from 1; 0 is where the run starts from."""
@@ -137,8 +146,8 @@ class Checkpoints:
     def _strategy(self, number: int) -> Path:
         return self.folder / "rounds" / f"strategy_{number:04d}.safetensors"
 
-    def _bank(self, number: int) -> Path:
-        return self.folder / "rounds" / f"bank_{number:04d}.safetensors"
+    def _extension(self, name: str, number: int) -> Path:
+        return self.folder / "rounds" / f"{name}_{number:04d}.safetensors"
 
 
 def _read(path: Path, *needed: str) -> dict[str, Any]:

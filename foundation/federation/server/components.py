@@ -11,8 +11,8 @@ from foundation.federation.secure import Secure, refuse_single_updates
 from foundation.federation.server.screening import Screening
 from foundation.federation.strategies.base import Strategy
 from foundation.federation.strategies.robust import Robust
+from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.wire.compression import Compressor
-from pretrain.federated.bank.settings import BankSettings, bank_of
 
 
 @dataclass
@@ -20,18 +20,18 @@ class ServerComponents:
     """The replaceable parts of a run's server.
 
     Attributes:
+        task: that the run trains.
         strategy: combines updates.
         compression: reads them.
         screening: refuses bad ones.
         secure: secure aggregation; None where the server sees single updates.
-        bank: what sites share of their patients' embeddings; None if nothing.
     """
 
+    task: FederatedTask
     strategy: Strategy
     compression: Compressor
     screening: Screening
     secure: Secure | None
-    bank: BankSettings | None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "ServerComponents":
@@ -53,4 +53,4 @@ class ServerComponents:
             )
         training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         strategy = private(strategy, instantiate(cfg.privacy), len(training), secure is not None)
-        return cls(strategy, instantiate(cfg.compression), instantiate(cfg.screening), secure, bank_of(cfg))
+        return cls(federated_task(cfg), strategy, instantiate(cfg.compression), instantiate(cfg.screening), secure)

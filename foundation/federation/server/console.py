@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 
-def round_table(number: int, rounds: int, facts: dict[str, Any]) -> Table:
+def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str = "") -> Table:
     """A site a row: samples that taught each modality, losses, and evaluation on patients outside training.
 
     Retrieval is the mean of recall over chance of all modality pairs. What a site's policy keeps at home, and what a
@@ -30,8 +30,8 @@ def round_table(number: int, rounds: int, facts: dict[str, Any]) -> Table:
         )
     for site, reason in facts["absent"].items():
         _say(table, f"{site}: {reason}")
-    for site, reason in facts.get("bank", {}).get("none", {}).items():
-        _say(table, f"{site} gives nothing to the bank: {reason}")
+    for site, reason in facts.get(extension, {}).get("none", {}).items():
+        _say(table, f"{site} gives nothing to the {extension}: {reason}")
     return table
 
 

@@ -66,7 +66,7 @@ class ServerLedger:
         return digest.bytes
 
     def embeddings(self, way: Direction, order: Order, site: str, rows: Arrays) -> None:
-        """Notes rows of the shared bank: what goes to a site, before it does, or what came from one."""
+        """Notes arrays of the run's extension: what goes to a site, before it does, or what came from one."""
         digest = travelling_digest(rows, {})
         self.ledger.append(
             "embeddings",
@@ -80,7 +80,7 @@ class ServerLedger:
         )
 
     def releases(self, run: str) -> int:
-        """How often the site that did most often has sent rows for a run's bank."""
+        """How often the site that did most often has given arrays for a run's extension."""
         entries = self.ledger.entries()
         sent = [entry for entry in entries if entry.kind == "embeddings" and entry.direction == "in"]
         return max(Counter(entry.peer for entry in sent if entry.run == run).values(), default=0)

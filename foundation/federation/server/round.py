@@ -12,14 +12,14 @@ from foundation.federation.secure import Secure, secure_round
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.exchange import ask
+from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.timing import PhaseTimer
 from foundation.federation.server.update_similarity import update_similarity
 from foundation.federation.server.updates import Received, UpdateCollector
 from foundation.federation.strategies.base import SiteUpdate
 from foundation.federation.weights.types import Arrays, Weights
-from foundation.federation.wire.messages import Order, bank_records, pack_order, unpack_reply
-from pretrain.federated.bank.extension import SharedBank
+from foundation.federation.wire.messages import Order, extension_records, pack_order, unpack_reply
 
 
 class Training:
@@ -31,7 +31,7 @@ class Training:
         book: the server's ledger.
         timer: of the round.
         checkpoints: of the run; updates that memory does not hold wait in its folder.
-        bank: of the run, which gives each site the others' rows.
+        extension: of the run, which gives each site what the others gave.
 
     Attributes:
         absent: by site, why it gave no update.
@@ -45,14 +45,14 @@ class Training:
         book: ServerLedger,
         timer: PhaseTimer,
         checkpoints: Checkpoints,
-        bank: SharedBank,
+        extension: ExtensionExchange,
     ) -> None:
         self.grid = grid
         self.parts = parts
         self.book = book
         self.timer = timer
         self.checkpoints = checkpoints
-        self.bank = bank
+        self.extension = extension
         self.absent: dict[str, str] = {}
         self.sites: dict[str, dict[str, Any]] = {}
         self._coverage: dict[str, dict[str, float]] = {}
@@ -61,14 +61,14 @@ class Training:
     def stage(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
         """Lets some sites train from the order's weights; the weights that come of it."""
         self.book.ordered("order", order, nodes)
-        rows = {site: self.bank.hand(order, site) for site in nodes}
-        own = {site: bank_records(given) for site, given in rows.items()}
+        more = {site: self.extension.for_site(order, site) for site in nodes}
+        own = {site: extension_records(arrays) for site, arrays in more.items()}
         if self.parts.secure is not None:
             return self._masked(order, nodes, own)
         folder = self.checkpoints.folder / "rounds" / ".updates"
         collector = UpdateCollector(order, self.parts, self.book, folder)
         weighs = sum(value.nbytes for value in order.weights.values())
-        sent = {site: weighs + sum(value.nbytes for value in given.values()) for site, given in rows.items()}
+        sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
             hear, seconds = collector.hear, order.cfg.deadline
             silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, hear, own)

@@ -11,18 +11,18 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from foundation.errors import UserError
+from foundation.federation.extension import is_asked
 from foundation.federation.policy import public_reason
 from foundation.federation.secure import asked, secure_mod
 from foundation.federation.site.config import Site
-from foundation.federation.site.gate import PolicyGate, Task
+from foundation.federation.site.extension import give
+from foundation.federation.site.gate import PolicyGate, Work
 from foundation.federation.site.training import module_here, train_here
 from foundation.federation.site.update import masked_update, open_update
 from foundation.federation.statistics import collect
 from foundation.federation.wire.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
-from pretrain.evaluation import evaluate_module
-from pretrain.federated.bank.extension import give, is_asked
 
-Work = Callable[[PolicyGate, Message], RecordDict]
+Answer = Callable[[PolicyGate, Message], RecordDict]
 
 _log = logging.getLogger(__name__)
 
@@ -46,19 +46,19 @@ def statistics(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """A round: the ordinary training function from the given weights, on this hospital's patients."""
-    return Message(_answer(_train, "pretrain", message, context), reply_to=message)
+    return Message(_answer(_train, "train", message, context), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Losses and retrieval on this hospital's patients outside training; and its share of the run's bank."""
+    """Metrics of this hospital's patients outside training; and what it gives for the run's extension."""
     return Message(_answer(_evaluate, "evaluate", message, context), reply_to=message)
 
 
 def _train(gate: PolicyGate, message: Message) -> RecordDict:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
-        result = train_here(gate.site, gate.order, Path(scratch))
+        result = train_here(gate, Path(scratch))
     result.metrics["seconds"] = time.monotonic() - started
     if asked(message.content):
         return masked_update(gate, result, message.content)
@@ -71,31 +71,26 @@ def _tell(gate: PolicyGate, message: Message) -> RecordDict:
 
 def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
     started = time.monotonic()
-    cfg = gate.site.own(gate.order.cfg)
-    module = module_here(gate.site, gate.order)
-    metrics = evaluate_module(cfg, [gate.site.name], module)
-    metrics["seconds"] = time.monotonic() - started
-    behind = gate.behind("evaluation")
-    for name, objective in module.objectives.items():
-        if objective.modalities:
-            behind[name] = min(behind[modality] for modality in objective.modalities)  # type: ignore[union-attr]
-    reply = gate.release(Reply(gate.site.name, metrics=metrics), int(metrics["patients"]), behind)
-    return pack_reply(give(gate, reply) if is_asked(gate.order, gate.site.name) else reply)
+    evaluation = gate.task.evaluate(module_here(gate))
+    metrics = evaluation.metrics | {"seconds": time.monotonic() - started}
+    reply = gate.release(Reply(gate.site.name, metrics=metrics), int(metrics["patients"]), evaluation.behind)
+    gives = gate.extension is not None and is_asked(gate.order, gate.site.name)
+    return pack_reply(give(gate, reply) if gives else reply)
 
 
-def _answer(work: Work, task: Task, message: Message, context: Context) -> RecordDict:
+def _answer(answer: Answer, work: Work, message: Message, context: Context) -> RecordDict:
     """Runs the work; a refusal travels as one line, never as a traceback that might hold a patient's row."""
     order = unpack_order(message.content)
     site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
     try:
-        statistics = order.cfg.statistics if task == "statistics" else ()
-        gate = PolicyGate(site, order, task, statistics, masked=asked(message.content))
+        statistics = order.cfg.statistics if work == "statistics" else ()
+        gate = PolicyGate(site, order, work, statistics, masked=asked(message.content))
         try:
             gate.admit()
-            return work(gate, message)
+            return answer(gate, message)
         except UserError as error:
-            _log.error("%s: %s declined: %s", site.name, task, error)
+            _log.error("%s: %s declined: %s", site.name, work, error)
             return pack_decline(Decline(site.name, gate.decline(error)))
     except UserError as error:
-        _log.error("%s: %s declined: %s", site.name, task, error)
+        _log.error("%s: %s declined: %s", site.name, work, error)
         return pack_decline(Decline(site.name, public_reason(site.policy, error)))

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Literal, Unpack
 
 from foundation.command import instantiate
-from foundation.data.cohort import Cohort
-from foundation.data.splits import Split
 from foundation.errors import UserError
+from foundation.federation.extension import Extension
 from foundation.federation.ledger import Ledger
 from foundation.federation.ledger.entry import Direction, Kind
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
@@ -28,21 +26,19 @@ from foundation.federation.policy import (
 from foundation.federation.privacy import Privacy
 from foundation.federation.server.ledger import OWNER, groups_of, printable
 from foundation.federation.site.config import Site
+from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, Reply, travelling_digest
-from pretrain.assemble import load_cohort
-from pretrain.federated.bank.settings import BankSettings, bank_of
 
-Part = Literal["train", "evaluation"]
-Task = Literal["pretrain", "evaluate", "statistics"]
-_IN: dict[Task, Literal["order", "evaluation", "statistics"]] = {
-    "pretrain": "order",
+Work = Literal["train", "evaluate", "statistics"]
+_IN: dict[Work, Literal["order", "evaluation", "statistics"]] = {
+    "train": "order",
     "evaluate": "evaluation",
     "statistics": "statistics",
 }
-_OUT: dict[Task, Literal["update", "evaluation", "statistics"]] = {
-    "pretrain": "update",
+_OUT: dict[Work, Literal["update", "evaluation", "statistics"]] = {
+    "train": "update",
     "evaluate": "evaluation",
     "statistics": "statistics",
 }
@@ -54,26 +50,29 @@ class PolicyGate:
     Args:
         site: whose.
         order: that came.
-        task: that it asks for.
+        work: that it asks for.
         statistics: names of those that it asks for.
         masked: whether its message asks for an update that secure aggregation masks.
 
     Attributes:
+        task: that the run trains, on this hospital's patients; there is none before its class was let in.
         privacy: what the run does to updates.
-        bank: what it asks for its shared bank; None if nothing.
+        extension: what it exchanges beside weights; None if nothing.
     """
 
+    task: FederatedTask
+
     def __init__(
-        self, site: Site, order: Order, task: Task, statistics: Sequence[str] = (), masked: bool = False
+        self, site: Site, order: Order, work: Work, statistics: Sequence[str] = (), masked: bool = False
     ) -> None:
         self.site = site
         self.order = order
-        self.task: Task = task
+        self.work: Work = work
         self.statistics = tuple(statistics)
         self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
-        self.bank: BankSettings | None = None
+        self.extension: Extension | None = None
         self._facts: OrderFacts | None = None
 
     def admit(self) -> None:
@@ -84,65 +83,46 @@ class PolicyGate:
         """
         order, policy = self.order, self.site.policy
         digest = travelling_digest(order.weights, order.control)
-        self._append(_IN[self.task], "in", digest, groups=groups_of(order.weights), witness=order.head)
-        if order.bank:
-            self._append("embeddings", "in", travelling_digest(order.bank, {}), groups=sorted(order.bank))
+        self._append(_IN[self.work], "in", digest, groups=groups_of(order.weights), witness=order.head)
+        if order.extension:
+            self._append("embeddings", "in", travelling_digest(order.extension, {}), groups=sorted(order.extension))
         entries = self.ledger.entries()
-        if self.task == "pretrain" and order.cfg.get("secure") is not None and not self.masked:
+        if self.work == "train" and order.cfg.get("secure") is not None and not self.masked:
             raise Declined("secure: the run's config masks updates, and this order asks for one in the open")
         # Nothing that the order names is built before the policy has seen what it names.
-        self._facts = self._read()
-        check_order(policy, self._facts, entries, spent_after=Spent())
+        check_order(policy, self._read(""), entries, spent_after=Spent())
         self.privacy = instantiate(order.cfg.privacy)
-        self.bank = bank_of(order.cfg)
-        self._facts = self._read()
-        patients = len(self.patients("train")) if self.task == "pretrain" else None
+        self.task = federated_task(self.site.own(order.cfg), self.site.name)
+        self.extension = self.task.extension()
+        self._facts = self._read(self.task.name)
+        patients = len(self.task.patients("train")) if self.work == "train" else None
         check_order(policy, self._facts, entries, patients, self.spent(updates=1))
 
-    def admit_embeddings(self) -> BankSettings:
-        """Lets in what an admitted order asks for the bank: its settings, with this site's own least count.
+    def admit_extension(self) -> int:
+        """Lets in what an admitted order asks for the run's extension; patients below whom no count leaves this site.
 
         Raises:
             Declined: with the reason.
         """
-        assert self._facts is not None and self.bank is not None, "asked after `admit`, in a run that has a bank"
-        privacy = replace(self._facts.privacy, embeddings=self.bank.promise)
+        assert self._facts is not None and self.extension is not None, "asked after `admit`, in a run that has one"
+        privacy = replace(self._facts.privacy, embeddings=self.extension.promise)
         self._facts = replace(self._facts, embeddings=True, privacy=privacy)
         check_order(self.site.policy, self._facts, self.ledger.entries())
-        return self.bank.model_copy(update={"least": max(self.bank.least, self.site.policy.patients.cell)})
+        return self.site.policy.patients.cell
 
     def spent(self, updates: int = 0, embeddings: int = 0) -> Spent | None:
         """What the run will have spent after so many more releases; None where nothing counts its updates.
 
-        Updates and embeddings are added (basic composition); `pretrain.federated.bank.embeddings` has the neighbours.
+        Updates and embeddings are added (basic composition), for neighbours of which one has other updates, not none.
         """
         count = releases(self.ledger.entries(), self.order.run, UPDATES) + updates
-        found = self.privacy.spent(count, replaced=self.bank is not None)
-        return None if found is None else found + self._spent_by_bank(embeddings)
+        spent = self.privacy.spent(count, replaced=self.extension is not None)
+        return None if spent is None else spent + self._spent_by_extension(embeddings)
 
-    def _spent_by_bank(self, more: int) -> Spent:
-        if self.bank is None:
+    def _spent_by_extension(self, more: int) -> Spent:
+        if self.extension is None:
             return Spent()
-        return self.bank.spent(releases(self.ledger.entries(), self.order.run, EMBEDDINGS) + more)
-
-    @cached_property
-    def cohort(self) -> Cohort:
-        """This hospital's own patients."""
-        return self._loaded[0]
-
-    def patients(self, part: Part) -> list[str]:
-        """Those of them who train, or who evaluate."""
-        parts = self._loaded[1]
-        return list(parts.train) if part == "train" else [*parts.validation, *parts.test]
-
-    def behind(self, part: Part) -> dict[str, int]:
-        """By modality, how many of them have it."""
-        table = self.cohort.patients.loc[self.patients(part)]
-        return {str(name): int(table[name].astype(bool).sum()) for name in self.order.cfg.modality}
-
-    @cached_property
-    def _loaded(self) -> tuple[Cohort, Split]:
-        return load_cohort(self.site.own(self.order.cfg), [self.site.name])
+        return self.extension.spent(releases(self.ledger.entries(), self.order.run, EMBEDDINGS) + more)
 
     def release(self, reply: Reply, patients: int, behind: Mapping[str, int], masked: bool = False) -> Reply:
         """The answer as it may leave, noted before it does.
@@ -157,9 +137,9 @@ class PolicyGate:
             Declined: with the reason.
         """
         assert self._facts is not None, "an answer is released after its order was admitted"
-        policy, kind = self.site.policy, _OUT[self.task]
+        policy, kind = self.site.policy, _OUT[self.work]
         reply.metrics = suppress(policy, reply.metrics, patients, behind)
-        spent = self.spent(updates=1) if self.task == "pretrain" else None
+        spent = self.spent(updates=1) if self.work == "train" else None
         groups = [group for group, count in reply.samples.items() if count]
         check_reply(
             policy,
@@ -192,36 +172,36 @@ class PolicyGate:
         reply.facts["head"] = self.ledger.head
         return reply
 
-    def release_embeddings(self, reply: Reply, rows: Arrays) -> Reply:
-        """Adds the site's share of the bank to an answer that may leave, noted before it does.
+    def release_extension(self, reply: Reply, arrays: Arrays) -> Reply:
+        """Adds what the site gives for the run's extension to an answer that may leave, noted before it does.
 
         Args:
             reply: as `release` gave it.
-            rows: protected embeddings by modality.
+            arrays: protected, by name.
 
         Raises:
             UserError: with the reason; the answer is then as it was.
         """
-        assert self._facts is not None, "embeddings are released after they were admitted"
-        policy, groups, spent = self.site.policy, sorted(rows), self.spent(embeddings=1)
-        patients, privacy = len(self.patients("train")), self._facts.privacy
+        assert self._facts is not None and self.extension is not None, "released after it was admitted"
+        policy, groups, spent = self.site.policy, sorted(arrays), self.spent(embeddings=1)
+        patients, privacy, name = len(self.task.patients("train")), self._facts.privacy, self.extension.name
         facts = ReplyFacts("embeddings", patients, groups, privacy=privacy, spent=spent)
         check_reply(policy, self._facts, facts, self.ledger.entries())
-        told = self._spent_by_bank(1) if spent is None else spent
-        if not math.isfinite(told.epsilon):
-            raise UserError("bank.noise: protects so little that no epsilon can be told; give more, or an epsilon")
+        counted = self._spent_by_extension(1) if spent is None else spent
+        if not math.isfinite(counted.epsilon):
+            raise UserError(f"{name}.noise: protects so little that no epsilon can be told; give more, or an epsilon")
         self._append(
             "embeddings",
             "out",
-            travelling_digest(rows, {}),
+            travelling_digest(arrays, {}),
             groups=groups,
-            samples={name: len(values) for name, values in rows.items()},
-            epsilon=told.epsilon,
-            delta=told.delta,
+            samples={group: len(values) for group, values in arrays.items()},
+            epsilon=counted.epsilon,
+            delta=counted.delta,
             policy=policy.digest,
-            note="" if spent is not None else "epsilon is that of the bank alone: nothing counts what updates tell",
+            note="" if spent is not None else f"epsilon is that of the {name} alone: nothing counts what updates tell",
         )
-        reply.bank, reply.facts["head"] = rows, self.ledger.head
+        reply.extension, reply.facts["head"] = arrays, self.ledger.head
         return reply
 
     def told(self, samples: Mapping[str, int], behind: Mapping[str, int]) -> dict[str, int]:
@@ -234,12 +214,12 @@ class PolicyGate:
         self._append("decline", "out", None, note=printable(reason))
         return reason
 
-    def _read(self) -> OrderFacts:
+    def _read(self, task: str) -> OrderFacts:
         cfg, order = self.order.cfg, self.order
         return order_facts(
             cfg,
             run=order.run,
-            task=self.task,
+            task=task if self.work == "train" else self.work,
             release=order.release,
             round=order.round,
             privacy=self.privacy.promises(order.settings, self.masked),

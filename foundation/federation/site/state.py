@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from foundation.command import plain
 from foundation.engine.optimizer_state import Memory
 from foundation.errors import UserError
 from foundation.federation.weights.types import Weights
 from foundation.files import write_json
-from foundation.run_record import digest_of
 
 _FACTS = "state.json"
 _LOCAL, _CONTROL = "local", "control"
-_DEPENDS = ("seed", "encoder", "modality", "objective", "optimizer")
 
 
 class SiteState:
@@ -31,12 +27,12 @@ class SiteState:
 
     Args:
         folder: of one run at one site.
-        cfg: of the run; the state of another model or optimiser is refused.
+        digest: `FederatedTask.state_digest` of the run; the state of another model or optimiser is refused.
     """
 
-    def __init__(self, folder: Path, cfg: DictConfig) -> None:
+    def __init__(self, folder: Path, digest: str) -> None:
         self.folder = folder
-        self.digest = digest_of({key: value for key, value in plain(cfg).items() if key in _DEPENDS})
+        self.digest = digest
 
     def at(self, step: int) -> Path | None:
         """The state to go on from at a step of the run: the latest one up to it; None if there is none.

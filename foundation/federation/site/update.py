@@ -11,22 +11,22 @@ from foundation.federation.secure import SecureOrder, masked_reply, submission
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.training import state_of
+from foundation.federation.task import RoundResult
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.messages import Order, Reply, pack_reply
-from pretrain.fit import RoundResult
 
 
 def open_update(gate: PolicyGate, result: RoundResult) -> Reply:
     """The update of a round for a server that sees each site's."""
     order, site = gate.order, gate.site
-    behind = gate.behind("train")
+    behind = gate.task.behind("train")
     changed = _protected(gate, result, behind)
     compression: Compressor = instantiate(order.cfg.compression)
     residuals = ErrorFeedback(state_of(site, order), order.run)
     encoded = compression.encode(changed.difference, residuals.before(order.round), f"{site.name}/{order.round}")
     control = {name: value for name, value in result.control.items() if changed.samples.get(group_of(name))}
     reply = Reply(site.name, encoded.arrays, control, changed.samples, changed.metrics)
-    reply = gate.release(reply, len(gate.patients("train")), behind)
+    reply = gate.release(reply, len(gate.task.patients("train")), behind)
     residuals.save(order.round, encoded.residual)
     return reply
 
@@ -34,13 +34,13 @@ def open_update(gate: PolicyGate, result: RoundResult) -> Reply:
 def masked_update(gate: PolicyGate, result: RoundResult, asked: RecordDict) -> RecordDict:
     """The update of a round for secure aggregation: nothing of it, counts included, is in the open."""
     order = gate.order
-    behind = gate.behind("train")
+    behind = gate.task.behind("train")
     changed = _protected(gate, result, behind)
     before = dict(order.weights)
     after = before | {name: before[name] + value for name, value in changed.difference.items()}
     submitted = submission(SecureOrder.read(asked), before, after, changed.samples)
     reply = Reply(gate.site.name, samples=changed.samples, metrics=changed.metrics)
-    reply = gate.release(reply, len(gate.patients("train")), behind, masked=True)
+    reply = gate.release(reply, len(gate.task.patients("train")), behind, masked=True)
     return masked_reply(pack_reply(Reply(reply.hospital, metrics=reply.metrics, facts=reply.facts)), submitted)
 
 

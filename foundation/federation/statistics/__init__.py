@@ -8,5 +8,4 @@ from foundation.federation.statistics.page import statistics_page as statistics_
 from foundation.federation.statistics.pooling import pool as pool
 from foundation.federation.statistics.site import site_statistics as site_statistics
 from foundation.federation.statistics.suppression import suppress as suppress
-from foundation.federation.statistics.use import initial_moments as initial_moments
 from foundation.federation.statistics.use import stain_reference as stain_reference

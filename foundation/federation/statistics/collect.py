@@ -6,7 +6,6 @@ from pathlib import Path
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from foundation.data.cohort import read_dictionary
 from foundation.errors import UserError
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import ask
@@ -15,13 +14,12 @@ from foundation.federation.site.gate import PolicyGate
 from foundation.federation.statistics import (
     SiteStatistics,
     from_arrays,
-    initial_moments,
     pool,
-    site_statistics,
     statistics_page,
     suppress,
     to_arrays,
 )
+from foundation.federation.task import FederatedTask
 from foundation.federation.weights.lazy import LazySafetensors, save_weights
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, Reply, pack_order, unpack_reply
@@ -30,7 +28,14 @@ QUERY = "statistics"
 _TEXT = "statistic."
 
 
-def take(grid: Grid, order: Order, nodes: Mapping[str, int], book: ServerLedger, checkpoints: Checkpoints) -> Arrays:
+def take(
+    grid: Grid,
+    task: FederatedTask,
+    order: Order,
+    nodes: Mapping[str, int],
+    book: ServerLedger,
+    checkpoints: Checkpoints,
+) -> Arrays:
     """Asks the sites, writes `statistics.json` and `statistics.md`, and gives the weights to start from.
 
     Raises:
@@ -58,21 +63,18 @@ def take(grid: Grid, order: Order, nodes: Mapping[str, int], book: ServerLedger,
     pooled = pool(parts)
     _write(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
     _write(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))
-    if "expression" not in order.cfg.statistics:
+    initial = {name: value for name, value in task.initial_weights(pooled).items() if name in order.weights}
+    if not initial:
         return order.weights
-    genes = read_dictionary(Path(order.cfg.data.folder)).genes
-    moments = {name: value for name, value in initial_moments(pooled, genes).items() if name in order.weights}
-    save_weights({**order.weights, **moments}, checkpoints.path(0))
+    save_weights({**order.weights, **initial}, checkpoints.path(0))
     return LazySafetensors(checkpoints.path(0))
 
 
 def answer(gate: PolicyGate) -> Reply:
     """What a site tells once its policy has let the question in; small cells are withheld."""
-    patients = gate.patients("train")
-    told = suppress(site_statistics(gate.cohort, patients, gate.statistics), gate.site.policy.patients.cell)
-    arrays, texts = to_arrays(told)
+    arrays, texts = to_arrays(suppress(gate.task.statistics(gate.statistics), gate.site.policy.patients.cell))
     facts: dict[str, str | float] = {f"{_TEXT}{name}": text for name, text in texts.items()}
-    return gate.release(Reply(gate.site.name, arrays, facts=facts), len(patients), {})
+    return gate.release(Reply(gate.site.name, arrays, facts=facts), len(gate.task.patients("train")), {})
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
@@ -99,6 +99,16 @@ def place(module: nn.Module, sent: Weights, held: Weights, local: Sequence[str] 
                 "site and server must run the same config and cohort dictionary"
             )
     module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in given.items()}, strict=False)
+
+
+def to_weights(state: Mapping[str, Tensor]) -> Weights:
+    """A state as arrays, floating point in single precision: the one place where weights leave torch."""
+    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
+
+
+def set_weights(module: nn.Module, weights: Weights) -> None:
+    """The way back; every name must fit."""
+    module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
 
 def keep_local(state: Weights, local: Sequence[str] = ()) -> Weights:

@@ -12,8 +12,9 @@ from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.tensors import PackedTensors, UnreadableError, to_record
 
 _ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
-_BANK = "bank"
+_EXTENSION = "extension"
 _SETTING, _FROZEN = "setting.", "frozen."
+REFUSAL = "extension"  # among an evaluation's facts: why the site gives nothing for the run's extension
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Order:
         frozen: by group, digests of the weights that do not learn, which sites must hold as well.
         buffers: names of statistics and counters among the weights.
         head: of the server's ledger, for the site's to witness.
-        bank: protected embeddings of other sites' patients by modality; empty where there are none.
+        extension: what other sites gave for the run's extension; empty where there is nothing.
     """
 
     cfg: DictConfig
@@ -46,7 +47,7 @@ class Order:
     frozen: dict[str, str] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
     head: str = ""
-    bank: Arrays = field(default_factory=dict)
+    extension: Arrays = field(default_factory=dict)
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Reply:
         samples: by parameter group, the patients that taught it.
         metrics: losses, retrieval, seconds.
         facts: text and numbers beside them: digests, release.
-        bank: the site's share of the shared bank by modality; empty where it gives none.
+        extension: what the site gives for the run's extension; empty where it gives nothing.
     """
 
     hospital: str
@@ -69,7 +70,7 @@ class Reply:
     samples: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str | float] = field(default_factory=dict)
-    bank: Arrays = field(default_factory=dict)
+    extension: Arrays = field(default_factory=dict)
 
 
 @dataclass
@@ -98,17 +99,17 @@ def pack_order(order: Order) -> RecordDict:
             _ARRAYS: to_record(order.weights),
             _CONTROL: to_record(order.control),
             _FACTS: ConfigRecord(facts),
-            **bank_records(order.bank),
+            **extension_records(order.extension),
         }
     )
 
 
-def bank_records(rows: Arrays) -> dict[str, ArrayRecord]:
-    """What a message says of the bank: a record of its own, which differs by site where all others are the same.
+def extension_records(arrays: Arrays) -> dict[str, ArrayRecord]:
+    """What a message has of an extension: a record of its own, which differs by site where all others are the same.
 
-    None without rows, for each record costs a request on every hop.
+    None without arrays, for each record costs a request on every hop.
     """
-    return {_BANK: to_record(rows)} if rows else {}
+    return {_EXTENSION: to_record(arrays)} if arrays else {}
 
 
 def unpack_order(content: RecordDict) -> Order:
@@ -132,7 +133,7 @@ def unpack_order(content: RecordDict) -> Order:
         of(_FROZEN),
         frozenset(facts["buffers"]),
         str(facts["head"]),
-        _bank(content),
+        _extension(content),
     )
 
 
@@ -145,7 +146,7 @@ def pack_reply(reply: Reply) -> RecordDict:
             _SAMPLES: MetricRecord(dict(reply.samples)),
             _METRICS: MetricRecord(dict(reply.metrics)),
             _FACTS: ConfigRecord({**reply.facts, "hospital": reply.hospital}),
-            **bank_records(reply.bank),
+            **extension_records(reply.extension),
         }
     )
 
@@ -176,7 +177,7 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
             {name: int(value) for name, value in samples.items()},
             {name: float(value) for name, value in metrics.items()},
             facts,
-            _bank(content),
+            _extension(content),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableError(
@@ -184,8 +185,8 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
         ) from error
 
 
-def _bank(content: RecordDict) -> Arrays:
-    return PackedTensors(content.array_records[_BANK]) if _BANK in content.array_records else {}
+def _extension(content: RecordDict) -> Arrays:
+    return PackedTensors(content.array_records[_EXTENSION]) if _EXTENSION in content.array_records else {}
 
 
 def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:

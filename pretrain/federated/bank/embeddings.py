@@ -33,14 +33,12 @@ from foundation.federation.weights.types import Weights
 from foundation.objectives.alignment import Alignment
 from pretrain.assemble import datasets, load_cohort
 from pretrain.embedding import Embedded, embed
+from pretrain.federated.bank.rows import Rows
 from pretrain.federated.bank.settings import BankSettings
 from pretrain.fit import build_module
 from pretrain.module import PretrainModule
 
-Rows = dict[str, NDArray[np.float32]]
-
 _SHORTEST = 1e-6  # less has no direction
-_ROUNDING = 1e-3
 
 
 def check_run(settings: BankSettings, module: PretrainModule, local: Iterable[str]) -> None:
@@ -123,48 +121,6 @@ def protect(seen: Embedded, settings: BankSettings, generator: np.random.Generat
         if len(rows) >= settings.least:
             noisy = _unit(name, rows) + generator.normal(0.0, settings.deviation, rows.shape)
             found[name] = generator.permutation(_unit(name, noisy)).astype(np.float32)
-    return found
-
-
-def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, site: str, width: int) -> None:
-    """Holds what a site sent against what it was asked for.
-
-    Args:
-        rows: as they came.
-        settings: of the run.
-        site: that sent them.
-        width: of the run's embeddings.
-
-    Raises:
-        UserError: naming site and modality.
-    """
-    for name, values in rows.items():
-        where = f"site {site}: bank.{name}"
-        if name not in settings.modalities:
-            raise UserError(f"{where}: was not asked for; asked were {', '.join(settings.modalities)}")
-        if values.ndim != 2 or values.shape[1] != width or values.dtype.kind != "f":
-            raise UserError(f"{where}: {values.dtype} of shape {values.shape}; rows of {width} numbers were asked for")
-        if not settings.least <= len(values) <= settings.limit:
-            raise UserError(f"{where}: {len(values)} rows; {settings.least} to {settings.limit} were asked for")
-        lengths = np.linalg.norm(values.astype(np.float64), axis=1)
-        if not bool((np.abs(lengths - 1) < _ROUNDING).all()):  # so written, NaN fails, too
-            raise UserError(f"{where}: holds rows that are not of unit length; leave this site out")
-
-
-def for_site(all_: Mapping[str, Mapping[str, NDArray[np.generic]]], site: str) -> Rows:
-    """Everybody else's rows, for one site's next round.
-
-    They stand sorted by their first value: nothing in their order says which hospital they are from.
-
-    Args:
-        all_: by site, what it sent.
-        site: whose own patients are left out: it has them itself, and they are no strangers to it.
-    """
-    others = [rows for name, rows in all_.items() if name != site]
-    found: Rows = {}
-    for name in sorted({name for rows in others for name in rows}):
-        together = np.concatenate([np.asarray(rows[name], dtype=np.float32) for rows in others if name in rows])
-        found[name] = together[np.lexsort(together.T[::-1])]
     return found
 
 

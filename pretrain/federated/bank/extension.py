@@ -1,121 +1,97 @@
-"""The shared bank in the rounds: at a round's end sites give their rows, in the next each gets those of the others.
+"""The shared bank as the extension of federated pretraining: rows of protected embeddings go round among the sites."""
 
-A site gives when it is asked to evaluate, for then it has the weights that the round became, which hold no more of its
-patients than its updates did. What it may not or cannot give takes nothing from its evaluation.
-"""
+from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from foundation.errors import UserError
-from foundation.federation.server.ledger import ServerLedger, printable
-from foundation.federation.site.gate import PolicyGate
-from foundation.federation.weights.types import Arrays
-from foundation.federation.wire.messages import Order, Reply
-from pretrain.federated.bank.accounting import bank_record
-from pretrain.federated.bank.embeddings import Rows, check_rows, for_site, release, secret_generator
-from pretrain.federated.bank.settings import BankSettings
+from foundation.federation.extension import Extension
+from foundation.federation.ledger.spent import Spent
+from foundation.federation.policy import Noise
+from foundation.federation.weights.types import Arrays, Weights
+from pretrain.federated.bank import report
+from pretrain.federated.bank.accounting import bank_note, bank_record
+from pretrain.federated.bank.rows import check_rows, for_site
+from pretrain.federated.bank.settings import BankSettings, bank_of
 
-_log = logging.getLogger(__name__)
-_REASON = "bank"  # among a reply's facts: why the site gives nothing
+if TYPE_CHECKING:
+    from torch import nn
 
-
-def is_asked(order: Order, site: str) -> bool:
-    """Whether an order to evaluate asks a site for its rows: those who train are asked, where a round follows."""
-    cfg = order.cfg
-    return cfg.get("bank") is not None and order.round < cfg.rounds and site not in cfg.data.test_hospitals
-
-
-def give(gate: PolicyGate, reply: Reply) -> Reply:
-    """Adds a site's rows to its evaluation as its policy allows; else the reason, and the evaluation leaves without."""
-    cfg, site = gate.order.cfg, gate.site
-    try:
-        settings = gate.admit_embeddings()
-        local = tuple(cfg.strategy.get("local") or ())
-        rows = release(site.own(cfg), site.name, dict(gate.order.weights), settings, secret_generator(), local)
-        if not rows:
-            raise UserError(f"bank.least: fewer than {settings.least} patients drawn of every modality; none leave")
-        return gate.release_embeddings(reply, rows)
-    except UserError as error:
-        _log.warning("%s: gives nothing to the bank: %s", site.name, error)
-        reply.facts |= {_REASON: gate.decline(error), "head": gate.ledger.head}
-        return reply
+    from foundation.federation.report.elements import Section
+    from foundation.federation.report.history import Run
+    from foundation.federation.task import FederatedTask
+    from pretrain.module import PretrainModule
 
 
-class SharedBank:
-    """The server's side: takes in what sites give at the end of a round, and hands it to the others in the next.
+class EmbeddingBank(Extension):
+    """A bank of further negatives; what it protects is said in `pretrain.federated.bank.embeddings`.
 
     Args:
-        settings: of the run; None where it has no bank, and refuses whatever comes.
-        width: of the run's embeddings.
-        book: the server's ledger.
-        rows: by site, of the round before.
-
-    Attributes:
-        rows: by site, of the latest round: older ones were seen with older weights, and are not kept.
-        none: by site that was asked in the latest round, why there are none of it.
+        settings: of the run.
+        task: pretraining, at one place.
     """
 
-    def __init__(
-        self, settings: BankSettings | None, width: int, book: ServerLedger, rows: Mapping[str, Arrays] | None = None
-    ) -> None:
+    name = "bank"
+
+    def __init__(self, settings: BankSettings, task: FederatedTask) -> None:
         self.settings = settings
-        self.width = width
-        self.book = book
-        self.rows: dict[str, Arrays] = dict(rows or {})
-        self.none: dict[str, str] = {}
+        self.task = task
 
-    def begin(self) -> None:
-        """Forgets the rows of the round before; call it when nobody needs them any more."""
-        self.rows, self.none = {}, {}
+    @classmethod
+    def of(cls, task: FederatedTask) -> EmbeddingBank | None:
+        settings = bank_of(task.cfg)
+        return None if settings is None else cls(settings, task)
 
-    def hear(self, order: Order, site: str, reply: Reply) -> None:
-        """Takes in a site's rows; bad ones are refused with the reason, and the site's evaluation counts all the same.
+    def check(self, module: nn.Module, local: Iterable[str]) -> None:
+        from pretrain.federated.bank.embeddings import check_run
 
-        Args:
-            order: to evaluate.
-            site: that answers.
-            reply: its answer.
-        """
-        if reply.bank:
-            self.book.embeddings("in", order, site, reply.bank)
-            try:
-                self.rows[site] = self._taken(order, site, reply.bank)
-            except UserError as error:
-                self.book.refused(order, site, str(error))
-                self.none[site] = f"refused: {printable(str(error))}"
-        elif _REASON in reply.facts:
-            reason = printable(str(reply.facts[_REASON]))
-            self.book.declined(order, site, reason)
-            self.none[site] = reason
-        elif is_asked(order, site):
-            self.none[site] = "sent none, and no reason"
+        check_run(self.settings, cast("PretrainModule", module), local)
 
-    def hand(self, order: Order, site: str) -> Rows:
-        """What a site gets with an order to train, noted before it goes out; nothing if nobody else gave any."""
-        rows = for_site(self.rows, site)
-        if rows:
-            self.book.embeddings("out", order, site, rows)
-        return rows
+    def before_training(self, module: nn.Module, arrays: Arrays) -> None:
+        from pretrain.federated.bank.embeddings import fill
 
-    def facts(self, run: str, updates: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What history keeps of a round: who gave how many rows, who gave none and why, and what a patient has spent.
+        fill(cast("PretrainModule", module), arrays)
 
-        Args:
-            run: its name.
-            updates: the record of the run's privacy; None where updates are not protected.
-        """
-        if self.settings is None:
-            return {}
-        counts = {site: {name: len(own) for name, own in rows.items()} for site, rows in self.rows.items()}
-        spent = bank_record(self.settings, self.book.releases(run), updates)
-        return {"bank": {"rows": counts, "none": dict(self.none), **spent}}
+    def after_evaluation(self, weights: Weights, least: int) -> Weights:
+        from pretrain.federated.bank.embeddings import release, secret_generator
 
-    def _taken(self, order: Order, site: str, rows: Arrays) -> Rows:
-        if self.settings is None or not is_asked(order, site):
-            raise UserError(f"site {site}: bank: was not asked for; leave this site out")
-        check_rows(rows, self.settings, site, self.width)
-        return {name: np.array(values, dtype=np.float32) for name, values in rows.items()}  # the message is let go
+        cfg, hospital = self.task.cfg, self.task.hospital
+        assert hospital is not None
+        settings = self.settings.model_copy(update={"least": max(self.settings.least, least)})
+        local = tuple(cfg.strategy.get("local") or ())
+        rows = release(cfg, hospital, weights, settings, secret_generator(), local)
+        if not rows:
+            raise UserError(f"bank.least: fewer than {settings.least} patients drawn of every modality; none leave")
+        return dict(rows)
+
+    @property
+    def promise(self) -> Noise:
+        return self.settings.promise
+
+    def spent(self, releases: int = 1) -> Spent:
+        return self.settings.spent(releases)
+
+    def taken(self, site: str, arrays: Arrays) -> Weights:
+        check_rows(arrays, self.settings, site, self.task.cfg.encoder.width)
+        return {name: np.array(values, dtype=np.float32) for name, values in arrays.items()}
+
+    def for_site(self, given: Mapping[str, Arrays], site: str) -> Weights:
+        return dict(for_site(given, site))
+
+    def record(self, releases: int, updates: Mapping[str, Any] | None) -> dict[str, Any]:
+        return bank_record(self.settings, releases, updates)
+
+    @classmethod
+    def note(cls, rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+        return bank_note(rounds)
+
+    @classmethod
+    def section(cls, run: Run) -> Section | None:
+        return report.bank(run)
+
+    @classmethod
+    def spent_with_updates(cls, run: Run) -> tuple[float, float | None] | None:
+        return report.spent_with_bank(run)

@@ -26,17 +26,17 @@ _answer, _release, _train_here = client_app._answer, PolicyGate.release, client_
 _ARRAY = "encoder.fusion.patient"  # that every hospital trains
 
 
-def _answer_or_fail(work: Any, task: Any, message: Message, context: Context) -> RecordDict:
+def _answer_or_fail(answer: Any, work: Any, message: Message, context: Context) -> RecordDict:
     home = Path(str(context.node_config["site"])).parent
     plan = home / "plan.json"
     number = str(unpack_order(message.content).round)
-    fault = json.loads(plan.read_text()).get(number) if task == "pretrain" and plan.is_file() else None
+    fault = json.loads(plan.read_text()).get(number) if work == "train" and plan.is_file() else None
     if fault is None:
-        return _answer(work, task, message, context)
+        return _answer(answer, work, message, context)
     if fault in LATE:
-        return LATE[fault](_answer(work, task, message, context))
+        return LATE[fault](_answer(answer, work, message, context))
     with FAULTS[fault](home, Site.load(home / "site.yaml")):
-        return _answer(work, task, message, context)
+        return _answer(answer, work, message, context)
 
 
 client_app._answer = _answer_or_fail

@@ -22,6 +22,7 @@ def record(command: str = "python -m pretrain.federated", **changes: Any) -> dic
     return {
         "command": command,
         "config": {
+            "federated_task": {"_target_": "pretrain.federated.task.Pretraining"},
             "sites": list(SITES),
             "rounds": 8,
             "steps_per_round": 16,

@@ -49,13 +49,13 @@ class Stubs:
 
     Attributes:
         orders: of training, in the order in which they came: site, round, weights.
-        banks: likewise, by site and round.
+        extensions: what came with them for the run's extension, by site and round.
     """
 
     def __init__(self, behaviours: Mapping[str, Behaviour], evaluations: Mapping[str, Behaviour] | None = None) -> None:
         self.behaviours = dict(behaviours)
         self.evaluations = dict(evaluations or {})
-        self.banks: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+        self.extensions: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self.orders: list[tuple[str, int, dict[str, np.ndarray]]] = []
         self.app = ClientApp()
         self.app.query()(self._introduce)
@@ -71,7 +71,7 @@ class Stubs:
     def _train(self, message: Message, context: Context) -> Message:
         site, order = self._name(context), unpack_order(message.content)
         self.orders.append((site, order.round, {name: np.array(value) for name, value in order.weights.items()}))
-        self.banks[site, order.round] = {name: np.array(value) for name, value in order.bank.items()}
+        self.extensions[site, order.round] = {name: np.array(value) for name, value in order.extension.items()}
         content = self.behaviours.get(site, moves(1.0))(order)
         content.config_records["facts"]["hospital"] = site
         return Message(content, reply_to=message)
@@ -114,6 +114,7 @@ class PatchyGrid(SerialGrid):
 def config(folder: Path, **more: Any) -> DictConfig:
     """What the server reads of a run's config."""
     content = {
+        "federated_task": {"_target_": "pretrain.federated.task.Pretraining"},
         "rounds": 1,
         "steps_per_round": 2,
         "sites": SITES,

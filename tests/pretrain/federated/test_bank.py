@@ -19,21 +19,23 @@ from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Held
+from foundation.federation.task import RoundArrays, RoundOptions
 from foundation.federation.weights.local import local_names
+from foundation.federation.weights.sharing import to_weights
 from foundation.objectives.alignment import Alignment
 from pretrain.embedding import Embedded, embed
 from pretrain.federated.bank import embeddings as bank_module
 from pretrain.federated.bank.embeddings import (
-    check_rows,
     check_run,
     fill,
-    for_site,
     protect,
     release,
     secret_generator,
 )
+from pretrain.federated.bank.rows import check_rows, for_site
 from pretrain.federated.bank.settings import BankSettings, bank_of
-from pretrain.fit import build_module, fit_round, to_weights
+from pretrain.federated.task import Pretraining
+from pretrain.fit import build_module, fit_round
 
 WIDTH = 16
 
@@ -318,13 +320,14 @@ def test_a_sites_temperature_stays_there_from_round_to_round_and_the_server_neve
     for number in range(2):
         for site in ("riverside", "northgate"):
             turn = {"start_step": 2 * number, "steps": 2, "total_steps": 4, "local": list(names)}
-            result = run_round(cfg, site, weights, tmp_path / "scratch", state=tmp_path / site, **turn)
+            options = RoundOptions(str(tmp_path / "scratch"), state=str(tmp_path / site), **turn)
+            result = run_round(Pretraining(cfg, site), options, RoundArrays(weights))
             assert not set(names) & set(result.weights)
             kept.setdefault(site, []).append(result)
         updates = {site: Held(rounds[-1].weights, rounds[-1].samples) for site, rounds in kept.items()}
         weights = FedAvg(local=names).combine(weights, updates, frozenset()).weights
     assert all(np.array_equal(weights[name], start[name]) for name in names), "the server's never moved"
-    local = {site: local_of(SiteState(tmp_path / site, cfg).at(4)) for site in kept}
+    local = {site: local_of(SiteState(tmp_path / site, Pretraining(cfg).state_digest).at(4)) for site in kept}
     held = {site: [values[name] for name in names] for site, values in local.items()}
     assert not np.array_equal(held["riverside"], held["northgate"]), "each site has its own"
     assert not np.array_equal(held["riverside"], [start[name] for name in names]), "and it learns"

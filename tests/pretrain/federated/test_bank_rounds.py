@@ -27,10 +27,13 @@ from foundation.federation.site import round as site_round
 from foundation.federation.site.config import Site, installed_release
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
+from foundation.federation.task import RoundArrays, RoundOptions
+from foundation.federation.weights.sharing import to_weights
 from foundation.federation.wire.messages import (
+    REFUSAL,
     Order,
     Reply,
-    bank_records,
+    extension_records,
     pack_order,
     pack_reply,
     unpack_order,
@@ -38,10 +41,13 @@ from foundation.federation.wire.messages import (
 )
 from foundation.federation.wire.tensors import PackedTensors
 from pretrain.federated.__main__ import main
+from pretrain.federated.bank import embeddings
 from pretrain.federated.bank.accounting import bank_note, bank_record
-from pretrain.federated.bank.embeddings import fill, for_site
+from pretrain.federated.bank.embeddings import fill
+from pretrain.federated.bank.rows import for_site
 from pretrain.federated.bank.settings import BankSettings
-from pretrain.fit import build_module, fit_round, to_weights
+from pretrain.federated.task import Pretraining
+from pretrain.fit import build_module, fit_round
 from tests.foundation.federation.report_runs import rounds as told_rounds
 from tests.foundation.federation.report_runs import write_run
 from tests.foundation.federation.secure_sites import (
@@ -74,14 +80,14 @@ def rows(count: int = 3, seed: int = 0, names: tuple[str, ...] = ("pathology", "
 
 def test_a_bank_arrives_as_it_was_sent_and_costs_nothing_where_there_is_none():
     sent = rows()
-    order = pack_order(Order(DictConfig({}), {"a": np.ones(2, np.float32)}, "r", "0.1", 2, 0, bank=sent))
-    reply = pack_reply(Reply("alpha", bank=sent))
-    for found in (unpack_order(order).bank, unpack_reply(reply).bank):
+    order = pack_order(Order(DictConfig({}), {"a": np.ones(2, np.float32)}, "r", "0.1", 2, 0, extension=sent))
+    reply = pack_reply(Reply("alpha", extension=sent))
+    for found in (unpack_order(order).extension, unpack_reply(reply).extension):
         assert digest_of_weights(found) == digest_of_weights(sent)
-    assert "bank" not in pack_reply(Reply("alpha")) and "bank" not in pack_order(
+    assert "extension" not in pack_reply(Reply("alpha")) and "extension" not in pack_order(
         Order(DictConfig({}), {}, "r", "0.1", 2, 0)
     )
-    assert unpack_reply(pack_reply(Reply("alpha"))).bank == {} == bank_records({})
+    assert unpack_reply(pack_reply(Reply("alpha"))).extension == {} == extension_records({})
 
 
 class Watched(PatchyGrid):
@@ -96,12 +102,12 @@ def test_orders_differ_by_site_and_share_the_packed_weights():
     grid = Watched(Stubs({}).app)
     order = pack_order(Order(config(Path("x")), {"a": np.ones(2, np.float32)}, "r", "0.1", 1, 0))
     nodes = {site: number + 1 for number, site in enumerate(SITES[:3])}
-    own = {"alpha": bank_records(rows(2)), "beta": bank_records(rows(3))}
+    own = {"alpha": extension_records(rows(2)), "beta": extension_records(rows(3))}
     assert ask(grid, "train", order, nodes, None, lambda site, message: None, own) == {}
     contents = [message.content for message in grid.sent]
-    assert [len(unpack_order(content).bank.get("genomics", ())) for content in contents] == [2, 3, 0]
+    assert [len(unpack_order(content).extension.get("genomics", ())) for content in contents] == [2, 3, 0]
     assert contents[0]["arrays"] is contents[1]["arrays"] is contents[2]["arrays"] is order["arrays"]
-    assert "bank" not in order
+    assert "extension" not in order
 
 
 # The server, with sites that answer at once.
@@ -116,7 +122,7 @@ def banked(folder: Path, **more) -> DictConfig:
 
 def gives(of: Callable[[Order], dict], facts: dict | None = None) -> Callable[[Order], RecordDict]:
     """A site that gives these rows for the bank."""
-    return lambda order: pack_reply(Reply("", metrics=METRICS, facts=facts or {}, bank=of(order)))
+    return lambda order: pack_reply(Reply("", metrics=METRICS, facts=facts or {}, extension=of(order)))
 
 
 def each(order: Order) -> dict:
@@ -143,9 +149,12 @@ def test_each_site_gets_the_others_rows_of_the_round_before(tmp_path):
     for number in (2, 3):
         sent = {"alpha": rows(3, number - 1), "beta": {"genomics": rows(3, number - 1)["genomics"]}}
         for site in SITES:
-            assert digest_of_weights(stubs.banks[site, number]) == digest_of_weights(for_site(sent, site))
-    assert all(stubs.banks[site, 1] == {} for site in SITES)
-    assert set(stubs.banks["alpha", 2]) == {"genomics"} and set(stubs.banks["gamma", 2]) == {"pathology", "genomics"}
+            assert digest_of_weights(stubs.extensions[site, number]) == digest_of_weights(for_site(sent, site))
+    assert all(stubs.extensions[site, 1] == {} for site in SITES)
+    assert set(stubs.extensions["alpha", 2]) == {"genomics"} and set(stubs.extensions["gamma", 2]) == {
+        "pathology",
+        "genomics",
+    }
     lines = history(tmp_path)
     assert lines[0]["bank"]["rows"] == {"alpha": {"pathology": 3, "genomics": 3}, "beta": {"genomics": 3}}
     assert lines[0]["bank"]["none"] == dict.fromkeys(("gamma", "delta"), "sent none, and no reason")
@@ -160,15 +169,15 @@ def test_a_run_that_was_cut_off_hands_on_the_bank_that_it_had(tmp_path):
     stubs = Stubs({}, {"alpha": gives(each)})
     grid = PatchyGrid(stubs.app)
     run(banked(tmp_path), grid, begin(tmp_path))
-    whole = stubs.banks["beta", 3]
+    whole = stubs.extensions["beta", 3]
     for name in ("round_0003", "bank_0001"):
         (tmp_path / "rounds" / f"{name}.safetensors").unlink(missing_ok=True)
     content = json.loads((tmp_path / "history.json").read_text())
     (tmp_path / "history.json").write_text(json.dumps({**content, "rounds": content["rounds"][:2]}))
-    stubs.banks.clear()
+    stubs.extensions.clear()
     run(banked(tmp_path), grid, Checkpoints(tmp_path, "digest"))
-    assert list(stubs.banks) == [(site, 3) for site in SITES]
-    assert digest_of_weights(stubs.banks["beta", 3]) == digest_of_weights(whole)
+    assert list(stubs.extensions) == [(site, 3) for site in SITES]
+    assert digest_of_weights(stubs.extensions["beta", 3]) == digest_of_weights(whole)
     assert sorted(path.name for path in (tmp_path / "rounds").glob("bank_*")) == ["bank_0002.safetensors"]
     (tmp_path / "history.json").write_text(json.dumps({**content, "rounds": content["rounds"][:2]}))
     (tmp_path / "rounds" / "bank_0002.safetensors").unlink()
@@ -178,11 +187,11 @@ def test_a_run_that_was_cut_off_hands_on_the_bank_that_it_had(tmp_path):
 
 def test_rows_of_an_earlier_attempt_at_a_round_are_not_those_of_the_next(tmp_path):
     checkpoints = begin(tmp_path)
-    checkpoints.save(1, {}, {}, {"alpha": rows()})
-    assert digest_of_weights(checkpoints.bank()["alpha"]) == digest_of_weights(rows())
+    checkpoints.save(1, {}, {}, ("bank", {"alpha": rows()}))
+    assert digest_of_weights(checkpoints.extension("bank")["alpha"]) == digest_of_weights(rows())
     again = Checkpoints(tmp_path, "digest")
-    again.save(1, {}, {})
-    assert again.bank() == {}
+    again.save(1, {}, {}, ("bank", {}))
+    assert again.extension("bank") == {}
 
 
 ROTTEN = {
@@ -204,8 +213,8 @@ def test_a_rotten_bank_is_refused_with_its_reason_and_the_evaluation_counts(faul
     assert re.match(f"refused: site alpha: .*{said}", first["bank"]["none"]["alpha"])
     assert second["absent"] == {} and set(second["training"]) == set(SITES)
     assert second["bank"]["none"]["beta"] == "refused: site beta: bank: was not asked for; leave this site out"
-    assert digest_of_weights(stubs.banks["gamma", 2]) == digest_of_weights(for_site({"beta": rows()}, "gamma"))
-    assert stubs.banks["beta", 2] == {}
+    assert digest_of_weights(stubs.extensions["gamma", 2]) == digest_of_weights(for_site({"beta": rows()}, "gamma"))
+    assert stubs.extensions["beta", 2] == {}
     assert verify(tmp_path / "ledger.jsonl") == []
     assert len(entries(tmp_path / "ledger.jsonl", "in", peer="alpha")) == 2, "they came in all the same"
     assert len(entries(tmp_path / "ledger.jsonl", None, "refusal", "alpha")) == 2
@@ -213,7 +222,7 @@ def test_a_rotten_bank_is_refused_with_its_reason_and_the_evaluation_counts(faul
 
 def test_a_held_out_site_is_not_asked_and_a_run_without_a_bank_takes_none(tmp_path):
     held_out = {"test_hospitals": ["delta"], "batch_size": 8}
-    stubs = Stubs({}, {"delta": gives(lambda _: rows()), "alpha": gives(lambda _: {}, {"bank": "policy: no"})})
+    stubs = Stubs({}, {"delta": gives(lambda _: rows()), "alpha": gives(lambda _: {}, {REFUSAL: "policy: no"})})
     run(banked(tmp_path / "a", rounds=2, data=held_out), PatchyGrid(stubs.app), begin(tmp_path / "a"))
     none = history(tmp_path / "a")[0]["bank"]["none"]
     assert none["delta"] == "refused: site delta: bank: was not asked for; leave this site out"
@@ -221,7 +230,7 @@ def test_a_held_out_site_is_not_asked_and_a_run_without_a_bank_takes_none(tmp_pa
     assert [entry.note for entry in entries(tmp_path / "a" / "ledger.jsonl", "in", "decline")] == ["policy: no"] * 2
     run(config(tmp_path / "b", rounds=2), PatchyGrid(stubs.app), begin(tmp_path / "b"))
     assert "bank" not in history(tmp_path / "b")[0]
-    assert all(bank == {} for bank in stubs.banks.values())
+    assert all(bank == {} for bank in stubs.extensions.values())
     assert len(entries(tmp_path / "b" / "ledger.jsonl", None, "refusal", "delta")) == 2
 
 
@@ -229,16 +238,16 @@ def test_one_site_after_another_gets_what_the_round_before_gave(tmp_path):
     stubs = Stubs({}, {"alpha": gives(each), "beta": gives(each)})
     more = {"strategy": {"_target_": "foundation.federation.strategies.averaging.Cyclic"}, "rounds": 2}
     run(banked(tmp_path, **more), PatchyGrid(stubs.app), begin(tmp_path))
-    counts = {site: len(stubs.banks[site, 2]["genomics"]) for site in SITES}
+    counts = {site: len(stubs.extensions[site, 2]["genomics"]) for site in SITES}
     assert counts == {"alpha": 3, "beta": 3, "gamma": 6, "delta": 6}
 
 
 def test_masked_rounds_hand_on_rows_as_well():
-    own = {"riverside": bank_records(rows(2)), "summit": bank_records(rows(3))}
+    own = {"riverside": extension_records(rows(2)), "summit": extension_records(rows(3))}
     grid = grid_of()
     found = round_of(grid, own=own)
     got = {
-        site: len(PackedTensors(content["bank"])["genomics"]) if "bank" in content else 0
+        site: len(PackedTensors(content["extension"])["genomics"]) if "extension" in content else 0
         for site, node in NODES.items()
         for stage, to, content in grid.sent
         if (stage, to) == (Stage.COLLECT_MASKED_VECTORS, node)
@@ -278,20 +287,20 @@ def test_updates_and_embeddings_are_added_for_the_same_neighbours(gate):
     updates, bank = instantiate(at.order.cfg.privacy), settings()
     assert at.spent(embeddings=1) == updates.spent(2, replaced=True) + bank.spent(2)
     assert at.spent(updates=1) == updates.spent(3, replaced=True) + bank.spent(1)
-    at.admit_embeddings()
-    reply = at.release_embeddings(Reply("riverside"), rows())
+    at.admit_extension()
+    reply = at.release_extension(Reply("riverside"), rows())
     entry = at.ledger.entries()[-1]
     assert (entry.epsilon, entry.delta) == (at.spent().epsilon, at.spent().delta) and entry.delta == 2e-5
     assert entry.digest == digest_of_weights(rows()) and entry.samples == {"genomics": 3, "pathology": 3}
     assert entry.policy == at.site.policy.digest and reply.facts["head"] == entry.hash
-    assert reply.bank.keys() == {"pathology", "genomics"}
+    assert reply.extension.keys() == {"pathology", "genomics"}
 
 
 def test_without_noise_on_updates_the_ledger_counts_the_bank_alone_and_says_so(gate):
     at = gate()
-    at.admit_embeddings()
+    at.admit_extension()
     for releases in (1, 2):
-        at.release_embeddings(Reply("riverside"), rows())
+        at.release_extension(Reply("riverside"), rows())
         assert epsilon_spent(at.site.ledger, "run-1") == pytest.approx(settings().spent(releases).epsilon)
     assert at.ledger.entries()[-1].note == "epsilon is that of the bank alone: nothing counts what updates tell"
     assert at.spent(updates=1) is None
@@ -321,33 +330,40 @@ def test_what_a_policy_forbids_does_not_leave(gate, overrides, rules, said):
     before = len(at.ledger.entries())
     reply = Reply("riverside")
     with pytest.raises(UserError, match=said):
-        at.admit_embeddings()
-        at.release_embeddings(reply, rows())
-    assert (reply.bank, len(at.ledger.entries())) == ({}, before)
+        at.admit_extension()
+        at.release_extension(reply, rows())
+    assert (reply.extension, len(at.ledger.entries())) == ({}, before)
 
 
-def test_a_site_gives_no_fewer_rows_than_its_policy_tells_counts_of(gate):
-    assert gate(patients={"cell": 25}).admit_embeddings().least == 25
-    assert gate(patients={"cell": 2}, site="lakeview").admit_embeddings().least == 10
+def test_a_site_gives_no_fewer_rows_than_its_policy_tells_counts_of(gate, monkeypatch):
+    least = []
+    monkeypatch.setattr(embeddings, "release", lambda cfg, site, weights, settings, *_: least.append(settings.least))
+    for at in (gate(patients={"cell": 25}), gate(patients={"cell": 2}, site="lakeview")):
+        with pytest.raises(UserError, match=r"bank\.least: fewer than"):
+            at.extension.after_evaluation({}, at.admit_extension())
+    assert least == [25, 10]
 
 
 # A site's round.
 
 
 def test_a_round_with_a_bank_is_the_ordinary_training_of_a_module_that_has_it(configure, tmp_path, monkeypatch):
-    cfg = configure("~modality.radiology", "~modality.report")
+    cfg = configure("~modality.radiology", "~modality.report", "bank=gaussian", command="federated")
     held = rows(6, names=("genomics", "pathology"), width=cfg.encoder.width)
     module = build_module(cfg, None, 0, 4)
     sent = {name: value.copy() for name, value in to_weights(module.state_dict()).items()}
     fill(module, held)
     plain = fit_round(cfg, ["riverside"], None, tmp_path / "plain", 2, 0, 4, module=module)
-    numbers = {"start_step": 0, "steps": 2, "total_steps": 4}
-    found = run_round(cfg, "riverside", sent, tmp_path / "a", bank=held, **numbers)
-    without = run_round(cfg, "riverside", sent, tmp_path / "b", bank={}, **numbers)
+
+    def trained(folder: str, arrays: dict):
+        options = RoundOptions(str(tmp_path / folder), 0, 2, 4)
+        return run_round(Pretraining(cfg, "riverside"), options, RoundArrays(sent, extension=arrays))
+
+    found, without = trained("a", held), trained("b", {})
     # A job's processes read their files: here one of them does, in this process.
     monkeypatch.setattr(site_round, "processes_of", lambda trainer: 1)
     monkeypatch.setattr(site_round, "launch", lambda module, folder, count, seconds: site_round._process(folder))
-    launched = run_round(cfg, "riverside", sent, tmp_path / "c", bank=held, **numbers)
+    launched = trained("c", held)
     for name, value in plain.weights.items():
         np.testing.assert_array_equal(found.weights[name], value)
         np.testing.assert_array_equal(launched.weights[name], value)

@@ -78,10 +78,10 @@ def finish(checkpoints: Checkpoints, number: int, value: float, **facts: object)
 
 
 def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
-    rounds = Checkpoints(tmp_path, "digest")
+    checkpoints = Checkpoints(tmp_path, "digest")
     checkpoints.begin({"a": np.zeros(2, np.float32)})
     for number in (1, 2, 3):
-        finish(rounds, number, number, coverage={"pathology": {"x": 1.0}})
+        finish(checkpoints, number, number, coverage={"pathology": {"x": 1.0}})
     again = Checkpoints(tmp_path, "digest")
     same(again.resume(), {"a": np.full(2, 3, np.float32)})
     assert [line["round"] for line in again.history] == [1, 2, 3]
@@ -89,9 +89,9 @@ def test_rounds_go_on_after_the_last_finished_one(tmp_path: Path):
 
 
 def test_only_the_last_checkpoints_stay(tmp_path: Path):
-    rounds = Checkpoints(tmp_path, "digest", keep=2)
+    checkpoints = Checkpoints(tmp_path, "digest", keep=2)
     for number in range(1, 6):
-        finish(rounds, number, 0)
+        finish(checkpoints, number, 0)
     assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [
         "round_0004.safetensors",
         "round_0005.safetensors",
@@ -99,9 +99,9 @@ def test_only_the_last_checkpoints_stay(tmp_path: Path):
 
 
 def test_a_checkpoint_that_history_does_not_count_is_not_resumed_from(tmp_path: Path):
-    rounds = Checkpoints(tmp_path, "digest")
+    checkpoints = Checkpoints(tmp_path, "digest")
     checkpoints.begin({"a": np.zeros(2, np.float32)})
-    finish(rounds, 1, 1)
+    finish(checkpoints, 1, 1)
     checkpoints.keep_weights(2, {"a": np.zeros(2, np.float32)})
     same(Checkpoints(tmp_path, "digest").resume(), {"a": np.ones(2, np.float32)})
 
@@ -117,8 +117,8 @@ def test_rounds_of_another_config_are_refused(tmp_path: Path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path):
-    rounds = Checkpoints(tmp_path, "digest")
-    finish(rounds, 1, 1)
+    checkpoints = Checkpoints(tmp_path, "digest")
+    finish(checkpoints, 1, 1)
     checkpoints.path(1).unlink()
     with pytest.raises(UserError, match=r"round_0001\.safetensors: missing"):
         Checkpoints(tmp_path, "digest").resume()

@@ -12,6 +12,7 @@ from opacus.accountants import RDPAccountant
 from torch import nn
 
 from foundation.command import instantiate
+from foundation.engine.drift_correction import SteeringOrder
 from foundation.errors import UserError
 from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
 from foundation.federation.privacy.accountant import Accountant, delta_of, epsilon_of
@@ -24,7 +25,6 @@ from foundation.federation.strategies.robust import Median
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAvgM
 from foundation.federation.weights.local import local_names
-from pretrain.steering import SteeringOrder
 
 REPORT, FUSION, STATISTIC = (
     "encoder.modalities.report.weight",

@@ -19,7 +19,7 @@ def gate(configure, tmp_path) -> Callable[..., PolicyGate]:
         order = unpack_order(pack_order(Order(cfg, {}, "run-1", installed_release(), 1, 0)))
         policy = SitePolicy.model_validate(rules)
         site = Site("riverside", None, policy, tmp_path / "ledger.jsonl", tmp_path, {})
-        return PolicyGate(site, order, "pretrain", masked=masked)
+        return PolicyGate(site, order, "train", masked=masked)
 
     return made
 

@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.errors import UserError
 from foundation.federation.site.launch import launch
 from foundation.federation.site.round import run_round
+from foundation.federation.task import RoundArrays, RoundOptions
+from foundation.federation.weights.sharing import set_weights, to_weights
 from foundation.federation.weights.types import Weights
-from pretrain.fit import build_module, set_weights, to_weights
-from pretrain.steering import SteeringOrder
+from pretrain.federated.task import Pretraining
+from pretrain.fit import build_module
 
 pytestmark = pytest.mark.process
 
@@ -46,7 +48,8 @@ def seed_weights(cfg: DictConfig) -> Weights:
 
 def a_round(cfg: DictConfig, weights: Weights, tmp_path: Path, number: int = 1, **more):
     numbers = {"start_step": (number - 1) * STEPS, "steps": STEPS, "total_steps": 2 * STEPS}
-    return run_round(cfg, "riverside", weights, tmp_path / "scratch", **numbers, **more)
+    arrays = RoundArrays(weights, more.pop("control", {}))
+    return run_round(Pretraining(cfg, "riverside"), RoundOptions(str(tmp_path / "scratch"), **numbers, **more), arrays)
 
 
 @pytest.fixture(autouse=True)
@@ -88,11 +91,11 @@ def test_zero_3_in_bf16_gives_weights_of_single_precision_that_fit_the_model(con
 def test_a_kept_optimiser_goes_on_exactly_in_a_job_too(configure, tmp_path, trainer):
     cfg = under(configure(*SAME), trainer)
     weights = seed_weights(cfg)
-    order = {"start_step": 0, "steps": 2 * STEPS, "total_steps": 2 * STEPS}
     own = {"keep_optimizer": True, "seconds": 240}
-    whole = run_round(cfg, "riverside", weights, tmp_path / "scratch", state=tmp_path / "whole", **order, **own)
+    options = RoundOptions(str(tmp_path / "scratch"), 0, 2 * STEPS, 2 * STEPS, state=str(tmp_path / "whole"), **own)
+    whole = run_round(Pretraining(cfg, "riverside"), options, RoundArrays(weights))
     for number in (1, 2):
-        weights = a_round(cfg, weights, tmp_path, number, state=tmp_path / "state", **own).weights
+        weights = a_round(cfg, weights, tmp_path, number, state=str(tmp_path / "state"), **own).weights
     different = [name for name, value in whole.weights.items() if not np.array_equal(value, weights[name])]
     assert different == []
 
@@ -103,16 +106,15 @@ def test_both_steering_terms_hold_over_two_processes(configure, tmp_path):
     weights = seed_weights(cfg)
     learning = {name for name, _ in build_module(cfg, None, 0, 1).named_parameters()}
     control = {name: np.full(value.shape, 0.1, np.float32) for name, value in weights.items() if name in learning}
-    order = SteeringOrder(proximal=1.0, scaffold=True, control=control)
-    one = a_round(cfg, weights, tmp_path, steering=order, state=tmp_path / "one")
-    two = a_round(
-        under(cfg, "deepspeed_zero2", "32-true"), weights, tmp_path, steering=order, state=tmp_path / "two", seconds=240
-    )
+    drift = {"proximal": 1.0, "scaffold": True, "control": control}
+    one = a_round(cfg, weights, tmp_path, state=str(tmp_path / "one"), **drift)
+    zero2 = under(cfg, "deepspeed_zero2", "32-true")
+    two = a_round(zero2, weights, tmp_path, state=str(tmp_path / "two"), seconds=240, **drift)
     for name, value in one.weights.items():
         np.testing.assert_allclose(two.weights[name], value, atol=1e-5, err_msg=name)
     assert two.control.keys() == one.control.keys()
     with pytest.raises(UserError, match=r"^round: trainer\.strategy: ZeRO-3 spreads weights over processes"):
-        a_round(under(cfg, "deepspeed_zero3"), weights, tmp_path, steering=order, state=tmp_path / "three", seconds=240)
+        a_round(under(cfg, "deepspeed_zero3"), weights, tmp_path, state=str(tmp_path / "three"), seconds=240, **drift)
 
 
 @pytest.fixture
@@ -221,6 +223,6 @@ def test_bad_input_in_a_job_is_one_line_and_keeps_nothing(configure, tmp_path):
     weights = seed_weights(cfg)
     del weights["encoder.fusion.patient"]
     with pytest.raises(UserError, match=r"^round: weights: those of the round lack encoder\.fusion\.patient"):
-        a_round(cfg, weights, tmp_path, state=tmp_path / "state", seconds=240)
+        a_round(cfg, weights, tmp_path, state=str(tmp_path / "state"), seconds=240)
     assert not list((tmp_path / "state").glob("step_*"))
     assert not (tmp_path / "scratch" / "job").exists()

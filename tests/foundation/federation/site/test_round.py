@@ -14,10 +14,11 @@ from foundation.federation.site import round as site_round
 from foundation.federation.site.launch import processes_of
 from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
-from foundation.federation.weights.sharing import frozen_digests, place, travelling
+from foundation.federation.task import RoundArrays, RoundOptions
+from foundation.federation.weights.sharing import frozen_digests, place, to_weights, travelling
 from foundation.federation.weights.types import Weights
-from pretrain.fit import build_module, fit_round, to_weights
-from pretrain.steering import SteeringOrder
+from pretrain.federated.task import Pretraining
+from pretrain.fit import build_module, fit_round
 
 STEPS = 3
 LOCAL = ["encoder.modalities.*.backbone.*bn*", "objectives.alignment.log_scale"]
@@ -35,7 +36,9 @@ def seed_weights(cfg) -> Weights:
 def a_round(cfg, weights, tmp_path: Path, number: int = 1, rounds: int = 2, **more):
     start = (number - 1) * STEPS
     numbers = {"start_step": start, "steps": STEPS, "total_steps": rounds * STEPS}
-    return run_round(cfg, more.pop("hospital", "riverside"), weights, tmp_path / "scratch", **numbers, **more)
+    task = Pretraining(cfg, more.pop("hospital", "riverside"))
+    arrays = RoundArrays(weights, more.pop("control", {}))
+    return run_round(task, RoundOptions(str(tmp_path / "scratch"), **numbers, **more), arrays)
 
 
 def test_a_round_is_the_ordinary_training(configure, tmp_path):
@@ -61,7 +64,7 @@ def test_two_rounds_with_a_kept_optimiser_are_one_uninterrupted_run(configure, t
     samples: dict[str, int] = {}
     fresh = {}
     for number in range(1, 5):
-        kept = a_round(cfg, weights, tmp_path, number, 4, state=tmp_path / "state", keep_optimizer=True)
+        kept = a_round(cfg, weights, tmp_path, number, 4, state=str(tmp_path / "state"), keep_optimizer=True)
         if number == 2:
             fresh = a_round(cfg, weights, tmp_path, number, 4).weights
             assert differ(fresh, kept.weights), "a fresh optimiser steps elsewhere"
@@ -74,7 +77,7 @@ def test_two_rounds_with_a_kept_optimiser_are_one_uninterrupted_run(configure, t
 
 def test_a_round_ordered_again_gives_the_same_and_a_missed_one_is_passed_over(configure, tmp_path):
     cfg = configure()
-    own = {"state": tmp_path / "state", "keep_optimizer": True}
+    own = {"state": str(tmp_path / "state"), "keep_optimizer": True}
     first = a_round(cfg, seed_weights(cfg), tmp_path, 1, 5, **own)
     second = a_round(cfg, first.weights, tmp_path, 2, 5, **own)
     again = a_round(cfg, first.weights, tmp_path, 2, 5, **own)
@@ -82,7 +85,7 @@ def test_a_round_ordered_again_gives_the_same_and_a_missed_one_is_passed_over(co
     a_round(cfg, second.weights, tmp_path, 4, 5, **own)
     facts = json.loads((tmp_path / "state" / "step_000000012" / "optimizer" / "training.json").read_text())
     assert facts["batches"] == 3 * STEPS, "three rounds were trained here, of four"
-    state = SiteState(tmp_path / "state", cfg)
+    state = SiteState(tmp_path / "state", Pretraining(cfg).state_digest)
     assert [state.at(step) and state.at(step).name for step in (0, 6, 11, 12)] == [
         None,
         "step_000000006",
@@ -93,7 +96,7 @@ def test_a_round_ordered_again_gives_the_same_and_a_missed_one_is_passed_over(co
 
 def test_a_round_that_fails_leaves_the_state_as_it_was(configure, tmp_path, monkeypatch):
     cfg = configure()
-    own = {"state": tmp_path / "state", "keep_optimizer": True}
+    own = {"state": str(tmp_path / "state"), "keep_optimizer": True}
     first = a_round(cfg, seed_weights(cfg), tmp_path, 1, **own)
     before = {path: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
 
@@ -110,7 +113,7 @@ def test_a_round_that_fails_leaves_the_state_as_it_was(configure, tmp_path, monk
 
 def test_the_state_of_another_run_or_optimiser_is_refused(configure, tmp_path):
     cfg = configure()
-    own = {"state": tmp_path / "state", "keep_optimizer": True}
+    own = {"state": str(tmp_path / "state"), "keep_optimizer": True}
     first = a_round(cfg, seed_weights(cfg), tmp_path, 1, **own)
     other = configure("seed=3")
     with pytest.raises(UserError, match=r"step_000000003: kept by a run with another model, optimiser or seed"):
@@ -127,18 +130,18 @@ def test_the_state_of_another_run_or_optimiser_is_refused(configure, tmp_path):
 
 def test_what_needs_a_state_folder_says_so(configure, tmp_path):
     cfg = configure()
-    for asked in ({"keep_optimizer": True}, {"local": LOCAL}, {"steering": SteeringOrder(scaffold=True)}):
+    for asked in ({"keep_optimizer": True}, {"local": LOCAL}, {"scaffold": True}):
         with pytest.raises(UserError, match=r"^site: \w+ needs a state folder"):
             a_round(cfg, {}, tmp_path, **asked)
     with pytest.raises(UserError, match=r"^ema: "):
-        a_round(configure("ema=0.9"), {}, tmp_path, state=tmp_path / "state", keep_optimizer=True)
+        Pretraining(configure("ema=0.9", "+keep_optimizer=true"))
 
 
 def test_scaffold_control_variates_add_up_and_stay_at_the_site(configure, tmp_path):
     cfg = configure("optimizer.kind=sgd", "optimizer.fused=false", "optimizer.weight_decay=0")
     weights = seed_weights(cfg)
-    own = {"state": tmp_path / "state", "hospital": "northgate"}
-    first = a_round(cfg, weights, tmp_path, 1, steering=SteeringOrder(scaffold=True), **own)
+    own = {"state": str(tmp_path / "state"), "hospital": "northgate"}
+    first = a_round(cfg, weights, tmp_path, 1, scaffold=True, **own)
     plain = a_round(cfg, weights, tmp_path, 1, hospital="northgate")
     assert differ(first.weights, plain.weights) == [], "with c = c_i = 0 the first round is FedAvg's"
     learning = {name for name, _ in build_module(cfg, None, 0, 1).named_parameters()}
@@ -146,8 +149,7 @@ def test_scaffold_control_variates_add_up_and_stay_at_the_site(configure, tmp_pa
     held = load_file(tmp_path / "state" / "step_000000003" / "control.safetensors")
     assert differ(held, first.control) == []
     # The only site: c = c_i, so nothing is corrected in the second round either.
-    order = SteeringOrder(scaffold=True, control=first.control)
-    second = a_round(cfg, first.weights, tmp_path, 2, steering=order, **own)
+    second = a_round(cfg, first.weights, tmp_path, 2, scaffold=True, control=first.control, **own)
     again = a_round(cfg, first.weights, tmp_path, 2, hospital="northgate")
     assert differ(second.weights, again.weights) == []
     held = load_file(tmp_path / "state" / "step_000000006" / "control.safetensors")
@@ -155,7 +157,7 @@ def test_scaffold_control_variates_add_up_and_stay_at_the_site(configure, tmp_pa
         np.testing.assert_allclose(held[name], first.control.get(name, 0) + value, rtol=1e-6)
     # Another server control does turn it.
     other = {name: value + 1 for name, value in first.control.items()}
-    turned = a_round(cfg, first.weights, tmp_path, 2, steering=SteeringOrder(scaffold=True, control=other), **own)
+    turned = a_round(cfg, first.weights, tmp_path, 2, scaffold=True, control=other, **own)
     assert differ(turned.weights, second.weights)
 
 
@@ -163,7 +165,7 @@ def test_a_group_that_nobody_taught_comes_back_as_it_was_sent(configure, tmp_pat
     cfg = configure()
     weights = seed_weights(cfg)
     # Whoever has one modality alone moves its statistics without teaching it.
-    found = a_round(cfg, weights, tmp_path, hospital="lakeview", steering=SteeringOrder(proximal=0.1))
+    found = a_round(cfg, weights, tmp_path, hospital="lakeview", proximal=0.1)
     for name in weights:
         if group_of(name) not in found.samples:
             np.testing.assert_array_equal(found.weights[name], weights[name], err_msg=name)
@@ -173,11 +175,11 @@ def test_a_group_that_nobody_taught_comes_back_as_it_was_sent(configure, tmp_pat
 def test_local_parts_stay_and_are_put_back(configure, tmp_path):
     cfg = configure()
     weights = seed_weights(cfg)
-    own = {"state": tmp_path / "state", "local": LOCAL}
+    own = {"state": str(tmp_path / "state"), "local": LOCAL}
     first = a_round(cfg, weights, tmp_path, 1, **own)
     stays = weights.keys() - first.weights.keys()
     assert stays == {name for name in weights if ".backbone." in name and "bn" in name} | {LOCAL[1]}
-    held = local_of(SiteState(tmp_path / "state", cfg).at(STEPS))
+    held = local_of(SiteState(tmp_path / "state", Pretraining(cfg).state_digest).at(STEPS))
     assert held.keys() == stays
     plain = a_round(cfg, weights, tmp_path, 1)
     assert differ({**first.weights, **held}, plain.weights) == []
@@ -185,7 +187,11 @@ def test_local_parts_stay_and_are_put_back(configure, tmp_path):
     second = a_round(cfg, {**weights, **first.weights}, tmp_path, 2, **own)
     expected = a_round(cfg, plain.weights, tmp_path, 2)
     assert (
-        differ({**second.weights, **local_of(SiteState(tmp_path / "state", cfg).at(2 * STEPS))}, expected.weights) == []
+        differ(
+            {**second.weights, **local_of(SiteState(tmp_path / "state", Pretraining(cfg).state_digest).at(2 * STEPS))},
+            expected.weights,
+        )
+        == []
     )
 
 

@@ -18,7 +18,6 @@ from foundation.federation.statistics import (
     NAMES,
     SiteStatistics,
     from_arrays,
-    initial_moments,
     pool,
     site_statistics,
     stain_reference,
@@ -33,6 +32,7 @@ from foundation.federation.statistics.suppression import hide
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.modalities.pathology.encoder import Pathology
 from foundation.modalities.pathology.stain import restain
+from pretrain.federated.task import initial_moments
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -132,7 +132,15 @@ def test_every_weight_of_a_real_module_has_a_group(configure):
     assert groups["encoder.fusion.patient"] == "fusion"
 
 
-@pytest.mark.parametrize("name", ["head.weight", "encoder.extra", "encoder.modalities", "", "encoder"])
-def test_a_stranger_has_no_group(name):
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("head.layers.0.weight", "head"), ("linear.bias", "linear"), ("encoder.extra", "encoder"), ("weight", "weight")],
+)
+def test_group_of_any_other_name_is_its_first_word(name, group):
+    assert group_of(name) == group
+
+
+@pytest.mark.parametrize("name", ["", ".weight"])
+def test_group_of_a_name_without_a_first_word_is_refused(name):
     with pytest.raises(ValueError, match="belongs to no parameter group"):
         group_of(name)

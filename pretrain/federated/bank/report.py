@@ -4,13 +4,13 @@ from typing import Any
 
 from foundation.federation.report.elements import Part, Section, Table, spans
 from foundation.federation.report.elements import number as written
-from foundation.federation.report.history import Run, number
+from foundation.federation.report.history import Round, Run, number
 from foundation.federation.report.privacy_ledger import said
 
 
 def bank(run: Run) -> Section | None:
     """None where the run had no bank."""
-    told = {part.round: part.bank for part in run.rounds if part.bank is not None}
+    told = {part.round: facts for part in run.rounds if (facts := _of(part)) is not None}
     if not told:
         return None
     parts = [Part(table=_given(told)), *_refusals(told), *_spent(list(told.values())[-1])]
@@ -23,9 +23,13 @@ def bank(run: Run) -> Section | None:
 
 def spent_with_bank(run: Run) -> tuple[float, float | None] | None:
     """Epsilon and delta of updates and bank together, as the last round has them; None where there are not both."""
-    together = (run.rounds[-1].bank or {}).get("with_updates") if run.rounds else None
+    together = (_of(run.rounds[-1]) or {}).get("with_updates") if run.rounds else None
     epsilon = number((together or {}).get("epsilon"))
     return None if epsilon is None else (epsilon, number((together or {}).get("delta")))
+
+
+def _of(part: Round) -> dict[str, Any] | None:
+    return (part.model_extra or {}).get("bank")
 
 
 def _given(told: dict[int, dict[str, Any]]) -> Table:

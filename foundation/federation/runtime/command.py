@@ -1,0 +1,84 @@
+"""A federated task from its config to its results: what the command of every such task does."""
+
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from foundation.command import plain
+from foundation.errors import UserError
+from foundation.federation.report.page import write_report
+from foundation.federation.runtime.run import run
+from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.task import FederatedTask, federated_task
+from foundation.federation.weights.local import local_names
+from foundation.federation.weights.sharing import frozen_digests, place, to_weights, travelling
+from foundation.run_record import RunRecord, digest_of
+
+_NOT_WEIGHTS = ("output", "resume", "progress")  # settings that do not touch them
+
+
+def federate(cfg: DictConfig, command: str) -> None:
+    """Runs the rounds of a config's task and writes its results; told to stop, it leaves nothing running.
+
+    Args:
+        cfg: of `configs/federated.yaml` and what the task adds to it.
+        command: as the run record names it.
+
+    Raises:
+        UserError: with the line of what ended the run.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _federate(cfg, command)
+    except KeyboardInterrupt:
+        raise UserError(f"{cfg.output}: stopped; go on with resume=true") from None
+
+
+def _federate(cfg: DictConfig, command: str) -> None:
+    output, task = Path(cfg.output), federated_task(cfg)
+    cohort, _ = task.cohort, task.split  # a split that cannot be made is an error now, not at the sites
+    if cfg.sites is None:
+        OmegaConf.update(cfg, "sites", list(cohort.declared))
+    if set(cfg.data.test_hospitals) >= set(cfg.sites):
+        raise UserError("data.test_hospitals: every hospital is held out; leave one to train")
+    module = task.build()
+    local = local_names(module, cfg.strategy.get("local") or [])
+    OmegaConf.update(cfg, "strategy.local", list(local), force_add=True)
+    extension = task.extension()
+    if extension is not None:
+        extension.check(module, local)
+    checkpoints = Checkpoints(output, digest_of({k: v for k, v in plain(cfg).items() if k not in _NOT_WEIGHTS}))
+    if not cfg.resume or checkpoints.resume() is None:
+        shutil.rmtree(output / "rounds", ignore_errors=True)
+        _begin(checkpoints, module, local)
+    with RunRecord.open(output, command, plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
+        place(module, dict(run(cfg, checkpoints)), {}, local)
+        exported = task.export(module, output)
+        _note(record, checkpoints, task)
+    report = write_report(output, [Path(other) for other in cfg.compare])
+    print(f"{exported.name}: {exported}\nhistory: {output / 'history.json'}\nreport: {report}")
+
+
+def _begin(checkpoints: Checkpoints, module: nn.Module, local: tuple[str, ...]) -> None:
+    state, names = to_weights(module.state_dict()), travelling(module, local)
+    buffers = {name for name, _ in module.named_buffers()} & names
+    checkpoints.begin({name: state[name] for name in names}, buffers, frozen_digests(module, local))
+
+
+def _note(record: RunRecord, checkpoints: Checkpoints, task: FederatedTask) -> None:
+    last, extension = checkpoints.history[-1], task.extension()
+    record.metrics.update({"evaluation": last["evaluation"]})
+    record.note("coverage", last["coverage"])
+    record.note("privacy", last.get("privacy"))
+    if extension is not None:
+        record.note(extension.name, extension.note(checkpoints.history))
+    record.note("absent", {line["round"]: line["absent"] for line in checkpoints.history if line["absent"]})
+    record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,237 @@
+"""The protocol of a federated task: what a stage gives so that hospitals can train and evaluate it together.
+
+A task is named by the run's config (`federated_task._target_`), so a site's policy judges it like every other class
+that the config builds. Beside what the task itself reads, the federation reads these settings of the config: `sites`,
+`rounds`, `steps_per_round`, `keep_optimizer`, `quorum`, `deadline`, `seed`, `trainer`, `strategy`, and of `data` the
+`folder`, `batch_size`, `test_hospitals` and what deals patients to the parts (`foundation.data.splits`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from omegaconf import DictConfig
+
+from foundation.command import plain
+from foundation.data.cohort import Cohort
+from foundation.data.splits import Split, configured_split
+from foundation.errors import UserError
+from foundation.federation.statistics import SiteStatistics, site_statistics
+from foundation.federation.weights.types import Weights
+from foundation.run_record import digest_of
+
+if TYPE_CHECKING:  # a server builds a task and has no torch
+    from torch import Tensor, nn
+
+    from foundation.engine.drift_correction import Steering
+    from foundation.engine.optimizer_state import Memory
+    from foundation.federation.extension import Extension
+
+Part = Literal["train", "evaluation"]
+
+
+@dataclass
+class RoundResult:
+    """What training gave back.
+
+    Attributes:
+        weights: by parameter name.
+        samples: by parameter group, patients that taught it, counted once a step.
+        metrics: losses of training and validation.
+        control: by parameter, what SCAFFOLD adds to the site's control variate; empty without it.
+        frozen: by group, digest of the weights that do not learn; empty where all do.
+    """
+
+    weights: Weights
+    samples: dict[str, int]
+    metrics: dict[str, float]
+    control: Weights = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundOptions:
+    """What a round of training is, in plain values that a launched job's processes read from a file.
+
+    Attributes:
+        scratch: folder for logs and for the job's files.
+        start_step: steps of the whole run already taken; the learning-rate schedule goes on from there.
+        steps: optimiser steps to take.
+        total_steps: of the whole run.
+        state: this run's folder at this site (see `SiteState`); nothing is kept without it.
+        proximal: FedProx's mu.
+        scaffold: whether drift is corrected by SCAFFOLD; the site then keeps a control variate.
+        keep_optimizer: go on with the optimiser's state and the order of patients of this site's last round.
+        local: patterns of names that stay at the site.
+        frozen: by group, digests of the frozen weights that the server holds; None does not compare.
+        seconds: to give up after; a job is killed then, a training in this process ends after its step.
+    """
+
+    scratch: str
+    start_step: int
+    steps: int
+    total_steps: int
+    state: str | None = None
+    proximal: float = 0.0
+    scaffold: bool = False
+    keep_optimizer: bool = False
+    local: Sequence[str] = ()
+    frozen: Mapping[str, str] | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RoundArrays:
+    """Arrays that a round starts from.
+
+    Attributes:
+        weights: at least what travels (see `travelling`).
+        control: the server's control variate (SCAFFOLD).
+        extension: what the run's extension brings from other sites.
+    """
+
+    weights: Weights
+    control: Weights = field(default_factory=dict)
+    extension: Weights = field(default_factory=dict)
+
+
+@dataclass
+class Evaluation:
+    """What weights are worth at a site.
+
+    Attributes:
+        metrics: by name; `patients` is how many they are of.
+        behind: patients by metric or by the part of its name before `/`, where they are fewer (see `policy.suppress`).
+    """
+
+    metrics: dict[str, float]
+    behind: dict[str, int] = field(default_factory=dict)
+
+
+class FederatedTask(ABC):
+    """What hospitals train together, at one place: a site sees its own patients, the command and the server see none.
+
+    Args:
+        cfg: the run's resolved config; at a site with the site's own data and trainer in it.
+        hospital: whose patients it sees; None where a run is begun, or served.
+
+    Attributes:
+        name: of its training, as policies (`tasks`) call it; neither `evaluate` nor `statistics`.
+        state_keys: settings on which a site's kept state depends: optimiser, local weights, control variate.
+        extension_class: what a run of it may exchange beside weights; None if nothing.
+    """
+
+    name: ClassVar[str]
+    state_keys: ClassVar[tuple[str, ...]] = ("seed", "optimizer")
+    extension_class: ClassVar[type[Extension] | None] = None
+
+    def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
+        self.cfg = cfg
+        self.hospital = hospital
+
+    @abstractmethod
+    def build(self, start_step: int = 0, total_steps: int = 1) -> nn.Module:
+        """The module from the seed alone, the same wherever it is built.
+
+        Args:
+            start_step: steps of the whole run already taken.
+            total_steps: of the whole run.
+        """
+
+    @abstractmethod
+    def train(
+        self,
+        module: nn.Module,
+        options: RoundOptions,
+        drift: Steering | None = None,
+        memory: Memory | None = None,
+        masters: Mapping[str, Tensor] | None = None,
+    ) -> RoundResult:
+        """Trains a module on the hospital's patients, from the weights in it; the very training of a single place.
+
+        Args:
+            module: of `build`, with the round's weights.
+            options: steps, schedule, time, and where logs go.
+            drift: terms to add to the loss of each step; none if None.
+            memory: the optimiser's state of the last round, and where this round's goes; a fresh one if None.
+            masters: the module's state before, in single precision.
+        """
+
+    @abstractmethod
+    def evaluate(self, module: nn.Module) -> Evaluation:
+        """Measures a module on the hospital's patients outside training."""
+
+    @abstractmethod
+    def export(self, module: nn.Module, output: Path) -> Path:
+        """Writes what the run is for into its folder; the path of it."""
+
+    def behind(self, part: Part) -> dict[str, int]:
+        """By parameter group, how many patients of a part have what teaches it, where those are fewer than all."""
+        return {}
+
+    def initial_weights(self, pooled: SiteStatistics) -> Weights:
+        """Weights that statistics of all sites' patients set before the first round."""
+        return {}
+
+    def statistics(self, names: Sequence[str]) -> SiteStatistics:
+        """What the hospital's train patients count and sum up to, before small cells are withheld."""
+        return site_statistics(self.cohort, self.patients("train"), names)
+
+    def patients(self, part: Part) -> list[str]:
+        """The hospital's patients who train, or who evaluate."""
+        parts = self.split
+        return list(parts.train) if part == "train" else [*parts.validation, *parts.test]
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The hospital's patients; everybody's where a run is begun."""
+        return Cohort(Path(self.cfg.data.folder), None if self.hospital is None else [self.hospital])
+
+    @cached_property
+    def split(self) -> Split:
+        """Which of them train, validate and test."""
+        return configured_split(self.cohort, self.cfg.data)
+
+    @property
+    def state_digest(self) -> str:
+        """Of the settings on which a site's kept state depends."""
+        return digest_of({key: value for key, value in plain(self.cfg).items() if key in self.state_keys})
+
+    def extension(self) -> Extension | None:
+        """What the run exchanges beside weights; None if nothing.
+
+        Raises:
+            UserError: naming the setting that is wrong.
+        """
+        return None if self.extension_class is None else self.extension_class.of(self)
+
+
+def task_class(cfg: Mapping[str, Any] | DictConfig) -> type[FederatedTask]:
+    """The class of a run's task; at a site its policy has judged the config before.
+
+    Raises:
+        UserError: if the config names none.
+    """
+    target = (cfg.get("federated_task") or {}).get("_target_")
+    try:
+        kind = resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"federated_task._target_: {target} is not installed here ({error}); name a task") from error
+    if not (isinstance(kind, type) and issubclass(kind, FederatedTask)):
+        raise UserError(f"federated_task._target_: {target} is no federated task; see foundation/federation/task.py")
+    return kind
+
+
+def federated_task(cfg: DictConfig, hospital: str | None = None) -> FederatedTask:
+    """A run's task at one place; see `FederatedTask`.
+
+    Raises:
+        UserError: if the config names none.
+    """
+    return task_class(cfg)(cfg, hospital)
