@@ -186,13 +186,8 @@ def test_local_parts_stay_and_are_put_back(configure, tmp_path):
     # The second round begins from its own parts, whatever else was sent.
     second = a_round(cfg, {**weights, **first.weights}, tmp_path, 2, **own)
     expected = a_round(cfg, plain.weights, tmp_path, 2)
-    assert (
-        differ(
-            {**second.weights, **local_of(SiteState(tmp_path / "state", Pretraining(cfg).state_digest).at(2 * STEPS))},
-            expected.weights,
-        )
-        == []
-    )
+    kept = local_of(SiteState(tmp_path / "state", Pretraining(cfg).state_digest).at(2 * STEPS))
+    assert differ({**second.weights, **kept}, expected.weights) == []
 
 
 @pytest.mark.parametrize("tune", ["frozen", "lora"])
