@@ -28,19 +28,8 @@ import psutil
 from commands import run
 from federation_overhead import free_ports, started
 from flwr.app import Message, MessageType
-from flwr.common.constant import SubStatus
-from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.constant import TaskType
-from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
-from flwr.supercore.interceptors import (
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
-)
-from flwr.supercore.retry import make_simple_http_retry_invoker
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from foundation.federation.deployment.runtime_client import ClaimedOrder, OrderQueue
 from foundation.federation.groups import group_of
 from foundation.federation.wire.messages import Reply, pack_reply, unpack_order
 
@@ -71,7 +60,7 @@ class Site:
             *(
                 sys.executable,
                 "-m",
-                "foundation.federation.deployment.flower_node",
+                "foundation.federation.deployment.node_process",
                 "--superlink",
                 f"127.0.0.1:{superlink}",
             ),
@@ -82,44 +71,20 @@ class Site:
         with (home / "log.txt").open("wb") as log:
             environment = os.environ | {"FLWR_HOME": str(home / "flower")}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        self.claims = RuntimeHttpClient.from_server_address(
-            self.runtime,
-            insecure=True,
-            root_certificates=None,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-                SuperExecAuthHttpInterceptor(
-                    master_secret=(home / "runtime.secret").read_bytes(),
-                    protected_methods={"/flwr.proto.Runtime/AcquireTask"},
-                ),
-            ],
-        )
+        self.queue = OrderQueue(self.runtime, (home / "runtime.secret").read_bytes())
 
     def serve(self) -> str | None:
         """Answers an order, if there is one, and says of what kind it was."""
         try:
-            token = self.claims.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])).token
+            token = self.queue.claim()
         except httpx.TransportError:
             return None  # the SuperNode still starts
         if not token:
             return None
-        client = RuntimeHttpClient.from_server_address(
-            self.runtime,
-            insecure=True,
-            root_certificates=None,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-                RuntimeTokenHttpInterceptor(token),
-            ],
-            retry_invoker=make_simple_http_retry_invoker(),
-        )
-        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
-        heartbeat.start()
-        message, context, _, _ = pull_task_input(client)
-        push_message(client, Message(pack_reply(self._reply(message)), reply_to=message), context)
-        push_task_output(client, context, SubStatus.COMPLETED, "")
-        heartbeat.stop()
-        client.close()
+        order = ClaimedOrder(self.runtime, token)
+        with order.kept_alive():
+            message, context, _ = order.read()
+            order.answer(Message(pack_reply(self._reply(message)), reply_to=message), context)
         return message.metadata.message_type
 
     def _reply(self, message: Message) -> Reply:

@@ -1,12 +1,10 @@
 """The app bundle of a run: it names the installed release and holds no code."""
 
-import hashlib
 import io
 import tomllib
 import zipfile
 
 from flwr.cli.build import build_fab_from_files
-from flwr.supercore.fab import Fab
 
 from foundation.errors import UserError
 
@@ -38,7 +36,7 @@ run = "{run}"
 """
 
 
-def write_bundle(release: str, digest: str, run: str) -> Fab:
+def write_bundle(release: str, digest: str, run: str) -> bytes:
     """The bundle of a run.
 
     Args:
@@ -48,7 +46,7 @@ def write_bundle(release: str, digest: str, run: str) -> Fab:
     """
     text = _TEXT.format(release=release, server=_SERVER, client=CLIENT, digest=digest, run=run)
     content, _ = build_fab_from_files({_PROJECT: text.encode()})
-    return Fab(hashlib.sha256(content).hexdigest(), content, {})
+    return content
 
 
 def check_bundle(content: bytes, release: str | None) -> None:
@@ -65,10 +63,10 @@ def check_bundle(content: bytes, release: str | None) -> None:
         more = sorted(set(file.namelist()) - _FILES)
         if more:
             raise UserError(f"app bundle: carries {more[0]}, and no code may travel; nothing of it was run")
-        found = tomllib.loads(file.read(_PROJECT).decode())
-    named = found["project"]["version"]
+        project = tomllib.loads(file.read(_PROJECT).decode())
+    named = project["project"]["version"]
     if release is not None and named != release:
         raise UserError(f"app bundle: names release {named}, and {release} is installed here; install the same")
-    app = found["tool"]["flwr"]["app"]["components"]["clientapp"]
+    app = project["tool"]["flwr"]["app"]["components"]["clientapp"]
     if app != CLIENT:
         raise UserError(f"app bundle: names {app}, and this release answers with {CLIENT}")

@@ -1,16 +1,17 @@
 """The SuperLink's folder, and the way to the SuperLink that runs from it: nodes, runs, logs."""
 
+import hashlib
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import yaml
 from flwr.common.constant import Status, SubStatus
-from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     ListRunsRequest,
@@ -19,10 +20,9 @@ from flwr.proto.control_pb2 import (
     StreamLogsRequest,
     UnregisterNodeRequest,
 )
-from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.fab_pb2 import Fab
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import FlowerError
-from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from foundation.errors import UserError
@@ -120,6 +120,14 @@ def check_connection(address: str, certificate: Path) -> None:
         ) from error
 
 
+class Node(NamedTuple):
+    """A node that was ever registered: its site, `online`, `offline` or `unregistered`, and its number."""
+
+    name: str
+    status: str
+    number: int
+
+
 def connect(folder: ServerFolder) -> "SuperLink":
     """The SuperLink that runs from a folder.
 
@@ -148,10 +156,11 @@ class SuperLink:
         self.address = address
         self.client = client
 
-    def nodes(self) -> list[NodeInfo]:
-        """All that were ever registered: name, status, node_id."""
-        with self._said():
-            return list(self.client.ListNodes(ListNodesRequest()).nodes_info)
+    def nodes(self) -> list[Node]:
+        """All that were ever registered."""
+        with self._one_line():
+            infos = self.client.ListNodes(ListNodesRequest()).nodes_info
+            return [Node(info.name, info.status, info.node_id) for info in infos]
 
     def revoke(self, site: str) -> None:
         """Refuses a site's key from now on.
@@ -159,45 +168,47 @@ class SuperLink:
         Raises:
             UserError: if no key of that name is admitted.
         """
-        found = [node for node in self.nodes() if node.name == site and node.status != "unregistered"]
-        if not found:
-            names = ", ".join(node.name for node in self.nodes() if node.status != "unregistered")
+        admitted = [node for node in self.nodes() if node.status != "unregistered"]
+        nodes = [node for node in admitted if node.name == site]
+        if not nodes:
+            names = ", ".join(node.name for node in admitted)
             raise UserError(f"site: no key of '{site}' is admitted; there are {names or 'none'}")
-        with self._said():
-            for node in found:
-                self.client.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+        with self._one_line():
+            for node in nodes:
+                self.client.UnregisterNode(UnregisterNodeRequest(node_id=node.number))
 
-    def start(self, bundle: Fab) -> int:
-        """Starts a run; gives its number."""
-        with self._said():
-            return int(self.client.StartRun(StartRunRequest(fab=fab_to_proto(bundle))).run_id)
+    def start(self, bundle: bytes) -> int:
+        """Starts a run of an app bundle; gives its number."""
+        fab = Fab(hash_str=hashlib.sha256(bundle).hexdigest(), content=bundle)
+        with self._one_line():
+            return int(self.client.StartRun(StartRunRequest(fab=fab)).run_id)
 
     def log(self, run: int) -> Iterator[str]:
         """What the run's server process prints, until it ends."""
-        with self._said():
+        with self._one_line():
             for part in self.client.StreamLogs(StreamLogsRequest(run_id=run, after_timestamp=0.0)):
                 yield part.log_output
 
     def failure(self, run: int) -> str | None:
         """Why a finished run failed; None if it did not."""
-        with self._said():
+        with self._one_line():
             status = self.client.ListRuns(ListRunsRequest(run_id=run)).run_dict[run].status
         return None if status.sub_status == SubStatus.COMPLETED else status.details or status.sub_status
 
     def stop(self, run: int) -> None:
         """Ends a run that has not finished, if there is one of that number."""
-        with self._said():
-            found = self.client.ListRuns(ListRunsRequest()).run_dict
-            if run in found and found[run].status.status != Status.FINISHED:
+        with self._one_line():
+            runs = self.client.ListRuns(ListRunsRequest()).run_dict
+            if run in runs and runs[run].status.status != Status.FINISHED:
                 self.client.StopRun(StopRunRequest(run_id=run))
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
+    def _one_line(self) -> Iterator[None]:
         try:
             yield
         except httpx.HTTPStatusError as error:
-            said = FlowerError.from_json(error.response.text)
-            text = said.message if said else error.response.text[:200] or str(error)
+            refusal = FlowerError.from_json(error.response.text)
+            text = refusal.message if refusal else error.response.text[:200] or str(error)
             raise UserError(f"SuperLink at {self.address}: refused: {text}") from error
         except (httpx.HTTPError, ValueError) as error:  # Flower says a cut stream as a ValueError
             raise UserError(

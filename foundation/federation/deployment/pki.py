@@ -80,7 +80,7 @@ def write_node_key(path: Path, site: str) -> bytes:
 
 
 def read_public_key(path: Path) -> bytes:
-    """The bytes by which Flower knows a node.
+    """The key in a file, as Flower knows its node by it.
 
     Raises:
         UserError: if the file holds no EC key as OpenSSH writes it.
@@ -91,6 +91,11 @@ def read_public_key(path: Path) -> bytes:
         raise UserError(f"{path}: no public key in it ({error}); make one with ssh-keygen -t ecdsa -b 384") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise UserError(f"{path}: no EC key; make one with ssh-keygen -t ecdsa -b 384")
+    return public_bytes(key)
+
+
+def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The bytes by which Flower knows a node."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import UnreachableError
+from foundation.federation.deployment.pki import public_bytes
+
+_HEARTBEAT_SECONDS = 30.0  # which the SuperLink asks for; the node is signed off long before
 
 
 @contextmanager
@@ -52,9 +53,7 @@ def ask_admission(address: str, certificate: Path, key: Path, state: Path) -> No
         UserError: if the SuperLink does not know the key, or it was revoked.
     """
     private = _private(key)
-    wanted = ActivateNodeRequest(
-        public_key=public_key_to_bytes(private.public_key()), heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
-    )
+    wanted = ActivateNodeRequest(public_key=public_bytes(private.public_key()), heartbeat_interval=_HEARTBEAT_SECONDS)
     number = state / "node_id"
     client = FleetHttpClient.from_server_address(
         address,

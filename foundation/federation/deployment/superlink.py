@@ -11,10 +11,6 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
-from flwr.server.superlink.linkstate import LinkState
-from flwr.supercore import sql_mixin
-from flwr.supercore.constant import SQLITE_PRAGMAS
-from flwr.superlink import main as flower
 from flwr.superlink.cli.flower_superlink import flower_superlink
 from omegaconf import DictConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,12 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from foundation.command import command
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import ServerFolder, connect
+from foundation.federation.deployment.flower_patches import prepare_superlink, share_database
 from foundation.federation.deployment.pki import read_public_key
 
 _OPEN = ("/v1/fleet/", "/health")  # to other machines
-# A request waits up to two minutes for another's write: Flower's 5 s fail where a large model is written, and cost a
-# node its connection. Its 64 MB of cache and 256 MB of mapped file for each of many connections are a server's memory.
-_DATABASE = {"busy_timeout": "120000", "cache_size": "-4000", "mmap_size": "0"}
 _HERE = ("127.0.0.1", "::1")
 
 
@@ -37,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     folder = ServerFolder.load(cfg.server)
     if cfg.action == "nodes":
         for node in connect(folder).nodes():
-            print(f"{node.name:20} {node.status:14} {node.node_id}")
+            print(f"{node.name:20} {node.status:14} {node.number}")
     elif cfg.action == "revoke":
         if cfg.site is None:
             raise UserError("site: not given; say site=NAME with the hospital whose key is to be revoked")
@@ -57,16 +51,13 @@ def start(folder: ServerFolder) -> None:
     """
     logging.getLogger("flwr").propagate = False  # it prints by itself; Hydra's handler would say it again
     keys = folder.keys()
-    create = flower.create_app
 
-    def create_app(*arguments: Any, **settings: Any) -> Any:
-        app = create(*arguments, **settings)
+    def prepare(app: Any) -> None:
         admit(app.state.linkstate_factory.state(), keys)
         app.add_middleware(SitesStayOutside)
-        return app
 
-    flower.create_app = create_app
-    settle_database()
+    prepare_superlink(prepare)
+    share_database()
     os.environ["FLWR_HOME"] = str(folder.state / "flower")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for the ServerApp's process
     folder.state.mkdir(parents=True, exist_ok=True)
@@ -83,13 +74,13 @@ def start(folder: ServerFolder) -> None:
     flower_superlink()
 
 
-def settle_database() -> None:
-    """Sets how Flower opens its database: `_DATABASE` instead of its own settings of these names."""
-    sql_mixin.SQLITE_PRAGMAS = tuple((dict(SQLITE_PRAGMAS) | _DATABASE).items())  # type: ignore[attr-defined, assignment]
+def admit(state: Any, keys: dict[str, Path]) -> None:
+    """Registers the sites' keys that the SuperLink has not seen; a key that was revoked stays so.
 
-
-def admit(state: LinkState, keys: dict[str, Path]) -> None:
-    """Registers the sites' keys that the SuperLink has not seen; a key that was revoked stays so."""
+    Args:
+        state: Flower's, of nodes and runs (`LinkState`).
+        keys: files by site.
+    """
     known = {node.public_key for node in state.get_node_info(owner_aids=[NOOP_FLWR_AID])}
     for name, path in keys.items():
         key = read_public_key(path)

@@ -16,16 +16,13 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import httpx
-from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.constant import TaskType
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
-from flwr.supercore.runtime import RuntimeHttpClient
 from omegaconf import DictConfig
 
 from foundation.command import command
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import UnreachableError, check_connection
 from foundation.federation.deployment.registration import ask_admission, only_one
+from foundation.federation.deployment.runtime_client import OrderQueue
 from foundation.federation.deployment.worker import Task, run_task
 from foundation.federation.site.config import Site, installed_release
 
@@ -103,35 +100,26 @@ def serve(
     node: "subprocess.Popen[bytes]", runtime: str, secret: bytes, context: multiprocessing.context.ForkServerContext
 ) -> None:
     """Answers orders, one after another, as long as the SuperNode runs."""
-    client = RuntimeHttpClient.from_server_address(
-        server_address=runtime,
-        insecure=True,  # on loopback
-        root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}),
-        ],
-    )
-    wanted = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+    queue = OrderQueue(runtime, secret)
     while node.poll() is None:
         try:
-            found = client.AcquireTask(wanted)
+            token = queue.claim()
         except httpx.TransportError:
             time.sleep(_POLL_SECONDS)  # the SuperNode still starts, or it just ended
             continue
         except httpx.HTTPStatusError as error:
             raise UserError(f"{runtime}: answers as no SuperNode of this site ({error}); set another port") from error
-        if not found.token:
+        if not token:
             time.sleep(_POLL_SECONDS)
             continue
-        reason = run_task(Task(runtime, found.token, installed_release()), context)
+        reason = run_task(Task(runtime, token, installed_release()), context)
         if reason is not None:
             print(f"an order failed: {reason}", file=sys.stderr, flush=True)
 
 
 def _command(cfg: DictConfig, site_file: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "foundation.federation.deployment.flower_node"),
+        *(sys.executable, "-m", "foundation.federation.deployment.node_process"),
         *("--superlink", str(cfg.superlink)),
         *("--root-certificates", str(Path(cfg.certificate).resolve())),
         *("--auth-supernode-private-key", str(Path(cfg.key).resolve())),

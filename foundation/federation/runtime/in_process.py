@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
+from foundation.federation.deployment.flower_patches import identify_process
 from foundation.federation.site.app import app as client_app
 
 _FAILED = 0  # Flower's code for an error of unknown kind
@@ -24,7 +23,7 @@ class SerialGrid(Grid):
     """
 
     def __init__(self, node_configs: Mapping[int, dict[str, bool | float | int | str]], app: ClientApp = client_app):
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SUPERLINK_NODE_ID, 1
+        identify_process()
         self.app = app
         self.contexts = {
             node: Context(run_id=1, node_id=node, node_config=dict(config), state=RecordDict(), run_config={})
@@ -33,11 +32,11 @@ class SerialGrid(Grid):
         self._asked: dict[str, Message] = {}
         self._numbers = itertools.count(1)
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: Any) -> None:
         raise NotImplementedError("there is one run")
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Any:
         raise NotImplementedError("there is one run")
 
     def create_message(
@@ -53,7 +52,6 @@ class SerialGrid(Grid):
         for message in messages:
             message.content = _copy(message.content)
             number = str(next(self._numbers))
-            message.metadata.__dict__["_message_id"] = number
             self._asked[number] = message
             numbers.append(number)
         return numbers
@@ -77,5 +75,5 @@ def _copy(content: RecordDict) -> RecordDict:
     Arrays, which nobody changes, lie in memory once.
     """
     return RecordDict(
-        {name: ConfigRecord({**found}) if isinstance(found, ConfigRecord) else found for name, found in content.items()}
+        {name: ConfigRecord({**part}) if isinstance(part, ConfigRecord) else part for name, part in content.items()}
     )

@@ -5,15 +5,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from flwr.app import Message, RecordDict
-from flwr.common import bytes_to_ndarray, ndarray_to_bytes
-from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.serverapp import Grid
 
-_LEGACY = "fitres."  # records that only Flower's legacy types need
+from foundation.federation.secure.records import (
+    LEGACY,
+    RECORD_KEY_CONFIGS,
+    Key,
+    Stage,
+    bytes_to_ndarray,
+    masked_vectors,
+    put_masked_vectors,
+)
+
 _REASON = 300  # characters
 _HEADER = 256  # bytes that hold the header of a flat array
 _POLL_SECONDS = 0.1
@@ -77,7 +84,7 @@ class Mail:
                 if training:
                     self._add(reply)
         if training and kept:
-            _put(kept[0], self._sum)
+            put_masked_vectors(kept[0].content, self._sum)
             self._sum = []
         return kept
 
@@ -99,44 +106,35 @@ class Mail:
 
     def _unusable(self, site: str, reply: Message, training: bool) -> str | None:
         if reply.has_error():
-            said = str(reply.error.reason or f"code {reply.error.code}").strip()
-            return f"the node failed: {(said.splitlines() or [''])[-1][:_REASON]}"
+            reason = str(reply.error.reason or f"code {reply.error.code}").strip()
+            return f"the node failed: {(reason.splitlines() or [''])[-1][:_REASON]}"
         self.from_site[site] += _bytes(reply.content)
         if training:
             self.replies[site] = RecordDict(
                 {
                     name: record
                     for name, record in reply.content.items()
-                    if name != RECORD_KEY_CONFIGS and not name.startswith(_LEGACY)
+                    if name != RECORD_KEY_CONFIGS and not name.startswith(LEGACY)
                 }
             )
         if RECORD_KEY_CONFIGS not in reply.content.config_records:
             records = reply.content.config_records.values()
             reasons = [str(record["declined"]) for record in records if "declined" in record]
             return f"declined: {reasons[0]}" if reasons else "answered without a masked update"
-        if training and [_shape(vector) for vector in _masked(reply)] != self._shapes:
+        if training and [_shape(vector) for vector in masked_vectors(reply.content)] != self._shapes:
             return "masked vectors of other shapes than the order's"
         return None
 
     def _add(self, reply: Message) -> None:
         """Adds a reply's vectors to the sum, and leaves zeros that add nothing in their place."""
-        vectors = _masked(reply)
+        vectors = masked_vectors(reply.content)
         zeros = [np.zeros(1, dtype=np.int64) for _ in vectors]
         if not self._sum:
             self._sum = [np.zeros(shape, dtype=np.int64) for shape in self._shapes]
         for total, vector in zip(self._sum, vectors, strict=True):
             total += bytes_to_ndarray(vector)
             total &= self._modulus - 1
-        _put(reply, zeros)
-
-
-def _masked(reply: Message) -> list[bytes]:
-    return cast(list[bytes], reply.content.config_records[RECORD_KEY_CONFIGS][Key.MASKED_PARAMETERS])
-
-
-def _put(reply: Message, vectors: list[np.ndarray]) -> None:
-    record = reply.content.config_records[RECORD_KEY_CONFIGS]
-    record[Key.MASKED_PARAMETERS] = [ndarray_to_bytes(vector) for vector in vectors]
+        put_masked_vectors(reply.content, zeros)
 
 
 def _bytes(content: RecordDict) -> int:

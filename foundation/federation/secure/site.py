@@ -10,18 +10,21 @@ from typing import cast
 
 import numpy as np
 from flwr.app import Context, Message, RecordDict
-from flwr.client.mod import secaggplus_mod
-from flwr.common import Code, FitRes, Status, ndarrays_to_parameters
-from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
-from flwr.compat.common.recorddict_compat import fitres_to_recorddict
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
+from foundation.federation.secure.records import (
+    RECORD_KEY_CONFIGS,
+    UNMASKED,
+    Key,
+    Stage,
+    result_records,
+    secaggplus_mod,
+)
 from foundation.federation.secure.settings import RECORD, SecureOrder
 from foundation.federation.weights.types import Weights
 
 Handler = Callable[[Message, Context], Message]
-_MASKED_PARAMETERS = "fitres.parameters"
 
 
 @dataclass
@@ -83,8 +86,7 @@ def masked_reply(content: RecordDict, submitted: Submission) -> RecordDict:
         content: what else is said, in the open: metrics, the hospital's name. No counts by group, and no arrays.
         submitted: see `submission`.
     """
-    result = FitRes(Status(Code.OK, ""), ndarrays_to_parameters(submitted.arrays), num_examples=1, metrics={})
-    return RecordDict({**content, **fitres_to_recorddict(result, keep_input=False)})
+    return RecordDict({**content, **result_records(submitted.arrays)})
 
 
 def asked(content: RecordDict) -> bool:
@@ -127,10 +129,10 @@ class _NothingSubmittedError(Exception):
 
 def _submitted(reply: Message) -> Message:
     records = reply.content.array_records
-    open_arrays = [name for name, arrays in records.items() if arrays and name != _MASKED_PARAMETERS]
+    open_arrays = [name for name, arrays in records.items() if arrays and name != UNMASKED]
     if open_arrays:
         raise UserError(f"secure aggregation: the reply holds unmasked arrays ({', '.join(open_arrays)}); not sent")
-    if _MASKED_PARAMETERS not in reply.content.array_records:
+    if UNMASKED not in reply.content.array_records:
         raise _NothingSubmittedError(reply)
     return reply
 

@@ -3,27 +3,20 @@
 Masks, keys and shares stay Flower's. Added are the order, and that sites may leave before shares are exchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
-from flwr.common import FitIns, FitRes, Parameters, parameters_to_ndarrays
-from flwr.server.client_manager import ClientManager
-from flwr.server.client_proxy import ClientProxy
-from flwr.server.compat.grid_client_proxy import GridClientProxy
+from flwr.common import FitIns, Parameters, parameters_to_ndarrays
 from flwr.server.compat.legacy_context import LegacyContext
-from flwr.server.strategy import FedAvg
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD
 from flwr.server.workflow.constant import Key as WorkflowKey
-from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow, WorkflowState
+from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow
 from flwr.serverapp import Grid
 
 from foundation.federation.secure.mail import Mail
-
-_LEGACY = "fitres."  # records that only Flower's legacy types need
-_REASON = 300  # characters
-_HEADER = 256  # bytes that hold the header of a flat array
 
 
 class Workflow(SecAggPlusWorkflow):
@@ -50,14 +43,14 @@ class Workflow(SecAggPlusWorkflow):
         self._order = order
         self._own = own
 
-    def setup_stage(self, grid: Grid, context: LegacyContext, state: WorkflowState) -> bool:
+    def setup_stage(self, grid: Grid, context: LegacyContext, state: Any) -> bool:
         """Keys; and our order in the place of the legacy one."""
         going = super().setup_stage(grid, context, state)
         orders = {node: RecordDict({**self._order, **self._own.get(node, {})}) for node in state.nid_to_fitins}
         state.nid_to_fitins = orders
         return going
 
-    def share_keys_stage(self, grid: Grid, context: LegacyContext, state: WorkflowState) -> bool:
+    def share_keys_stage(self, grid: Grid, context: LegacyContext, state: Any) -> bool:
         """Shares of keys; who has gone by now masks nothing, and nobody holds its shares.
 
         Flower asks for them all the same when it unmasks, and the round would end there.
@@ -69,27 +62,24 @@ class Workflow(SecAggPlusWorkflow):
         return going and self._check_threshold(state)
 
 
-class Sum(FedAvg):
+class Sum:
     """The legacy strategy that Flower's workflow asks: it hands out empty orders and keeps the sum.
 
     Args:
-        proxies: of the sites' nodes.
+        nodes: of the sites.
     """
 
-    def __init__(self, proxies: list[ClientProxy]) -> None:
-        super().__init__()
-        self._proxies = proxies
+    def __init__(self, nodes: Collection[int]) -> None:
+        self._proxies = [SimpleNamespace(node_id=node) for node in nodes]  # of a legacy proxy, its number is asked
         self.mean: Parameters | None = None
         self.nodes: list[int] = []
 
-    def configure_fit(
-        self, server_round: int, parameters: Parameters, client_manager: ClientManager
-    ) -> list[tuple[ClientProxy, FitIns]]:
+    def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> list[tuple[Any, FitIns]]:
         """One for each site."""
         return [(proxy, FitIns(Parameters([], ""), {})) for proxy in self._proxies]
 
     def aggregate_fit(
-        self, server_round: int, results: list[tuple[ClientProxy, FitRes]], failures: list[Any]
+        self, server_round: int, results: list[tuple[Any, Any]], failures: list[Any]
     ) -> tuple[None, dict[str, Any]]:
         """Keeps the mean, which Flower put into every result, and who is in it."""
         self.mean = results[0][1].parameters
@@ -102,9 +92,9 @@ def mean_of(
 ) -> tuple[list[np.ndarray], list[int]] | None:
     """Runs the workflow: the mean of the sites' vectors and the nodes in it; None if too few stayed."""
     watched = cast(Grid, mail)  # the workflow calls send_and_receive alone
-    strategy = Sum([GridClientProxy(node, watched, run_id=0) for node in nodes.values()])
+    strategy = Sum(nodes.values())
     state = RecordDict(
         {MAIN_CONFIGS_RECORD: ConfigRecord({WorkflowKey.CURRENT_ROUND: number}), MAIN_PARAMS_RECORD: ArrayRecord()}
     )
-    workflow(watched, LegacyContext(Context(0, 0, {}, state, {}), strategy=strategy))
+    workflow(watched, LegacyContext(Context(0, 0, {}, state, {}), strategy=cast(Any, strategy)))
     return None if strategy.mean is None else (parameters_to_ndarrays(strategy.mean), strategy.nodes)

@@ -146,22 +146,22 @@ def test_bad_settings_are_named_before_anything_is_written(tmp_path, override, l
 
 def test_a_bundle_names_the_release_and_holds_no_code():
     bundle = write_bundle("1.2.3", "abc", "/run")
-    with zipfile.ZipFile(BytesIO(bundle.content)) as file:
+    with zipfile.ZipFile(BytesIO(bundle)) as file:
         assert set(file.namelist()) == {"pyproject.toml", ".info/CONTENT"}
         text = file.read("pyproject.toml").decode()
     for word in ('version = "1.2.3"', "foundation.federation.site.app:app", "abc"):
         assert word in text
-    assert bundle.hash_str == write_bundle("1.2.3", "abc", "/run").hash_str, "the same run, the same bundle"
-    check_bundle(bundle.content, "1.2.3")
+    assert bundle == write_bundle("1.2.3", "abc", "/run"), "the same run, the same bundle"
+    check_bundle(bundle, "1.2.3")
 
 
 def test_a_site_declines_another_release_by_name():
     with pytest.raises(UserError, match=r"names release 1\.2\.4, and 1\.2\.3 is installed here"):
-        check_bundle(write_bundle("1.2.4", "abc", "/run").content, "1.2.3")
+        check_bundle(write_bundle("1.2.4", "abc", "/run"), "1.2.3")
 
 
 def test_a_bundle_that_carries_code_is_refused():
-    content = BytesIO(write_bundle("1.2.3", "abc", "/run").content)
+    content = BytesIO(write_bundle("1.2.3", "abc", "/run"))
     with zipfile.ZipFile(content, "a") as file:
         file.writestr("app.py", "print('hello')")
     with pytest.raises(UserError, match=r"carries app\.py, and no code may travel"):
@@ -169,7 +169,7 @@ def test_a_bundle_that_carries_code_is_refused():
 
 
 def test_a_bundle_that_names_another_app_is_refused():
-    bundle = BytesIO(write_bundle("1.2.3", "abc", "/run").content)
+    bundle = BytesIO(write_bundle("1.2.3", "abc", "/run"))
     with zipfile.ZipFile(bundle) as file:
         text = file.read("pyproject.toml").decode().replace("foundation.federation.site.app:app", "os:system")
     other = BytesIO()

@@ -1,0 +1,187 @@
+"""Flower's attributes that this project replaces: each with what that mends, and how to see the fault without it.
+
+A patch holds for the process that applies it, and imports there what it patches: a server loads no node, and no node a
+server. The tests of this module show each fault in Flower as it is, and fail when a release makes a patch unnecessary.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+from flwr.app import Message
+
+POLL_SECONDS = 0.5
+# A request waits up to two minutes for another's write: Flower's 5 s fail where a large model is written, and cost a
+# node its connection. Its 64 MB of cache and 256 MB of mapped file for each of many connections are a server's memory.
+DATABASE = {"busy_timeout": "120000", "cache_size": "-4000", "mmap_size": "0"}
+
+
+def ask_for_orders_often() -> None:
+    """A node asks for orders every half second.
+
+    Flower asks every 3 s, which no setting changes: twice a round, that is a good part of what a round costs beside
+    training. Without the patch: the node's log shows an order up to 3 s after the server's shows that it went out.
+    """
+    from flwr.supernode import start_client_internal as node
+
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, POLL_SECONDS))
+
+    node.time = SimpleNamespace(sleep=sleep)  # type: ignore[assignment, attr-defined]
+
+
+def outlast_broken_handshakes() -> None:
+    """A node gives up only where the SuperLink itself refuses, or nobody vouches for it.
+
+    Flower takes a connection that breaks off while TLS is set up for a wrong certificate: the node ends, and with it an
+    update that waits to be sent. Without the patch: cut the cable during a handshake, and the node's log ends with
+    "SSL/TLS handshake error detected".
+    """
+    from flwr.supernode import fleet_http_connection as connection
+
+    flowers = connection.make_simple_http_retry_invoker  # type: ignore[attr-defined]
+
+    def outlasting() -> Any:
+        invoker = flowers()
+        gives_up: Any = invoker.should_giveup
+
+        def refused(error: Exception) -> bool:
+            answered = isinstance(error, httpx.HTTPStatusError) or "certificate" in str(error).lower()
+            return answered and bool(gives_up(error))
+
+        invoker.should_giveup = refused
+        return invoker
+
+    connection.make_simple_http_retry_invoker = outlasting  # type: ignore[attr-defined]
+
+
+def pair_answers() -> None:
+    """A node sends one answer for each order, also after a run that was stopped in the middle of one.
+
+    Flower keeps the task of an order whose run is stopped while it comes in, and the site's process then waits for a
+    content that never comes. And it takes any answer that is there for that of the latest order: after a stray one, as
+    is a second word on an order of a stopped run, the right one stays behind, and the node is one late for good.
+    Without the patch: stop a run while a large model is on its way to a node; the next run's rounds stay without it.
+    """
+    from flwr.supernode import start_client_internal as node
+
+    pairing = AnswerPairing(node._pull_and_store_message, node._push_messages)
+    node._pull_and_store_message, node._push_messages = pairing.pull, pairing.push  # type: ignore[assignment]
+
+
+class AnswerPairing:
+    """Flower's two steps of a node's loop, with each order paired with its own answer.
+
+    Args:
+        pull: Flower's step that takes an order.
+        push: Flower's step that sends the answers that are there.
+    """
+
+    def __init__(self, pull: Callable[..., int | None], push: Callable[..., None]) -> None:
+        self._pull = pull
+        self._push = push
+        self._order = ""
+
+    def pull(self, **arguments: Any) -> int | None:
+        """Takes the next order; one whose run is stopped meanwhile leaves nothing behind."""
+        receive = arguments["receive"]
+
+        def noting() -> Any:
+            received = receive()
+            if received is not None:
+                self._order = received[0].metadata.message_id
+            return received
+
+        arguments["receive"] = noting
+        for name in ("pull_object", "confirm_message_received"):
+            arguments[name] = _failing(arguments[name])
+        return self._pull(**arguments)
+
+    def push(self, **arguments: Any) -> None:
+        """Sends answers until that of the latest order is among them."""
+        send, answered = arguments["send"], set()
+
+        def noting(message: Message, *rest: Any) -> Any:
+            answered.add(message.metadata.reply_to_message_id)
+            return send(message, *rest)
+
+        arguments["send"] = noting
+        while self._order not in answered:
+            self._push(**arguments)
+
+
+def _failing(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A stopped run as a failed request, after which Flower drops the order's task and content."""
+    from flwr.supercore.run import RunNotRunningException
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except RunNotRunningException as error:
+            raise RuntimeError("the run was stopped") from error
+
+    return called
+
+
+def send_objects_one_by_one() -> None:
+    """A message's objects are made ready one at a time, each when the one before has gone.
+
+    Flower makes all of them ready before the first has gone: a copy of the whole model. Without the patch:
+    `python scripts/bench/server_memory.py` shows one more model in the server process.
+    """
+    from flwr.supercore.inflatable import inflatable_utils
+
+    def push(
+        object_contents: Iterable[tuple[str, bytes]], push_object_fn: Callable[[str, bytes], None], **_: Any
+    ) -> None:
+        for name, content in object_contents:
+            push_object_fn(name, content)
+
+    inflatable_utils.push_object_contents_from_iterable = push
+
+
+def share_database() -> None:
+    """The SuperLink opens its database with `DATABASE` in the place of Flower's own settings of these names.
+
+    Without the patch: several nodes that send a large model at once end with "database is locked" in the SuperLink's
+    log, and its resident memory grows by the mapped file.
+    """
+    from flwr.supercore import sql_mixin
+
+    settings = dict(sql_mixin.SQLITE_PRAGMAS) | DATABASE  # type: ignore[attr-defined]
+    sql_mixin.SQLITE_PRAGMAS = tuple(settings.items())  # type: ignore[attr-defined, assignment]
+
+
+def prepare_superlink(prepare: Callable[[Any], None]) -> None:
+    """The SuperLink's web app is prepared before it serves.
+
+    Flower's open edition admits keys only by a command to a SuperLink that runs, and takes commands (start a run, admit
+    a key) from whoever reaches its port; it offers no place for a middleware. Without the patch: `flwr ls` from another
+    machine lists the runs.
+
+    Args:
+        prepare: called with the app.
+    """
+    from flwr.superlink import main as superlink
+
+    create = superlink.create_app
+
+    def create_app(*arguments: Any, **settings: Any) -> Any:
+        app = create(*arguments, **settings)
+        prepare(app)
+        return app
+
+    superlink.create_app = create_app
+
+
+def identify_process() -> None:
+    """Lets this process make messages, as the server of run 1.
+
+    Flower gives a process its identity together with a task of the SuperLink or of the simulation. Without the patch:
+    `federation=serial` ends with "TaskIdentity.run_id is not set".
+    """
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
