@@ -16,7 +16,7 @@ from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from foundation.federation.task import RoundResult
-from foundation.federation.weights.sharing import set_weights, to_weights
+from foundation.federation.weights.module import set_weights, to_weights
 from foundation.federation.weights.types import Weights
 from pretrain.assemble import build_encoder, build_objectives, datasets, load_cohort
 from pretrain.module import PretrainModule

@@ -11,8 +11,8 @@ from foundation.federation.groups import group_of
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Held, Strategy
 from foundation.federation.task import RoundResult
-from foundation.federation.weights.local import local_names
-from foundation.federation.weights.sharing import keep_local, to_weights
+from foundation.federation.weights.module import local_names, to_weights
+from foundation.federation.weights.sharing import keep_local
 from foundation.federation.weights.types import Weights
 from pretrain.federated.bank.embeddings import fill, release
 from pretrain.federated.bank.rows import Rows, for_site

@@ -12,7 +12,7 @@ from torch import nn
 from foundation.engine.drift_correction import Steering, SteeringOrder, control_change, correction_of
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
-from foundation.federation.weights.sharing import to_weights
+from foundation.federation.weights.module import to_weights
 from pretrain.fit import build_module, fit_round
 
 

@@ -14,8 +14,7 @@ from foundation.federation.report.page import write_report
 from foundation.federation.runtime.run import run
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.task import FederatedTask, federated_task
-from foundation.federation.weights.local import local_names
-from foundation.federation.weights.sharing import frozen_digests, place, to_weights, travelling
+from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
 from foundation.run_record import RunRecord, digest_of
 
 _NOT_WEIGHTS = ("output", "resume", "progress")  # settings that do not touch them

@@ -20,14 +20,8 @@ from foundation.federation.site.job import Job, read_job, read_result, write_job
 from foundation.federation.site.launch import end_with_parent, launch, processes_of
 from foundation.federation.site.state import SiteState, control_of, local_of, memory_of, write_own
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
-from foundation.federation.weights.sharing import (
-    check_frozen,
-    frozen_digests,
-    keep_local,
-    place,
-    to_weights,
-    travelling,
-)
+from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
+from foundation.federation.weights.sharing import check_frozen, keep_local
 from foundation.run_record import is_main_process
 
 _MODULE = "foundation.federation.site.round"

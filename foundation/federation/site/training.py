@@ -11,7 +11,7 @@ from foundation.federation.site.config import Site
 from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.task import RoundArrays, RoundOptions, RoundResult
-from foundation.federation.weights.sharing import place
+from foundation.federation.weights.module import place
 from foundation.federation.wire.messages import Order
 
 if TYPE_CHECKING:

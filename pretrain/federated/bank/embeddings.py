@@ -27,8 +27,7 @@ from omegaconf import DictConfig
 from foundation.engine.trainer import seeded
 from foundation.errors import UserError
 from foundation.federation.privacy.noise import fresh_secret
-from foundation.federation.weights.local import local_names
-from foundation.federation.weights.sharing import place
+from foundation.federation.weights.module import local_names, place
 from foundation.federation.weights.types import Weights
 from foundation.objectives.alignment import Alignment
 from pretrain.assemble import datasets, load_cohort

@@ -20,8 +20,7 @@ from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Held
 from foundation.federation.task import RoundArrays, RoundOptions
-from foundation.federation.weights.local import local_names
-from foundation.federation.weights.sharing import to_weights
+from foundation.federation.weights.module import local_names, to_weights
 from foundation.objectives.alignment import Alignment
 from pretrain.embedding import Embedded, embed
 from pretrain.federated.bank import embeddings as bank_module

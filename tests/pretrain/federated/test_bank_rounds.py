@@ -28,7 +28,7 @@ from foundation.federation.site.config import Site, installed_release
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
 from foundation.federation.task import RoundArrays, RoundOptions
-from foundation.federation.weights.sharing import to_weights
+from foundation.federation.weights.module import to_weights
 from foundation.federation.wire.messages import (
     REFUSAL,
     Order,

@@ -24,7 +24,7 @@ from foundation.federation.strategies.base import Held
 from foundation.federation.strategies.robust import Median
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAvgM
-from foundation.federation.weights.local import local_names
+from foundation.federation.weights.module import local_names
 
 REPORT, FUSION, STATISTIC = (
     "encoder.modalities.report.weight",

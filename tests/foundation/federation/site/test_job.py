@@ -17,7 +17,7 @@ from foundation.errors import UserError
 from foundation.federation.site.launch import launch
 from foundation.federation.site.round import run_round
 from foundation.federation.task import RoundArrays, RoundOptions
-from foundation.federation.weights.sharing import set_weights, to_weights
+from foundation.federation.weights.module import set_weights, to_weights
 from foundation.federation.weights.types import Weights
 from pretrain.federated.task import Pretraining
 from pretrain.fit import build_module

@@ -15,7 +15,7 @@ from foundation.federation.site.launch import processes_of
 from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.task import RoundArrays, RoundOptions
-from foundation.federation.weights.sharing import frozen_digests, place, to_weights, travelling
+from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
 from foundation.federation.weights.types import Weights
 from pretrain.federated.task import Pretraining
 from pretrain.fit import build_module, fit_round

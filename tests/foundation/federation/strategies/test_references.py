@@ -16,7 +16,7 @@ from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
 from foundation.federation.strategies.robust import Krum, Median, TrimmedMean
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAdagrad, FedAdam, FedAvgM, FedYogi
-from foundation.federation.weights.local import local_names
+from foundation.federation.weights.module import local_names
 from pretrain.fit import build_module
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[4] / "configs" / "strategy").glob("*.yaml"))
