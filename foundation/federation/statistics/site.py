@@ -21,7 +21,7 @@ from foundation.federation.statistics.contract import (
     Survival,
 )
 from foundation.federation.statistics.moments import Moments, Spread
-from foundation.modalities.pathology.stain import TISSUE
+from foundation.modalities.pathology.stain_amounts import TISSUE
 
 _CHUNK = 256  # profiles in memory
 

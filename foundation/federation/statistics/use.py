@@ -4,7 +4,7 @@ import numpy as np
 
 from foundation.errors import UserError
 from foundation.federation.statistics.contract import SiteStatistics
-from foundation.modalities.pathology.stain import amounts
+from foundation.modalities.pathology.stain_amounts import amounts
 
 
 def stain_reference(pooled: SiteStatistics) -> dict[str, list[float]]:

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston 2001).
-_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+from foundation.modalities.pathology.stain_amounts import HED, TISSUE
+
 _DARKEST = 1 / 255  # the optical density of black is infinite; that of the darkest grey is not
-TISSUE = 0.15  # mean optical density of the faintest tissue (as Macenko et al. 2009 tell it from glass)
 _FEW = 16  # pixels of tissue that say nothing of a patient's stain
 _MOST = 3.0  # largest gain, and its inverse the smallest: a fold or a pen mark must not be stretched into tissue
 
@@ -66,13 +63,5 @@ def match_stain(images: Tensor, mean: Sequence[float], spread: Sequence[float]) 
     return torch.stack([gain, torch.tensor(mean) - gain * own.mean(dim=0)])
 
 
-def amounts(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean `[3]` and covariance `[3, 3]` of amounts of stain, from those of optical density."""
-    inverse = np.linalg.inv(_hed(torch.float64).numpy())
-    return mean @ inverse, inverse.T @ covariance @ inverse
-
-
-def _hed(dtype: torch.dtype = torch.float32) -> Tensor:
-    return nn.functional.normalize(torch.tensor(_HED, dtype=dtype), dim=1)
+def _hed() -> Tensor:
+    return nn.functional.normalize(torch.tensor(HED), dim=1)
