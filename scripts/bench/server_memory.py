@@ -4,8 +4,8 @@
 site, and lets `python -m pretrain.federated federation=deployment` run two rounds of a model of about 500 MB over them.
 The sites train nothing: this process answers for all, one after another, with a change of every parameter, so that what
 is measured is the server's part. Prints the peak resident memory (VmHWM) of the run's server process and of the
-SuperLink, less what each took before the first weights came, in sizes of the model. The bar is 2.5, whatever the number
-of sites.
+SuperLink in sizes of the model: what came on top of idle memory, and last all of it. The bar for the run's server
+process is 2.5 models in all, whatever the number of sites.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from foundation.federation.wire.messages import Reply, pack_reply, unpack_order
 
 MB = 1e6
 BAR = 2.5
+SERVER = "server process"
 MODEL = [
     "encoder=base",
     "~modality.radiology",
@@ -144,7 +145,7 @@ class Peaks:
                 if "foundation.federation.deployment.superlink" in line:
                     yield "SuperLink", process
                 elif "serverapp" in line:
-                    yield "server process", process
+                    yield SERVER, process
         except psutil.NoSuchProcess:
             return
 
@@ -211,10 +212,10 @@ def main() -> None:
     for count in given.sites:
         size, peaks, seconds = measure(folder, cohort, count, given.overrides)
         print(f"{count} sites, model {size:.0f} MB, {seconds:.0f} s a round")
-        for name, value in peaks.peak.items():
-            more = value - peaks.idle[name]
-            print(f"  {name}: peak {value:.0f} MB, {value / size:.2f} models; idle {peaks.idle[name]:.0f} MB", end="; ")
-            print(f"beside that {more:.0f} MB, {more / size:.2f} models (bar {BAR})", flush=True)
+        for name in ("SuperLink", SERVER):
+            peak, idle = peaks.peak[name], peaks.idle[name]
+            print(f"  {name}: idle {idle:.0f} MB, beside that {(peak - idle) / size:.2f} models", end="; ")
+            print(f"peak {peak:.0f} MB, {peak / size:.2f} models", end=f" (bar {BAR})\n" if name == SERVER else "\n")
     shutil.rmtree(folder)
 
 

@@ -107,7 +107,7 @@ def rounds_of(output: Path) -> list[dict[str, Any]]:
 def check_books(running: Federation, output: Path) -> None:
     """The server's ledger and those of all sites verify, and the last finished round is there to go on from."""
     ledgers = [output / "ledger.jsonl", *sorted((running.folder / "sites").glob("*/ledger.jsonl"))]
-    done = run(command("federated.ledger", "verify", f"ledgers=[{','.join(map(str, ledgers))}]"))
+    done = run(command("foundation.federation.ledger", "verify", f"ledgers=[{','.join(map(str, ledgers))}]"))
     assert done.returncode == 0, done.stderr
     assert load_file(output / "rounds" / f"round_{len(rounds_of(output)):04d}.safetensors")
 

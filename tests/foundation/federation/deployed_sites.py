@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def command(module: str, *settings: str) -> list[str]:
-    return [sys.executable, "-m", f"pretrain.{module}", *settings]
+    return [sys.executable, "-m", module, *settings]
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -62,7 +62,7 @@ class Running:
     def provision(self, *sites: str) -> None:
         done = run(
             command(
-                "federated.provision",
+                "foundation.federation.deployment.provision",
                 f"sites=[{','.join(sites)}]",
                 f"port={free_port()}",
                 f"data={self.cohort}",
@@ -100,7 +100,7 @@ class Running:
         return path.read_text(errors="replace") if path.is_file() else ""
 
     def status(self) -> dict[str, str]:
-        done = run(command("federated.superlink", f"server={self.server}", "action=nodes"))
+        done = run(command("foundation.federation.deployment.superlink", f"server={self.server}", "action=nodes"))
         return {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if len(line.split()) == 3}
 
     def online(self, *sites: str) -> bool:
@@ -110,7 +110,7 @@ class Running:
     def pretrain(self, output: Path, *overrides: str) -> list[str]:
         """The command of a small run."""
         return command(
-            "federated",
+            "pretrain.federated",
             "experiment=demo",
             "data.batch_size=8",
             f"data.folder={self.cohort}",

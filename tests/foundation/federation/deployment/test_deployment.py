@@ -115,7 +115,7 @@ def supernode(running: Running, home: Path, *settings: str, site: Path) -> list[
     given = {setting.split("=")[0] for setting in settings}
     rest = [f"{key}={home / name}" for key, name in files.items() if key not in given]
     where = [f"superlink=127.0.0.1:{running.port}", f"port={free_port()}", f"site={site}"]
-    return command("federated.supernode", *where, *rest, *settings)
+    return command("foundation.federation.deployment.supernode", *where, *rest, *settings)
 
 
 def copy_of(home: Path, folder: Path) -> Path:
@@ -129,14 +129,14 @@ def test_a_revoked_key_is_refused_at_once_and_after_a_restart(running: Running):
     running.start("lakeview")
     until(lambda: running.online("lakeview"))
     server = f"server={running.server}"
-    done = run(command("federated.superlink", server, "action=revoke", "site=lakeview"))
+    done = run(command("foundation.federation.deployment.superlink", server, "action=revoke", "site=lakeview"))
     assert done.returncode == 0, done.stderr
     assert running.processes["lakeview"].wait(PATIENCE) == 2, "the running node is turned away"
     assert "it was revoked" in last_error(running.log("lakeview"))
     running.start("lakeview")
     assert running.processes.pop("lakeview").wait(PATIENCE) == 2
     assert running.status()["lakeview"] == "unregistered"
-    again = run(command("federated.superlink", server, "action=revoke", "site=lakeview"))
+    again = run(command("foundation.federation.deployment.superlink", server, "action=revoke", "site=lakeview"))
     assert last_error(again.stderr).startswith("error: site: no key of 'lakeview' is admitted; there are")
 
 

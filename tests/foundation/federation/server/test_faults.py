@@ -95,7 +95,7 @@ def test_a_fault_at_a_site_costs_it_that_round(fault: str, patient_run: Path):
 
 def test_verify_names_the_entry_that_was_changed(running: Federation, patient_run: Path):
     changed = running.home("northgate") / "changed.ledger.jsonl"
-    done = run(command("federated.ledger", "verify", f"ledgers=[{changed}]"))
+    done = run(command("foundation.federation.ledger", "verify", f"ledgers=[{changed}]"))
     assert done.returncode == 2
     assert re.search(r"changed.ledger.jsonl: entry \d+: its content and its hash disagree", one_error(done.stderr))
 
