@@ -28,11 +28,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from foundation.federation.strategies import Held, Strategy
+from foundation.federation.strategies import Strategy
 from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAdagrad, FedAdam, FedYogi
 from foundation.federation.weights.types import Weights
+from foundation.federation.weights.update import SiteUpdate, difference
 
 SEEDS = range(42, 47)
 REGIONS, FEATURES, BATCH, EPOCHS, UPDATES = 6, 39, 8, 30, 100
@@ -100,7 +101,7 @@ class Site:
 
     def round(
         self, weights: Weights, settings: Mapping[str, float | str], control: Weights | None, rate: float
-    ) -> Held:
+    ) -> SiteUpdate:
         """Plain SGD from given weights, with the terms that the strategy's settings ask for."""
         model = to_model(weights)
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -116,12 +117,12 @@ class Site:
                 for name, value in model.named_parameters():
                     correction = server[name] - own[name] if scaffold else 0.0
                     value -= rate * (value.grad + proximal * (value - start[name]) + correction)
-        update = Held(to_weights(model), {GROUP: len(self.patients.truth)})
+        update = SiteUpdate(difference(weights, to_weights(model)), {GROUP: len(self.patients.truth)})
         if scaffold:
             moved = model.state_dict()
             change = {name: (start[name] - moved[name]) / (UPDATES * rate) - server[name] for name in start}
             self.control = {name: own[name] + value for name, value in change.items()}
-            update.controls = {PREFIX + name: value.numpy() for name, value in change.items()}
+            update.control = {PREFIX + name: value.numpy() for name, value in change.items()}
         return update
 
 

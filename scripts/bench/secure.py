@@ -28,8 +28,9 @@ from rich.table import Table
 
 from foundation.federation.secure import Secure, SecureOrder, SecureRound, asked, masked_reply, secure_mod, secure_round
 from foundation.federation.secure.site import submission
-from foundation.federation.weights.aggregation import aggregate
+from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.weights.types import Weights
+from foundation.federation.weights.update import SiteUpdate, difference
 
 ARRAYS = 16
 MOST = 64
@@ -82,9 +83,10 @@ def plain_round(grid: Grid, nodes: dict[str, int], before: Weights) -> tuple[Wei
     updates = {}
     for reply in replies:
         arrays = {name: array.numpy() for name, array in reply.content.array_records["arrays"].items()}
-        updates[str(reply.metadata.src_node_id)] = (arrays, dict(reply.content.metric_records["samples"]))
+        samples: Any = reply.content.metric_records["samples"]
+        updates[str(reply.metadata.src_node_id)] = SiteUpdate(difference(before, arrays), dict(samples))
     sent, back = (content.array_records["arrays"].count_bytes() for content in (order, replies[0].content))
-    return aggregate(before, updates).weights, {"to_site": sent, "from_site": back}  # type: ignore[arg-type]
+    return FedAvg().combine(before, updates, frozenset()).weights, {"to_site": sent, "from_site": back}
 
 
 def masked_round(grid: Grid, nodes: dict[str, int], before: Weights, dies: str) -> tuple[SecureRound, Row]:

@@ -9,11 +9,12 @@ from omegaconf import DictConfig
 
 from foundation.federation.groups import group_of
 from foundation.federation.strategies.averaging import FedAvg
-from foundation.federation.strategies.base import Held, Strategy
+from foundation.federation.strategies.base import Strategy
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.module import local_names, to_weights
 from foundation.federation.weights.sharing import keep_local
 from foundation.federation.weights.types import Weights
+from foundation.federation.weights.update import SiteUpdate, difference
 from pretrain.federated.bank.embeddings import fill, release
 from pretrain.federated.bank.rows import Rows, for_site
 from pretrain.federated.bank.settings import BankSettings
@@ -21,7 +22,7 @@ from pretrain.fit import build_module, fit_round
 
 QUIET = ["progress=false", "validate_every=0", "monitor_every=0", "speed_every=0", "checkpoint_every=0", "loggers=[]"]
 
-Update = Callable[[Weights, RoundResult], Held]
+Update = Callable[[Weights, RoundResult], SiteUpdate]
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,16 @@ class Setting:
         return self.rounds * self.steps
 
 
-def by_modality(before: Weights, result: RoundResult) -> Held:
-    """A site counts in the groups that it taught, by the patients that taught them."""
-    return Held(result.weights, result.samples)
+def by_modality(before: Weights, result: RoundResult) -> SiteUpdate:
+    """A site counts in the groups that it trained, by the patients that trained them."""
+    return SiteUpdate(difference(before, result.weights), result.samples)
 
 
-def with_gaps(before: Weights, result: RoundResult) -> Held:
-    """Plain FedAvg: a site counts in every group by its busiest one, with a change of zero where it taught none."""
+def with_gaps(before: Weights, result: RoundResult) -> SiteUpdate:
+    """Plain FedAvg: a site counts in every group by its busiest one, with a change of zero where it trained none."""
     most = max(result.samples.values())
-    weights = {
-        name: value if result.samples.get(group_of(name)) else before[name] for name, value in result.weights.items()
-    }
-    return Held(weights, {group_of(name): most for name in before})
+    trained = {name: value for name, value in result.weights.items() if result.samples.get(group_of(name))}
+    return SiteUpdate(difference(before, trained), {group_of(name): most for name in before})
 
 
 def alone(setting: Setting, hospitals: list[str], batch: int, steps: int | None = None) -> Weights:

@@ -1,14 +1,9 @@
 """Clipping of whole updates to a length, fixed or following what sites send."""
 
 import math
-from collections.abc import Iterable
-
-import numpy as np
-from numpy.typing import NDArray
 
 from foundation.errors import UserError
 
-_SLICE = 1 << 20  # elements that are held in double precision at a time
 _INSIDE = 1e-6  # how far below the clip a clipped update lies, so that rounding cannot lift it above
 
 
@@ -83,17 +78,6 @@ def update_noise(noise_multiplier: float, vote_noise: float | None) -> float:
             f"{noise_multiplier:g} allows, so give more than {noise_multiplier / 2:g}"
         )
     return float(left**-0.5)
-
-
-def norm_of(arrays: Iterable[NDArray[np.generic]]) -> float:
-    """L2 norm over all arrays, in double precision."""
-    square = 0.0
-    for value in arrays:
-        flat = np.ravel(value)
-        for start in range(0, flat.size, _SLICE):
-            part = flat[start : start + _SLICE].astype(np.float64)
-            square += float(part @ part)
-    return math.sqrt(square)
 
 
 def factor(norm: float, clip: float) -> float:

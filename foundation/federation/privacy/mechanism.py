@@ -35,8 +35,9 @@ from foundation.federation.policy import Noise as Promised
 from foundation.federation.policy import PrivacyFacts
 from foundation.federation.privacy.accountant import REPLACED, Accountant
 from foundation.federation.privacy.base import Privacy, Protected, Settings
-from foundation.federation.privacy.clipping import Fixed, factor, norm_of, update_noise
+from foundation.federation.privacy.clipping import Fixed, factor, update_noise
 from foundation.federation.privacy.noise import Noise, Secret, fresh_secret
+from foundation.federation.weights.aggregation import norm_of
 from foundation.federation.weights.types import Arrays
 
 Place = Literal["server", "site", "shares"]

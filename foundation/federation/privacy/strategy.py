@@ -1,8 +1,8 @@
 """Strategies under differential privacy: they see a noisy mean, or updates that are private by themselves."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.privacy.base import Privacy
-from foundation.federation.privacy.clipping import factor, norm_of
+from foundation.federation.privacy.clipping import factor
 from foundation.federation.privacy.mechanism import CLIP, SITES, VOTE, SitePrivacy, check_shares, vote
 from foundation.federation.privacy.noise import Noise
 from foundation.federation.privacy.record import privacy_record
-from foundation.federation.strategies.base import SiteUpdate, Strategy, Updates
+from foundation.federation.strategies.base import Strategy, Updates
 from foundation.federation.strategies.robust import Robust
-from foundation.federation.weights.aggregation import Aggregate, Samples
+from foundation.federation.weights.aggregation import Aggregate, norm_of, weighted_sum
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.federation.weights.update import SiteUpdate
 
 _CLIP, _RELEASES = "privacy/clip", "privacy/releases/"
 _FEDERATION = "federation"
@@ -73,15 +74,16 @@ class PrivateStrategy(Strategy):
             return self.inner.combine(previous, updates, buffers)
         ordered = {site: updates[site] for site in sorted(updates)}
         if self.privacy.place == "site":
-            found = self.inner.combine(previous, {site: Alike(update) for site, update in ordered.items()}, buffers)
+            alike = {site: _alike(update) for site, update in ordered.items()}
+            aggregate = self.inner.combine(previous, alike, buffers)
             votes = self._votes(ordered)
         else:
-            found, votes = self._noisy(previous, ordered, buffers)
+            aggregate, votes = self._noisy(previous, ordered, buffers)
         # One noise covers everybody in a sum; noise of the sites covers those whose updates are here.
         self.releases.update(list(ordered) if self.privacy.place == "site" else [_FEDERATION])
         if votes is not None:
             self.clip = self.privacy.clipping.next(self.clip, votes / len(ordered) + 0.5)
-        return found
+        return aggregate
 
     def record(self) -> dict[str, Any]:
         """Epsilon so far, of the site that spent most, and what it rests on, for history and run record."""
@@ -117,58 +119,56 @@ class PrivateStrategy(Strategy):
         scales, votes = dict.fromkeys(updates, 1.0), None
         noise = Noise(self.privacy.secret())
         if self.privacy.place == "server" and not self.secure:
-            norms = {site: self._norm(previous, update, names) for site, update in updates.items()}
+            norms = {site: _norm(update, names) for site, update in updates.items()}
             scales = {site: factor(norm, self.clip) for site, norm in norms.items()}
             if self.privacy.vote_noise is not None:
                 votes = sum(vote(norm, self.clip) for norm in norms.values())
                 votes += noise.of("vote", self.privacy.vote_noise)
-        mean = NoisyMean(self, previous, updates, frozenset(names), scales, noise)
-        found = self.inner.combine(previous, {_FEDERATION: mean} if mean.samples else {}, buffers)
-        for group in found.coverage:
-            parts = {site: mean.count(update, group) for site, update in updates.items()}
-            share = 1 / self.denominator(group) if group in mean.samples else 0.0
-            found.coverage[group] = {site: count * share for site, count in parts.items() if count}
-        return found, votes
+        counts = {group: self._counts(updates, group) for group in sorted({group_of(name) for name in names})}
+        samples = {group: sum(by_site.values()) for group, by_site in counts.items()}
+        samples = {group: count for group, count in samples.items() if count >= self._least(group)}
+        mean = SiteUpdate(NoisyMean(self, previous, updates, names, scales, noise), samples)
+        aggregate = self.inner.combine(previous, {_FEDERATION: mean} if samples else {}, buffers)
+        for group in aggregate.coverage:
+            share = 1 / self.denominator(group) if group in samples else 0.0
+            counted = self._counts(updates, group)
+            aggregate.coverage[group] = {site: count * share for site, count in counted.items() if count}
+        return aggregate, votes
 
     def denominator(self, group: str) -> int:
         """Of a group's mean, known before the round."""
         return self.privacy.contributors.get(group, self.sites)
 
-    def _norm(self, previous: Arrays, update: SiteUpdate, names: list[str]) -> float:
-        trained = (name for name in names if update.samples.get(group_of(name), 0) > 0)
-        return norm_of(_difference(previous, update, name) for name in trained)
+    def count(self, update: SiteUpdate, group: str) -> int:
+        """How many sites' differences an update stands for; a site that claims many is one all the same."""
+        count = update.samples.get(group, 0)
+        return max(0, count) if self.secure else int(count > 0)
+
+    def _counts(self, updates: Updates, group: str) -> dict[str, int]:
+        return {site: self.count(update, group) for site, update in updates.items()}
+
+    def _least(self, group: str) -> int:
+        """As few sites' differences let a group move."""
+        return self.privacy.needed(group, self.sites) if self.privacy.place == "shares" else 1
 
     def _votes(self, updates: Updates) -> float | None:
         if self.privacy.vote_noise is None:
             return None
-        metrics: list[Mapping[str, float]] = [getattr(update, "metrics", {}) for update in updates.values()]
-        return sum(given.get(VOTE, 0.0) for given in metrics)
+        return sum(update.metrics.get(VOTE, 0.0) for update in updates.values())
 
 
-@dataclass
-class Alike:
-    """A site's update that counts as much as any other's.
-
-    Attributes:
-        update: the site's.
-    """
-
-    update: SiteUpdate
-
-    @property
-    def samples(self) -> Samples:
-        """1 for each group that the site trained."""
-        return {group: 1 for group, count in self.update.samples.items() if count > 0}
-
-    def array(self, name: str) -> NDArray[np.generic]:
-        return self.update.array(name)
-
-    def control(self, name: str) -> NDArray[np.generic]:
-        return self.update.control(name)
+def _alike(update: SiteUpdate) -> SiteUpdate:
+    """A site's update that counts as much as any other's."""
+    return replace(update, samples={group: 1 for group, count in update.samples.items() if count > 0})
 
 
-class NoisyMean:
-    """The sites' clipped differences, summed, noised and divided, one parameter at a time, as one update.
+def _norm(update: SiteUpdate, names: list[str]) -> float:
+    trained = (name for name in names if update.samples.get(group_of(name), 0) > 0)
+    return norm_of(update.difference[name] for name in trained if name in update.difference)
+
+
+class NoisyMean(Mapping[str, NDArray[np.float64]]):
+    """The sites' clipped differences, summed, noised and divided, one parameter at a time, as it is read.
 
     Args:
         of: the strategy whose round it is.
@@ -184,51 +184,40 @@ class NoisyMean:
         of: PrivateStrategy,
         previous: Arrays,
         updates: Updates,
-        names: frozenset[str],
+        names: list[str],
         scales: Mapping[str, float],
         noise: Noise,
     ) -> None:
         self.of = of
         self.previous = previous
         self.updates = updates
-        self.names = names
+        self.names = dict.fromkeys(names)
         self.scales = scales
         self.noise = noise
-        self.samples: dict[str, int] = {}
-        for group in sorted({group_of(name) for name in names}):
-            count = sum(self.count(update, group) for update in updates.values())
-            least = of.privacy.needed(group, of.sites) if of.privacy.place == "shares" else 1
-            if count >= least:
-                self.samples[group] = count
 
-    def array(self, name: str) -> NDArray[np.generic]:
-        """A parameter after the round."""
-        before = self.previous[name]
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self.names:
-            return before
-        group, privacy = group_of(name), self.of.privacy
-        total = np.zeros(before.size)
-        for site, update in self.updates.items():
-            if count := self.count(update, group):
-                total += count * self.scales[site] * _difference(self.previous, update, name).reshape(-1)
+            raise KeyError(name)
+        group, privacy, before = group_of(name), self.of.privacy, self.previous[name]
+        counts = {site: self.of.count(update, group) for site, update in self.updates.items()}
+        total = weighted_sum(
+            (before.size,),
+            (
+                (self.updates[site].flat(name, before), self.scales[site] * count)
+                for site, count in counts.items()
+                if count
+            ),
+        )
         if privacy.place == "server":
             self.noise.add(name, total, privacy.update_noise * self.of.clip)
         total /= self.of.denominator(group)
-        total += before.reshape(-1).astype(np.float64)
-        return np.asarray(total, dtype=before.dtype).reshape(before.shape)
+        return total.reshape(before.shape)
 
-    def control(self, name: str) -> NDArray[np.generic]:
-        """Refused: there is none that is private."""
-        raise KeyError(name)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
 
-    def count(self, update: SiteUpdate, group: str) -> int:
-        """How many sites' differences an update stands for; a site that claims many is one all the same."""
-        count = update.samples.get(group, 0)
-        return max(0, count) if self.of.secure else int(count > 0)
-
-
-def _difference(previous: Arrays, update: SiteUpdate, name: str) -> NDArray[np.float64]:
-    return np.asarray(update.array(name), dtype=np.float64) - np.asarray(previous[name], dtype=np.float64)
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def _check(inner: Strategy, privacy: SitePrivacy, secure: bool) -> None:

@@ -17,10 +17,10 @@ from foundation.federation.secure.settings import (
     Secure,
     SecureOrder,
     levels,
-    refuse_single_updates,
 )
 from foundation.federation.secure.workflow import Workflow, mean_of
 from foundation.federation.weights.types import Weights
+from foundation.federation.weights.update import SiteUpdate
 
 _WHOLE = 0.25  # counts that are further from a whole number cannot come from quantisation
 
@@ -29,11 +29,7 @@ _WHOLE = 0.25  # counts that are further from a whole number cannot come from qu
 class SecureRound:
     """What the server learns in a round: sums over the sites, and who took part.
 
-    It can be given to a strategy as the update of one site that holds everybody's patients: `samples` and `array` are
-    those of a site's update.
-
     Attributes:
-        before: weights that the round started from.
         differences: by name, the sites' mean difference weighted by samples, float64; of the taught groups alone.
         samples: by taught group, the samples of all sites.
         contributors: by group, how many sites trained it; nobody learns which.
@@ -46,7 +42,6 @@ class SecureRound:
         bytes: by site, {"to_site": ..., "from_site": ...} over all stages.
     """
 
-    before: Weights
     differences: dict[str, np.ndarray] = field(default_factory=dict)
     samples: dict[str, int] = field(default_factory=dict)
     contributors: dict[str, int] = field(default_factory=dict)
@@ -58,17 +53,10 @@ class SecureRound:
     replies: dict[str, RecordDict] = field(default_factory=dict)
     bytes: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def array(self, name: str) -> np.ndarray:
-        """Weights after the round; whole numbers stay whole."""
-        before = self.before[name]
-        if name not in self.differences:
-            return before
-        value = before.astype(np.float64) + self.differences[name]
-        return np.asarray(value if np.issubdtype(before.dtype, np.floating) else value.round(), dtype=before.dtype)
-
-    def control(self, name: str) -> np.ndarray:
-        """Control variates (SCAFFOLD) are not summed."""
-        raise refuse_single_updates("strategy=scaffold")
+    @property
+    def update(self) -> SiteUpdate:
+        """The sum as a strategy takes it: the update of one site that holds everybody's patients."""
+        return SiteUpdate(self.differences, self.samples)
 
 
 def secure_round(
@@ -121,14 +109,14 @@ def secure_round(
     threshold = settings.shares_needed(len(nodes))
     by_node = {nodes[site]: records for site, records in (own or {}).items()}
     workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds, by_node)
-    found = mean_of(mail, nodes, workflow, number)
-    if found is None:
+    opened = mean_of(mail, nodes, workflow, number)
+    if opened is None:
         reasons = "; ".join(f"{site}: {why}" for site, why in mail.absent.items())
         raise UserError(
             f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(mail.absent)} "
             f"left ({reasons}); let them come back, or lower secure.threshold"
         )
-    mean, present = found
+    mean, present = opened
     took_part = [site for site, node in nodes.items() if node in present]
     result = _read(asked, settings, before, [vector * len(took_part) for vector in mean])
     result.took_part = took_part
@@ -142,22 +130,22 @@ def _read(asked: SecureOrder, settings: Secure, before: Weights, sums: list[np.n
     """Sums of vectors as means by group."""
     names = asked.names(before)
     vectors = dict(zip(names, sums[1:], strict=True))
-    found = SecureRound(before)
+    result = SecureRound()
     for group, (share, trained, reduced, clipped) in zip(asked.groups, sums[0].reshape(-1, len(HEAD)), strict=True):
         total, count = _whole(share * asked.most), _whole(trained)
-        found.contributors[group] = count
+        result.contributors[group] = count
         if total < count:
             raise UserError(f"secure aggregation: {count} sites trained {group} with {total} samples; check releases")
         if count < settings.minimum_contributors:
             if count:
-                found.withheld[group] = count
+                result.withheld[group] = count
             continue
-        found.samples[group] = total
-        found.reduced[group], found.clipped[group] = float(reduced / count), float(clipped / count)
+        result.samples[group] = total
+        result.reduced[group], result.clipped[group] = float(reduced / count), float(clipped / count)
         for name in (name for name in names if group_of(name) == group):
             scale = asked.range_of(name, before[name]) * asked.most / total
-            found.differences[name] = (vectors[name] * scale).reshape(before[name].shape)
-    return found
+            result.differences[name] = (vectors[name] * scale).reshape(before[name].shape)
+    return result
 
 
 def _whole(value: float) -> int:

@@ -16,9 +16,9 @@ from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.timing import PhaseTimer
 from foundation.federation.server.update_similarity import update_similarity
-from foundation.federation.server.updates import Received, UpdateCollector
-from foundation.federation.strategies.base import SiteUpdate
+from foundation.federation.server.updates import UpdateCollector
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.federation.weights.update import SiteUpdate
 from foundation.federation.wire.messages import Order, extension_records, pack_order, unpack_reply
 
 
@@ -91,17 +91,17 @@ class Training:
         return facts
 
     def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
-        found = self.parts.strategy.combine(before, updates, self.checkpoints.buffers)
-        for group, shares in found.coverage.items():
+        aggregate = self.parts.strategy.combine(before, updates, self.checkpoints.buffers)
+        for group, shares in aggregate.coverage.items():
             self._coverage.setdefault(group, {}).update(shares)
-        return found.weights
+        return aggregate.weights
 
     def _masked(self, order: Order, nodes: Mapping[str, int], own: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
         """The same where the server sees nothing but sums."""
         assert self.parts.secure is not None
         before = dict(order.weights)
         with self.timer.of("training"):
-            found = secure_round(
+            masked = secure_round(
                 self.grid,
                 nodes,
                 pack_order(order),
@@ -112,20 +112,20 @@ class Training:
                 order.cfg.deadline,
                 own=own,
             )
-        self.absent |= found.absent
-        for site in found.took_part:
-            open_part = unpack_reply(found.replies[site])
+        self.absent |= masked.absent
+        for site in masked.took_part:
+            open_part = unpack_reply(masked.replies[site])
             metrics = getattr(open_part, "metrics", {})
-            self.book.summed(order, site, found.bytes[site]["from_site"])
-            self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": found.bytes[site], "norms": {}}
+            self.book.summed(order, site, masked.bytes[site]["from_site"])
+            self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": masked.bytes[site], "norms": {}}
         with self.timer.of("aggregation"):
-            weights = self._combine(before, {"sum of sites": found})
+            weights = self._combine(before, {"sum of sites": masked.update})
         self._more["secure"] = {
-            "samples": found.samples,
-            "contributors": found.contributors,
-            "withheld": found.withheld,
-            "reduced": found.reduced,
-            "clipped": found.clipped,
+            "samples": masked.samples,
+            "contributors": masked.contributors,
+            "withheld": masked.withheld,
+            "reduced": masked.reduced,
+            "clipped": masked.clipped,
         }
         return weights
 
@@ -138,7 +138,7 @@ class Training:
         return replace(secure, norm=max(secure.norm, strategy.longest(before)))
 
 
-def _facts(update: Received, sent: int) -> dict[str, Any]:
+def _facts(update: SiteUpdate, sent: int) -> dict[str, Any]:
     return {
         "samples": update.samples,
         "metrics": update.metrics,

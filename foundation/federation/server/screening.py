@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
+from foundation.federation.weights.aggregation import norm_of
 from foundation.federation.weights.types import Arrays
 
 Norms = Mapping[str, float]
-
-_SLICE = 1 << 20  # elements that are held in double precision at a time
 
 
 class Screening:
@@ -70,7 +69,9 @@ class Screening:
             group = group_of(name)
             squares.setdefault(group, 0.0)
             if value.dtype.kind == "f":
-                squares[group] += _square(f"{site}: {name}", value)
+                norm = norm_of([value])
+                _check_finite(f"{site}: {name}", norm, value)
+                squares[group] += norm**2
         norms = {group: math.sqrt(square) for group, square in squares.items()}
         if samples is not None:
             _check_samples(site, samples, most, {group_of(name) for name in previous})
@@ -90,21 +91,21 @@ class Screening:
         Returns:
             By site, the reason.
         """
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         if self.factor is None:
-            return found
-        for group in sorted({group for given in norms.values() for group in given}):
-            lengths = {site: given[group] for site, given in norms.items() if given.get(group)}
+            return reasons
+        for group in sorted({group for by_group in norms.values() for group in by_group}):
+            lengths = {site: by_group[group] for site, by_group in norms.items() if by_group.get(group)}
             if len(lengths) < self.least:
                 continue
             for site, length in lengths.items():
                 usual = median(other for name, other in lengths.items() if name != site)
-                if site not in found and length > self.factor * usual:
-                    found[site] = (
+                if site not in reasons and length > self.factor * usual:
+                    reasons[site] = (
                         f"{site}: {group}: an update {length / usual:.3g} times as long as the other sites' median "
                         f"({length:.3g} to {usual:.3g}); screening.factor is {self.factor:g}"
                     )
-        return found
+        return reasons
 
 
 def _check_array(where: str, before: NDArray[np.generic], value: NDArray[np.generic]) -> None:
@@ -122,13 +123,7 @@ def _check_samples(site: str, samples: Mapping[str, int], most: int | None, grou
             raise UserError(f"{site}: samples of {group}: {count}, 0 to {most} can be; they weigh the update")
 
 
-def _square(where: str, value: NDArray[np.generic]) -> float:
-    """Sum of squares in double precision; single precision cannot overflow it."""
-    total, flat = 0.0, np.ravel(value)
-    for start in range(0, flat.size, _SLICE):
-        part = flat[start : start + _SLICE].astype(np.float64)
-        total += float(part @ part)
-    if not math.isfinite(total):
+def _check_finite(where: str, norm: float, value: NDArray[np.generic]) -> None:
+    if not math.isfinite(norm):
         kind = "NaN" if np.isnan(np.asarray(value, dtype=np.float64)).any() else "infinite numbers"
         raise UserError(f"{where}: {kind} in the update; train there with a lower learning rate")
-    return total

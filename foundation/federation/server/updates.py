@@ -1,11 +1,8 @@
 """A round's updates as they reach the server: kept array by array, screened, and named when they are refused."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from flwr.app import Message
-from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.ledger.writer import UnfitError
@@ -13,44 +10,11 @@ from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.weights.lazy import DiskSpill
 from foundation.federation.weights.types import Arrays
+from foundation.federation.weights.update import SiteUpdate
 from foundation.federation.wire.messages import Decline, Order, Reply, unpack_reply
 from foundation.federation.wire.tensors import UnreadableError
 
 _MIB = 2**20
-
-
-@dataclass
-class Received:
-    """A site's update, as strategies see it.
-
-    Attributes:
-        samples: by parameter group, patients that taught it.
-        metrics: of its training.
-        norms: by parameter group, length of the difference.
-        size: bytes that came.
-        difference: to the weights that the site was given, by parameter.
-        previous: those weights.
-        changes: of the site's control variate (SCAFFOLD).
-    """
-
-    samples: dict[str, int]
-    metrics: dict[str, float]
-    norms: dict[str, float]
-    size: int
-    difference: Arrays
-    previous: Arrays
-    changes: Arrays
-
-    def array(self, name: str) -> NDArray[np.generic]:
-        """A parameter after the site's round."""
-        before = self.previous[name]
-        if name not in self.difference:
-            return before
-        return np.asarray(before + self.difference[name], dtype=before.dtype)
-
-    def control(self, name: str) -> NDArray[np.generic]:
-        """The change of the site's control variate."""
-        return self.changes[name]
 
 
 class UpdateCollector:
@@ -72,7 +36,7 @@ class UpdateCollector:
         self.parts = parts
         self.book = book
         self.folder = folder
-        self.updates: dict[str, Received] = {}
+        self.updates: dict[str, SiteUpdate] = {}
         self.absent: dict[str, str] = {}
         self._room = int(order.cfg.memory_mib * _MIB)
         self._kept: list[DiskSpill] = []
@@ -100,7 +64,7 @@ class UpdateCollector:
 
     def close(self) -> None:
         """Refuses updates that stand out from the others; call it when everybody has answered."""
-        norms = {site: found.norms for site, found in self.updates.items()}
+        norms = {site: update.norms for site, update in self.updates.items()}
         for site, reason in self.parts.screening.outliers(norms).items():
             del self.updates[site]
             self._refuse(site, reason)
@@ -114,11 +78,11 @@ class UpdateCollector:
         self.book.refused(self.order, site, reason)
         self.absent[site] = f"update refused: {reason}"
 
-    def _take(self, site: str, reply: Reply, size: int) -> Received:
+    def _take(self, site: str, reply: Reply, size: int) -> SiteUpdate:
         difference = self.parts.compression.decode(self._keep(f"{site}-update", reply.update))
         norms = self.parts.screening.check(site, self.order.weights, difference, reply.samples)
-        changes = self._keep(f"{site}-control", reply.control)
-        return Received(reply.samples, reply.metrics, norms, size, difference, self.order.weights, changes)
+        control = self._keep(f"{site}-control", reply.control)
+        return SiteUpdate(difference, reply.samples, control, reply.metrics, norms, size)
 
     def _keep(self, name: str, arrays: Arrays) -> DiskSpill:
         """Arrays as they travelled, so that they take no more room than on the way."""

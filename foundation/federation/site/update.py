@@ -1,8 +1,6 @@
 """What leaves a site after a round: the difference, protected and encoded, in the open or masked."""
 
-import numpy as np
 from flwr.app import RecordDict
-from numpy.typing import NDArray
 
 from foundation.command import instantiate
 from foundation.federation.groups import group_of
@@ -12,8 +10,9 @@ from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.training import state_of
 from foundation.federation.task import RoundResult
+from foundation.federation.weights.update import difference
 from foundation.federation.wire.compression import Compressor
-from foundation.federation.wire.messages import Order, Reply, pack_reply
+from foundation.federation.wire.messages import Reply, pack_reply
 
 
 def open_update(gate: PolicyGate, result: RoundResult) -> Reply:
@@ -48,16 +47,6 @@ def _protected(gate: PolicyGate, result: RoundResult, behind: dict[str, int]) ->
     """The round's result as run and policy let it leave: groups that too few patients taught stay at home."""
     order = gate.order
     samples = gate.told(result.samples, behind)
-    changed = difference(order, result, {group for group, count in samples.items() if count})
+    trained = {name: value for name, value in result.weights.items() if samples.get(group_of(name))}
+    changed = difference(order.weights, trained)
     return gate.privacy.protect(changed, order.weights, samples, result.metrics, order.settings, order.buffers)
-
-
-def difference(order: Order, result: RoundResult, groups: set[str]) -> dict[str, NDArray[np.generic]]:
-    """What a round changed in some groups, by parameter; what it did not change does not travel."""
-    found = {}
-    for name, value in result.weights.items():
-        if group_of(name) in groups:
-            change = np.asarray(value - order.weights[name], dtype=value.dtype)
-            if change.any():
-                found[name] = change
-    return found

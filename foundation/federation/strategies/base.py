@@ -1,53 +1,18 @@
-"""What every aggregation rule shares: it works group by group, over the sites that trained the group."""
+"""What every aggregation rule shares: it combines differences group by group, over the sites that trained the group."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foundation.federation.groups import group_of
-from foundation.federation.weights.aggregation import Aggregate, Samples, mean, shares
+from foundation.federation.weights.aggregation import Aggregate, Floats, moved, shares, weighted_sum
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.federation.weights.update import SiteUpdate
 
-Updates = Mapping[str, "SiteUpdate"]
+Updates = Mapping[str, SiteUpdate]
 Coverage = dict[str, float]
-
-
-class SiteUpdate(Protocol):
-    """A site's round, read array by array: it may lie on disk."""
-
-    @property
-    def samples(self) -> Samples:
-        """By parameter group, patients that taught it."""
-
-    def array(self, name: str) -> np.ndarray:
-        """The weights after the site's round."""
-
-    def control(self, name: str) -> np.ndarray:
-        """SCAFFOLD only: change of the site's control variate."""
-
-
-@dataclass
-class Held:
-    """A site's round that lies in memory.
-
-    Attributes:
-        weights: after the round.
-        samples: by parameter group, patients that taught it.
-        controls: change of the site's control variate (SCAFFOLD).
-    """
-
-    weights: Weights
-    samples: Samples
-    controls: Weights = field(default_factory=dict)
-
-    def array(self, name: str) -> np.ndarray:
-        return self.weights[name]
-
-    def control(self, name: str) -> np.ndarray:
-        return self.controls[name]
 
 
 class Strategy:
@@ -91,7 +56,6 @@ class Strategy:
         for name in previous:
             if not self.is_local(name):
                 groups.setdefault(group_of(name), []).append(name)
-        whole = {name for name, value in previous.items() if value.dtype.kind in "biu"}
         weights = dict(previous)
         coverage: dict[str, Coverage] = {}
         for group, names in sorted(groups.items()):
@@ -100,17 +64,21 @@ class Strategy:
             taking = {site: share for site, share in coverage[group].items() if share > 0}
             if taking:
                 for name in names:
-                    buffer = name in buffers or name in whole
-                    weights[name] = self.value(name, previous[name], updates, taking, buffer)
+                    before = weights[name]
+                    buffer = name in buffers or before.dtype.kind in "biu"
+                    weights[name] = moved(before, self.change(name, before, updates, taking, buffer))
         return Aggregate(weights, coverage)
 
     def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         """The share of each site that trained a group; zeros if the rule cannot use them."""
         return shares({site: update.samples[group] for site, update in trained.items()})
 
-    def value(self, name: str, previous: np.ndarray, updates: Updates, taking: Coverage, buffer: bool) -> np.ndarray:
-        """A parameter's next value from the sites that count."""
-        return mean(previous, ((updates[site].array(name), share) for site, share in taking.items()))
+    def change(
+        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
+    ) -> Floats:
+        """A parameter's step from the sites that count, in double precision and the parameter's shape."""
+        parts = ((updates[site].flat(name, previous), share) for site, share in taking.items())
+        return weighted_sum(previous.shape, parts)
 
     def state(self) -> Weights:
         """What the server must keep for an exact resume."""

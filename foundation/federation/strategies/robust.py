@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foundation.federation.strategies.base import Coverage, Strategy, Updates
-from foundation.federation.weights.aggregation import as_type_of
+from foundation.federation.weights.aggregation import Floats
 from foundation.federation.weights.types import Arrays
 
 _SLICE = 1 << 18  # elements of every site that are held in double precision at a time
@@ -42,31 +43,33 @@ class Robust(Strategy):
 
 
 class Ordered(Robust):
-    """Rules that sort the sites' values of each coordinate."""
+    """Rules that sort the sites' differences of each coordinate."""
 
-    def value(self, name: str, previous: np.ndarray, updates: Updates, taking: Coverage, buffer: bool) -> np.ndarray:
-        parts = [np.asarray(updates[site].array(name)).reshape(-1) for site in taking]
-        found = np.empty(previous.size)
+    def change(
+        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
+    ) -> Floats:
+        parts = [updates[site].flat(name, previous) for site in taking]
+        change = np.empty(previous.size)
         for place in _slices(previous.size):
-            found[place] = self.middle(np.sort(_stack(parts, place), axis=0))
-        return as_type_of(previous, found)
+            change[place] = self.middle(np.sort(_stack(parts, place), axis=0))
+        return change.reshape(previous.shape)
 
     @abstractmethod
-    def middle(self, ordered: np.ndarray) -> np.ndarray:
+    def middle(self, ordered: Floats) -> Floats:
         """One value a coordinate from the sites' sorted values, shape (sites, coordinates)."""
 
 
 class TrimmedMean(Ordered):
     """Mean by coordinate without the f smallest and the f largest values (Yin et al. 2018); needs 2 f + 1 sites."""
 
-    def middle(self, ordered: np.ndarray) -> np.ndarray:
+    def middle(self, ordered: Floats) -> Floats:
         return np.asarray(ordered[self.hostile : len(ordered) - self.hostile].mean(axis=0))
 
 
 class Median(Ordered):
     """Median by coordinate (Yin et al. 2018); needs 2 f + 1 sites."""
 
-    def middle(self, ordered: np.ndarray) -> np.ndarray:
+    def middle(self, ordered: Floats) -> Floats:
         half = len(ordered) // 2
         return np.asarray(ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2)
 
@@ -98,7 +101,7 @@ class Krum(Robust):
         sites = list(trained)
         squares = np.zeros((len(sites), len(sites)))
         for name in (name for name in names if previous[name].dtype.kind == "f"):
-            squares += _squares([np.asarray(trained[site].array(name)).reshape(-1) for site in sites])
+            squares += _squares([trained[site].flat(name, previous[name]) for site in sites])
         squares = np.where(np.isfinite(squares), squares, np.inf)
         np.fill_diagonal(squares, np.inf)  # nobody is its own neighbour
         scores = np.sort(squares, axis=1)[:, : len(sites) - self.hostile - 2].sum(axis=1)
@@ -107,20 +110,20 @@ class Krum(Robust):
         return coverage
 
 
-def _squares(parts: list[np.ndarray]) -> np.ndarray:
+def _squares(parts: list[NDArray[np.generic]]) -> Floats:
     """Squared distances between arrays, shape (sites, sites)."""
-    found = np.zeros((len(parts), len(parts)))
+    squares = np.zeros((len(parts), len(parts)))
     with np.errstate(over="ignore", invalid="ignore"):  # of hostile values, which the caller takes as far away
         for place in _slices(parts[0].size):
             stacked = _stack(parts, place)
             for one, other in combinations(range(len(parts)), 2):
-                found[one, other] += float(np.square(stacked[one] - stacked[other]).sum())
-    return found + found.T
+                squares[one, other] += float(np.square(stacked[one] - stacked[other]).sum())
+    return squares + squares.T
 
 
 def _slices(size: int) -> Iterator[slice]:
     return (slice(start, start + _SLICE) for start in range(0, size, _SLICE))
 
 
-def _stack(parts: list[np.ndarray], place: slice) -> np.ndarray:
+def _stack(parts: list[NDArray[np.generic]], place: slice) -> Floats:
     return np.stack([part[place] for part in parts]).astype(np.float64)

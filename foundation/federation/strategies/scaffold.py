@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Coverage, Updates
-from foundation.federation.weights.aggregation import as_type_of
+from foundation.federation.weights.aggregation import Floats
 from foundation.federation.weights.types import Arrays, Weights
 
 _CONTROL, _MEMBERS = "control/", "members"
@@ -50,18 +51,17 @@ class Scaffold(FedAvg):
         self._grown = len(known) / self._size
         return super().select(group, names, previous, trained)
 
-    def value(self, name: str, previous: np.ndarray, updates: Updates, taking: Coverage, buffer: bool) -> np.ndarray:
-        averaged = super().value(name, previous, updates, taking, buffer)
+    def change(
+        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
+    ) -> Floats:
+        change = super().change(name, previous, updates, taking, buffer)
         if buffer:
-            return averaged
+            return change
         control = self.controls.get(name, np.zeros(previous.shape)).astype(np.float64) * self._grown
         for update in self._trained.values():
-            control += update.control(name) / self._size
+            control += update.control[name] / self._size
         self.controls[name] = np.asarray(control, dtype=np.float32)
-        if self.learning_rate == 1:
-            return averaged
-        start = previous.astype(np.float64)
-        return as_type_of(previous, start + self.learning_rate * (averaged - start))
+        return self.learning_rate * change
 
     def state(self) -> Weights:
         members = np.frombuffer(json.dumps(self.members).encode(), dtype=np.uint8)

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.federation.strategies.base import Coverage, Strategy, Updates
-from foundation.federation.weights.aggregation import as_type_of
+from foundation.federation.weights.aggregation import Floats
 from foundation.federation.weights.types import Weights
-
-Floats = NDArray[np.floating]
 
 
 class ServerOptimiser(Strategy):
@@ -26,14 +24,13 @@ class ServerOptimiser(Strategy):
     def __init__(self, learning_rate: float, local: Iterable[str] = ()) -> None:
         super().__init__(local)
         self.learning_rate = learning_rate
-        self.kept: dict[str, dict[str, Floats]] = {moment: {} for moment in self.moments}
+        self.kept: dict[str, Weights] = {moment: {} for moment in self.moments}
 
-    def value(self, name: str, previous: np.ndarray, updates: Updates, taking: Coverage, buffer: bool) -> np.ndarray:
-        averaged = super().value(name, previous, updates, taking, buffer)
-        if buffer:
-            return averaged
-        start = previous.astype(np.float64)
-        return as_type_of(previous, start + self.step(name, averaged - start))
+    def change(
+        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
+    ) -> Floats:
+        change = super().change(name, previous, updates, taking, buffer)
+        return change if buffer else self.step(name, change)
 
     @abstractmethod
     def step(self, name: str, change: Floats) -> Floats:
@@ -42,7 +39,7 @@ class ServerOptimiser(Strategy):
     def keep(self, moment: str, name: str, value: Floats) -> Floats:
         """Stores a moment in single precision and gives it back as stored, so that a resumed run steps alike."""
         self.kept[moment][name] = np.asarray(value, dtype=np.float32)
-        return self.kept[moment][name].astype(np.float64)
+        return np.asarray(self.kept[moment][name], dtype=np.float64)
 
     def state(self) -> Weights:
         return {f"{moment}/{name}": value for moment, kept in self.kept.items() for name, value in kept.items()}

@@ -18,9 +18,9 @@ from foundation.federation.privacy.accountant import epsilon_of, noise_for
 from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.strategies.averaging import FedAvg
-from foundation.federation.strategies.base import Held
 from foundation.federation.task import RoundArrays, RoundOptions
 from foundation.federation.weights.module import local_names, to_weights
+from foundation.federation.weights.update import SiteUpdate, difference
 from foundation.objectives.alignment import Alignment
 from pretrain.embedding import Embedded, embed
 from pretrain.federated.bank import embeddings as bank_module
@@ -323,7 +323,10 @@ def test_a_sites_temperature_stays_there_from_round_to_round_and_the_server_neve
             result = run_round(Pretraining(cfg, site), options, RoundArrays(weights))
             assert not set(names) & set(result.weights)
             kept.setdefault(site, []).append(result)
-        updates = {site: Held(rounds[-1].weights, rounds[-1].samples) for site, rounds in kept.items()}
+        updates = {
+            site: SiteUpdate(difference(weights, rounds[-1].weights), rounds[-1].samples)
+            for site, rounds in kept.items()
+        }
         weights = FedAvg(local=names).combine(weights, updates, frozenset()).weights
     assert all(np.array_equal(weights[name], start[name]) for name in names), "the server's never moved"
     local = {site: local_of(SiteState(tmp_path / site, Pretraining(cfg).state_digest).at(4)) for site in kept}

@@ -16,15 +16,16 @@ from foundation.engine.drift_correction import SteeringOrder
 from foundation.errors import UserError
 from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
 from foundation.federation.privacy.accountant import Accountant, delta_of, epsilon_of
-from foundation.federation.privacy.clipping import Adaptive, Fixed, factor, norm_of, update_noise
+from foundation.federation.privacy.clipping import Adaptive, Fixed, factor, update_noise
 from foundation.federation.privacy.mechanism import CLIP, SITES, VOTE
 from foundation.federation.secure import Secure, SecureOrder, submission
 from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
-from foundation.federation.strategies.base import Held
 from foundation.federation.strategies.robust import Median
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAvgM
+from foundation.federation.weights.aggregation import norm_of
 from foundation.federation.weights.module import local_names
+from foundation.federation.weights.update import SiteUpdate
 
 REPORT, FUSION, STATISTIC = (
     "encoder.modalities.report.weight",
@@ -55,9 +56,8 @@ def change(seed: int, size: float = 1.0) -> dict[str, np.ndarray]:
     }
 
 
-def held(difference: dict[str, np.ndarray], **samples: int) -> Held:
-    weights = {name: value + difference[name] if name in difference else value for name, value in PREVIOUS.items()}
-    return Held(weights, samples or {"report": 5, "fusion": 5})
+def update(difference: dict[str, np.ndarray], **samples: int) -> SiteUpdate:
+    return SiteUpdate(difference, samples or {"report": 5, "fusion": 5})
 
 
 def protect(mechanism: Privacy, difference: dict[str, np.ndarray], samples: dict[str, int] | None = None, **settings):
@@ -188,7 +188,7 @@ def test_shares_add_up_to_the_whole_noise():
 def test_noise_of_the_server_covers_the_mean_of_groups_that_were_trained():
     strategy = PrivateStrategy(FedAvg(), privacy(multiplier=3.0, clipping=Fixed(0.5)), sites=4, secure=False)
     zero = {name: np.zeros_like(PREVIOUS[name]) for name in (REPORT, FUSION)}
-    found = strategy.combine(PREVIOUS, {"a": held(zero, report=3), "b": held(zero, report=1)}, BUFFERS)
+    found = strategy.combine(PREVIOUS, {"a": update(zero, report=3), "b": update(zero, report=1)}, BUFFERS)
     noise = found.weights[REPORT].astype(np.float64) - PREVIOUS[REPORT]
     assert noise.std() == pytest.approx(3.0 * 0.5 / 4, rel=0.07)
     assert np.array_equal(found.weights[FUSION], PREVIOUS[FUSION]), "nobody trained it, which is public"
@@ -206,10 +206,14 @@ def test_secrets_differ_from_release_to_release():
 
 def test_the_sum_moves_by_no_more_than_the_clip_whatever_one_site_sends():
     """Sensitivity, measured: with the same noise, the results with and without a site's update."""
-    updates = {"a": held(change(1, 5.0)), "b": held(change(2, 0.001), fusion=9)}
-    for hostile in (held(change(3, 1e6), report=10**9, fusion=10**9), held(change(4, 1e-4)), held(change(5), report=1)):
+    updates = {"a": update(change(1, 5.0)), "b": update(change(2, 0.001), fusion=9)}
+    for hostile in (
+        update(change(3, 1e6), report=10**9, fusion=10**9),
+        update(change(4, 1e-4)),
+        update(change(5), report=1),
+    ):
         results = []
-        for sent in (hostile, held({}, **dict(hostile.samples))):
+        for sent in (hostile, update({}, **dict(hostile.samples))):
             strategy = PrivateStrategy(FedAvg(), privacy(clipping=Fixed(0.3)), sites=3, secure=False)
             results.append(strategy.combine(PREVIOUS, {**updates, "c": sent}, BUFFERS).weights)
         moved = norm_of(results[0][name].astype(np.float64) - results[1][name] for name in (REPORT, FUSION))
@@ -220,7 +224,7 @@ def test_without_noise_it_is_the_plain_mean_of_clipped_updates_by_fixed_denomina
     given = {"a": change(1), "b": change(2)}
     mechanism = privacy(multiplier=1e-12, clipping=Fixed(2.0), contributors={"report": 2})
     strategy = PrivateStrategy(FedAvg(), mechanism, sites=8, secure=False)
-    found = strategy.combine(PREVIOUS, {"a": held(given["a"]), "b": held(given["b"], report=2, fusion=1)}, BUFFERS)
+    found = strategy.combine(PREVIOUS, {"a": update(given["a"]), "b": update(given["b"], report=2, fusion=1)}, BUFFERS)
     clipped = {
         site: {name: value * factor(norm_of(changes.values()), 2.0) for name, value in changes.items()}
         for site, changes in given.items()
@@ -237,15 +241,15 @@ def test_a_masked_sum_gives_the_same_as_its_updates():
     mean = {name: (given[0][name] + given[1][name]) / 2 for name in given[0]}
     plain = PrivateStrategy(FedAvg(), privacy(), 5, secure=False)
     masked = PrivateStrategy(FedAvg(), privacy(), 5, secure=True)
-    one = plain.combine(PREVIOUS, {"a": held(given[0]), "b": held(given[1])}, BUFFERS)
-    other = masked.combine(PREVIOUS, {"all": held(mean, report=2, fusion=2)}, BUFFERS)
+    one = plain.combine(PREVIOUS, {"a": update(given[0]), "b": update(given[1])}, BUFFERS)
+    other = masked.combine(PREVIOUS, {"all": update(mean, report=2, fusion=2)}, BUFFERS)
     assert one.weights[REPORT] == pytest.approx(other.weights[REPORT], abs=1e-6)
     assert one.coverage["report"] == {"a": 0.2, "b": 0.2} and other.coverage["report"] == {"all": 0.4}
 
 
 def test_too_few_shares_leave_a_group_as_it_is():
     strategy = PrivateStrategy(FedAvg(), privacy("shares", attendance=0.5, contributors={"report": 8}), 4, secure=True)
-    found = strategy.combine(PREVIOUS, {"all": held(change(1), report=3, fusion=2)}, BUFFERS)
+    found = strategy.combine(PREVIOUS, {"all": update(change(1), report=3, fusion=2)}, BUFFERS)
     assert np.array_equal(found.weights[REPORT], PREVIOUS[REPORT]), "3 of the 4 that are needed"
     assert found.weights[FUSION] == pytest.approx(PREVIOUS[FUSION] + change(1)[FUSION] * 2 / 4, abs=1e-6)
 
@@ -253,17 +257,17 @@ def test_too_few_shares_leave_a_group_as_it_is():
 def test_noise_of_the_sites_leaves_strategies_free_but_for_weights():
     strategy = PrivateStrategy(FedAvg(), privacy("site"), 4, secure=False)
     a, b = change(1), change(2)
-    found = strategy.combine(PREVIOUS, {"a": held(a, report=1), "b": held(b, report=10**6)}, BUFFERS)
+    found = strategy.combine(PREVIOUS, {"a": update(a, report=1), "b": update(b, report=10**6)}, BUFFERS)
     assert found.weights[REPORT] == pytest.approx(PREVIOUS[REPORT] + (a[REPORT] + b[REPORT]) / 2, abs=1e-6)
     assert found.coverage["report"] == {"a": 0.5, "b": 0.5}
     robust = PrivateStrategy(Median(hostile=1), privacy("site"), 4, secure=False)
-    assert robust.combine(PREVIOUS, {s: held(change(i)) for i, s in enumerate("abc")}, BUFFERS).coverage["report"]
+    assert robust.combine(PREVIOUS, {s: update(change(i)) for i, s in enumerate("abc")}, BUFFERS).coverage["report"]
 
 
 def test_server_optimisers_step_along_the_noisy_mean():
     strategy = PrivateStrategy(FedAvgM(1.0, 0.5), privacy(multiplier=1e-12, clipping=Fixed(1e3)), 1, secure=False)
     given = change(1)
-    first = strategy.combine(PREVIOUS, {"a": held(given)}, BUFFERS).weights
+    first = strategy.combine(PREVIOUS, {"a": update(given)}, BUFFERS).weights
     assert first[FUSION] == pytest.approx(PREVIOUS[FUSION] + given[FUSION], abs=1e-5)
 
 
@@ -280,7 +284,7 @@ def test_the_clip_finds_the_quantile_of_the_norms(quantile):
     for _ in range(150):
         norms = np.exp(generator.standard_normal(100))
         updates = {
-            f"{place:03d}": Held({FUSION: np.array([norm, 0], dtype=np.float32)}, {"fusion": 1})
+            f"{place:03d}": SiteUpdate({FUSION: np.array([norm, 0], dtype=np.float32)}, {"fusion": 1})
             for place, norm in enumerate(norms)
         }
         strategy.combine(previous, updates, frozenset())
@@ -371,7 +375,7 @@ def test_masking_under_that_bound_takes_nothing_of_the_noise_away():
 def test_the_record_names_epsilon_and_what_it_rests_on():
     strategy = PrivateStrategy(FedProx(), privacy(multiplier=4.0), 4, secure=False)
     for _ in range(3):
-        strategy.combine(PREVIOUS, {"a": held(change(1))}, BUFFERS)
+        strategy.combine(PREVIOUS, {"a": update(change(1))}, BUFFERS)
     found = strategy.record()
     assert found["epsilon"] == pytest.approx(strategy.privacy.spent(3).epsilon) and found["releases"] == 3
     assert found["epsilon_if_replaced"] == pytest.approx(strategy.privacy.spent(3, replaced=True).epsilon)
@@ -398,7 +402,7 @@ def test_a_site_spends_only_in_the_rounds_that_it_was_in():
     strategy = PrivateStrategy(Cyclic(), privacy("site", multiplier=2.0), 3, secure=False)
     for _ in range(2):
         for site in "abc":
-            strategy.combine(PREVIOUS, {site: held(change(1))}, BUFFERS)
+            strategy.combine(PREVIOUS, {site: update(change(1))}, BUFFERS)
     assert strategy.record()["releases"] == 2
     assert strategy.record()["epsilon"] == pytest.approx(strategy.privacy.spent(2).epsilon)
 
@@ -408,7 +412,7 @@ def test_a_resumed_run_goes_on_with_clip_count_and_moments():
         return PrivateStrategy(FedAvgM(), privacy(clipping=Adaptive(0.5)), 4, secure=False)
 
     strategy, again = made(), made()
-    strategy.combine(PREVIOUS, {"a": held(change(1))}, BUFFERS)
+    strategy.combine(PREVIOUS, {"a": update(change(1))}, BUFFERS)
     again.load_state(strategy.state())
     assert again.clip == strategy.clip != 0.5
     assert again.record() == strategy.record()

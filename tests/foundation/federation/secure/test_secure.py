@@ -21,7 +21,6 @@ from scipy.stats import chisquare
 from foundation.federation.secure import Secure, SecureOrder
 from foundation.federation.secure.settings import levels
 from foundation.federation.secure.site import submission
-from foundation.federation.weights.aggregation import aggregate
 from tests.foundation.federation.secure_sites import (
     AFTER,
     BEFORE,
@@ -37,8 +36,10 @@ from tests.foundation.federation.secure_sites import (
     a_task,  # noqa: F401 - a fixture for every test here
     equals_the_plain_mean,
     grid_of,
+    plain_mean,
     round_of,
     trained,
+    weights_of,
 )
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -67,8 +68,8 @@ def test_the_aggregate_equals_the_plain_one_within_quantisation():
     assert found.took_part == list(SAMPLES)
     assert (found.absent, found.withheld) == ({}, {})
     equals_the_plain_mean(found, AFTER, SAMPLES, 4)
-    assert found.array(COUNTER) == aggregate(BEFORE, {s: (AFTER[s], SAMPLES[s]) for s in SAMPLES}).weights[COUNTER]
-    assert found.array(CONSTANT).tobytes() == BEFORE[CONSTANT].tobytes()
+    assert weights_of(found)[COUNTER] == plain_mean(AFTER, SAMPLES)[COUNTER]
+    assert weights_of(found)[CONSTANT].tobytes() == BEFORE[CONSTANT].tobytes()
     assert all(share == 0 for share in [*found.reduced.values(), *found.clipped.values()])
 
 
@@ -171,7 +172,7 @@ def test_groups_that_are_not_summed_never_travel():
     assert found.contributors == {"fusion": 4}
     assert [vector.size for vector in masked(grid, "riverside")] == [1, 4, 64 * 64]
     assert set(found.differences) == {"encoder.fusion.blocks.layer"}
-    assert found.array(VARIANCE) is BEFORE[VARIANCE]
+    assert weights_of(found)[VARIANCE] is BEFORE[VARIANCE]
 
 
 def test_a_long_step_is_shortened_and_reported():

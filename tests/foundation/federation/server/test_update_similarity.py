@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from foundation.federation.server.update_similarity import update_similarity
-from foundation.federation.server.updates import Received
+from foundation.federation.weights.update import SiteUpdate
 
 A, B = "encoder.fusion.one", "encoder.fusion.two"
 GENES = "encoder.modalities.genomics.embed"
 COUNTER = "encoder.modalities.genomics.seen"
 
 
-def update(difference: dict[str, np.ndarray], **samples: int) -> Received:
-    return Received(samples, {}, {}, 0, difference, {}, {})
+def update(difference: dict[str, np.ndarray], **samples: int) -> SiteUpdate:
+    return SiteUpdate(difference, samples)
 
 
-def random_updates(count: int) -> dict[str, Received]:
+def random_updates(count: int) -> dict[str, SiteUpdate]:
     rng = np.random.default_rng(3)
     shapes = {A: (4, 3), B: (5,), GENES: (7,)}
     return {

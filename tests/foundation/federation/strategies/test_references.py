@@ -11,12 +11,13 @@ from flwr.serverapp import strategy as flower
 from torch import nn
 
 from foundation.errors import UserError
-from foundation.federation.strategies import Held, Strategy
+from foundation.federation.strategies import Strategy
 from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
 from foundation.federation.strategies.robust import Krum, Median, TrimmedMean
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAdagrad, FedAdam, FedAvgM, FedYogi
 from foundation.federation.weights.module import local_names
+from foundation.federation.weights.update import SiteUpdate
 from pretrain.fit import build_module
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[4] / "configs" / "strategy").glob("*.yaml"))
@@ -27,13 +28,13 @@ ROUNDS = 5
 
 def run(strategy: Strategy, sites: int, samples: dict[str, int] = SAMPLES) -> list[np.ndarray]:
     """The model of one parameter after each round; sites move it by fixed random steps."""
-    rng, value, found = np.random.default_rng(0), np.arange(6, dtype=np.float32), []
+    rng, value, values = np.random.default_rng(0), np.arange(6, dtype=np.float32), []
     for _ in range(ROUNDS):
-        moved = {f"site{place}": value + rng.normal(size=6).astype(np.float32) for place in range(sites)}
-        held = {site: Held({NAME: array}, {"fusion": samples[site]}) for site, array in moved.items()}
-        value = strategy.combine({NAME: value}, held, frozenset()).weights[NAME]
-        found.append(value)
-    return found
+        moves = {f"site{place}": rng.normal(size=6).astype(np.float32) for place in range(sites)}
+        updates = {site: SiteUpdate({NAME: move}, {"fusion": samples[site]}) for site, move in moves.items()}
+        value = strategy.combine({NAME: value}, updates, frozenset()).weights[NAME]
+        values.append(value)
+    return values
 
 
 def run_flower(theirs: flower.FedAvg, sites: int, samples: dict[str, int] = SAMPLES) -> list[np.ndarray]:
@@ -129,15 +130,16 @@ def test_scaffolds_control_is_the_mean_over_all_sites_that_ever_trained_the_grou
     # Who trains which group in which round: west joins late, south leaves, genomics is at north and west alone.
     rounds = [{"north": "fg", "south": "f"}, {"north": "fg"}, {"north": "f", "west": "fg"}, {"west": "g", "south": "f"}]
     for present in rounds:
-        held = {}
+        updates = {}
         for site, groups in present.items():
             names = [name for name, letter in ((NAME, "f"), (OTHER, "g")) if letter in groups]
             change = {name: rng.normal(size=4).astype(np.float32) for name in names}
             for name in names:
                 own[site][name] = own[site].get(name, 0) + change[name].astype(np.float64)
             samples = {"fusion": int("f" in groups), "genomics": int("g" in groups)}
-            held[site] = Held({name: rng.normal(size=4).astype(np.float32) for name in weights}, samples, change)
-        weights = strategy.combine(weights, held, frozenset()).weights
+            moves = {name: rng.normal(size=4).astype(np.float32) for name in weights}
+            updates[site] = SiteUpdate(moves, samples, change)
+        weights = strategy.combine(weights, updates, frozenset()).weights
         for name in weights:
             members = [kept[name] for kept in own.values() if name in kept]
             np.testing.assert_allclose(strategy.server_control()[name], np.mean(members, axis=0), rtol=1e-5, atol=1e-6)
@@ -145,9 +147,9 @@ def test_scaffolds_control_is_the_mean_over_all_sites_that_ever_trained_the_grou
 
 
 def test_scaffold_has_no_control_of_running_statistics_and_starts_without_any():
-    strategy, held = Scaffold(), {"north": Held({NAME: np.ones(2, np.float32)}, {"fusion": 1})}
+    strategy, updates = Scaffold(), {"north": SiteUpdate({NAME: np.ones(2, np.float32)}, {"fusion": 1})}
     assert strategy.server_control() == {} and FedAvg().server_control() is None
-    strategy.combine({NAME: np.zeros(2, np.float32)}, held, frozenset({NAME}))
+    strategy.combine({NAME: np.zeros(2, np.float32)}, updates, frozenset({NAME}))
     assert strategy.server_control() == {}
 
 
@@ -169,8 +171,10 @@ def test_cyclic_sends_one_site_after_another_in_an_order_that_a_resumed_run_repe
 
 def test_local_parts_are_neither_read_nor_changed():
     previous = {NAME: np.zeros(2, np.float32), OTHER: np.ones(2, np.float32)}
-    held = {"north": Held({NAME: np.full(2, 7, np.float32)}, {"fusion": 1, "genomics": 1})}  # sends no genes at all
-    found = FedAvg(local=["encoder.modalities.genomics.*"]).combine(previous, held, frozenset())
+    updates = {
+        "north": SiteUpdate({NAME: np.full(2, 7, np.float32)}, {"fusion": 1, "genomics": 1})
+    }  # sends no genes at all
+    found = FedAvg(local=["encoder.modalities.genomics.*"]).combine(previous, updates, frozenset())
     assert found.weights[OTHER] is previous[OTHER] and found.weights[NAME][0] == 7
     assert found.coverage == {"fusion": {"north": 1.0}}
 

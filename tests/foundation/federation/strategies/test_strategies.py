@@ -1,18 +1,19 @@
 """Properties of the aggregation rules, group by group."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.federation.strategies import Held
+from foundation.federation.groups import group_of
 from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
 from foundation.federation.strategies.robust import Krum, Median, TrimmedMean
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAdagrad, FedAdam, FedAvgM, FedYogi
-from foundation.federation.weights.aggregation import aggregate
+from foundation.federation.weights.update import SiteUpdate, difference
 
 GENE, TILE, BLOCK = "encoder.modalities.genomics.gene", "encoder.modalities.pathology.pool", "encoder.fusion.block"
 MEAN, COUNT = "encoder.modalities.pathology.bn.running_mean", "encoder.modalities.pathology.bn.num_batches_tracked"
@@ -45,13 +46,18 @@ def weights(rng: np.random.Generator, scale: float = 1.0) -> dict:
 def updates(rng: np.random.Generator, sites: int, samples: dict | None = None, scale: float = 1.0) -> dict:
     """Updates of as many sites; by default every group is taught by 1 to 50 patients at each."""
     return {
-        f"site{place}": Held(
+        f"site{place}": SiteUpdate(
             weights(rng, scale),
             samples or {group: int(rng.integers(1, 50)) for group in GROUPS},
             {name: value for name, value in weights(rng).items() if name not in BUFFERS},
         )
         for place in range(sites)
     }
+
+
+def after(previous: dict, update: SiteUpdate) -> dict:
+    """A site's weights after its round, in the model's own precision."""
+    return {name: np.asarray(value + update.difference[name], value.dtype) for name, value in previous.items()}
 
 
 def rng_of(seed: int) -> np.random.Generator:
@@ -80,10 +86,10 @@ def test_the_order_of_answers_does_not_change_a_bit(rule, seed, sites):
 def test_a_site_that_lacks_a_modality_never_enters(rule, seed, value):
     rng = rng_of(seed)
     previous, given_updates = weights(rng), updates(rng, 6)
-    own = given_updates["site0"]
-    spoilt = {name: np.full_like(old, value) if name in (TILE, MEAN) else old for name, old in own.weights.items()}
-    without = {**own.samples, "pathology": 0}
-    silent, loud = Held(own.weights, without, own.controls), Held(spoilt, without, own.controls)
+    first = given_updates["site0"]
+    spoilt = {name: np.full_like(old, value) if name in (TILE, MEAN) else old for name, old in first.difference.items()}
+    silent = replace(first, samples={**first.samples, "pathology": 0})
+    loud = replace(silent, difference=spoilt)
     quiet = rule().combine(previous, {**given_updates, "site0": silent}, BUFFERS)
     found = rule().combine(previous, {**given_updates, "site0": loud}, BUFFERS)
     for name in previous:
@@ -155,13 +161,25 @@ def test_types_and_shapes_stay(rule, seed):
 def test_the_plain_ones_are_the_weighted_mean(rule, seed, sites):
     rng = rng_of(seed)
     previous, given_updates = weights(rng), updates(rng, sites)
-    expected = aggregate(previous, {site: (update.weights, update.samples) for site, update in given_updates.items()})
+    totals = {group: sum(update.samples[group] for update in given_updates.values()) for group in GROUPS}
+    shares = {
+        group: {site: update.samples[group] / total for site, update in given_updates.items()}
+        for group, total in totals.items()
+    }
     found = rule().combine(previous, given_updates, BUFFERS)
-    for name in previous:
-        np.testing.assert_array_equal(found.weights[name], expected.weights[name])
-    assert found.coverage == expected.coverage
+    for name, value in previous.items():
+        by_site = shares[group_of(name)]
+        change = sum(
+            update.difference[name].astype(np.float64) * by_site[site] for site, update in given_updates.items()
+        )
+        expected = value.astype(np.float64) + change
+        expected = np.rint(expected) if name == COUNT else expected
+        np.testing.assert_array_equal(found.weights[name], expected.astype(value.dtype))
+    assert found.coverage == shares
     if sites == 1:
-        assert all(np.array_equal(found.weights[name], given_updates["site0"].array(name)) for name in previous)
+        assert all(
+            np.array_equal(found.weights[name], after(previous, given_updates["site0"])[name]) for name in previous
+        )
 
 
 @pytest.mark.parametrize("rule", [FedAvgM, FedAdam, FedYogi, FedAdagrad], ids=str)
@@ -180,9 +198,17 @@ def test_running_statistics_are_averaged_and_never_stepped(rule, seed):
 
 
 def test_whole_numbers_are_averaged_and_rounded_without_being_named():
-    held = {f"site{n}": Held({COUNT: np.array(n, np.int64)}, {"pathology": 1}) for n in (3, 4, 9)}
-    found = FedAdam().combine({COUNT: np.array(100, np.int64)}, held, frozenset()).weights
-    assert found[COUNT] == 5 and found[COUNT].dtype == np.int64
+    moved = {f"site{n}": SiteUpdate({COUNT: np.array(n, np.int64)}, {"pathology": 1}) for n in (-97, -96, -91)}
+    weights = FedAdam().combine({COUNT: np.array(100, np.int64)}, moved, frozenset()).weights
+    assert weights[COUNT] == 5 and weights[COUNT].dtype == np.int64
+
+
+@pytest.mark.parametrize("rule", [FedAvg, Median], ids=str)
+def test_an_unsigned_number_may_fall(rule):
+    previous = {COUNT: np.array([100], np.uint8)}
+    falls = [SiteUpdate(difference(previous, {COUNT: np.array([n], np.uint8)}), {"pathology": 1}) for n in (3, 4, 8)]
+    weights = rule().combine(previous, {str(place): update for place, update in enumerate(falls)}, frozenset()).weights
+    assert weights[COUNT] == {FedAvg: 5, Median: 4}[rule] and weights[COUNT].dtype == np.uint8
 
 
 @robust
@@ -192,10 +218,10 @@ def test_one_hostile_site_stays_within_the_honest_range(rule, seed, value):
     rng = rng_of(seed)
     previous, honest = weights(rng), updates(rng, 5)
     hostile = {name: np.full_like(array, value) for name, array in weights(rng).items() if name != COUNT}
-    bad = Held({**hostile, COUNT: np.array(2**40)}, dict.fromkeys(GROUPS, 10**9))
+    bad = SiteUpdate({**hostile, COUNT: np.array(2**40)}, dict.fromkeys(GROUPS, 10**9))
     found = rule.combine(previous, {**honest, "aaa": bad}, BUFFERS).weights
     for name in previous:
-        values = np.stack([update.array(name) for update in honest.values()])
+        values = np.stack([after(previous, update)[name] for update in honest.values()])
         slack = np.spacing(np.abs(values).max(axis=0))
         if value != 0.5 or not isinstance(rule, Krum):  # Krum may take an update that looks like the others
             assert (found[name] >= values.min(axis=0) - slack).all()
@@ -217,44 +243,42 @@ def test_too_few_sites_keep_the_value_and_show_in_the_coverage(rule):
 
 def test_krum_names_whom_it_chose_by_group():
     rng = rng_of(1)
-    held = updates(rng, 5, dict.fromkeys(GROUPS, 1), scale=0.01)
-    held["site2"].weights[GENE] += 5
-    held["site4"].weights[TILE] += 5
-    coverage = Krum(selected=2).combine(weights(rng), held, BUFFERS).coverage
+    given_updates = updates(rng, 5, dict.fromkeys(GROUPS, 1), scale=0.01)
+    given_updates["site2"].difference[GENE] += 5
+    given_updates["site4"].difference[TILE] += 5
+    coverage = Krum(selected=2).combine(weights(rng), given_updates, BUFFERS).coverage
     assert coverage["genomics"]["site2"] == 0 and coverage["pathology"]["site4"] == 0
     assert all(sorted(shares.values()) == [0, 0, 0, 0.5, 0.5] for shares in coverage.values())
 
 
 def test_robust_rules_read_large_arrays_in_slices(monkeypatch):
     rng = rng_of(2)
-    previous, held = weights(rng), updates(rng, 7)
+    previous, given_updates = weights(rng), updates(rng, 7)
     for module in ("weights.aggregation", "strategies.robust"):
-        whole = [rule.combine(previous, held, BUFFERS) for rule in (*ROBUST, FedAvg())]
+        whole = [rule.combine(previous, given_updates, BUFFERS) for rule in (*ROBUST, FedAvg())]
         monkeypatch.setattr(f"foundation.federation.{module}._SLICE", 4)
-        sliced = [rule.combine(previous, held, BUFFERS) for rule in (*ROBUST, FedAvg())]
+        sliced = [rule.combine(previous, given_updates, BUFFERS) for rule in (*ROBUST, FedAvg())]
         for one, other in zip(whole, sliced, strict=True):
             assert one.coverage == other.coverage
             assert all(np.array_equal(one.weights[name], other.weights[name]) for name in previous)
 
 
-class FromDisk:
-    """An update whose arrays exist only while somebody holds them."""
+class FromDisk(dict):
+    """Arrays that exist only while somebody holds them."""
 
-    samples = dict.fromkeys(GROUPS, 1)
-
-    def array(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> np.ndarray:
         return np.ones(100_000, np.float32)
-
-    control = array
 
 
 @pytest.mark.parametrize("rule", [FedAvg, FedAdam, Scaffold], ids=str)
 def test_memory_does_not_grow_with_the_number_of_sites(rule):
     def peak(sites: int) -> int:
         tracemalloc.start()
-        rule().combine({GENE: np.zeros(100_000, np.float32)}, {str(n): FromDisk() for n in range(sites)}, frozenset())
-        found = tracemalloc.get_traced_memory()[1]
+        lazy = FromDisk({GENE: None})
+        update = SiteUpdate(lazy, dict.fromkeys(GROUPS, 1), lazy)
+        rule().combine({GENE: np.zeros(100_000, np.float32)}, {str(n): update for n in range(sites)}, frozenset())
+        highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return highest
 
     assert peak(32) == pytest.approx(peak(2), rel=0.05)

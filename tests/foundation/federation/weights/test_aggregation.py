@@ -6,7 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from foundation.federation.groups import group_of
-from foundation.federation.weights.aggregation import aggregate
+from foundation.federation.strategies.averaging import FedAvg
+from foundation.federation.weights.aggregation import Aggregate
+from foundation.federation.weights.update import SiteUpdate
 from pretrain.fit import build_module
 
 NAMES = {
@@ -29,11 +31,16 @@ def weights(rng: np.random.Generator) -> dict:
 
 @st.composite
 def rounds(draw: st.DrawFn) -> tuple[dict, dict]:
-    """A round's previous weights and updates; each site trained each group with 0 to 50 samples."""
+    """A round's previous weights, and by site what it changed; each trained each group with 0 to 50 samples."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     sites = SITES[: draw(st.integers(1, len(SITES)))]
     counts = {site: {group: draw(st.integers(0, 50)) for group in GROUPS} for site in sites}
     return weights(rng), {site: (weights(rng), counts[site]) for site in sites}
+
+
+def aggregate(previous: dict, updates: dict) -> Aggregate:
+    by_site = {site: SiteUpdate(difference, samples) for site, (difference, samples) in updates.items()}
+    return FedAvg().combine(previous, by_site, frozenset())
 
 
 @given(rounds())
@@ -43,7 +50,8 @@ def test_every_group_is_the_mean_weighted_by_its_own_samples(given_round):
     for name, group in NAMES.items():
         total = sum(samples[group] for _, samples in updates.values())
         if total:
-            by_hand = sum(site[name].astype(np.float64) * samples[group] for site, samples in updates.values()) / total
+            before = previous[name].astype(np.float64)
+            by_hand = sum((before + site[name]) * samples[group] for site, samples in updates.values()) / total
             np.testing.assert_allclose(found[name], by_hand, rtol=1e-6, atol=1e-7)
 
 
@@ -76,7 +84,7 @@ def test_one_site_alone_gives_its_weights_exactly(given_round):
     values, samples = next(iter(updates.values()))
     found = aggregate(previous, {"alone": (values, {group: count + 1 for group, count in samples.items()})})
     for name in previous:
-        np.testing.assert_array_equal(found.weights[name], values[name])
+        np.testing.assert_array_equal(found.weights[name], previous[name] + values[name])
     assert found.coverage == {group: {"alone": 1.0} for group in GROUPS}
 
 
@@ -109,7 +117,7 @@ def test_types_and_shapes_stay_and_counters_stay_whole(given_round):
         name: (value.dtype, value.shape) for name, value in previous.items()
     }
     trained = [int(values[COUNTED]) for values, samples in updates.values() if samples["pathology"]]
-    assert min(trained) <= found[COUNTED] <= max(trained)
+    assert min(trained) <= found[COUNTED] - previous[COUNTED] <= max(trained)
 
 
 def test_a_site_that_did_not_send_a_group_at_all_counts_as_untrained():
