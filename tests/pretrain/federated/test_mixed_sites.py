@@ -11,7 +11,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-ZERO_3 = yaml.safe_load((Path(__file__).resolve().parents[2] / "configs/trainer/deepspeed_zero3.yaml").read_text())
+ZERO_3 = yaml.safe_load((Path(__file__).resolve().parents[3] / "configs/trainer/deepspeed_zero3.yaml").read_text())
 BATCH, STEPS = 8, 2
 
 
