@@ -71,7 +71,9 @@ def client() -> ClientApp:
             )
         if message.content.config_records["facts"]["dies"] == str(context.node_id):
             raise RuntimeError("the power went")
-        submitted = submission(SecureOrder.read(message.content), before, after, samples)
+        submitted = submission(
+            SecureOrder.read(message.content), before, SiteUpdate(difference(before, after), samples)
+        )
         return Message(masked_reply(RecordDict(), submitted), reply_to=message)
 
     return app

@@ -4,4 +4,3 @@ from foundation.federation.ledger.files import verify as verify
 from foundation.federation.ledger.spent import epsilon_spent as epsilon_spent
 from foundation.federation.ledger.writer import Ledger as Ledger
 from foundation.federation.wire.digest import digest_of_weights as digest_of_weights
-from foundation.federation.wire.digest import norms_by_group as norms_by_group

@@ -1,48 +1,24 @@
 """What privacy is to a run: what it does to a site's update, and what it says of it. By itself, nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from foundation.federation.ledger.spent import Spent
 from foundation.federation.policy import PrivacyFacts
 from foundation.federation.weights.types import Arrays
+from foundation.federation.weights.update import SiteUpdate
 
 Settings = Mapping[str, float | str]
 _OWN = "privacy_"
-
-
-@dataclass
-class Protected:
-    """An update as it may leave.
-
-    Attributes:
-        difference: by parameter.
-        samples: 1 for each group that the site trained: the true counts are the patients'.
-        metrics: what may be told beside it.
-    """
-
-    difference: dict[str, NDArray[np.generic]]
-    samples: dict[str, int]
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class Privacy:
     """No differential privacy: everything passes as it is. What others override."""
 
     def protect(
-        self,
-        difference: Mapping[str, NDArray[np.generic]],
-        previous: Arrays,
-        samples: Mapping[str, int],
-        metrics: Mapping[str, float],
-        settings: Settings,
-        buffers: frozenset[str] = frozenset(),
-    ) -> Protected:
+        self, update: SiteUpdate, previous: Arrays, settings: Settings, buffers: frozenset[str] = frozenset()
+    ) -> SiteUpdate:
         """A site's update as it may leave; see `SitePrivacy.protect`."""
-        return Protected(dict(difference), dict(samples), dict(metrics))
+        return update
 
     def promises(self, settings: Settings, secure: bool) -> PrivacyFacts:
         """The protection that a round's order promises, for a site's policy.

@@ -26,7 +26,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
@@ -34,11 +33,12 @@ from foundation.federation.ledger.spent import Spent
 from foundation.federation.policy import Noise as Promised
 from foundation.federation.policy import PrivacyFacts
 from foundation.federation.privacy.accountant import REPLACED, Accountant
-from foundation.federation.privacy.base import Privacy, Protected, Settings
+from foundation.federation.privacy.base import Privacy, Settings
 from foundation.federation.privacy.clipping import Fixed, factor, update_noise
 from foundation.federation.privacy.noise import Noise, Secret, fresh_secret
 from foundation.federation.weights.aggregation import norm_of
-from foundation.federation.weights.types import Arrays
+from foundation.federation.weights.types import Arrays, Weights
+from foundation.federation.weights.update import SiteUpdate
 
 Place = Literal["server", "site", "shares"]
 CLIP, SITES, VOTE = "privacy_clip", "privacy_sites", "privacy_vote"
@@ -94,54 +94,45 @@ class SitePrivacy(Privacy):
         self.accountant()  # refuses a delta that cannot be
 
     def protect(
-        self,
-        difference: Mapping[str, NDArray[np.generic]],
-        previous: Arrays,
-        samples: Mapping[str, int],
-        metrics: Mapping[str, float],
-        settings: Settings,
-        buffers: frozenset[str] = frozenset(),
-    ) -> Protected:
+        self, update: SiteUpdate, previous: Arrays, settings: Settings, buffers: frozenset[str] = frozenset()
+    ) -> SiteUpdate:
         """Clips an update, and adds the site's noise where it adds any.
 
         Args:
-            difference: by parameter; a name that is missing did not change. Groups that the site did not train are left
-                out.
+            update: of the site. Groups that it did not train are left out.
             previous: the parameters that travel.
-            samples: by group, patients that taught it.
-            metrics: of training.
             settings: of the order.
             buffers: names that no gradient trains.
+
+        Returns:
+            The update as it may leave, with 1 as the samples of each group that the site trained: the true counts are
+            the patients', as are most metrics.
 
         Raises:
             UserError: if a buffer changed, or the update is not finite.
         """
-        trained = sorted(group for group, count in samples.items() if count > 0)
+        difference = update.difference
+        trained = sorted(group for group, count in update.samples.items() if count > 0)
         names = [name for name in previous if group_of(name) in trained and not _unprotected(name, previous, buffers)]
-        for name, value in difference.items():
-            if _unprotected(name, previous, buffers) and np.any(value):
-                raise UserError(
-                    f"privacy: {name} changed in training, and counters and running statistics do not travel under "
-                    "differential privacy; keep them at the sites: strategy=silobn, or strategy.local=[buffers]"
-                )
+        _check_buffers(difference, previous, buffers)
         norm = norm_of(difference[name] for name in names if name in difference)
         if not math.isfinite(norm):
             raise UserError("privacy: the update is not finite, so it cannot be clipped; lower the learning rate")
         clip, noise = self.clip(settings), Noise(self.secret())
         by = factor(norm, clip)
-        found: dict[str, NDArray[np.generic]] = {}
+        protected: Weights = {}
         for name in names:
             deviation = self.site_deviation(group_of(name), settings)
             if name not in difference and not deviation:
                 continue
-            value = np.zeros(previous[name].size) if name not in difference else by * _flat(difference[name])
+            value = by * update.flat(name, previous[name]).astype(np.float64)
             if deviation:
                 noise.add(name, value, deviation)
-            found[name] = value.astype(previous[name].dtype).reshape(previous[name].shape)
-        told = {name: value for name, value in metrics.items() if self.training_metrics or name in _PUBLIC}
+            protected[name] = value.astype(previous[name].dtype).reshape(previous[name].shape)
+        public = {name: value for name, value in update.metrics.items() if self.training_metrics or name in _PUBLIC}
         if self.place == "site" and self.vote_noise is not None:
-            told[VOTE] = vote(norm, clip) + noise.of("vote", self.vote_noise)
-        return Protected(found, dict.fromkeys(trained, 1), told)
+            public[VOTE] = vote(norm, clip) + noise.of("vote", self.vote_noise)
+        return SiteUpdate(protected, dict.fromkeys(trained, 1), metrics=public)
 
     def clip(self, settings: Settings) -> float:
         """The clip of a round."""
@@ -209,5 +200,10 @@ def _unprotected(name: str, previous: Arrays, buffers: frozenset[str]) -> bool:
     return name in buffers or previous[name].dtype.kind != "f"
 
 
-def _flat(value: NDArray[np.generic]) -> NDArray[np.float64]:
-    return np.asarray(value, dtype=np.float64).reshape(-1)
+def _check_buffers(difference: Arrays, previous: Arrays, buffers: frozenset[str]) -> None:
+    for name, value in difference.items():
+        if _unprotected(name, previous, buffers) and np.any(value):
+            raise UserError(
+                f"privacy: {name} changed in training, and counters and running statistics do not travel under "
+                "differential privacy; keep them at the sites: strategy=silobn, or strategy.local=[buffers]"
+            )

@@ -40,6 +40,6 @@ class Noise:
 
     def of(self, name: str, deviation: float) -> float:
         """One number."""
-        found = np.zeros(1)
-        self.add(name, found, deviation)
-        return float(found[0])
+        number = np.zeros(1)
+        self.add(name, number, deviation)
+        return float(number[0])

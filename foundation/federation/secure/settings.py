@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
-from foundation.federation.weights.types import Weights
+from foundation.federation.weights.types import Arrays
 
 RECORD = "secure"
 HEAD = ("share", "trained", "reduced", "clipped")  # what each group's head holds, all within 0 to 1
@@ -110,7 +110,7 @@ class SecureOrder:
             }
         )
 
-    def names(self, before: Weights) -> list[str]:
+    def names(self, before: Arrays) -> list[str]:
         """The parameters that are summed, in the order in which they travel."""
         return sorted(name for name in before if group_of(name) in self.groups)
 

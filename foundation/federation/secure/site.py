@@ -4,7 +4,7 @@ Masks, keys and shares are Flower's (`secaggplus_mod`); added here are checks of
 whose arrays are not masked never leaves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,7 +22,8 @@ from foundation.federation.secure.records import (
     secaggplus_mod,
 )
 from foundation.federation.secure.settings import RECORD, SecureOrder
-from foundation.federation.weights.types import Weights
+from foundation.federation.weights.types import Arrays
+from foundation.federation.weights.update import SiteUpdate
 
 Handler = Callable[[Message, Context], Message]
 
@@ -43,18 +44,17 @@ class Submission:
     clipped: dict[str, float]
 
 
-def submission(order: SecureOrder, before: Weights, after: Weights, samples: Mapping[str, int]) -> Submission:
+def submission(order: SecureOrder, before: Arrays, update: SiteUpdate) -> Submission:
     """A round's result as shares and weighted differences.
 
     For each group g with s_g samples the site submits s_g / most and, by parameter, s_g / most * difference / range.
     Summed over the sites, the one divided by the other is the mean weighted by samples, and nobody sees a summand. A
-    group that the site did not train is submitted as zeros, whatever its arrays hold.
+    group that the site did not train is submitted as zeros, whatever its difference holds.
 
     Args:
         order: of the round.
         before: weights that the order brought.
-        after: the site's weights after training; read only where it trained.
-        samples: by group, patients that taught it.
+        update: of the site; read only in the groups that it trained.
 
     Raises:
         UserError: if a difference is not finite, or a count lies above `most`: the server could not tell either.
@@ -65,15 +65,15 @@ def submission(order: SecureOrder, before: Weights, after: Weights, samples: Map
     reduced: dict[str, float] = {}
     clipped: dict[str, float] = {}
     for group in order.groups:
-        own = [name for name in names if group_of(name) == group]
-        share = _share(order, group, samples.get(group, 0))
+        members = [name for name in names if group_of(name) == group]
+        share = _share(order, group, update.samples.get(group, 0))
         if share == 0:
             head += [0.0] * 4
-            arrays |= {name: np.zeros(before[name].size) for name in own}
+            arrays |= {name: np.zeros(before[name].size) for name in members}
             continue
-        found, reduced[group], clipped[group] = _scaled(order, before, after, own)
+        scaled, reduced[group], clipped[group] = _scaled(order, before, update, members)
         head += [share, 1.0, reduced[group], clipped[group]]
-        for name, value in found.items():
+        for name, value in scaled.items():
             value *= share  # in place: a model's worth of memory less
             arrays[name] = value
     return Submission([np.array(head), *(arrays[name] for name in names)], reduced, clipped)
@@ -160,24 +160,24 @@ def _share(order: SecureOrder, group: str, count: int) -> float:
 
 
 def _scaled(
-    order: SecureOrder, before: Weights, after: Weights, names: list[str]
+    order: SecureOrder, before: Arrays, update: SiteUpdate, names: list[str]
 ) -> tuple[dict[str, np.ndarray], float, float]:
     """Differences of a group within -1 to 1, the share of the norm taken away, the share of statistics clipped."""
-    found, beyond, counted, square = {}, 0, 0, 0.0
+    scaled, beyond, counted, square = {}, 0, 0, 0.0
     for name in names:
-        value = (after[name].astype(np.float64) - before[name].astype(np.float64)).reshape(-1)
+        value = update.flat(name, before[name]).astype(np.float64)
         if not np.isfinite(value).all():
             raise UserError(f"secure aggregation: {name}: the site's update is not finite; lower the learning rate")
         if order.is_statistic(name, before[name]):
             value /= order.range_of(name, before[name])
             beyond += int((np.abs(value) > 1).sum())
             counted += value.size
-            found[name] = np.clip(value, -1, 1)
+            scaled[name] = np.clip(value, -1, 1)
         else:
             square += float(value @ value)
-            found[name] = value
+            scaled[name] = value
     length = max(float(np.sqrt(square)), order.norm)
     for name in names:
         if not order.is_statistic(name, before[name]):
-            found[name] /= length
-    return found, 1 - order.norm / length, beyond / max(counted, 1)
+            scaled[name] /= length
+    return scaled, 1 - order.norm / length, beyond / max(counted, 1)

@@ -3,10 +3,8 @@
 import re
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from foundation.federation.weights.lazy import LazySafetensors, save_weights
+from foundation.federation.weights.types import Arrays, Weights
 
 _NAME = re.compile(r"round_(\d+)\.safetensors")
 
@@ -25,19 +23,19 @@ class ErrorFeedback:
     def __init__(self, state: Path, run: str) -> None:
         self.folder = state / "residuals" / run
 
-    def before(self, number: int) -> dict[str, NDArray[np.generic]]:
+    def before(self, number: int) -> Weights:
         """By parameter, what was lost up to the round before `number`; empty if nothing was."""
-        earlier = [found for found in self._rounds() if found < number]
+        earlier = [kept for kept in self._rounds() if kept < number]
         return dict(LazySafetensors(self._path(max(earlier)))) if earlier else {}
 
-    def save(self, number: int, residual: dict[str, NDArray[np.float32]]) -> None:
+    def save(self, number: int, residual: Arrays) -> None:
         """Keeps a round's residual and that of the round before, and forgets all others."""
         if residual:
             save_weights(dict(residual), self._path(number))
-        keep = {number, max((found for found in self._rounds() if found < number), default=number)}
-        for found in self._rounds():
-            if found not in keep:
-                self._path(found).unlink()
+        keep = {number, max((kept for kept in self._rounds() if kept < number), default=number)}
+        for kept in self._rounds():
+            if kept not in keep:
+                self._path(kept).unlink()
 
     def _rounds(self) -> list[int]:
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("*.safetensors"))

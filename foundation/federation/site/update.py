@@ -4,13 +4,12 @@ from flwr.app import RecordDict
 
 from foundation.command import instantiate
 from foundation.federation.groups import group_of
-from foundation.federation.privacy import Protected
 from foundation.federation.secure import SecureOrder, masked_reply, submission
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.training import state_of
 from foundation.federation.task import RoundResult
-from foundation.federation.weights.update import difference
+from foundation.federation.weights.update import SiteUpdate, difference
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.messages import Reply, pack_reply
 
@@ -43,10 +42,10 @@ def masked_update(gate: PolicyGate, result: RoundResult, asked: RecordDict) -> R
     return masked_reply(pack_reply(Reply(reply.hospital, metrics=reply.metrics, facts=reply.facts)), submitted)
 
 
-def _protected(gate: PolicyGate, result: RoundResult, behind: dict[str, int]) -> Protected:
+def _protected(gate: PolicyGate, result: RoundResult, behind: dict[str, int]) -> SiteUpdate:
     """The round's result as run and policy let it leave: groups that too few patients taught stay at home."""
     order = gate.order
     samples = gate.told(result.samples, behind)
     trained = {name: value for name, value in result.weights.items() if samples.get(group_of(name))}
-    changed = difference(order.weights, trained)
-    return gate.privacy.protect(changed, order.weights, samples, result.metrics, order.settings, order.buffers)
+    update = SiteUpdate(difference(order.weights, trained), samples, metrics=result.metrics)
+    return gate.privacy.protect(update, order.weights, order.settings, order.buffers)

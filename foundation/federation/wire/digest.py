@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from math import sqrt
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,18 +45,3 @@ class WeightsDigest:
 def digest_of_weights(weights: Arrays) -> str:
     """SHA-256 over names, types, shapes and values; the order of the names does not matter."""
     return WeightsDigest(weights).hexdigest()
-
-
-def norms_by_group(weights: Arrays, group_of: Callable[[str], str]) -> dict[str, float]:
-    """Euclidean length of all floating-point arrays of a group together.
-
-    Args:
-        weights: or differences of them.
-        group_of: the parameter group of a name.
-    """
-    squares: dict[str, float] = {}
-    for name, value in weights.items():
-        if np.issubdtype(value.dtype, np.floating):
-            flat = np.asarray(value, dtype=np.float64).reshape(-1)
-            squares[group_of(name)] = squares.get(group_of(name), 0.0) + float(flat @ flat)
-    return {group: sqrt(total) for group, total in squares.items()}

@@ -83,7 +83,10 @@ def site_app(name: str, after: Weights, samples: Samples) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         if not asked(message.content):
             return Message(RecordDict({**pack(after), "samples": MetricRecord(dict(samples))}), reply_to=message)
-        submitted = submission(SecureOrder.read(message.content), unpack(message.content), after, samples)
+        before = unpack(message.content)
+        submitted = submission(
+            SecureOrder.read(message.content), before, SiteUpdate(difference(before, after), samples)
+        )
         facts: dict[str, int | str] = {"hospital": name, "crowd": masking_sites(message.content)}
         return Message(masked_reply(RecordDict({"facts": ConfigRecord(facts)}), submitted), reply_to=message)  # type: ignore[arg-type]
 
@@ -181,9 +184,13 @@ def round_of(grid: InProcess, sites=tuple(SAMPLES), chosen: Secure = CHOSEN, **m
     return secure_round(grid, nodes, pack(BEFORE), BEFORE, chosen, MOST, 1, 0.1, **more)  # type: ignore[arg-type]
 
 
+def update_of(after: Weights, samples: Samples) -> SiteUpdate:
+    return SiteUpdate(difference(BEFORE, after), samples)
+
+
 def plain_mean(after: Mapping[str, Weights], samples: Mapping[str, Samples]) -> Weights:
     """The weights that the same updates give in the open."""
-    updates = {site: SiteUpdate(difference(BEFORE, after[site]), samples[site]) for site in samples}
+    updates = {site: update_of(after[site], samples[site]) for site in samples}
     return FedAvg().combine(BEFORE, updates, frozenset()).weights
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from foundation.federation.ledger import Ledger, digest_of_weights, epsilon_spent, norms_by_group, verify
+from foundation.federation.ledger import Ledger, digest_of_weights, epsilon_spent, verify
 from foundation.federation.ledger.__main__ import main
 from foundation.federation.ledger.chain import head_path, read_chain
 from foundation.federation.ledger.entry import GENESIS, Entry
@@ -425,11 +425,6 @@ def test_a_digest_is_that_of_names_types_shapes_and_values():
     for name in ("a", "c", "b"):
         by_hand.add(name, ARRAYS[name])
     assert (by_hand.hexdigest(), by_hand.bytes) == (digest, 32)
-
-
-def test_norms_are_those_of_groups():
-    weights = {"x.1": np.array([3.0], np.float32), "x.2": np.array([[4.0]], np.float32), "y.1": np.array([7])}
-    assert norms_by_group(weights, lambda name: name[0]) == {"x": 5.0}
 
 
 def test_privacy_adds_up_over_runs_and_repeated_ones(path: Path):

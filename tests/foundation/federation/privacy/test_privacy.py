@@ -61,10 +61,9 @@ def update(difference: dict[str, np.ndarray], **samples: int) -> SiteUpdate:
 
 
 def protect(mechanism: Privacy, difference: dict[str, np.ndarray], samples: dict[str, int] | None = None, **settings):
-    given = samples or {"report": 5, "fusion": 5}
-    return mechanism.protect(
-        difference, PREVIOUS, given, {"loss": 1.0, "seconds": 2.0}, {SITES: 4.0, **settings}, BUFFERS
-    )
+    counts = samples or {"report": 5, "fusion": 5}
+    sent = SiteUpdate(difference, counts, metrics={"loss": 1.0, "seconds": 2.0})
+    return mechanism.protect(sent, PREVIOUS, {SITES: 4.0, **settings}, BUFFERS)
 
 
 # The accountant
@@ -367,9 +366,8 @@ def test_masking_under_that_bound_takes_nothing_of_the_noise_away():
     strategy = PrivateStrategy(FedAvg(), privacy("shares", 5.0), 4, secure=True)
     secure = Secure(norm=strategy.longest(PREVIOUS))
     found = protect(strategy.privacy, change(0))
-    after = PREVIOUS | {name: PREVIOUS[name] + value for name, value in found.difference.items()}
     order = SecureOrder.of(secure, most=64, groups=["report", "fusion"])
-    assert submission(order, PREVIOUS, after, found.samples).reduced == {"report": 0.0, "fusion": 0.0}
+    assert submission(order, PREVIOUS, found).reduced == {"report": 0.0, "fusion": 0.0}
 
 
 def test_the_record_names_epsilon_and_what_it_rests_on():

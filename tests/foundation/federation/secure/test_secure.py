@@ -39,6 +39,7 @@ from tests.foundation.federation.secure_sites import (
     plain_mean,
     round_of,
     trained,
+    update_of,
     weights_of,
 )
 
@@ -54,7 +55,7 @@ def masked(grid: InProcess, site: str) -> list[np.ndarray]:
 
 def plain_vectors(site: str, sites: int) -> list[np.ndarray]:
     order = SecureOrder.of(Secure(), MOST, GROUPS)
-    arrays = submission(order, BEFORE, AFTER[site], SAMPLES[site]).arrays
+    arrays = submission(order, BEFORE, update_of(AFTER[site], SAMPLES[site])).arrays
     return [np.array([levels(sites)]), *quantize(arrays, 1.0, levels(sites))]
 
 
@@ -201,8 +202,8 @@ def test_arrays_of_an_untrained_group_are_not_read():
         name: np.full_like(value, 1e30) if "genomics" in name else value for name, value in AFTER["northgate"].items()
     }
     for one, other in zip(
-        submission(order, BEFORE, spoilt, SAMPLES["northgate"]).arrays,
-        submission(order, BEFORE, AFTER["northgate"], SAMPLES["northgate"]).arrays,
+        submission(order, BEFORE, update_of(spoilt, SAMPLES["northgate"])).arrays,
+        submission(order, BEFORE, update_of(AFTER["northgate"], SAMPLES["northgate"])).arrays,
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)

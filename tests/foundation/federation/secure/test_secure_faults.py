@@ -29,6 +29,7 @@ from tests.foundation.federation.secure_sites import (
     round_of,
     site_app,
     unpack,
+    update_of,
 )
 from tests.foundation.federation.stub_sites import PatchyGrid, Stubs, begin, config, run
 
@@ -121,7 +122,7 @@ def test_an_update_that_is_not_finite_never_leaves(value):
 def test_more_samples_than_agreed_are_refused_at_the_site():
     order = SecureOrder.of(Secure(), 63, GROUPS)
     with pytest.raises(UserError, match=r"64 samples in fusion, of 63 at most"):
-        submission(order, BEFORE, AFTER["northgate"], SAMPLES["northgate"])
+        submission(order, BEFORE, update_of(AFTER["northgate"], SAMPLES["northgate"]))
 
 
 def test_other_messages_pass_through_the_mod():
