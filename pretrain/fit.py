@@ -11,7 +11,7 @@ from foundation.command import plain
 from foundation.data.cohort import read_dictionary
 from foundation.engine.callbacks import Finite, StopAfter
 from foundation.engine.deepspeed import KeepState
-from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, Memory
+from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, OptimizerState
 from foundation.engine.profile import Profile
 from foundation.engine.throughput import Throughput
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
@@ -52,7 +52,7 @@ def fit_round(
     total_steps: int,
     resume: Path | None = None,
     module: PretrainModule | None = None,
-    memory: Memory | None = None,
+    optimizer_state: OptimizerState | None = None,
     masters: Mapping[str, Tensor] | None = None,
     seconds: float | None = None,
 ) -> RoundResult:
@@ -68,9 +68,9 @@ def fit_round(
         total_steps: of the whole run.
         resume: a Lightning checkpoint to go on from exactly.
         module: to train, with its weights in place; built from the config and `weights` if None.
-        memory: what an earlier round left: with it, this one goes on with the optimiser's state and with the patients
-            whose turn it is. Without, it begins with a fresh optimiser, and an order of patients that follows from seed
-            and `start_step`.
+        optimizer_state: what an earlier round left: with it, this one goes on with the optimiser's state and with the
+            patients whose turn it is. Without, it begins with a fresh optimiser, and an order of patients that follows
+            from seed and `start_step`.
         masters: see `KeepState`.
         seconds: to give up after, between two steps; never if None.
     """
@@ -80,7 +80,7 @@ def fit_round(
     train, validation = datasets(cfg, cohort, parts, list(module.encoder.modalities))
     if cfg.untrained:
         return RoundResult(to_weights(module.state_dict()), {}, {})
-    seed = cfg.seed + start_step if memory is None else cfg.seed
+    seed = cfg.seed + start_step if optimizer_state is None else cfg.seed
     data = ContinuedCohort(
         train,
         validation,
@@ -97,9 +97,9 @@ def fit_round(
     kept = KeepState(masters)
     callbacks: list[Callback] = [] if cfg.ema is None else [EMAWeightAveraging(decay=cfg.ema)]
     batches = 0
-    if memory is not None:
-        batches, data.start = memory.position()
-        callbacks.append(KeepOptimizer(memory, data))
+    if optimizer_state is not None:
+        batches, data.start = optimizer_state.position()
+        callbacks.append(KeepOptimizer(optimizer_state, data))
     if seconds is not None:
         callbacks.append(StopAfter(seconds, "round"))
     callbacks += [kept, SeedSteps(seed, batches)]

@@ -13,7 +13,7 @@ from foundation.batch import Batch
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.callbacks import Finite
-from foundation.engine.drift_correction import Steering
+from foundation.engine.drift_correction import DriftCorrection
 from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
@@ -38,7 +38,7 @@ class PretrainModule(pl.LightningModule):
         start_step: of this round within the whole run: one schedule spans all rounds.
         fused: the optimiser in one kernel.
         finite: watches the losses; none if None.
-        steering: what a federated strategy adds to the loss of a training step; nothing if None.
+        drift_correction: what a federated strategy adds to the loss of a training step; nothing if None.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PretrainModule(pl.LightningModule):
         start_step: int = 0,
         fused: bool = False,
         finite: Finite | None = None,
-        steering: Steering | None = None,
+        drift_correction: DriftCorrection | None = None,
     ) -> None:
         super().__init__()
         if kind not in _OPTIMIZERS:
@@ -72,7 +72,7 @@ class PretrainModule(pl.LightningModule):
         self.start_step = start_step
         self.fused = fused
         self.finite = finite
-        self.steering = steering
+        self.drift_correction = drift_correction
         self.samples: Counter[str] = Counter()
         self._trained: dict[str, int] = {}
 
@@ -105,32 +105,32 @@ class PretrainModule(pl.LightningModule):
         loss = self.step(batch, "train")
         if self.finite is None or self.finite.accepts(loss, batch, self.global_step):
             self.samples.update(self._trained)
-            return self._steered(loss)
+            return self._corrected(loss)
         self.log("train/skipped", float(self.finite.skipped), batch_size=len(batch))
         if not several_processes():
             return None
         # Others wait for this step's gradients: they are zero.
         return torch.stack([0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
 
-    def _steered(self, loss: Tensor | None) -> Tensor | None:
+    def _corrected(self, loss: Tensor | None) -> Tensor | None:
         """The loss with what the strategy adds to it, the same on every process."""
-        if self.steering is None or loss is None:
+        if self.drift_correction is None or loss is None:
             return loss
         groups = self._groups()
         counts = torch.tensor([float(self._trained.get(name, 0)) for name in groups], device=self.device)
         trained = [name for name, count in zip(groups, sum_over_processes(counts).tolist(), strict=True) if count]
         batches = self.trainer.accumulate_grad_batches
-        term = self.steering.term(trained, self.learning_rate * self.rate(self.global_step) / batches)
+        term = self.drift_correction.term(trained, self.learning_rate * self.rate(self.global_step) / batches)
         return loss if term is None else loss + term
 
     def _groups(self) -> list[str]:
         return [*self.encoder.modalities, "fusion", *(f"objective:{name}" for name in self.objectives)]
 
     def on_train_start(self) -> None:
-        if self.steering is not None:
+        if self.drift_correction is not None:
             if isinstance(self.trainer.strategy, FSDPStrategy):
                 raise UserError("trainer.strategy: FSDP spreads weights, so FedProx and SCAFFOLD cannot steer; use ddp")
-            self.steering.begin(self)
+            self.drift_correction.begin(self)
         if self.finite is not None and any(hasattr(parameter, "ds_id") for parameter in self.parameters()):
             self.finite.patience = 0  # ZeRO-3 has no weights here to make an empty step from
 

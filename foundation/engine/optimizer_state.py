@@ -20,7 +20,7 @@ _ADVICE = "remove its folder to begin with a fresh optimiser"
 
 
 @dataclass(frozen=True)
-class Memory:
+class OptimizerState:
     """Folders to go on from and to write to; JSON and safetensors, no pickle.
 
     Attributes:
@@ -73,26 +73,26 @@ class KeepOptimizer(Callback):
     position in the data is kept beside it.
 
     Args:
-        memory: where from and where to.
+        state: where from and where to.
         data: that the training takes.
     """
 
-    def __init__(self, memory: Memory, data: ContinuedCohort) -> None:
-        self.memory = memory
+    def __init__(self, state: OptimizerState, data: ContinuedCohort) -> None:
+        self.state = state
         self.data = data
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         layout = layout_of(trainer)
-        if self.memory.before is None:
+        if self.state.before is None:
             return
-        kept = read_training(self.memory.before)
+        kept = read_training(self.state.before)
         if kept["layout"] != layout:
             raise UserError(
-                f"{self.memory.before}: the optimiser's state was kept by {kept['layout']}, this round trains with "
+                f"{self.state.before}: the optimiser's state was kept by {kept['layout']}, this round trains with "
                 f"{layout}; set the site's trainer back, or remove the folder to begin with a fresh optimiser"
             )
         rank = trainer.global_rank if layout.startswith("DeepSpeed") else 0
-        tensors = read_tensors(self.memory.before / f"rank_{rank}.safetensors", _ADVICE)
+        tensors = read_tensors(self.state.before / f"rank_{rank}.safetensors", _ADVICE)
         optimizer, parameters = _flat_parts(trainer) if layout.startswith("DeepSpeed") else _named(trainer, pl_module)
         for name, parameter in parameters.items():
             state = {
@@ -124,11 +124,11 @@ class KeepOptimizer(Callback):
                 for key, value in optimizer.state.get(parameter, {}).items()
                 if isinstance(value, Tensor)
             }
-            write_tensors(self.memory.after / f"rank_{trainer.global_rank}.safetensors", tensors)
+            write_tensors(self.state.after / f"rank_{trainer.global_rank}.safetensors", tensors)
         if trainer.global_rank == 0:
-            batches = self.memory.position()[0] + trainer.fit_loop.total_batch_idx + 1
+            batches = self.state.position()[0] + trainer.fit_loop.total_batch_idx + 1
             content = {"layout": layout, "batches": batches, "data": self.data.loader.state_dict()}
-            write_json(self.memory.after / _FILE, content)
+            write_json(self.state.after / _FILE, content)
 
 
 def layout_of(trainer: Trainer) -> str:

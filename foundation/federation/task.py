@@ -29,8 +29,8 @@ from foundation.run_record import digest_of
 if TYPE_CHECKING:  # a server builds a task and has no torch
     from torch import Tensor, nn
 
-    from foundation.engine.drift_correction import Steering
-    from foundation.engine.optimizer_state import Memory
+    from foundation.engine.drift_correction import DriftCorrection
+    from foundation.engine.optimizer_state import OptimizerState
     from foundation.federation.extension import Extension
 
 Part = Literal["train", "evaluation"]
@@ -149,8 +149,8 @@ class FederatedTask(ABC):
         self,
         module: nn.Module,
         options: RoundOptions,
-        drift: Steering | None = None,
-        memory: Memory | None = None,
+        drift: DriftCorrection | None = None,
+        optimizer_state: OptimizerState | None = None,
         masters: Mapping[str, Tensor] | None = None,
     ) -> RoundResult:
         """Trains a module on the hospital's patients, from the weights in it; the very training of a single place.
@@ -159,7 +159,7 @@ class FederatedTask(ABC):
             module: of `build`, with the round's weights.
             options: steps, schedule, time, and where logs go.
             drift: terms to add to the loss of each step; none if None.
-            memory: the optimiser's state of the last round, and where this round's goes; a fresh one if None.
+            optimizer_state: the optimiser's state of the last round, and where this round's goes; a fresh one if None.
             masters: the module's state before, in single precision.
         """
 

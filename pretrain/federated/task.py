@@ -20,8 +20,8 @@ from pretrain.federated.bank.extension import EmbeddingBank
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from foundation.engine.drift_correction import Steering
-    from foundation.engine.optimizer_state import Memory
+    from foundation.engine.drift_correction import DriftCorrection
+    from foundation.engine.optimizer_state import OptimizerState
     from pretrain.module import PretrainModule
 
 _GENOMICS = "encoder.modalities.genomics"
@@ -49,15 +49,15 @@ class Pretraining(FederatedTask):
         self,
         module: nn.Module,
         options: RoundOptions,
-        drift: Steering | None = None,
-        memory: Memory | None = None,
+        drift: DriftCorrection | None = None,
+        optimizer_state: OptimizerState | None = None,
         masters: Mapping[str, Tensor] | None = None,
     ) -> RoundResult:
         from pretrain.fit import fit_round
 
         assert self.hospital is not None
         pretraining = cast("PretrainModule", module)
-        pretraining.steering = drift
+        pretraining.drift_correction = drift
         cfg = self.cfg.copy()
         cfg.checkpoint_every = 0  # the server keeps a round's weights, and the site its state
         return fit_round(
@@ -69,7 +69,7 @@ class Pretraining(FederatedTask):
             options.start_step,
             options.total_steps,
             module=pretraining,
-            memory=memory,
+            optimizer_state=optimizer_state,
             masters=masters,
             seconds=options.seconds,
         )

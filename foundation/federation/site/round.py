@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError
 
 from foundation.engine.deepspeed import consolidated_state
-from foundation.engine.drift_correction import Steering, control_change, correction_of
+from foundation.engine.drift_correction import DriftCorrection, control_change, correction_of
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.site.job import Job, read_job, read_result, write_job, write_result
 from foundation.federation.site.launch import end_with_parent, launch, processes_of
-from foundation.federation.site.state import SiteState, control_of, local_of, memory_of, write_own
+from foundation.federation.site.state import SiteState, control_of, local_of, optimizer_state_of, write_own
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
 from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
 from foundation.federation.weights.sharing import check_frozen, keep_local
@@ -79,10 +79,10 @@ def _train(task: FederatedTask, job: Job, arrays: RoundArrays) -> RoundResult:
     drift = None
     if options.scaffold or options.proximal:
         correction = correction_of(arrays.control, variate, groups) if options.scaffold else None
-        drift = Steering(groups, options.proximal, correction)
-    memory = memory_of(before, writing) if writing is not None and options.keep_optimizer else None
+        drift = DriftCorrection(groups, options.proximal, correction)
+    optimizer_state = optimizer_state_of(before, writing) if writing is not None and options.keep_optimizer else None
     begun = consolidated_state(module)
-    result = task.train(module, options, drift, memory, begun)
+    result = task.train(module, options, drift, optimizer_state, begun)
     if not is_main_process():
         return result
     start = to_weights(begun)

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from foundation.engine.optimizer_state import Memory
+from foundation.engine.optimizer_state import OptimizerState
 from foundation.errors import UserError
 from foundation.federation.weights.types import Weights
 from foundation.files import write_json
@@ -75,12 +75,12 @@ class SiteState:
         return self.folder / f"step_{step:09d}"
 
 
-def memory_of(before: Path | None, writing: Path) -> Memory:
+def optimizer_state_of(before: Path | None, writing: Path) -> OptimizerState:
     """Where the optimiser goes on from, and where it is written."""
     after = writing / "optimizer"
     after.mkdir(exist_ok=True)
-    held = None if before is None else before / "optimizer"
-    return Memory(held if held is not None and held.is_dir() else None, after)
+    earlier = None if before is None else before / "optimizer"
+    return OptimizerState(earlier if earlier is not None and earlier.is_dir() else None, after)
 
 
 def local_of(before: Path | None) -> Weights:

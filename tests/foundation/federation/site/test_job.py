@@ -101,7 +101,7 @@ def test_a_kept_optimiser_goes_on_exactly_in_a_job_too(configure, tmp_path, trai
 
 
 @pytest.mark.slow
-def test_both_steering_terms_hold_over_two_processes(configure, tmp_path):
+def test_both_drift_terms_hold_over_two_processes(configure, tmp_path):
     cfg = configure(*SAME, "optimizer.kind=sgd", "optimizer.fused=false")
     weights = seed_weights(cfg)
     learning = {name for name, _ in build_module(cfg, None, 0, 1).named_parameters()}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from foundation.engine.drift_correction import Steering, SteeringOrder, control_change, correction_of
+from foundation.engine.drift_correction import DriftCorrection, DriftCorrectionOrder, control_change, correction_of
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.weights.module import to_weights
@@ -33,12 +33,12 @@ NUMBERS = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=5)
 @given(NUMBERS, st.floats(-1, 1, width=32), st.floats(0, 5))
 def test_the_proximal_gradient_is_mu_times_the_distance(values, moved, mu):
     module = Two(values)
-    steering = Steering(GROUPS, proximal=mu)
-    steering.begin(module)
+    drift_correction = DriftCorrection(GROUPS, proximal=mu)
+    drift_correction.begin(module)
     with torch.no_grad():
         module.a += moved
     distance = (module.a - torch.tensor(values)).detach()
-    term = steering.term(["pathology"], 0.1)
+    term = drift_correction.term(["pathology"], 0.1)
     if mu == 0:
         assert term is None
         return
@@ -50,39 +50,39 @@ def test_the_proximal_gradient_is_mu_times_the_distance(values, moved, mu):
 
 def test_the_correction_is_the_gradient_of_its_term_and_rates_add_up_by_group():
     module = Two([1.0, 2.0])
-    steering = Steering(GROUPS, correction={"a": np.array([0.5, -0.25], np.float32)})
-    steering.begin(module)
-    steering.term(["pathology"], 0.1).backward()
+    drift_correction = DriftCorrection(GROUPS, correction={"a": np.array([0.5, -0.25], np.float32)})
+    drift_correction.begin(module)
+    drift_correction.term(["pathology"], 0.1).backward()
     assert module.a.grad.tolist() == [0.5, -0.25]
-    assert steering.term(["genomics"], 0.2) is None
-    steering.term(["pathology", "genomics"], 0.3)
-    assert steering.rates == {"pathology": pytest.approx(0.4), "genomics": pytest.approx(0.5)}
+    assert drift_correction.term(["genomics"], 0.2) is None
+    drift_correction.term(["pathology", "genomics"], 0.3)
+    assert drift_correction.rates == {"pathology": pytest.approx(0.4), "genomics": pytest.approx(0.5)}
 
 
-def test_frozen_and_local_parameters_are_not_steered():
+def test_frozen_and_local_parameters_are_not_corrected():
     module = Two([1.0])
     module.a.requires_grad_(False)
-    steering = Steering({"a": "pathology"}, proximal=1.0)  # b stays at the site
-    steering.begin(module)
-    assert steering.term(["pathology", "genomics"], 0.1) is None
+    drift_correction = DriftCorrection({"a": "pathology"}, proximal=1.0)  # b stays at the site
+    drift_correction.begin(module)
+    assert drift_correction.term(["pathology", "genomics"], 0.1) is None
 
 
 def test_weights_spread_over_processes_are_refused():
     module = Two([1.0])
     module.a.ds_id = 0
     with pytest.raises(UserError, match=r"^trainer\.strategy: ZeRO-3 .* train with deepspeed_zero2"):
-        Steering(GROUPS, proximal=1.0).begin(module)
+        DriftCorrection(GROUPS, proximal=1.0).begin(module)
 
 
 def test_what_a_strategy_asks_for_is_read_or_refused():
-    assert SteeringOrder.of({}) is None
-    assert SteeringOrder.of({"proximal": 0.0}) is None
-    assert SteeringOrder.of({"proximal": 0.1}) == SteeringOrder(0.1)
-    assert SteeringOrder.of({"scaffold": 1.0}, {}) == SteeringOrder(scaffold=True)
+    assert DriftCorrectionOrder.of({}) is None
+    assert DriftCorrectionOrder.of({"proximal": 0.0}) is None
+    assert DriftCorrectionOrder.of({"proximal": 0.1}) == DriftCorrectionOrder(0.1)
+    assert DriftCorrectionOrder.of({"scaffold": 1.0}, {}) == DriftCorrectionOrder(scaffold=True)
     with pytest.raises(UserError, match=r"^strategy: asks sites for 'nova'"):
-        SteeringOrder.of({"nova": 1.0})
+        DriftCorrectionOrder.of({"nova": 1.0})
     with pytest.raises(UserError, match=r"^strategy\.proximal: found -1\.0"):
-        Steering(GROUPS, proximal=-1.0)
+        DriftCorrection(GROUPS, proximal=-1.0)
 
 
 # Two sites whose losses are h/2 * (w - m)^2: the optimum of their mean is the mean of m weighted by h.
@@ -91,16 +91,16 @@ OPTIMUM = (1.0 * 4.0 + 8.0 * -1.0) / 9.0
 RATE, STEPS = 0.05, 10
 
 
-def local_steps(name: str, start: float, steering: Steering) -> float:
+def local_steps(name: str, start: float, drift_correction: DriftCorrection) -> float:
     height, middle = SITES[name]
     module = nn.Module()
     module.w = nn.Parameter(torch.tensor([start], dtype=torch.float64))
-    steering.begin(module)
+    drift_correction.begin(module)
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
     for _ in range(STEPS):
         optimizer.zero_grad()
         loss = height / 2 * (module.w - middle).square().sum()
-        term = steering.term(["g"], RATE)
+        term = drift_correction.term(["g"], RATE)
         (loss if term is None else loss + term).backward()
         optimizer.step()
     return float(module.w.detach())
@@ -113,9 +113,11 @@ def federate(rounds: int, scaffold: bool) -> float:
         ends, changes = [], []
         for name in SITES:
             correction = correction_of(server, own[name], groups) if scaffold else None
-            steering = Steering(groups, correction=correction)
-            end = local_steps(name, w, steering)
-            change = control_change({"w": np.array([w])}, {"w": np.array([end])}, server, groups, steering.rates)
+            drift = DriftCorrection(groups, correction=correction)
+            end = local_steps(name, w, drift)
+            change = control_change(
+                {"w": np.array([w])}, {"w": np.array([end])}, server, groups, drift_correction.rates
+            )
             own[name] = {"w": own[name].get("w", 0.0) + change["w"]}
             ends.append(end)
             changes.append(change["w"])
@@ -150,12 +152,12 @@ def test_a_step_of_sgd_is_turned_by_exactly_the_correction(configure, tmp_path: 
     start = to_weights({name: value.clone() for name, value in module.state_dict().items()})
     groups = {name: group_of(name) for name, _ in module.named_parameters()}
     pull = {name: np.full(start[name].shape, 0.5, np.float32) for name in groups}
-    module.steering = Steering(groups, correction=pull)
+    module.drift_correction = DriftCorrection(groups, correction=pull)
     plain = fit_round(cfg, ["northgate"], start, tmp_path / "a", 1, 0, 1)
     turned = fit_round(cfg, ["northgate"], start, tmp_path / "b", 1, 0, 1, module=module)
     rate = cfg.optimizer.learning_rate * 0.01  # the first step of the warm-up
     assert turned.samples == plain.samples
-    assert set(module.steering.rates) == set(plain.samples)
+    assert set(module.drift_correction.rates) == set(plain.samples)
     for name, group in groups.items():
         moved = 0.5 * rate if group in plain.samples else 0.0
         np.testing.assert_allclose(plain.weights[name] - turned.weights[name], moved, atol=3e-7, err_msg=name)
@@ -168,7 +170,7 @@ def test_a_strong_pull_holds_the_weights_and_moves_nothing_that_was_not_taught(c
     for mu in (0.0, 10_000.0):
         module = build_module(cfg, start, 0, 6)
         groups = {name: group_of(name) for name, _ in module.named_parameters()}
-        module.steering = Steering(groups, proximal=mu)
+        module.drift_correction = DriftCorrection(groups, proximal=mu)
         end = fit_round(cfg, ["northgate"], None, tmp_path / str(mu), 6, 0, 6, module=module)
         untaught = [name for name in groups if groups[name] not in end.samples]
         assert {groups[name] for name in untaught} == {"genomics", "objective:masked_genes"}
