@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from foundation.data.cohort import Cohort
 from foundation.engine.drift_correction import Steering
-from foundation.engine.memory import Memory
+from foundation.engine.optimizer_state import Memory
 from foundation.federation.task import Evaluation, FederatedTask, RoundOptions, RoundResult
-from foundation.federation.weights.sharing import to_weights
+from foundation.federation.weights.module import to_weights
 
 TARGET = "tests.foundation.federation.linear_task.LinearTask"
 COLUMNS = 3
