@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,22 +15,20 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
-class DriftCorrectionOrder:
-    """What a strategy's `site_settings` and `server_control` ask of a site.
+class DriftSettings:
+    """What a strategy's `site_settings` ask of a site's training.
 
     Attributes:
         proximal: FedProx's mu.
         scaffold: whether to correct drift; the site then keeps a control variate in its state folder.
-        control: SCAFFOLD's c, by parameter; zero where it names nothing.
     """
 
     proximal: float = 0.0
     scaffold: bool = False
-    control: Arrays = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Mapping[str, float | str], control: Arrays | None = None) -> "DriftCorrectionOrder | None":
-        """The order that the settings give; None if they ask for nothing.
+    def of(cls, settings: Mapping[str, float | str]) -> "DriftSettings":
+        """As the settings say; nothing is asked where they say nothing.
 
         Raises:
             UserError: on a setting that this release does not know: a site must not train as if it had not been asked.
@@ -38,8 +36,7 @@ class DriftCorrectionOrder:
         unknown = sorted(settings.keys() - {"proximal", "scaffold"})
         if unknown:
             raise UserError(f"strategy: asks sites for '{unknown[0]}', which this release does not know; update it")
-        order = cls(float(settings.get("proximal", 0.0)), bool(float(settings.get("scaffold", 0.0))), control or {})
-        return order if order.proximal or order.scaffold else None
+        return cls(float(settings.get("proximal", 0.0)), bool(float(settings.get("scaffold", 0.0))))
 
 
 class DriftCorrection:

@@ -111,7 +111,7 @@ class SitePolicy(Strict):
     `template.yaml` beside this file.
 
     Args:
-        tasks: such as `pretrain`, `evaluate`, `statistics`.
+        tasks: `evaluate`, `statistics`, and names of federated tasks to train, such as `pretrain`.
         objectives: by their names in the run's config.
         modalities: likewise.
         strategies: by name; `fedavg`, `FedAvg` and `fed_avg` are one.

@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Writes report.html into the run's folder."""
     given = plain(cfg)
     if not given["run"]:
-        raise UserError("run: none given; say run=FOLDER, the output folder of python -m pretrain.federated")
+        raise UserError("run: none given; say run=FOLDER, the output folder of a federated run")
     others, ledgers = (_paths(given[name]) for name in ("others", "ledgers"))
     print(f"report: {write_report(Path(str(given['run'])), others, ledgers or None)}")
 

@@ -12,7 +12,7 @@ from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Numbers, Run, held_out, nearest, number, times_chance
 from foundation.run_record import read_run
 
-_FEDERATED = "python -m pretrain.federated"
+_COMMAND, _FEDERATED = "python -m ", ".federated"
 _MEASURES = {"Loss (lower is better)": "loss", "Retrieval, times chance (higher is better)": "retrieval"}
 
 
@@ -33,9 +33,9 @@ class Told:
     places: dict[str, Numbers]
 
     @classmethod
-    def of(cls, folder: Path, record: dict[str, Any]) -> "Told":
-        """Read from its record."""
-        return cls(folder, _kind(record), record, _places(record))
+    def of(cls, folder: Path, record: dict[str, Any], stage: str) -> "Told":
+        """Read from its record, beside a federated run of a stage."""
+        return cls(folder, _kind(record, stage), record, _places(record))
 
 
 def comparison(run: Run, others: Sequence[Path]) -> Section | None:
@@ -47,19 +47,23 @@ def comparison(run: Run, others: Sequence[Path]) -> Section | None:
     folders = [folder for folder in others if folder.resolve() != run.folder.resolve()]
     if not folders:
         return None
-    told = [Told.of(run.folder, run.record), *(Told.of(folder, read_run(folder)) for folder in folders)]
+    records = {run.folder: run.record} | {folder: read_run(folder) for folder in folders}
+    told = [Told.of(folder, record, _stage(run.record).removesuffix(_FEDERATED)) for folder, record in records.items()]
     _name_apart(told)
     parts = [_measure(told, heading, name) for heading, name in _MEASURES.items()]
     return Section("Local, federated and pooled", [*parts, _facts(told)], _notes(told))
 
 
-def _kind(record: dict[str, Any]) -> str:
-    command = str(record.get("command", ""))
-    if command == _FEDERATED:
+def _stage(record: dict[str, Any]) -> str:
+    return str(record.get("command", "")).removeprefix(_COMMAND)
+
+
+def _kind(record: dict[str, Any], stage: str) -> str:
+    if _stage(record) == f"{stage}{_FEDERATED}":
         return "federated"
     trained = [name for name in (record.get("data") or {}).get("hospitals") or [] if name not in held_out(record)]
-    if command != "python -m pretrain" or not trained:
-        return command.removeprefix("python -m ") or "unknown"
+    if _stage(record) != stage or not trained:
+        return _stage(record) or "unknown"
     return f"local: {trained[0]}" if len(trained) == 1 else "pooled"
 
 

@@ -80,7 +80,7 @@ class Run:
         record = read_run(folder)
         path = folder / HISTORY
         if not path.is_file():
-            raise UserError(f"{folder}: no {HISTORY} found; give the output folder of python -m pretrain.federated")
+            raise UserError(f"{folder}: no {HISTORY} found; give the output folder of a federated run")
         content = path.read_bytes()
         try:
             history = History.model_validate(json.loads(content))

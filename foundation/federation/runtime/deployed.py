@@ -21,7 +21,7 @@ def deploy(cfg: DictConfig, checkpoints: Checkpoints) -> LazySafetensors:
     """Runs the remaining rounds over the connected sites; gives the final weights.
 
     Args:
-        cfg: the resolved config of `pretrain.federated`; `federation.server` is the SuperLink's folder.
+        cfg: the run's resolved config; `federation.server` is the SuperLink's folder.
         checkpoints: finished so far, or begun; the run's server process goes on from them and writes the others.
 
     Raises:

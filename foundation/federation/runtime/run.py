@@ -15,7 +15,7 @@ def run(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
     """The final weights, those that travel.
 
     Args:
-        cfg: the resolved config of `pretrain.federated`; `federation.kind` says where the sites are.
+        cfg: the run's resolved config; `federation.kind` says where the sites are.
         checkpoints: begun, or finished so far.
 
     Raises:

@@ -67,8 +67,8 @@ class Federation:
         self.parts = ServerComponents.of(cfg)
         self.book = ServerLedger(checkpoints.folder / "ledger.jsonl")
         extension = self.parts.task.extension()
-        given = {} if extension is None else checkpoints.extension(extension.name)
-        self.extension = ExtensionExchange(extension, self.book, given)
+        kept = {} if extension is None else checkpoints.extension(extension.name)
+        self.extension = ExtensionExchange(extension, self.book, kept)
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
         self.nodes = NodeRegistry(grid, list(cfg.sites), checkpoints.folder / "sites")
@@ -124,8 +124,8 @@ class Federation:
             "seconds": timer.seconds(),
         }
         extension = self.extension.extension
-        given = None if extension is None else (extension.name, self.extension.arrays)
-        self.checkpoints.save(number, self.parts.strategy.state(), facts, given)
+        kept = None if extension is None else (extension.name, self.extension.arrays)
+        self.checkpoints.save(number, self.parts.strategy.state(), facts, kept)
         name = "" if extension is None else extension.name
         self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1], name))
         return weights
@@ -153,15 +153,15 @@ class Federation:
         """
         if len(training.sites) >= self.quorum:
             return
-        said = "; ".join(f"{site}: {reason}" for site, reason in training.absent.items())
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in training.absent.items())
         raise UserError(
             f"round {number}: {len(training.sites)} of {len(self.training)} sites gave an update, {self.quorum} are "
-            f"needed ({said}); go on with resume=true when they can, or lower quorum"
+            f"needed ({reasons}); go on with resume=true when they can, or lower quorum"
         )
 
     def _evaluate(self, order: Order, nodes: Mapping[str, int]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
         """What the weights are worth at every site that says so, and why the others do not."""
-        found: dict[str, dict[str, float]] = {}
+        metrics: dict[str, dict[str, float]] = {}
         silent: dict[str, str] = {}
 
         def on_reply(site: str, message: Message) -> None:
@@ -171,11 +171,11 @@ class Federation:
                 silent[site] = f"evaluation declined: {answer.reason}"
             else:
                 self.book.on_reply("evaluation", order, site, answer)
-                found[site] = answer.metrics
+                metrics[site] = answer.metrics
                 self.extension.on_reply(order, site, answer)
 
         self.extension.begin()
         self.book.ordered("evaluation", order, nodes)
         late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
         silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}
-        return {site: found[site] for site in nodes if site in found}, silent
+        return {site: metrics[site] for site in nodes if site in metrics}, silent

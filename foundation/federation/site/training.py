@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundation.engine.drift_correction import DriftCorrectionOrder
+from foundation.engine.drift_correction import DriftSettings
 from foundation.federation.privacy import training_settings
 from foundation.federation.site.config import Site
 from foundation.federation.site.round import run_round
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def train_here(gate: PolicyGate, scratch: Path) -> RoundResult:
     """The ordinary training of a round, at a site, with its own data, trainer and kept state."""
     order, cfg = gate.order, gate.task.cfg
-    drift = DriftCorrectionOrder.of(training_settings(order.settings)) or DriftCorrectionOrder()
+    drift = DriftSettings.of(training_settings(order.settings))
     options = RoundOptions(
         scratch=str(scratch),
         start_step=order.start_step,

@@ -41,7 +41,7 @@ def take(
     Raises:
         UserError: if no site tells anything.
     """
-    found: dict[str, SiteStatistics] = {}
+    by_site: dict[str, SiteStatistics] = {}
     silent: dict[str, str] = {}
     asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=book.head)
 
@@ -53,13 +53,13 @@ def take(
             return
         book.on_reply("statistics", asked, site, answer)
         texts = {name.removeprefix(_TEXT): str(text) for name, text in answer.facts.items() if name.startswith(_TEXT)}
-        found[site] = from_arrays(answer.update, texts)
+        by_site[site] = from_arrays(answer.update, texts)
 
     book.ordered("statistics", asked, nodes)
     silent |= ask(grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, order.cfg.deadline, on_reply)
-    if not found:
+    if not by_site:
         raise UserError(f"statistics: no site told any ({'; '.join(f'{site}: {why}' for site, why in silent.items())})")
-    parts = [found[site] for site in nodes if site in found]
+    parts = [by_site[site] for site in nodes if site in by_site]
     pooled = pool(parts)
     _write(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
     _write(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))

@@ -91,7 +91,7 @@ def local_names(module: nn.Module, patterns: Iterable[str]) -> tuple[str, ...]:
     """The names in a module's state that patterns keep at a site.
 
     Args:
-        module: the pretraining module.
+        module: that trains.
         patterns: names with wildcards (`fnmatch`), for example `objectives.*.log_scale`; `batch_norm` for weights and
             running statistics of every batch-norm layer (FedBN, Li et al. 2021); `buffers` for all that no gradient
             trains, running statistics and counters of any kind (SiloBN, Andreux et al. 2020); `group:<name>` for a

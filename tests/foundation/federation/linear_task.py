@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foundation.data.cohort import Cohort
-from foundation.engine.drift_correction import Steering
-from foundation.engine.optimizer_state import Memory
+from foundation.engine.drift_correction import DriftCorrection
+from foundation.engine.optimizer_state import OptimizerState
 from foundation.federation.task import Evaluation, FederatedTask, RoundOptions, RoundResult
 from foundation.federation.weights.module import to_weights
 
@@ -36,8 +36,8 @@ class LinearTask(FederatedTask):
         self,
         module: nn.Module,
         options: RoundOptions,
-        drift: Steering | None = None,
-        memory: Memory | None = None,
+        drift: DriftCorrection | None = None,
+        optimizer_state: OptimizerState | None = None,
         masters: Mapping[str, Tensor] | None = None,
     ) -> RoundResult:
         patients = self.patients("train")

@@ -20,7 +20,7 @@ from tests.foundation.federation.linear_task import TARGET, LinearTask, linear_c
 
 ROOT = Path(__file__).resolve().parents[3]
 ALLOWS = f"tasks: [linear, evaluate, statistics]\ntargets: [{TARGET}]\n"
-COMMAND = "python -m linear"
+COMMAND = "python -m linear.federated"
 
 
 def write_policies(output: Path, **policies: str) -> None:

@@ -12,7 +12,7 @@ from opacus.accountants import RDPAccountant
 from torch import nn
 
 from foundation.command import instantiate
-from foundation.engine.drift_correction import DriftCorrectionOrder
+from foundation.engine.drift_correction import DriftSettings
 from foundation.errors import UserError
 from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
 from foundation.federation.privacy.accountant import Accountant, delta_of, epsilon_of
@@ -386,7 +386,7 @@ def test_the_record_names_epsilon_and_what_it_rests_on():
 def test_training_is_asked_for_what_the_strategy_asks_alone():
     strategy = PrivateStrategy(FedProx(0.3), privacy(), 4, secure=False)
     assert training_settings(strategy.site_settings()) == {"proximal": 0.3}
-    assert DriftCorrectionOrder.of(training_settings(strategy.site_settings())).proximal == 0.3
+    assert DriftSettings.of(training_settings(strategy.site_settings())).proximal == 0.3
 
 
 def test_a_round_without_updates_spends_nothing():
