@@ -13,13 +13,16 @@ from flwr.clientapp import ClientApp
 from foundation.errors import UserError
 from foundation.federation.extension import is_asked
 from foundation.federation.policy import public_reason
-from foundation.federation.secure import asked, secure_mod
+from foundation.federation.secure import SecureOrder, asked, secure_mod
 from foundation.federation.site.config import Site
 from foundation.federation.site.extension import give
+from foundation.federation.site.filters.base import Outgoing
 from foundation.federation.site.gate import PolicyGate, Work
+from foundation.federation.site.outgoing import EVALUATION, MASKED_UPDATE, STATISTICS, UPDATE, leave, packed
 from foundation.federation.site.training import module_here, train_here
-from foundation.federation.site.update import masked_update, open_update
 from foundation.federation.statistics import collect
+from foundation.federation.task import RoundResult
+from foundation.federation.weights.update import difference
 from foundation.federation.wire.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
 
 Answer = Callable[[PolicyGate, Message], RecordDict]
@@ -60,22 +63,32 @@ def _train(gate: PolicyGate, message: Message) -> RecordDict:
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
         result = train_here(gate, Path(scratch))
     result.metrics["seconds"] = time.monotonic() - started
-    if asked(message.content):
-        return masked_update(gate, result, message.content)
-    return pack_reply(open_update(gate, result))
+    secure = SecureOrder.read(message.content) if gate.masked else None
+    return packed(leave(_update_of(gate, result, secure), UPDATE if secure is None else MASKED_UPDATE, gate))
+
+
+def _update_of(gate: PolicyGate, result: RoundResult, secure: SecureOrder | None) -> Outgoing:
+    changes = difference(gate.order.weights, result.weights)
+    reply = Reply(gate.site.name, changes, result.control, result.samples, result.metrics)
+    return Outgoing("update", reply, len(gate.task.patients("train")), gate.task.behind("train"), secure=secure)
 
 
 def _tell(gate: PolicyGate, message: Message) -> RecordDict:
-    return pack_reply(collect.answer(gate))
+    statistics = gate.task.statistics(gate.statistics)
+    patients = len(gate.task.patients("train"))
+    outgoing = Outgoing("statistics", Reply(gate.site.name), patients, statistics=statistics)
+    return packed(leave(outgoing, STATISTICS, gate))
 
 
 def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
     started = time.monotonic()
     evaluation = gate.task.evaluate(module_here(gate))
     metrics = evaluation.metrics | {"seconds": time.monotonic() - started}
-    reply = gate.release(Reply(gate.site.name, metrics=metrics), int(metrics["patients"]), evaluation.behind)
-    gives = gate.extension is not None and is_asked(gate.order, gate.site.name)
-    return pack_reply(give(gate, reply) if gives else reply)
+    reply = Reply(gate.site.name, metrics=metrics)
+    outgoing = leave(Outgoing("evaluation", reply, int(metrics["patients"]), evaluation.behind), EVALUATION, gate)
+    if gate.extension is not None and is_asked(gate.order, gate.site.name):
+        outgoing.reply = give(gate, outgoing.reply)
+    return packed(outgoing)
 
 
 def _answer(answer: Answer, work: Work, message: Message, context: Context) -> RecordDict:

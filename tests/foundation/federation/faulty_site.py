@@ -18,11 +18,13 @@ from flwr.app import Context, Message, RecordDict
 
 from foundation.federation.site import app as client_app
 from foundation.federation.site.config import Site
+from foundation.federation.site.filters.base import Outgoing
+from foundation.federation.site.filters.policy import PolicyCheck
 from foundation.federation.site.gate import PolicyGate
-from foundation.federation.wire.messages import Reply, unpack_order
+from foundation.federation.wire.messages import unpack_order
 
 _PATIENCE = 600.0
-_answer, _release, _train_here = client_app._answer, PolicyGate.release, client_app.train_here
+_answer, _check, _train_here = client_app._answer, PolicyCheck.apply, client_app.train_here
 _ARRAY = "encoder.fusion.patient"  # that every hospital trains
 
 
@@ -45,14 +47,15 @@ client_app._answer = _answer_or_fail
 def sends(change: Callable[[np.ndarray], np.ndarray], *, everything: bool = False) -> Callable[..., Any]:
     """Arrays of the update are changed as if training had made them so: before the ledger notes what leaves."""
 
-    def release(self: PolicyGate, reply: Reply, *arguments: Any, **more: Any) -> Reply:
+    def check(self: PolicyCheck, outgoing: Outgoing, gate: PolicyGate) -> Outgoing:
+        reply = outgoing.reply
         wanted = reply.update if everything else [_ARRAY]
         reply.update = {**reply.update, **{name: change(np.asarray(reply.update[name])) for name in wanted}}
-        return _release(self, reply, *arguments, **more)
+        return _check(self, outgoing, gate)
 
     @contextmanager
     def fault(home: Path, site: Site) -> Iterator[None]:
-        PolicyGate.release = cast(Any, release)
+        PolicyCheck.apply = cast(Any, check)
         yield
 
     return fault

@@ -25,6 +25,7 @@ from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import ask
 from foundation.federation.site import round as site_round
 from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.extension import add
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
 from foundation.federation.task import RoundArrays, RoundOptions
@@ -288,7 +289,7 @@ def test_updates_and_embeddings_are_added_for_the_same_neighbours(gate):
     assert at.spent(embeddings=1) == updates.spent(2, replaced=True) + bank.spent(2)
     assert at.spent(updates=1) == updates.spent(3, replaced=True) + bank.spent(1)
     at.admit_extension()
-    reply = at.release_extension(Reply("riverside"), rows())
+    reply = add(at, Reply("riverside"), rows())
     entry = at.ledger.entries()[-1]
     assert (entry.epsilon, entry.delta) == (at.spent().epsilon, at.spent().delta) and entry.delta == 2e-5
     assert entry.digest == digest_of_weights(rows()) and entry.samples == {"genomics": 3, "pathology": 3}
@@ -300,7 +301,7 @@ def test_without_noise_on_updates_the_ledger_counts_the_bank_alone_and_says_so(g
     at = gate()
     at.admit_extension()
     for releases in (1, 2):
-        at.release_extension(Reply("riverside"), rows())
+        add(at, Reply("riverside"), rows())
         assert epsilon_spent(at.site.ledger, "run-1") == pytest.approx(settings().spent(releases).epsilon)
     assert at.ledger.entries()[-1].note == "epsilon is that of the bank alone: nothing counts what updates tell"
     assert at.spent(updates=1) is None
@@ -331,7 +332,7 @@ def test_what_a_policy_forbids_does_not_leave(gate, overrides, rules, said):
     reply = Reply("riverside")
     with pytest.raises(UserError, match=said):
         at.admit_extension()
-        at.release_extension(reply, rows())
+        add(at, reply, rows())
     assert (reply.extension, len(at.ledger.entries())) == ({}, before)
 
 
