@@ -1,12 +1,10 @@
 """Strategies under differential privacy: they see a noisy mean, or updates that are private by themselves."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
@@ -17,7 +15,8 @@ from foundation.federation.privacy.noise import Noise
 from foundation.federation.privacy.record import privacy_record
 from foundation.federation.strategies.base import Strategy, Updates
 from foundation.federation.strategies.robust import Robust
-from foundation.federation.weights.aggregation import Aggregate, norm_of, weighted_sum
+from foundation.federation.weights.aggregation import Aggregate, Floats, norm_of, weighted_sum
+from foundation.federation.weights.lazy import Computed
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.federation.weights.update import SiteUpdate
 
@@ -116,36 +115,47 @@ class PrivateStrategy(Strategy):
             for name, value in previous.items()
             if value.dtype.kind == "f" and name not in buffers and not self.is_local(name)
         ]
-        scales, votes = dict.fromkeys(updates, 1.0), None
         noise = Noise(self.privacy.secret())
-        if self.privacy.place == "server" and not self.secure:
-            norms = {site: _norm(update, names) for site, update in updates.items()}
-            scales = {site: factor(norm, self.clip) for site, norm in norms.items()}
-            if self.privacy.vote_noise is not None:
-                votes = sum(vote(norm, self.clip) for norm in norms.values())
-                votes += noise.of("vote", self.privacy.vote_noise)
-        counts = {group: self._counts(updates, group) for group in sorted({group_of(name) for name in names})}
-        samples = {group: sum(by_site.values()) for group, by_site in counts.items()}
-        samples = {group: count for group, count in samples.items() if count >= self._least(group)}
-        mean = SiteUpdate(NoisyMean(self, previous, updates, names, scales, noise), samples)
-        aggregate = self.inner.combine(previous, {_FEDERATION: mean} if samples else {}, buffers)
+        scales, votes = self._clipped(updates, names, noise)
+        counts = {group: self._counts(updates, group) for group in {group_of(name): None for name in previous}}
+        totals = {group: sum(counts[group].values()) for group in {group_of(name): None for name in names}}
+        samples = {group: total for group, total in totals.items() if total >= self._least(group)}
+
+        def mean(name: str) -> Floats:
+            """The sites' clipped differences of a parameter, summed, noised and divided; as it is read."""
+            group, before = group_of(name), previous[name]
+            parts = ((updates[site].flat(name, before), scales[site] * count) for site, count in counts[group].items())
+            total = weighted_sum(before.shape, parts)
+            if self.privacy.place == "server":
+                noise.add(name, total.reshape(-1), self.privacy.update_noise * self.clip)
+            total /= self.denominator(group)
+            return total
+
+        update = SiteUpdate(Computed(names, mean), samples)
+        aggregate = self.inner.combine(previous, {_FEDERATION: update} if samples else {}, buffers)
         for group in aggregate.coverage:
             share = 1 / self.denominator(group) if group in samples else 0.0
-            counted = self._counts(updates, group)
-            aggregate.coverage[group] = {site: count * share for site, count in counted.items() if count}
+            aggregate.coverage[group] = {site: count * share for site, count in counts[group].items()}
         return aggregate, votes
+
+    def _clipped(self, updates: Updates, names: list[str], noise: Noise) -> tuple[dict[str, float], float | None]:
+        """By site, what clips its update, and the noisy sum of votes, where the server does either."""
+        if self.privacy.place != "server" or self.secure:
+            return dict.fromkeys(updates, 1.0), None
+        norms = {site: _norm(update, names) for site, update in updates.items()}
+        scales = {site: factor(norm, self.clip) for site, norm in norms.items()}
+        if self.privacy.vote_noise is None:
+            return scales, None
+        return scales, sum(vote(norm, self.clip) for norm in norms.values()) + noise.of("vote", self.privacy.vote_noise)
 
     def denominator(self, group: str) -> int:
         """Of a group's mean, known before the round."""
         return self.privacy.contributors.get(group, self.sites)
 
-    def count(self, update: SiteUpdate, group: str) -> int:
-        """How many sites' differences an update stands for; a site that claims many is one all the same."""
-        count = update.samples.get(group, 0)
-        return max(0, count) if self.secure else int(count > 0)
-
     def _counts(self, updates: Updates, group: str) -> dict[str, int]:
-        return {site: self.count(update, group) for site, update in updates.items()}
+        """How many sites' differences an update stands for; a site that claims many is one all the same."""
+        claimed = {site: update.samples.get(group, 0) for site, update in updates.items()}
+        return {site: count if self.secure else 1 for site, count in claimed.items() if count > 0}
 
     def _least(self, group: str) -> int:
         """As few sites' differences let a group move."""
@@ -165,59 +175,6 @@ def _alike(update: SiteUpdate) -> SiteUpdate:
 def _norm(update: SiteUpdate, names: list[str]) -> float:
     trained = (name for name in names if update.samples.get(group_of(name), 0) > 0)
     return norm_of(update.difference[name] for name in trained if name in update.difference)
-
-
-class NoisyMean(Mapping[str, NDArray[np.float64]]):
-    """The sites' clipped differences, summed, noised and divided, one parameter at a time, as it is read.
-
-    Args:
-        of: the strategy whose round it is.
-        previous: the weights that the round started from.
-        updates: in the order in which they are summed.
-        names: of the parameters; all others keep their value.
-        scales: by site, what clips its update.
-        noise: of this round.
-    """
-
-    def __init__(
-        self,
-        of: PrivateStrategy,
-        previous: Arrays,
-        updates: Updates,
-        names: list[str],
-        scales: Mapping[str, float],
-        noise: Noise,
-    ) -> None:
-        self.of = of
-        self.previous = previous
-        self.updates = updates
-        self.names = dict.fromkeys(names)
-        self.scales = scales
-        self.noise = noise
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        if name not in self.names:
-            raise KeyError(name)
-        group, privacy, before = group_of(name), self.of.privacy, self.previous[name]
-        counts = {site: self.of.count(update, group) for site, update in self.updates.items()}
-        total = weighted_sum(
-            (before.size,),
-            (
-                (self.updates[site].flat(name, before), self.scales[site] * count)
-                for site, count in counts.items()
-                if count
-            ),
-        )
-        if privacy.place == "server":
-            self.noise.add(name, total, privacy.update_noise * self.of.clip)
-        total /= self.of.denominator(group)
-        return total.reshape(before.shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def _check(inner: Strategy, privacy: SitePrivacy, secure: bool) -> None:

@@ -70,8 +70,8 @@ class Training:
         weighs = sum(value.nbytes for value in order.weights.values())
         sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
-            hear, seconds = collector.hear, order.cfg.deadline
-            silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, hear, own)
+            on_reply, seconds = collector.on_reply, order.cfg.deadline
+            silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, own)
         with self.timer.of("aggregation"):
             collector.close()
             self.absent |= silent | collector.absent

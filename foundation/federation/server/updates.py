@@ -41,7 +41,7 @@ class UpdateCollector:
         self._room = int(order.cfg.memory_mib * _MIB)
         self._kept: list[DiskSpill] = []
 
-    def hear(self, site: str, message: Message) -> None:
+    def on_reply(self, site: str, message: Message) -> None:
         """Reads one answer; a bad one is refused with its reason, and the round goes on without it."""
         try:
             answer = unpack_reply(message.content)

@@ -13,6 +13,7 @@ from foundation.federation.weights.update import SiteUpdate
 
 Updates = Mapping[str, SiteUpdate]
 Coverage = dict[str, float]
+Array = NDArray[np.generic]
 
 
 class Strategy:
@@ -65,20 +66,23 @@ class Strategy:
             if taking:
                 for name in names:
                     before = weights[name]
-                    buffer = name in buffers or before.dtype.kind in "biu"
-                    weights[name] = moved(before, self.change(name, before, updates, taking, buffer))
+                    change = self.change(name, before, updates, taking)
+                    stepped = name not in buffers and before.dtype.kind not in "biu"
+                    weights[name] = moved(before, self.step(name, change) if stepped else change)
         return Aggregate(weights, coverage)
 
     def select(self, group: str, names: list[str], previous: Arrays, trained: Updates) -> Coverage:
         """The share of each site that trained a group; zeros if the rule cannot use them."""
         return shares({site: update.samples[group] for site, update in trained.items()})
 
-    def change(
-        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
-    ) -> Floats:
-        """A parameter's step from the sites that count, in double precision and the parameter's shape."""
+    def change(self, name: str, previous: Array, updates: Updates, taking: Coverage) -> Floats:
+        """A parameter's change from the sites that count, in double precision and the parameter's shape."""
         parts = ((updates[site].flat(name, previous), share) for site, share in taking.items())
         return weighted_sum(previous.shape, parts)
+
+    def step(self, name: str, change: Floats) -> Floats:
+        """What the server makes of a parameter's change; of a buffer's nothing but the change itself."""
+        return change
 
     def state(self) -> Weights:
         """What the server must keep for an exact resume."""

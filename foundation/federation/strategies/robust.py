@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from foundation.federation.strategies.base import Coverage, Strategy, Updates
+from foundation.federation.strategies.base import Array, Coverage, Strategy, Updates
 from foundation.federation.weights.aggregation import Floats
 from foundation.federation.weights.types import Arrays
 
@@ -45,9 +44,7 @@ class Robust(Strategy):
 class Ordered(Robust):
     """Rules that sort the sites' differences of each coordinate."""
 
-    def change(
-        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
-    ) -> Floats:
+    def change(self, name: str, previous: Array, updates: Updates, taking: Coverage) -> Floats:
         parts = [updates[site].flat(name, previous) for site in taking]
         change = np.empty(previous.size)
         for place in _slices(previous.size):
@@ -110,7 +107,7 @@ class Krum(Robust):
         return coverage
 
 
-def _squares(parts: list[NDArray[np.generic]]) -> Floats:
+def _squares(parts: list[Array]) -> Floats:
     """Squared distances between arrays, shape (sites, sites)."""
     squares = np.zeros((len(parts), len(parts)))
     with np.errstate(over="ignore", invalid="ignore"):  # of hostile values, which the caller takes as far away
@@ -125,5 +122,5 @@ def _slices(size: int) -> Iterator[slice]:
     return (slice(start, start + _SLICE) for start in range(0, size, _SLICE))
 
 
-def _stack(parts: list[NDArray[np.generic]], place: slice) -> Floats:
+def _stack(parts: list[Array], place: slice) -> Floats:
     return np.stack([part[place] for part in parts]).astype(np.float64)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foundation.federation.strategies.averaging import FedAvg
 from foundation.federation.strategies.base import Coverage, Updates
@@ -51,13 +50,8 @@ class Scaffold(FedAvg):
         self._grown = len(known) / self._size
         return super().select(group, names, previous, trained)
 
-    def change(
-        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
-    ) -> Floats:
-        change = super().change(name, previous, updates, taking, buffer)
-        if buffer:
-            return change
-        control = self.controls.get(name, np.zeros(previous.shape)).astype(np.float64) * self._grown
+    def step(self, name: str, change: Floats) -> Floats:
+        control = self.controls.get(name, np.zeros(change.shape)).astype(np.float64) * self._grown
         for update in self._trained.values():
             control += update.control[name] / self._size
         self.controls[name] = np.asarray(control, dtype=np.float32)

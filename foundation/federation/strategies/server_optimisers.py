@@ -4,9 +4,8 @@ from abc import abstractmethod
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from foundation.federation.strategies.base import Coverage, Strategy, Updates
+from foundation.federation.strategies.base import Strategy
 from foundation.federation.weights.aggregation import Floats
 from foundation.federation.weights.types import Weights
 
@@ -25,12 +24,6 @@ class ServerOptimiser(Strategy):
         super().__init__(local)
         self.learning_rate = learning_rate
         self.kept: dict[str, Weights] = {moment: {} for moment in self.moments}
-
-    def change(
-        self, name: str, previous: NDArray[np.generic], updates: Updates, taking: Coverage, buffer: bool
-    ) -> Floats:
-        change = super().change(name, previous, updates, taking, buffer)
-        return change if buffer else self.step(name, change)
 
     @abstractmethod
     def step(self, name: str, change: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Weights on disk, read an array at a time: a server's memory does not grow with the model or the sites."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,30 @@ class LazySafetensors(Mapping[str, NDArray[np.generic]]):
         with safe_open(self.path, framework="numpy") as file:
             value: NDArray[np.generic] = file.get_tensor(name)
         return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class Computed(Mapping[str, NDArray[np.generic]]):
+    """Arrays that are computed when they are asked for, and kept by nobody.
+
+    Args:
+        names: of the arrays.
+        compute: an array by its name.
+    """
+
+    def __init__(self, names: Iterable[str], compute: Callable[[str], NDArray[np.generic]]) -> None:
+        self._names = dict.fromkeys(names)
+        self._compute = compute
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._compute(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -6,7 +6,6 @@ next difference, so that what the server sums over rounds is the true sum but fo
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from foundation.federation.weights.lazy import Computed
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.quantization import pack_bf16, pack_int8, unpack_bf16, unpack_int8
 
@@ -95,7 +95,13 @@ class Compressor:
         Raises:
             UserError: here, if a name is not one that `encode` makes; on reading, if an array is not.
         """
-        return Decoded(arrays)
+        keys: dict[str, str] = {}
+        for key in arrays:
+            name, _, kind = key.partition(_SEPARATOR)
+            if kind not in ("", "bf16", "int8") or name in keys:
+                raise UserError(f"{key}: no name that a compression gives, or the second of its kind; use one release")
+            keys[name] = key
+        return Computed(keys, lambda name: _widened(arrays, keys[name]))
 
     def _pack(self, value: NDArray[np.float32], salt: str) -> NDArray[np.generic]:
         if self.kind == "bf16":
@@ -104,34 +110,11 @@ class Compressor:
         return pack_int8(value, self.block, np.random.default_rng(seed) if self.stochastic else None)
 
 
-class Decoded(Mapping[str, NDArray[np.generic]]):
-    """Encoded arrays, seen as differences by parameter.
-
-    Args:
-        arrays: as they travelled.
-    """
-
-    def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-        self._keys: dict[str, str] = {}
-        for key in arrays:
-            name, _, kind = key.partition(_SEPARATOR)
-            if kind not in ("", "bf16", "int8") or name in self._keys:
-                raise UserError(f"{key}: no name that a compression gives, or the second of its kind; use one release")
-            self._keys[name] = key
-
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
-        key = self._keys[name]
-        try:
-            return _unpack(self._arrays[key], key.partition(_SEPARATOR)[2])
-        except ValueError as error:
-            raise UserError(f"{key}: not readable ({error}); the site must encode with this release") from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+def _widened(arrays: Arrays, key: str) -> NDArray[np.generic]:
+    try:
+        return _unpack(arrays[key], key.partition(_SEPARATOR)[2])
+    except ValueError as error:
+        raise UserError(f"{key}: not readable ({error}); the site must encode with this release") from error
 
 
 def _unpack(packed: NDArray[np.generic], kind: str) -> NDArray[np.generic]:
