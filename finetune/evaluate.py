@@ -1,6 +1,5 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from finetune.predictor import TaskModel
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, write_json, write_text
 from foundation.run_record import RunRecord
 
 
@@ -24,14 +23,14 @@ def main(cfg: DictConfig) -> None:
     run, output = Path(cfg.run), Path(cfg.output)
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = json.loads((run / "split.json").read_text())
+    split = read_json(run / "split.json", "run python -m finetune again")
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
     with RunRecord.open(output, "python -m finetune.evaluate", plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         result = evaluator.run()
         write_json(output / "evaluation.json", result)
-        (output / "evaluation.md").write_text(as_markdown(result, evaluator))
+        write_text(output / "evaluation.md", as_markdown(result, evaluator))
         _draw(result, evaluator, output / "evaluation.png")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
     _print(result, evaluator.primary)

@@ -1,6 +1,5 @@
 """Training a head: fit, take the best weights, calibrate, save."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,6 +19,8 @@ from foundation.data.dataset import CohortModule, Collate, PatientDataset
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
 from foundation.errors import UserError
+from foundation.files import write_json
+from foundation.tensors import write_tensors
 
 
 def fit(
@@ -106,9 +106,7 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
     """Writes encoder folder, head and task description, each under a temporary name first."""
     module.encoder.save_pretrained(output / "encoder")
     head = module.head
-    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-    save_file(state, output / ".head.safetensors")
-    (output / ".head.safetensors").replace(output / "head.safetensors")
+    write_tensors(output / "head.safetensors", head.state_dict())
     content: dict[str, Any] = {
         "format": FORMAT,
         "name": task.name,
@@ -117,5 +115,4 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
         "modalities": modalities,
         "drop_inputs": plain(task.drop_inputs) if task.drop_inputs else {},
     }
-    (output / ".task.json").write_text(json.dumps(content, indent=2) + "\n")
-    (output / ".task.json").replace(output / "task.json")
+    write_json(output / "task.json", content)

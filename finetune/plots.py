@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from finetune.metrics import Column
+from foundation.files import replacing
 
 _INK, _SOFT = "#1f3a5f", "#b5651d"
 
@@ -36,9 +37,8 @@ def draw(
     panel(right)
     right.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
 
 
 def roc_curves(axes: Axes, curves: dict[str, tuple[Column, Column]]) -> None:

@@ -1,7 +1,6 @@
 """A fine-tuned model, read back: the eager reference that evaluation and serving share."""
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from finetune.heads.base import Head
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
+from foundation.files import read_json
 from foundation.tensors import load_weights
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class TaskModel:
         for file in (path, folder / "head.safetensors"):
             if not file.is_file():
                 raise UserError(f"{file}: missing; give the output folder of python -m finetune")
-        task = json.loads(path.read_text())
+        task = read_json(path, "run python -m finetune again")
         if task.get("format") != FORMAT:
             raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
         head = head_class(task["head"]["type"], path)(**task["head"]["settings"])

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import write_json, write_text
 from foundation.run_record import FILE, RunRecord, walk
 from serve.facts import Facts, cell, duration, interval, setting, show
 from serve.pretraining import held_out, samples
@@ -50,8 +50,8 @@ def main(cfg: DictConfig) -> None:
     with RunRecord.open(output, "python -m serve.card", plain(cfg), cfg.seed, parents) as record:
         for folder, result in zip(evaluations, content["results"], strict=True):
             shutil.copyfile(folder / _PICTURE, output / result["picture"])
-        (output / "README.md").write_text(markdown)
-        (output / "card.html").write_text(html)
+        write_text(output / "README.md", markdown)
+        write_text(output / "card.html", html)
         write_json(output / "card.json", content)
         record.note("numbers_traced", len(content["sources"]))
     print(f"card: {output / 'README.md'}\npage: {output / 'card.html'}\ndata: {output / 'card.json'}")

@@ -17,7 +17,7 @@ from finetune.predictor import TaskModel
 from foundation.command import command, plain
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, replacing_folder, write_json, write_text
 from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve import schema as bundle_schema
@@ -65,19 +65,16 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
     for part in _PARTS:
         if not (run / part).exists():
             raise UserError(f"{run / part}: missing; give the output folder of python -m finetune as run=...")
-    temporary = bundle.with_name(f".{bundle.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / MODEL).mkdir(parents=True)
-    for part in _PARTS:
-        copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
-        copy(run / part, temporary / MODEL / part)
-    schema = _describe(run, name, cohort, manifest.digests(temporary))
-    (temporary / bundle_schema.FILE).write_text(schema.model_dump_json(indent=2) + "\n")
-    for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
-        (temporary / f"{side}.schema.json").write_text(json.dumps(content, indent=2) + "\n")
-    manifest.write(temporary)
-    shutil.rmtree(bundle, ignore_errors=True)
-    temporary.replace(bundle)
+    with replacing_folder(bundle) as temporary:
+        (temporary / MODEL).mkdir()
+        for part in _PARTS:
+            copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
+            copy(run / part, temporary / MODEL / part)
+        schema = _describe(run, name, cohort, manifest.digests(temporary))
+        write_text(temporary / bundle_schema.FILE, schema.model_dump_json(indent=2) + "\n")
+        for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
+            write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
+        manifest.write(temporary)
     return schema
 
 
@@ -141,7 +138,7 @@ def largest_difference(one: Any, other: Any) -> float:
 def held_out_patient(run: Path, cohort: Cohort) -> str | None:
     """The patient of the run's test split who has the most modalities; None if nobody was held out."""
     path = run / "split.json"
-    test: list[str] = json.loads(path.read_text())["test"] if path.is_file() else []
+    test: list[str] = read_json(path, "run python -m finetune again")["test"] if path.is_file() else []
     return max(test, key=lambda patient: len(cohort.sample(patient)), default=None)
 
 

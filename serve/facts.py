@@ -1,6 +1,5 @@
 """Numbers and names for the card, each read from a run's file and remembered with the place it came from."""
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.files import read_json
 
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
 _NAMES = re.compile(r"`[^`\n]*`|\]\([^)\n]*\)")  # commands, folders, digests and files linked: names, not results
@@ -61,9 +61,7 @@ class Facts:
 
     def _load(self, path: Path) -> Any:
         if path not in self._files:
-            if not path.is_file():
-                raise UserError(f"{path}: missing; run the step that writes it again")
-            self._files[path] = json.loads(path.read_text())
+            self._files[path] = read_json(path, "run the step that writes it again")
         return self._files[path]
 
     def _remember(self, source: str, value: Any) -> None:

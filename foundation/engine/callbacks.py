@@ -15,6 +15,7 @@ from torch import Tensor
 from foundation.batch import Batch
 from foundation.distributed import any_process
 from foundation.errors import UserError
+from foundation.files import SECRET
 from foundation.tensors import write_tensors
 
 
@@ -128,5 +129,5 @@ class Finite:
             for name, value in named.items()
         }
         path = self.folder / "non_finite_batch.safetensors"
-        write_tensors(path, tensors, mode=0o600)
+        write_tensors(path, tensors, SECRET)
         return path

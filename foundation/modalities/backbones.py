@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg_value
 from torch import nn
 
 from foundation.errors import UserError
+from foundation.tensors import read_tensors
 
 
 def create_backbone(name: str, size: int, patch_dropout: float, weights: str | None, setting: str) -> Any:
@@ -49,16 +48,13 @@ def load_local(backbone: nn.Module, path: Path, setting: str) -> None:
     """
     if path.suffix != ".safetensors" or not path.is_file():
         raise UserError(f"{setting}.weights: {path}: no such .safetensors file; other forms may hold code")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{setting}.weights: {path}: not readable as safetensors ({error}); copy it again") from error
-    own = backbone.state_dict()
-    heads = {name for name in state if name.split(".")[0] in ("head", "fc", "classifier") and name not in own}
-    missing = sorted(own.keys() - state.keys())
-    unknown = sorted(state.keys() - own.keys() - heads)
-    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    state = read_tensors(path, f"copy it again, or name another file as {setting}.weights")
+    needed = backbone.state_dict()
+    heads = {name for name in state if name.split(".")[0] in ("head", "fc", "classifier") and name not in needed}
+    missing = sorted(needed.keys() - state.keys())
+    unknown = sorted(state.keys() - needed.keys() - heads)
+    wrong = sorted(name for name in needed.keys() & state.keys() if needed[name].shape != state[name].shape)
     if missing or unknown or wrong:
         first = (missing + unknown + wrong)[0]
         raise UserError(f"{setting}.weights: {path}: of another model (first at {first}); name its backbone")
-    backbone.load_state_dict({name: value for name, value in state.items() if name in own})
+    backbone.load_state_dict({name: value for name, value in state.items() if name in needed})

@@ -36,8 +36,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from foundation.data.splits import Split
-from foundation.federation.weights.lazy import save_weights
 from foundation.federation.weights.types import Weights
+from foundation.files import write_arrays
 from foundation.run_record import digest_of
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading
@@ -160,7 +160,7 @@ def main() -> None:
                 kept = given.output / f"{digest_of([arm, *shape])[:16]}.safetensors"
                 started = time.process_time()
                 if not kept.is_file():
-                    save_weights(train(), kept)
+                    write_arrays(kept, train())
                 figures = read(cfg, load_file(kept), given.part)
                 found.setdefault(arm, {})[seed] = figures
                 line = ", ".join(f"{name} {figures[key]:.3f}" for name, key in FIGURES.items())

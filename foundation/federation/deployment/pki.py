@@ -1,7 +1,6 @@
 """Keys and certificates of a federation: who the SuperLink is (TLS), and who each node is (its key)."""
 
 import ipaddress
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from foundation.errors import UserError
+from foundation.files import PUBLIC, SECRET, write_bytes
 
 _CURVE = ec.SECP384R1()  # what Flower takes for a node's key, too
 _BACKDATED = timedelta(minutes=5)  # a site's timer may lag behind
@@ -36,8 +36,8 @@ def write_authority(folder: Path, name: str, days: int) -> None:
         .sign(key, hashes.SHA384())
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_secret(folder / "ca.key", _pem(key))
-    write_file(folder / "ca.pem", certificate.public_bytes(Encoding.PEM))
+    write_bytes(folder / "ca.key", _pem(key), SECRET)
+    write_bytes(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), PUBLIC)
 
 
 def write_certificate(authority: Path, folder: Path, hosts: list[str], days: int) -> None:
@@ -68,14 +68,14 @@ def write_certificate(authority: Path, folder: Path, hosts: list[str], days: int
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA384())
     )
-    write_secret(folder / "superlink.key", _pem(key))
-    write_file(folder / "superlink.pem", certificate.public_bytes(Encoding.PEM))
+    write_bytes(folder / "superlink.key", _pem(key), SECRET)
+    write_bytes(folder / "superlink.pem", certificate.public_bytes(Encoding.PEM), PUBLIC)
 
 
 def write_node_key(path: Path, site: str) -> bytes:
     """Writes a site's private key as OpenSSH has it, which Flower reads; gives its public line."""
     key = ec.generate_private_key(_CURVE)
-    write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    write_bytes(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), SECRET)
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + f" {site}\n".encode()
 
 
@@ -97,23 +97,6 @@ def read_public_key(path: Path) -> bytes:
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
     """The bytes by which Flower knows a node."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Writes a file that its owner alone may read, from its first byte on."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    temporary.replace(path)
-
-
-def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Writes a file to a temporary name, then renames it."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
-    temporary.chmod(mode)
-    temporary.replace(path)
 
 
 def _certificate(

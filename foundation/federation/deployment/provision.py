@@ -14,10 +14,9 @@ from foundation.errors import UserError
 from foundation.federation.deployment.pki import (
     write_authority,
     write_certificate,
-    write_file,
     write_node_key,
-    write_secret,
 )
+from foundation.files import PROGRAM, PUBLIC, SECRET, write_bytes, write_text
 
 _LOCAL = ("localhost", "127.0.0.1")
 _SITE_START = Template("""#!/usr/bin/env bash
@@ -62,7 +61,7 @@ def main(cfg: DictConfig) -> None:
         data = None if cfg.data is None else str(Path(cfg.data).resolve())
         port = int(cfg.site_port) + len(list((server / "nodes").glob("*.pub")))
         public = write_site(home, folder / "ca", name, data, f"{cfg.address}:{cfg.port}", port)
-        write_file(server / "nodes" / f"{name}.pub", public)
+        write_bytes(server / "nodes" / f"{name}.pub", public, PUBLIC)
         print(f"{home}: hand it to {name} over a safe channel; its node.key is nobody else's")
     print(f"{server}: for the SuperLink's machine; bash {server / 'start.sh'}")
     print(f"{folder / 'ca'}: keep ca.key offline; whoever has it can pose as the SuperLink")
@@ -94,8 +93,8 @@ def write_server(server: Path, authority: Path, address: str, port: int, hosts: 
     write_certificate(authority, server, list(dict.fromkeys([address, *hosts, *_LOCAL])), days)
     shutil.copyfile(authority / "ca.pem", server / "ca.pem")
     listen = "127.0.0.1" if address in _LOCAL else "0.0.0.0"
-    write_file(server / "server.yaml", yaml.safe_dump({"listen": listen, "port": port}, sort_keys=False).encode())
-    write_file(server / "start.sh", _SERVER_START.encode(), 0o755)
+    write_text(server / "server.yaml", yaml.safe_dump({"listen": listen, "port": port}, sort_keys=False), PUBLIC)
+    write_text(server / "start.sh", _SERVER_START, PROGRAM)
 
 
 def write_site(home: Path, authority: Path, name: str, data: str | None, superlink: str, port: int) -> bytes:
@@ -119,11 +118,11 @@ def write_site(home: Path, authority: Path, name: str, data: str | None, superli
         "state": "state",
         "trainer": {},
     }
-    write_file(home / "site.yaml", yaml.safe_dump(site, sort_keys=False).encode())
-    write_file(home / "policy.yaml", (files("foundation.federation.policy") / "template.yaml").read_bytes())
+    write_text(home / "site.yaml", yaml.safe_dump(site, sort_keys=False), PUBLIC)
+    write_bytes(home / "policy.yaml", (files("foundation.federation.policy") / "template.yaml").read_bytes(), PUBLIC)
     script = _SITE_START.substitute(address=superlink, port=port)
-    write_file(home / "start.sh", script.encode(), 0o755)
-    write_secret(home / "runtime.secret", secrets.token_hex(32).encode())
+    write_text(home / "start.sh", script, PROGRAM)
+    write_text(home / "runtime.secret", secrets.token_hex(32), SECRET)
     return write_node_key(home / "node.key", name)
 
 

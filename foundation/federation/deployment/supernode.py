@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from foundation.federation.deployment.registration import ask_admission, only_on
 from foundation.federation.deployment.runtime_client import OrderQueue
 from foundation.federation.deployment.worker import Task, run_task
 from foundation.federation.site.config import Site, installed_release
+from foundation.ports import check_port
 
 # What an order needs; the last four would else be imported when they are first used, by every order anew.
 _PRELOADED = [
@@ -73,16 +73,6 @@ def _run(cfg: DictConfig, site: Site, site_file: Path) -> None:
             _stop(node)
         print(f"{site.name}: the SuperNode ended with code {node.returncode}; connecting again", flush=True)
         time.sleep(_RETRY_SECONDS)
-
-
-def check_port(port: int) -> None:
-    """Raises a UserError if something listens on a port of loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            raise UserError(f"port: {port} cannot be listened on ({error}); set another one") from error
 
 
 def warm() -> multiprocessing.context.ForkServerContext:

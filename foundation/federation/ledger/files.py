@@ -6,10 +6,10 @@ from pathlib import Path
 
 from foundation.errors import UserError
 from foundation.federation.ledger.chain import Chain, Head, Problem, head_path, read_chain
-from foundation.files import replacing
+from foundation.files import SECRET, replacing
 from foundation.polling import wait_until
 
-MODE = 0o600
+MODE = SECRET
 _PATIENCE = 60.0  # seconds for another process to finish its entry
 
 

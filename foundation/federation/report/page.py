@@ -14,6 +14,7 @@ from foundation.federation.report.elements import NOT_MEASURED, Section, duratio
 from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Run, number
 from foundation.federation.task import task_class
+from foundation.files import write_text
 
 FILE = "report.html"
 LEDGER = "ledger.jsonl"
@@ -48,9 +49,7 @@ def write_report(
     """
     page = report(output, others, ledgers, problems)
     path = output / FILE
-    temporary = path.with_name(f".{FILE}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
     return path
 
 

@@ -1,17 +1,17 @@
 """Checkpoints on the server's disk: weights after each, and the history of all; the next round starts from the last."""
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-from foundation.federation.weights.lazy import LazySafetensors, save_weights
+from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays, Weights
-from foundation.files import write_json
+from foundation.files import read_json, write_arrays, write_json
 
 _HISTORY, _MODEL = "history.json", "rounds/model.json"
+_ADVICE = "restore it, or drop resume=true to start anew"
 
 
 class Checkpoints:
@@ -38,7 +38,7 @@ class Checkpoints:
             frozen: by group, digests of the weights that do not travel, for they do not learn.
         """
         (self.folder / _HISTORY).unlink(missing_ok=True)  # of an earlier run into this folder
-        save_weights(weights, self.path(0))
+        write_arrays(self.path(0), weights)
         run = f"{self.config_digest[:16]}-{secrets.token_hex(4)}"
         write_json(self.folder / _MODEL, {"run": run, "buffers": sorted(buffers), "frozen": dict(frozen or {})})
 
@@ -58,11 +58,11 @@ class Checkpoints:
         return dict(self._model()["frozen"])
 
     def _model(self) -> dict[str, Any]:
-        return _read(self.folder / _MODEL, "run", "buffers", "frozen")
+        return read_json(self.folder / _MODEL, _ADVICE, "run", "buffers", "frozen")
 
     def keep_weights(self, number: int, weights: Weights) -> LazySafetensors:
         """Writes the weights of a round that does not count yet, so that they need not stay in memory."""
-        save_weights(weights, self.path(number))
+        write_arrays(self.path(number), weights)
         return LazySafetensors(self.path(number))
 
     def save(
@@ -81,7 +81,7 @@ class Checkpoints:
             extension: its name, and by site what that gave for the next round; None where the run has none.
         """
         if strategy:
-            save_weights(strategy, self._strategy(number))
+            write_arrays(self._strategy(number), strategy)
         if extension is not None:
             self._save_extension(number, *extension)
         self.history.append({"round": number, **facts})
@@ -94,7 +94,7 @@ class Checkpoints:
             self._extension(name, old).unlink(missing_ok=True)
         arrays = {f"{site}/{key}": value for site, of_site in given.items() for key, value in of_site.items()}
         if arrays:
-            save_weights(arrays, self._extension(name, number))
+            write_arrays(self._extension(name, number), arrays)
 
     def resume(self) -> LazySafetensors | None:
         """The weights after the last finished round, with the history up to it; None if no round has finished.
@@ -105,7 +105,7 @@ class Checkpoints:
         path = self.folder / _HISTORY
         if not path.is_file():
             return None
-        content = _read(path, "config_digest", "rounds")
+        content = read_json(path, _ADVICE, "config_digest", "rounds")
         if content["config_digest"] != self.config_digest:
             raise UserError(f"{path}: these rounds ran with another config; set output= anew, or drop resume=true")
         self.history = content["rounds"]
@@ -148,18 +148,3 @@ class Checkpoints:
 
     def _extension(self, name: str, number: int) -> Path:
         return self.folder / "rounds" / f"{name}_{number:04d}.safetensors"
-
-
-def _read(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON file that holds some keys.
-
-    Raises:
-        UserError: if it is gone or damaged.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        for key in needed:
-            content[key]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not readable ({error!r}); restore it, or drop resume=true to start anew") from error
-    return content

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from foundation.federation.weights.lazy import LazySafetensors, save_weights
+from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.files import write_arrays
 
 _NAME = re.compile(r"round_(\d+)\.safetensors")
 
@@ -31,7 +32,7 @@ class ErrorFeedback:
     def save(self, number: int, residual: Arrays) -> None:
         """Keeps a round's residual and that of the round before, and forgets all others."""
         if residual:
-            save_weights(dict(residual), self._path(number))
+            write_arrays(self._path(number), residual)
         keep = {number, max((kept for kept in self._rounds() if kept < number), default=number)}
         for kept in self._rounds():
             if kept not in keep:

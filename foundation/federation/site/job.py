@@ -1,6 +1,5 @@
 """A site's round as the processes that train it read it: a folder of files."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -8,11 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.federation.site.state import read_arrays, write_arrays
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
 from foundation.federation.weights.types import Weights
-from foundation.files import write_json
+from foundation.files import read_arrays, read_json, write_arrays, write_json
 
+_ADVICE = "make room on the disk, and train the round again"
 _ARRAYS = ("weights", "control", "extension")  # of `RoundArrays`, a file each
 
 
@@ -44,10 +43,10 @@ def read_job(folder: Path) -> tuple[FederatedTask, Job, RoundArrays]:
     """The same in one of them, which gives up no sooner than the job is killed."""
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
-    content = json.loads((folder / "job.json").read_text())
+    content = read_json(folder / "job.json", _ADVICE)
     task: FederatedTask = resolve_name(content["task"])(cfg, content["hospital"])
     options = replace(RoundOptions(**content["options"]), seconds=None)
-    arrays: dict[str, Weights] = {name: read_arrays(folder / f"{name}.safetensors") for name in _ARRAYS}
+    arrays: dict[str, Weights] = {name: read_arrays(folder / f"{name}.safetensors", _ADVICE) for name in _ARRAYS}
     return task, Job(options, content["before"], content["writing"]), RoundArrays(**arrays)
 
 
@@ -61,11 +60,11 @@ def write_result(folder: Path, result: RoundResult) -> None:
 
 def read_result(folder: Path) -> RoundResult:
     """The same where the job was launched."""
-    facts = json.loads((folder / "result.json").read_text())
+    facts = read_json(folder / "result.json", _ADVICE)
     return RoundResult(
-        read_arrays(folder / "result.safetensors"),
+        read_arrays(folder / "result.safetensors", _ADVICE),
         facts["samples"],
         facts["metrics"],
-        read_arrays(folder / "change.safetensors"),
+        read_arrays(folder / "change.safetensors", _ADVICE),
         facts["frozen"],
     )

@@ -22,6 +22,7 @@ from foundation.federation.site.state import SiteState, control_of, local_of, op
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
 from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
 from foundation.federation.weights.sharing import check_frozen, keep_local
+from foundation.files import write_text
 from foundation.run_record import is_main_process
 
 _MODULE = "foundation.federation.site.round"
@@ -124,10 +125,7 @@ def main() -> None:
     try:
         _process(folder)
     except UserError as error:
-        # Under a temporary name first: the parent reads it as soon as it is there.
-        path = folder / f"rank_{os.environ['RANK']}.error"
-        path.with_suffix(".part").write_text(str(error))
-        path.with_suffix(".part").replace(path)
+        write_text(folder / f"rank_{os.environ['RANK']}.error", str(error))  # read as soon as it is there
         sys.exit(2)
     finally:
         if torch.distributed.is_initialized():

@@ -1,18 +1,12 @@
 """What a site keeps for itself from round to round: optimiser, local weights, SCAFFOLD's control variate."""
 
-import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from foundation.engine.optimizer_state import OptimizerState
 from foundation.errors import UserError
 from foundation.federation.weights.types import Weights
-from foundation.files import write_json
+from foundation.files import read_arrays, read_json, write_arrays, write_json
 
 _FACTS = "state.json"
 _LOCAL, _CONTROL = "local", "control"
@@ -44,11 +38,7 @@ class SiteState:
         if not earlier:
             return None
         latest = max(earlier)
-        try:
-            kept = json.loads((latest / _FACTS).read_text())["digest"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{latest / _FACTS}: not readable ({error}); remove {latest} to begin anew") from error
-        if kept != self.digest:
+        if read_json(latest / _FACTS, f"remove {latest} to begin anew", "digest")["digest"] != self.digest:
             raise UserError(f"{latest}: kept by a run with another model, optimiser or seed; move {self.folder} away")
         return latest
 
@@ -85,12 +75,12 @@ def optimizer_state_of(before: Path | None, writing: Path) -> OptimizerState:
 
 def local_of(before: Path | None) -> Weights:
     """The site's local weights; none before its first round."""
-    return read_arrays(before / f"{_LOCAL}.safetensors", optional=True) if before else {}
+    return _kept(before, _LOCAL)
 
 
 def control_of(before: Path | None) -> Weights:
     """The site's control variate; none before its first round."""
-    return read_arrays(before / f"{_CONTROL}.safetensors", optional=True) if before else {}
+    return _kept(before, _CONTROL)
 
 
 def write_own(writing: Path, local: Weights, control: Weights) -> None:
@@ -100,24 +90,6 @@ def write_own(writing: Path, local: Weights, control: Weights) -> None:
             write_arrays(writing / f"{name}.safetensors", arrays)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A safetensors file, under a temporary name first."""
-    temporary = path.with_name(f".{path.name}")
-    # In order, for safetensors writes a strided array's memory as it lies.
-    save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary)
-    temporary.replace(path)
-
-
-def read_arrays(path: Path, optional: bool = False) -> Weights:
-    """A safetensors file.
-
-    Raises:
-        UserError: if it is damaged, or missing and not optional.
-    """
-    if optional and not path.exists():
-        return {}
-    try:
-        arrays: Weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable ({error}); remove its folder to begin anew") from error
-    return arrays
+def _kept(before: Path | None, name: str) -> Weights:
+    path = before / f"{name}.safetensors" if before else None
+    return read_arrays(path, "remove its folder to begin anew") if path and path.exists() else {}

@@ -1,7 +1,6 @@
 """Before the first round: what sites may tell of their patients, pooled, so that all start from one normalisation."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
@@ -18,9 +17,10 @@ from foundation.federation.statistics import (
     to_arrays,
 )
 from foundation.federation.task import FederatedTask
-from foundation.federation.weights.lazy import LazySafetensors, save_weights
+from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, Reply, pack_order, unpack_reply
+from foundation.files import write_arrays, write_text
 
 QUERY = "statistics"
 _TEXT = "statistic."
@@ -59,12 +59,12 @@ def take(
         raise UserError(f"statistics: no site told any ({'; '.join(f'{site}: {why}' for site, why in silent.items())})")
     parts = [by_site[site] for site in nodes if site in by_site]
     pooled = pool(parts)
-    _write(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
-    _write(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))
+    write_text(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
+    write_text(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))
     initial = {name: value for name, value in task.initial_weights(pooled).items() if name in order.weights}
     if not initial:
         return order.weights
-    save_weights({**order.weights, **initial}, checkpoints.path(0))
+    write_arrays(checkpoints.path(0), {**order.weights, **initial})
     return LazySafetensors(checkpoints.path(0))
 
 
@@ -73,9 +73,3 @@ def statistics_reply(hospital: str, statistics: SiteStatistics) -> Reply:
     arrays, texts = to_arrays(statistics)
     facts: dict[str, str | float] = {f"{_TEXT}{name}": text for name, text in texts.items()}
     return Reply(hospital, arrays, facts=facts)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from foundation.errors import UserError
-from foundation.federation.weights.types import Weights
 
 
 class LazySafetensors(Mapping[str, NDArray[np.generic]]):
@@ -69,22 +67,6 @@ class Computed(Mapping[str, NDArray[np.generic]]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def save_weights(weights: Weights, path: Path) -> None:
-    """Writes a safetensors file: to a temporary name first, then renamed.
-
-    Raises:
-        OSError: if the disk does not take it; nothing of it is left there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    try:
-        save_file(weights, temporary)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)  # what is told about the failure needs room, too
-        raise OSError(f"{path}: {error}") from error
-    temporary.replace(path)
 
 
 class DiskSpill(Mapping[str, NDArray[np.generic]]):
