@@ -49,7 +49,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """The same for a folder: an empty one beside it, which takes its place on leaving."""
-    temporary = folder.with_name(f".{folder.name}.writing")
+    temporary = unfinished(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -58,6 +58,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> Path:
+    """Where a folder is written before it takes its place: what a killed process leaves behind."""
+    return folder.with_name(f".{folder.name}.writing")
 
 
 def write_bytes(path: Path, content: bytes, mode: int | None = None) -> None:

@@ -7,10 +7,11 @@ https://www.genenames.org/download/ (CC0), or a Parquet file with the same conte
 
 import argparse
 import gzip
-import os
 from pathlib import Path
 
 import pandas as pd
+
+from foundation.files import write_bytes
 
 OUTPUT = Path(__file__).parents[1] / "foundation/data/hgnc.tsv.gz"
 # HGNC's names; packages that carry the set use the plural or call the id of the record its source.
@@ -54,9 +55,7 @@ def main() -> None:
     genes = read(given.source)
     lines = "".join(f"# {key}: {value}\n" for key, value in header.items() if value)
     text = lines + genes.to_csv(sep="\t", index=False, lineterminator="\n")
-    temporary = given.output.with_name(f".{given.output.name}.writing")
-    temporary.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    os.replace(temporary, given.output)
+    write_bytes(given.output, gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(f"{given.output}: {len(genes)} genes, {given.output.stat().st_size} bytes")
 
 

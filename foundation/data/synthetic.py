@@ -5,7 +5,6 @@ lesion contrast), `stroma` (fibre bands, matrix genes) and `immunity` (small dar
 differ in stain, noise, unit of expression and prevalence.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foundation.errors import UserError
+from foundation.files import replacing_folder, write_text
 
 FACTORS = ("proliferation", "atypia", "stroma", "immunity")
 _GENES = Path(__file__).with_name("genes_demo.txt")
@@ -57,19 +57,15 @@ def write(root: Path, seed: int = 0) -> None:
         UserError: if something else than synthetic patients lies there.
     """
     _refuse_real_data(root)
-    temporary = root.with_name(f".{root.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     genes = _GENES.read_text().split()
     loading = _loadings(rng, len(genes))
     baseline = rng.uniform(3, 8, len(genes))
-    for site in SITES:
-        own = np.random.default_rng([seed, *site.name.encode()])
-        _write_site(temporary / site.name, site, genes, loading, baseline, own)
-    (temporary / "cohort.yaml").write_text(yaml.safe_dump(_declaration(genes), sort_keys=False))
-    shutil.rmtree(root, ignore_errors=True)
-    temporary.replace(root)
+    with replacing_folder(root) as temporary:
+        for site in SITES:
+            of_site = np.random.default_rng([seed, *site.name.encode()])
+            _write_site(temporary / site.name, site, genes, loading, baseline, of_site)
+        write_text(temporary / "cohort.yaml", yaml.safe_dump(_declaration(genes), sort_keys=False))
 
 
 def _refuse_real_data(root: Path) -> None:

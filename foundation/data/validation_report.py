@@ -17,7 +17,6 @@ No report's text is written; the value of an identifier found in a text is never
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from rich.table import Table
 
 from foundation.data.problems import Problem
 from foundation.data.storage import storages
-from foundation.files import write_json
+from foundation.files import write_json, write_text
 
 if TYPE_CHECKING:
     from foundation.data.validation import Validation
@@ -43,9 +42,7 @@ def write(found: "Validation", output: Path) -> None:
     """Writes `validation.md` and `validation.json` into a folder, each whole or not at all."""
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / JSON, as_dict(found))
-    temporary = output / f".{MARKDOWN}.writing"
-    temporary.write_text(as_markdown(found), encoding="utf-8")
-    os.replace(temporary, output / MARKDOWN)
+    write_text(output / MARKDOWN, as_markdown(found))
 
 
 def as_dict(found: "Validation") -> dict[str, Any]:

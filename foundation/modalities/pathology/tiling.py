@@ -33,7 +33,7 @@ from rich.progress import Progress
 
 from foundation.data.problems import Problem, Problems, refuse
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, replacing_folder, unfinished, write_json
 from foundation.modalities.pathology.slides import Slide, source_files
 from foundation.modalities.pathology.tile_survey import TileSurvey, draw
 
@@ -134,10 +134,7 @@ def tile_slide(path: Path, folder: Path, settings: TileSettings) -> None:
     Raises:
         DataError: if the slide cannot be read at that resolution, is smaller than a tile, or shows no tissue.
     """
-    temporary = _temporary(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with replacing_folder(folder) as temporary:
         with Slide(path, settings.slide_mpp) as slide:
             tile = slide.scale(settings.mpp) * settings.size
             survey = TileSurvey.of(slide, tile)
@@ -155,13 +152,6 @@ def tile_slide(path: Path, folder: Path, settings: TileSettings) -> None:
             facts |= {"mpp": slide.mpp * tile / settings.size, "tiles": len(kept), "tiles_with_tissue": len(enough)}
         survey.outlined(kept).save(temporary / THUMBNAIL, quality=80)
         write_json(temporary / FACTS, facts | {"settings": asdict(settings)})
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _temporary(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.writing")
 
 
 def _folder(path: Path, cache: Path, settings: TileSettings) -> Path:
@@ -173,7 +163,7 @@ def _folder(path: Path, cache: Path, settings: TileSettings) -> Path:
 
 
 def _tiled(patient: str, path: Path, folder: Path) -> TiledSlide:
-    facts = json.loads((folder / FACTS).read_text())
+    facts = read_json(folder / FACTS, "remove it and tile the slide again")
     return TiledSlide(patient, path, folder, facts["tiles"], facts["mpp"])
 
 
@@ -210,11 +200,11 @@ def _cut_all(slides: dict[Path, Path], settings: TileSettings, workers: int) -> 
         for folder, problems in _cut(left, settings, workers):
             yield folder, problems
             del left[folder]
-        for folder in [folder for folder in left if _temporary(folder).is_dir()]:  # begun when a process died
+        for folder in [folder for folder in left if unfinished(folder).is_dir()]:  # begun when a process died
             path = left.pop(folder)
             crash = refuse(path, "reading it ended the process: damaged, or too large for memory", _AWAY).problem
             yield folder, dict(_cut({folder: path}, settings, 1)).get(folder, [crash])
-            shutil.rmtree(_temporary(folder), ignore_errors=True)
+            shutil.rmtree(unfinished(folder), ignore_errors=True)
         if len(left) == before:
             raise UserError("tiling: processes die before they begin; lower workers, or free some memory")
 
