@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from torch import Tensor
 
 from foundation.command import plain
-from foundation.data.cohort import read_dictionary
+from foundation.data.dictionary import read_dictionary
 from foundation.engine.callbacks import Finite, StopAfter
 from foundation.engine.deepspeed import KeepState
 from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, OptimizerState

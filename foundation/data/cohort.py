@@ -1,17 +1,14 @@
 """A prepared cohort, read: which patients there are, and what each of them has."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from foundation.data.dictionary import DataDictionary
+from foundation.data.dictionary import FILE, DataDictionary, read_prepared
 from foundation.data.storage import HospitalFiles, storages
 from foundation.errors import UserError
 from foundation.run_record import walk
-
-FILE = "cohort.json"
 
 
 class Cohort:
@@ -27,7 +24,7 @@ class Cohort:
     """
 
     def __init__(self, folder: Path, hospitals: list[str] | None = None) -> None:
-        content = _read(folder)
+        content = read_prepared(folder)
         self.folder = folder
         self.name: str = content["name"]
         self.digest: str = content["digest"]
@@ -74,23 +71,8 @@ class Cohort:
         return {name: storages()[name].load(row, files) for name in self.modalities if row[name]}
 
 
-def read_dictionary(folder: Path) -> DataDictionary:
-    """The data dictionary alone, for whoever builds a model and sees no patient."""
-    return DataDictionary.model_validate(_read(folder)["dictionary"])
-
-
 def _table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable ({error}); restore it, or prepare the cohort again") from error
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FILE
-    if not path.is_file():
-        raise UserError(
-            f"{folder}: no {FILE}; prepare a cohort first: python -m foundation.data prepare output={folder}"
-        )
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

@@ -1,9 +1,14 @@
 """The data dictionary: what a cohort's columns and genes mean, agreed before any patient is read."""
 
+import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from foundation.errors import UserError
+
+FILE = "cohort.json"  # of a prepared cohort, which holds its dictionary
 FORBIDDEN = (
     "vital_status",
     "tumor_status",
@@ -70,3 +75,23 @@ class DataDictionary(BaseModel):
             if is_outcome(column.name) or column.name in outcomes:
                 raise ValueError(f"record column '{column.name}' holds an outcome and must not be an input; remove it")
         return self
+
+
+def read_dictionary(folder: Path) -> DataDictionary:
+    """The data dictionary of a prepared cohort alone, for whoever builds a model and sees no patient."""
+    return DataDictionary.model_validate(read_prepared(folder)["dictionary"])
+
+
+def read_prepared(folder: Path) -> dict[str, Any]:
+    """What `prepare` wrote of a cohort as a whole.
+
+    Raises:
+        UserError: if the folder was not written by `prepare`.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: no {FILE}; prepare a cohort first: python -m foundation.data prepare output={folder}"
+        )
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from rich.progress import Progress
 
-from foundation.data.cohort import FILE
 from foundation.data.declaration import Declaration, read_declaration
 from foundation.data.deidentify import keyed_hash, read_or_make_key
-from foundation.data.dictionary import DataDictionary
+from foundation.data.dictionary import FILE, DataDictionary
 from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
 from foundation.data.site import Site

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from omegaconf import DictConfig
 
 from foundation.command import plain
-from foundation.data.cohort import Cohort
-from foundation.data.splits import Split, configured_split
 from foundation.errors import UserError
-from foundation.federation.statistics import SiteStatistics, site_statistics
+from foundation.federation.statistics import SiteStatistics
 from foundation.federation.weights.types import Weights
 from foundation.run_record import digest_of
 
-if TYPE_CHECKING:  # a server builds a task and has no torch
+if TYPE_CHECKING:  # a server builds a task and has neither torch nor patients
     from torch import Tensor, nn
 
+    from foundation.data.cohort import Cohort
+    from foundation.data.splits import Split
     from foundation.engine.drift_correction import DriftCorrection
     from foundation.engine.optimizer_state import OptimizerState
     from foundation.federation.extension import Extension
@@ -181,6 +181,8 @@ class FederatedTask(ABC):
 
     def statistics(self, names: Sequence[str]) -> SiteStatistics:
         """What the hospital's train patients count and sum up to, before small cells are withheld."""
+        from foundation.federation.statistics.site import site_statistics
+
         return site_statistics(self.cohort, self.patients("train"), names)
 
     def patients(self, part: Part) -> list[str]:
@@ -191,11 +193,15 @@ class FederatedTask(ABC):
     @cached_property
     def cohort(self) -> Cohort:
         """The hospital's patients; everybody's where a run is begun."""
+        from foundation.data.cohort import Cohort
+
         return Cohort(Path(self.cfg.data.folder), None if self.hospital is None else [self.hospital])
 
     @cached_property
     def split(self) -> Split:
         """Which of them train, validate and test."""
+        from foundation.data.splits import configured_split
+
         return configured_split(self.cohort, self.cfg.data)
 
     @property

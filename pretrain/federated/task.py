@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from omegaconf import DictConfig
 
-from foundation.data.cohort import read_dictionary
+from foundation.data.dictionary import read_dictionary
 from foundation.errors import UserError
 from foundation.federation.statistics import SiteStatistics
 from foundation.federation.statistics.pooling import gene_moments

@@ -6,6 +6,5 @@ from foundation.federation.statistics.packing import from_arrays as from_arrays
 from foundation.federation.statistics.packing import to_arrays as to_arrays
 from foundation.federation.statistics.page import statistics_page as statistics_page
 from foundation.federation.statistics.pooling import pool as pool
-from foundation.federation.statistics.site import site_statistics as site_statistics
 from foundation.federation.statistics.suppression import suppress as suppress
 from foundation.federation.statistics.use import stain_reference as stain_reference

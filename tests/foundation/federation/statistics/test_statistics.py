@@ -19,7 +19,6 @@ from foundation.federation.statistics import (
     SiteStatistics,
     from_arrays,
     pool,
-    site_statistics,
     stain_reference,
     statistics_page,
     suppress,
@@ -27,7 +26,7 @@ from foundation.federation.statistics import (
 )
 from foundation.federation.statistics.contract import Counts, Expression, Known, Numbers, Survival
 from foundation.federation.statistics.moments import Moments, Spread
-from foundation.federation.statistics.site import tissue_density
+from foundation.federation.statistics.site import site_statistics, tissue_density
 from foundation.federation.statistics.suppression import hide
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.modalities.pathology.encoder import Pathology
