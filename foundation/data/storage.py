@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,11 +53,11 @@ class Storage(ABC):
         hides: keys of a task's `drop_inputs` that `hide` understands.
     """
 
-    name: ClassVar[str]
-    order: ClassVar[int]
-    core: ClassVar[bool] = False
-    stored: ClassVar[bool] = False
-    hides: ClassVar[tuple[str, ...]] = ()
+    name: str
+    order: int
+    core: bool = False
+    stored: bool = False
+    hides: tuple[str, ...] = ()
 
     @abstractmethod
     def load(self, row: "pd.Series[Any]", files: HospitalFiles) -> Any:
@@ -111,9 +111,18 @@ class StoredImages:
 
 
 class ImageStorage(Storage):
-    """Rows of a store, a run of them a patient: `<name>_start` and `<name>_count` in the patients' table."""
+    """Rows of a store, a run of them a patient: `<name>_start` and `<name>_count` in the patients' table.
+
+    Args:
+        name: see `Storage`, as for the others.
+        order: its place.
+        core: whether it is in every cohort.
+    """
 
     stored = True
+
+    def __init__(self, name: str, order: int, core: bool = False) -> None:
+        self.name, self.order, self.core = name, order, core
 
     def load(self, row: "pd.Series[Any]", files: HospitalFiles) -> StoredImages:
         return StoredImages(files.store(self.name), int(row[f"{self.name}_start"]), int(row[f"{self.name}_count"]))

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import tifffile
 from numpy.typing import NDArray
+from pydantic import Field
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.image_files import read_image
@@ -24,12 +25,33 @@ from foundation.data.problems import Problems, refuse
 from foundation.modalities.pathology.feature_files import read_features
 from foundation.modalities.pathology.slides import Slide, source_files
 from foundation.modalities.pathology.storage import STORAGE
-from foundation.modalities.pathology.tile_source import TileSource
 from foundation.modalities.pathology.tiling import THUMBNAIL, TiledSlide, TileSettings, read_tiles, tile_slides
 
 _SLIDES = "slides/**/*"
 _FEATURES = "features/**/*.h5"
 _TILES = 16  # read of each slide for a look
+
+
+class TileSource(ImageSource):
+    """Slides, regions or tile features.
+
+    Args:
+        kind: see `ImageSource`.
+        mpp: of tiles cut from slides, microns per pixel.
+        slide_mpp: of the slides themselves, where they do not say.
+        tile: side of a tile in pixels.
+        tissue: least share of a tile that is tissue.
+        max_tiles: kept a slide, drawn by seed; all if None.
+        seed: of that draw.
+    """
+
+    kind: Literal["images", "slides", "features"] | None = None
+    mpp: float = Field(0.5, gt=0)
+    slide_mpp: float | None = Field(None, gt=0)
+    tile: int = Field(256, ge=16)
+    tissue: float = Field(0.3, ge=0, le=1)
+    max_tiles: int | None = Field(None, ge=1)
+    seed: int = 0
 
 
 class PathologyPreparation(ImagePreparation):

@@ -2,13 +2,4 @@
 
 from foundation.data.storage import ImageStorage
 
-
-class PathologyStorage(ImageStorage):
-    """A row a tile."""
-
-    name = "pathology"
-    order = 10
-    core = True
-
-
-STORAGE = PathologyStorage()
+STORAGE = ImageStorage("pathology", order=10, core=True)

@@ -5,10 +5,11 @@ NIfTI files.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pydicom
 from numpy.typing import NDArray
+from pydantic import Field
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.image_files import read_image
@@ -19,9 +20,24 @@ from foundation.data.preparation import Packing
 from foundation.data.problems import Problems
 from foundation.modalities.radiology.dicom_tags import identifying_tags
 from foundation.modalities.radiology.scan import SliceSettings
-from foundation.modalities.radiology.scan_source import ScanSource
 from foundation.modalities.radiology.slices import Kind, read_slices
 from foundation.modalities.radiology.storage import STORAGE
+
+
+class ScanSource(ImageSource):
+    """DICOM series, NIfTI files or slices as images.
+
+    Args:
+        kind: see `ImageSource`.
+        slices: kept a scan, evenly spread; every one if None.
+        side: to which slices are resized.
+        window: centre and width in Hounsfield units for CT; percentiles elsewhere.
+    """
+
+    kind: Literal["images", "dicom", "nifti"] | None = None
+    slices: int | None = Field(8, ge=1)
+    side: int = Field(256, ge=16)
+    window: tuple[float, float] | None = None
 
 
 class RadiologyPreparation(ImagePreparation):

@@ -2,13 +2,4 @@
 
 from foundation.data.storage import ImageStorage
 
-
-class RadiologyStorage(ImageStorage):
-    """A row a slice."""
-
-    name = "radiology"
-    order = 20
-    core = True
-
-
-STORAGE = RadiologyStorage()
+STORAGE = ImageStorage("radiology", order=20, core=True)
