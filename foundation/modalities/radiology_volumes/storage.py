@@ -2,12 +2,4 @@
 
 from foundation.data.storage import ImageStorage
 
-
-class VolumeStorage(ImageStorage):
-    """A row a scan."""
-
-    name = "radiology_volumes"
-    order = 25
-
-
-STORAGE = VolumeStorage()
+STORAGE = ImageStorage("radiology_volumes", order=25)
