@@ -16,6 +16,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.release import installed_release
 
 FILE = "run.json"
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # as torchrun, Lightning's launcher and Slurm set them
@@ -172,7 +173,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def _code() -> dict[str, Any]:
-    version = importlib.metadata.version("consilium")
+    version = installed_release()
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {"version": version, "commit": None, "dirty": None}

@@ -1,6 +1,8 @@
 """Who may import whom, as the design's table of rooms says."""
 
 import ast
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,91 @@ FLOWER_INTERNALS = {
         "flwr.server.workflow.secure_aggregation.secaggplus_workflow",
     },
 }
+# Where a config is read: commands, and the modules that make objects of it. Everything else takes plain arguments.
+CONFIG_READERS = {
+    "finetune/assemble.py",
+    "finetune/evaluate.py",
+    "finetune/fit.py",
+    "finetune/private.py",
+    "foundation/command.py",
+    "foundation/engine/trainer.py",
+    "foundation/federation/deployment/provision.py",
+    "foundation/federation/deployment/superlink.py",
+    "foundation/federation/deployment/supernode.py",
+    "foundation/federation/policy/order.py",
+    "foundation/federation/runtime/command.py",
+    "foundation/federation/runtime/deployed.py",
+    "foundation/federation/runtime/run.py",
+    "foundation/federation/runtime/server_process.py",
+    "foundation/federation/server/app.py",
+    "foundation/federation/server/components.py",
+    "foundation/federation/site/config.py",
+    "foundation/federation/site/filters/compression.py",
+    "foundation/federation/site/gate.py",
+    "foundation/federation/site/job.py",
+    "foundation/federation/site/launch.py",
+    "foundation/federation/task.py",
+    "foundation/federation/wire/messages.py",
+    "pretrain/assemble.py",
+    "pretrain/evaluation.py",
+    "pretrain/federated/bank/embeddings.py",
+    "pretrain/federated/bank/settings.py",
+    "pretrain/federated/task.py",
+    "pretrain/fit.py",
+    "serve/card.py",
+    "serve/export.py",
+    "serve/predict.py",
+}
+LONGEST_FILE = 300
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+
+
+def statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """All statements, in functions, too, but for those that only a type checker runs."""
+    pending: list[ast.stmt] = list(tree.body)
+    while pending:
+        statement = pending.pop()
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            continue
+        yield statement
+        pending += [child for child in ast.walk(statement) if isinstance(child, ast.stmt) and child is not statement]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of this project that a file runs when it is imported or used."""
+    names: set[str] = set()
+    for statement in statements(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            names |= {statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)}
+    return names & MODULES.keys()
+
+
+def level_graphs() -> dict[str, dict[str, set[str]]]:
+    """By package, which of its members (modules and packages) imports which."""
+    graphs: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for module, path in MODULES.items():
+        for other in imported_modules(path):
+            here, there = module.split("."), other.split(".")
+            shared = next(
+                (at for at, (one, two) in enumerate(zip(here, there, strict=False)) if one != two),
+                min(len(here), len(there)),
+            )
+            if shared < min(len(here), len(there)):
+                graphs[".".join(here[:shared])][here[shared]].add(there[shared])
+    return graphs
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    pending = [start]
+    while pending:
+        new = graph.get(pending.pop(), set()) - seen
+        seen |= new
+        pending += new
+    return seen
 
 
 def imports(path: Path) -> set[str]:
@@ -94,3 +180,32 @@ def test_imports_obey_the_rooms(path: Path):
 def test_internals_of_flower_are_imported_where_they_are_listed(path: Path):
     internals = {name for name in imports(path) if name.split(".")[0] == "flwr"} - FLOWER
     assert internals == FLOWER_INTERNALS.get(path.relative_to(ROOT).as_posix(), set())
+
+
+def test_no_members_of_a_package_import_each_other_in_a_circle():
+    circles = {
+        (package, member)
+        for package, graph in level_graphs().items()
+        for member in graph
+        if member in reachable(graph, member)
+    }
+    assert not circles
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_configs_are_read_at_entry_points(path: Path):
+    where = path.relative_to(ROOT).as_posix()
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    if names & {"DictConfig", "instantiate"} and path.name != "__main__.py":
+        assert where in CONFIG_READERS
+
+
+def test_config_readers_are_files_that_read_configs():
+    for where in CONFIG_READERS:
+        text = (ROOT / where).read_text()
+        assert "DictConfig" in text or "instantiate" in text, where
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_fit_in_the_head(path: Path):
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE

@@ -1,5 +1,7 @@
 """Parameter groups: the units of a model that are averaged, counted and kept at home as a whole."""
 
+from collections.abc import Iterable
+
 
 def group_of(parameter: str) -> str:
     """The parameter group of a name in a module's state, by convention.
@@ -20,3 +22,8 @@ def group_of(parameter: str) -> str:
         case [first, *_] if first:
             return first
     raise ValueError(f"{parameter!r}: belongs to no parameter group")
+
+
+def groups_of(names: Iterable[str]) -> list[str]:
+    """Parameter groups of some parameters."""
+    return sorted({group_of(name) for name in names})

@@ -23,8 +23,9 @@ from foundation.federation.deployment.control_client import UnreachableError, ch
 from foundation.federation.deployment.registration import ask_admission, only_one
 from foundation.federation.deployment.runtime_client import OrderQueue
 from foundation.federation.deployment.worker import Task, run_task
-from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.config import Site
 from foundation.ports import check_port
+from foundation.release import installed_release
 
 # What an order needs; the last four would else be imported when they are first used, by every order anew.
 _PRELOADED = [

@@ -28,6 +28,7 @@ Kind = Literal[
     "refusal",
     "note",
 ]
+SERVER = "server"  # who owns the server's ledger, and whom a site's entries name as their peer
 GENESIS = "0" * 64
 _LONGEST = 300
 
@@ -117,3 +118,8 @@ class Entry(BaseModel):
 
 def _canonical(content: dict[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def printable(text: str) -> str:
+    """A line as a ledger takes it."""
+    return "".join(character for character in text if character.isprintable())[:300]

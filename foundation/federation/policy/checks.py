@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from typing import Literal
 
 from foundation.errors import UserError
@@ -13,6 +12,7 @@ from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, relea
 from foundation.federation.policy.contract import Declined, Limits, NoiseRule, SitePolicy
 from foundation.federation.policy.order import Noise, OrderFacts, PrivacyFacts, shipped_targets
 from foundation.federation.policy.suppression import suppress, withhold
+from foundation.release import installed_release
 
 _NO_TRAINING = ("evaluate", "statistics")  # whatever else an order may be called is held to the rules of training
 _ROUNDING = 1e-9  # of sums: three runs of 1e-5 are within 3e-5
@@ -66,7 +66,7 @@ def check_order(
     Raises:
         Declined: with the reason.
     """
-    own = version("consilium") if installed is None else installed
+    own = installed_release() if installed is None else installed
     if order.release != own:
         raise Declined(f"release: the run is of {order.release}, this site runs {own}; install one release everywhere")
     _check_names(policy, order)

@@ -9,9 +9,9 @@ from foundation.errors import UserError
 from foundation.federation.deployment.app_bundle import write_bundle
 from foundation.federation.deployment.control_client import ServerFolder, SuperLink, connect
 from foundation.federation.server.checkpoints import Checkpoints
-from foundation.federation.site.config import installed_release
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.files import read_json, write_json
+from foundation.release import installed_release
 
 FOLDER = "deployment"  # within the run's
 CONFIG, STATE = "config.yaml", "run.json"

@@ -12,16 +12,16 @@ from foundation.errors import UserError
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.console import round_table
-from foundation.federation.server.exchange import ask
+from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.node_registry import NodeRegistry
 from foundation.federation.server.round import Training
+from foundation.federation.server.statistics import collect_statistics
 from foundation.federation.server.timing import PhaseTimer
-from foundation.federation.site.config import installed_release
-from foundation.federation.statistics import collect
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
+from foundation.release import installed_release
 
 _LOG_WIDTH = 140
 
@@ -96,7 +96,7 @@ class Federation:
         if self.cfg.statistics and not self.checkpoints.history:
             training = {name: here[name] for name in self.training if name in here}
             order = self._order(1, weights)
-            weights = collect.take(self.grid, self.parts.task, order, training, self.book, self.checkpoints)
+            weights = collect_statistics(self.grid, self.parts.task, order, training, self.book, self.checkpoints)
         for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
         return weights
@@ -170,12 +170,12 @@ class Federation:
                 self.book.declined(order, site, answer.reason)
                 silent[site] = f"evaluation declined: {answer.reason}"
             else:
-                self.book.on_reply("evaluation", order, site, answer)
+                self.book.received("evaluation", order, site, answer)
                 metrics[site] = answer.metrics
                 self.extension.on_reply(order, site, answer)
 
         self.extension.begin()
         self.book.ordered("evaluation", order, nodes)
-        late = ask(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
+        late = send_and_collect(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
         silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}
         return {site: metrics[site] for site in nodes if site in metrics}, silent

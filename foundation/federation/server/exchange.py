@@ -14,7 +14,7 @@ _POLL_SECONDS = 0.1
 OnReply = Callable[[str, Message], None]
 
 
-def ask(
+def send_and_collect(
     grid: Grid,
     kind: str,
     order: RecordDict,

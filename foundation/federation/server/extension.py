@@ -5,7 +5,8 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.federation.extension import Extension, is_asked
-from foundation.federation.server.ledger import ServerLedger, printable
+from foundation.federation.ledger.entry import printable
+from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.federation.wire.messages import REFUSAL, Order, Reply
 

@@ -5,13 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from foundation.federation.groups import group_of
+from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import Direction
+from foundation.federation.ledger.entry import SERVER, Direction, printable
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Order, Reply, travelling_digest
-
-OWNER = "server"
 
 OrderKind = Literal["order", "evaluation", "statistics"]
 ReplyKind = Literal["update", "evaluation", "statistics"]
@@ -25,7 +23,7 @@ class ServerLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self.ledger = Ledger.open(path, OWNER, "server")
+        self.ledger = Ledger.open(path, SERVER, "server")
 
     @property
     def head(self) -> str:
@@ -47,7 +45,7 @@ class ServerLedger:
                 digest=digest.hexdigest(),
             )
 
-    def on_reply(self, kind: ReplyKind, order: Order, site: str, reply: Reply) -> int:
+    def received(self, kind: ReplyKind, order: Order, site: str, reply: Reply) -> int:
         """Notes an answer; the bytes of its arrays."""
         digest = travelling_digest(reply.update, reply.control)
         self.ledger.append(
@@ -96,13 +94,3 @@ class ServerLedger:
     def refused(self, order: Order, site: str, reason: str) -> None:
         """Notes that the server does not take an update."""
         self.ledger.append("refusal", run=order.run, round=order.round, peer=site, note=printable(reason))
-
-
-def groups_of(weights: Arrays) -> list[str]:
-    """Parameter groups of some weights."""
-    return sorted({group_of(name) for name in weights})
-
-
-def printable(text: str) -> str:
-    """A line as a ledger takes it."""
-    return "".join(character for character in text if character.isprintable())[:300]

@@ -6,7 +6,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from foundation.errors import UserError
-from foundation.federation.server.exchange import ask
+from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.wire.messages import unpack_reply
 from foundation.polling import wait_until
 
@@ -70,4 +70,4 @@ class NodeRegistry:
             self._names[int(number)] = answer.hospital
 
         named = {str(node): node for node in nodes}
-        self._unknown = ask(self.grid, MessageType.QUERY, asked, named, _INTRODUCTION_SECONDS, on_reply)
+        self._unknown = send_and_collect(self.grid, MessageType.QUERY, asked, named, _INTRODUCTION_SECONDS, on_reply)

@@ -11,7 +11,7 @@ from foundation.federation.privacy import PrivateStrategy
 from foundation.federation.secure import Secure, secure_round
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
-from foundation.federation.server.exchange import ask
+from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.timing import PhaseTimer
@@ -71,7 +71,7 @@ class Training:
         sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
             on_reply, seconds = collector.on_reply, order.cfg.deadline
-            silent = ask(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, own)
+            silent = send_and_collect(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, own)
         with self.timer.of("aggregation"):
             collector.close()
             self.absent |= silent | collector.absent

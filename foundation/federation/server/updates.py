@@ -53,7 +53,7 @@ class UpdateCollector:
             self.absent[site] = f"declined: {answer.reason}"
             return
         try:
-            size = self.book.on_reply("update", self.order, site, answer)
+            size = self.book.received("update", self.order, site, answer)
         except UnfitError as error:  # any other error is the ledger's own, and ends the run
             self._refuse(site, str(error))
             return

@@ -1,6 +1,5 @@
 """Who a node is: the hospital's own file, which says where its data, policy, ledger and state lie."""
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +114,3 @@ class Site:
         if self.trainer:
             found.trainer = OmegaConf.merge(found.trainer, self.trainer)
         return found
-
-
-def installed_release() -> str:
-    """The release of this project that is installed here."""
-    return importlib.metadata.version("consilium")

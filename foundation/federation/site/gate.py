@@ -7,8 +7,9 @@ from typing import Literal, Unpack
 from foundation.command import instantiate
 from foundation.errors import UserError
 from foundation.federation.extension import Extension
+from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import Direction, Kind
+from foundation.federation.ledger.entry import SERVER, Direction, Kind, printable
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import (
@@ -19,7 +20,6 @@ from foundation.federation.policy import (
     public_reason,
 )
 from foundation.federation.privacy import Privacy
-from foundation.federation.server.ledger import OWNER, groups_of, printable
 from foundation.federation.site.config import Site
 from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.wire.digest import WeightsDigest
@@ -138,7 +138,7 @@ class PolicyGate:
 
     def note(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
         """Writes an entry of the order's run and round into the ledger; of what leaves, before it does."""
-        facts["run"], facts["round"], facts["peer"] = self.order.run, self.order.round, OWNER
+        facts["run"], facts["round"], facts["peer"] = self.order.run, self.order.round, SERVER
         if arrays is not None:
             facts["size"], facts["digest"] = arrays.bytes, arrays.hexdigest()
         self.ledger.append(kind, direction, **facts)

@@ -1,71 +1,11 @@
-"""Before the first round: what sites may tell of their patients, pooled, so that all start from one normalisation."""
+"""Federated statistics as a site's answer, and the way back."""
 
-from collections.abc import Mapping
-
-from flwr.app import Message, MessageType
-from flwr.serverapp import Grid
-
-from foundation.errors import UserError
-from foundation.federation.server.checkpoints import Checkpoints
-from foundation.federation.server.exchange import ask
-from foundation.federation.server.ledger import ServerLedger
-from foundation.federation.statistics import (
-    SiteStatistics,
-    from_arrays,
-    pool,
-    statistics_page,
-    to_arrays,
-)
-from foundation.federation.task import FederatedTask
-from foundation.federation.weights.lazy import LazySafetensors
-from foundation.federation.weights.types import Arrays
-from foundation.federation.wire.messages import Decline, Order, Reply, pack_order, unpack_reply
-from foundation.files import write_arrays, write_text
+from foundation.federation.statistics.contract import SiteStatistics
+from foundation.federation.statistics.packing import from_arrays, to_arrays
+from foundation.federation.wire.messages import Reply
 
 QUERY = "statistics"
 _TEXT = "statistic."
-
-
-def take(
-    grid: Grid,
-    task: FederatedTask,
-    order: Order,
-    nodes: Mapping[str, int],
-    book: ServerLedger,
-    checkpoints: Checkpoints,
-) -> Arrays:
-    """Asks the sites, writes `statistics.json` and `statistics.md`, and gives the weights to start from.
-
-    Raises:
-        UserError: if no site tells anything.
-    """
-    by_site: dict[str, SiteStatistics] = {}
-    silent: dict[str, str] = {}
-    asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=book.head)
-
-    def on_reply(site: str, message: Message) -> None:
-        answer = unpack_reply(message.content)
-        if isinstance(answer, Decline):
-            book.declined(asked, site, answer.reason)
-            silent[site] = answer.reason
-            return
-        book.on_reply("statistics", asked, site, answer)
-        texts = {name.removeprefix(_TEXT): str(text) for name, text in answer.facts.items() if name.startswith(_TEXT)}
-        by_site[site] = from_arrays(answer.update, texts)
-
-    book.ordered("statistics", asked, nodes)
-    silent |= ask(grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, order.cfg.deadline, on_reply)
-    if not by_site:
-        raise UserError(f"statistics: no site told any ({'; '.join(f'{site}: {why}' for site, why in silent.items())})")
-    parts = [by_site[site] for site in nodes if site in by_site]
-    pooled = pool(parts)
-    write_text(checkpoints.folder / "statistics.json", pooled.model_dump_json(indent=2) + "\n")
-    write_text(checkpoints.folder / "statistics.md", statistics_page(parts, pooled))
-    initial = {name: value for name, value in task.initial_weights(pooled).items() if name in order.weights}
-    if not initial:
-        return order.weights
-    write_arrays(checkpoints.path(0), {**order.weights, **initial})
-    return LazySafetensors(checkpoints.path(0))
 
 
 def statistics_reply(hospital: str, statistics: SiteStatistics) -> Reply:
@@ -73,3 +13,9 @@ def statistics_reply(hospital: str, statistics: SiteStatistics) -> Reply:
     arrays, texts = to_arrays(statistics)
     facts: dict[str, str | float] = {f"{_TEXT}{name}": text for name, text in texts.items()}
     return Reply(hospital, arrays, facts=facts)
+
+
+def statistics_of(reply: Reply) -> SiteStatistics:
+    """The statistics that an answer holds."""
+    texts = {name.removeprefix(_TEXT): str(text) for name, text in reply.facts.items() if name.startswith(_TEXT)}
+    return from_arrays(reply.update, texts)

@@ -22,9 +22,9 @@ from foundation.federation.ledger.reconcile import reconcile
 from foundation.federation.policy import SitePolicy
 from foundation.federation.report.page import report
 from foundation.federation.server.checkpoints import Checkpoints
-from foundation.federation.server.exchange import ask
+from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.site import round as site_round
-from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.config import Site
 from foundation.federation.site.extension import add
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
@@ -41,6 +41,7 @@ from foundation.federation.wire.messages import (
     unpack_reply,
 )
 from foundation.federation.wire.tensors import PackedTensors
+from foundation.release import installed_release
 from pretrain.federated.__main__ import main
 from pretrain.federated.bank import embeddings
 from pretrain.federated.bank.accounting import bank_note, bank_record
@@ -104,7 +105,7 @@ def test_orders_differ_by_site_and_share_the_packed_weights():
     order = pack_order(Order(config(Path("x")), {"a": np.ones(2, np.float32)}, "r", "0.1", 1, 0))
     nodes = {site: number + 1 for number, site in enumerate(SITES[:3])}
     own = {"alpha": extension_records(rows(2)), "beta": extension_records(rows(3))}
-    assert ask(grid, "train", order, nodes, None, lambda site, message: None, own) == {}
+    assert send_and_collect(grid, "train", order, nodes, None, lambda site, message: None, own) == {}
     contents = [message.content for message in grid.sent]
     assert [len(unpack_order(content).extension.get("genomics", ())) for content in contents] == [2, 3, 0]
     assert contents[0]["arrays"] is contents[1]["arrays"] is contents[2]["arrays"] is order["arrays"]

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from foundation.federation.policy import Declined, SitePolicy
-from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.config import Site
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.wire.messages import Order, pack_order, unpack_order
+from foundation.release import installed_release
 
 MASKED_ALONE = {"privacy": {"secure_aggregation": True}}
 
