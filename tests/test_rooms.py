@@ -105,15 +105,14 @@ FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 
-def statements(tree: ast.Module) -> Iterator[ast.stmt]:
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
     """All statements, in functions, too, but for those that only a type checker runs."""
-    pending: list[ast.stmt] = list(tree.body)
-    while pending:
-        statement = pending.pop()
-        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue
-        yield statement
-        pending += [child for child in ast.walk(statement) if isinstance(child, ast.stmt) and child is not statement]
+        if isinstance(child, ast.stmt):
+            yield child
+        yield from statements(child)
 
 
 def imported_modules(path: Path) -> set[str]:
