@@ -99,10 +99,10 @@ def read_json(path: Path, advice: str, *keys: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise UserError(f"{path}: not readable as JSON ({error}); {advice}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: not readable: a {type(content).__name__} where an object was expected; {advice}")
+        raise UserError(f"{path}: found a {type(content).__name__}, not an object; {advice}")
     for key in keys:
         if key not in content:
-            raise UserError(f"{path}: not readable: holds no '{key}'; {advice}")
+            raise UserError(f"{path}: holds no '{key}'; {advice}")
     return content
 
 

@@ -1,12 +1,12 @@
 """The data dictionary: what a cohort's columns and genes mean, agreed before any patient is read."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from foundation.errors import UserError
+from foundation.files import read_json
 
 FILE = "cohort.json"  # of a prepared cohort, which holds its dictionary
 FORBIDDEN = (
@@ -93,5 +93,4 @@ def read_prepared(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder}: no {FILE}; prepare a cohort first: python -m foundation.data prepare output={folder}"
         )
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    return read_json(path, "prepare the cohort again")

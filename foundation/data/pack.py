@@ -17,7 +17,7 @@ from foundation.data.preparation import Packing, Preparation, mentioned, prepara
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.validation import validate
-from foundation.files import write_json
+from foundation.files import replacing_folder, write_json
 
 _BLOCK = 1 << 20
 
@@ -49,11 +49,9 @@ def pack(
     for preparation in preparations().values():
         dictionary = preparation.complete(dictionary, found.sites)
     key = _key(root, output, declaration)
-    temporary, cache = (output.with_name(f".{output.name}.{what}") for what in ("writing", "tiles"))
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    cache = output.with_name(f".{output.name}.tiles")
     tables = {}
-    try:
+    with replacing_folder(output) as temporary:
         with Progress(transient=True) as bars:
             for site in bars.track(found.sites, description="Packing"):
                 folder = temporary / site.name
@@ -61,10 +59,6 @@ def pack(
                 tables[site.name] = _pack_site(packing, each)
         content = _content(declaration, dictionary, list(tables)) | {"digest": _digest(temporary)}
         write_json(temporary / FILE, content)
-        shutil.rmtree(output, ignore_errors=True)
-        temporary.replace(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(cache, ignore_errors=True)
     names = [preparation.storage.name for preparation in each]
     counts = {

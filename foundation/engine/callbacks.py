@@ -73,6 +73,9 @@ class StopAfter(Timer):
         self.seconds = seconds
         self.what = what
 
+    def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Does not look at the time yet: Lightning would skip training without a word."""
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -57,8 +57,8 @@ def test_replacing_folder_takes_the_old_ones_place_or_leaves_it(tmp_path: Path):
         (None, "a.json: missing; write it again"),
         (b"{", r"a.json: not readable as JSON \(.*\); write it again"),
         (b"\xff\xfe{", r"a.json: not readable as JSON \(.*\); write it again"),
-        (b"[1]", "a.json: not readable: a list where an object was expected; write it again"),
-        (b"{}", "a.json: not readable: holds no 'rounds'; write it again"),
+        (b"[1]", "a.json: found a list, not an object; write it again"),
+        (b"{}", "a.json: holds no 'rounds'; write it again"),
     ],
 )
 def test_read_json_refuses_in_one_line(tmp_path: Path, content: bytes | None, line: str):

@@ -55,7 +55,8 @@ def send_and_collect(
                 absent[site] = fault
         return not pending
 
-    wait_until(all_answered, _POLL_SECONDS, seconds)
+    if wait_until(all_answered, _POLL_SECONDS, seconds):
+        return absent
     return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
 
 
