@@ -114,9 +114,7 @@ def federate(rounds: int, scaffold: bool) -> float:
             correction = correction_of(server, own[name], groups) if scaffold else None
             drift = DriftCorrection(groups, correction=correction)
             end = local_steps(name, w, drift)
-            change = control_change(
-                {"w": np.array([w])}, {"w": np.array([end])}, server, groups, drift.rates
-            )
+            change = control_change({"w": np.array([w])}, {"w": np.array([end])}, server, groups, drift.rates)
             own[name] = {"w": own[name].get("w", 0.0) + change["w"]}
             ends.append(end)
             changes.append(change["w"])

@@ -69,7 +69,7 @@ def secure_round(
     number: int,
     seconds: float | None,
     groups: Collection[str] | None = None,
-    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
+    extra: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
 ) -> SecureRound:
     """One round of masked updates.
 
@@ -92,7 +92,7 @@ def secure_round(
         number: of the round.
         seconds: deadline of training; None waits for everybody.
         groups: parameter groups to sum; all of `before` if None.
-        own: by site, records of its order that no other gets.
+        extra: by site, records of its order that no other gets.
 
     Raises:
         UserError: if too few sites are there or stay, or their counts do not add up to whole numbers.
@@ -107,7 +107,7 @@ def secure_round(
     mail = Mail(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
     content = RecordDict({**order, RECORD: asked.record()})
     threshold = settings.shares_needed(len(nodes))
-    by_node = {nodes[site]: records for site, records in (own or {}).items()}
+    by_node = {nodes[site]: records for site, records in (extra or {}).items()}
     workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds, by_node)
     opened = mean_of(mail, nodes, workflow, number)
     if opened is None:

@@ -27,7 +27,7 @@ class Workflow(SecAggPlusWorkflow):
         threshold: sites that must stay to the end.
         levels: of quantisation; see `settings.levels`.
         seconds: the longest that a stage's answers are waited for; None waits for all.
-        own: by node, records of its order that no other gets.
+        extra: by node, records of its order that no other gets.
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class Workflow(SecAggPlusWorkflow):
         threshold: int,
         levels: int,
         seconds: float | None,
-        own: Mapping[int, Mapping[str, ArrayRecord]],
+        extra: Mapping[int, Mapping[str, ArrayRecord]],
     ) -> None:
         # Weight 1 for everybody, of 1 at most: Flower multiplies by it before quantising, so any other loses precision.
         super().__init__(1.0, threshold, max_weight=1.0, clipping_range=1.0, quantization_range=levels, timeout=seconds)
         self._order = order
-        self._own = own
+        self._extra = extra
 
     def setup_stage(self, grid: Grid, context: LegacyContext, state: Any) -> bool:
         """Keys; and our order in the place of the legacy one."""
         going = super().setup_stage(grid, context, state)
-        orders = {node: RecordDict({**self._order, **self._own.get(node, {})}) for node in state.nid_to_fitins}
+        orders = {node: RecordDict({**self._order, **self._extra.get(node, {})}) for node in state.nid_to_fitins}
         state.nid_to_fitins = orders
         return going
 

@@ -21,7 +21,7 @@ def send_and_collect(
     nodes: Mapping[str, int],
     seconds: float | None,
     on_reply: OnReply,
-    own: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
+    extra: Mapping[str, Mapping[str, ArrayRecord]] | None = None,
 ) -> dict[str, str]:
     """Sends an order to some sites and hands on each answer as it comes.
 
@@ -34,16 +34,16 @@ def send_and_collect(
         nodes: by site.
         seconds: after which nobody is waited for; None waits for everybody.
         on_reply: called with site and answer, for every answer that reports no failure of the node.
-        own: by site, records of its order that no other gets; nothing holds on to them, either.
+        extra: by site, records of its order that no other gets; nothing holds on to them, either.
 
     Returns:
         Why, by site, of those who gave no answer.
     """
     sites = list(nodes)
-    contents = {site: order if own is None else RecordDict({**order, **own.get(site, {})}) for site in sites}
+    contents = {site: order if extra is None else RecordDict({**order, **extra.get(site, {})}) for site in sites}
     messages = [Message(contents[site], nodes[site], kind, ttl=seconds) for site in sites]
     pending = dict(zip(grid.push_messages(messages), sites, strict=True))
-    del messages, contents, order, own
+    del messages, contents, order, extra
     absent: dict[str, str] = {}
 
     def all_answered() -> bool:

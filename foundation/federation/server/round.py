@@ -62,16 +62,16 @@ class Training:
         """Lets some sites train from the order's weights; the weights that come of it."""
         self.book.ordered("order", order, nodes)
         more = {site: self.extension.for_site(order, site) for site in nodes}
-        own = {site: extension_records(arrays) for site, arrays in more.items()}
+        extra = {site: extension_records(arrays) for site, arrays in more.items()}
         if self.parts.secure is not None:
-            return self._masked(order, nodes, own)
+            return self._masked(order, nodes, extra)
         folder = self.checkpoints.folder / "rounds" / ".updates"
         collector = UpdateCollector(order, self.parts, self.book, folder)
         weighs = sum(value.nbytes for value in order.weights.values())
         sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
             on_reply, seconds = collector.on_reply, order.cfg.deadline
-            silent = send_and_collect(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, own)
+            silent = send_and_collect(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, extra)
         with self.timer.of("aggregation"):
             collector.close()
             self.absent |= silent | collector.absent
@@ -96,7 +96,7 @@ class Training:
             self._coverage.setdefault(group, {}).update(shares)
         return aggregate.weights
 
-    def _masked(self, order: Order, nodes: Mapping[str, int], own: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
+    def _masked(self, order: Order, nodes: Mapping[str, int], extra: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
         """The same where the server sees nothing but sums."""
         assert self.parts.secure is not None
         before = dict(order.weights)
@@ -110,7 +110,7 @@ class Training:
                 order.cfg.steps_per_round * order.cfg.data.batch_size * self.parts.secure.processes,
                 order.round,
                 order.cfg.deadline,
-                own=own,
+                extra=extra,
             )
         self.absent |= masked.absent
         for site in masked.took_part:

@@ -22,6 +22,7 @@ from foundation.federation.policy import (
 from foundation.federation.privacy import Privacy
 from foundation.federation.site.config import Site
 from foundation.federation.task import FederatedTask, federated_task
+from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
 
@@ -48,6 +49,7 @@ class PolicyGate:
     Attributes:
         task: that the run trains, on this hospital's patients; there is none before its class was let in.
         privacy: what the run does to updates.
+        compression: how narrow they travel.
         extension: what it exchanges beside weights; None if nothing.
         facts: of the order, as policies judge it; none before it was let in.
     """
@@ -65,6 +67,7 @@ class PolicyGate:
         self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
+        self.compression = Compressor()
         self.extension: Extension | None = None
 
     def admit(self) -> None:
@@ -84,6 +87,7 @@ class PolicyGate:
         # Nothing that the order names is built before the policy has seen what it names.
         check_order(policy, self._read(""), entries, spent_after=Spent())
         self.privacy = instantiate(order.cfg.privacy)
+        self.compression = instantiate(order.cfg.compression)
         self.task = federated_task(self.site.own(order.cfg), self.site.name)
         self.extension = self.task.extension()
         self.facts = self._read(self.task.name)

@@ -163,8 +163,8 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
         UnreadableError: if it is not what `pack_reply` or `pack_decline` makes.
     """
     try:
-        told = content.config_records[_FACTS].items()
-        facts = {name: value for name, value in told if isinstance(value, str | float)}
+        record = content.config_records[_FACTS]
+        facts = {name: value for name, value in record.items() if isinstance(value, str | float)}
         hospital = str(facts.pop("hospital"))
         if "declined" in facts:
             return Decline(hospital, str(facts["declined"]))

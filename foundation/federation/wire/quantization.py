@@ -16,8 +16,8 @@ def pack_bf16(value: NDArray[np.float32]) -> NDArray[np.uint16]:
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     # Beyond the largest number stands infinity; the largest one is nearer to what was meant.
     largest = (bits & np.uint32(0x80000000)) | np.uint32(0x7F7F0000)
-    found = np.where((rounded & np.uint32(0x7F800000)) == 0x7F800000, largest, rounded)
-    return (found >> np.uint32(16)).astype(np.uint16).reshape(np.shape(value))
+    bounded = np.where((rounded & np.uint32(0x7F800000)) == 0x7F800000, largest, rounded)
+    return (bounded >> np.uint32(16)).astype(np.uint16).reshape(np.shape(value))
 
 
 def unpack_bf16(packed: NDArray[np.generic]) -> NDArray[np.float32]:

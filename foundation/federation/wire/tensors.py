@@ -106,9 +106,9 @@ class _Part:
         self._data = data
         self._start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
         try:
-            found = json.loads(data[_LENGTH : self._start])
-            found.pop("__metadata__", None)
-            for name, entry in found.items():
+            header = json.loads(data[_LENGTH : self._start])
+            header.pop("__metadata__", None)
+            for name, entry in header.items():
                 entry["type"] = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
                 begin, end = entry["data_offsets"]
                 size = entry["type"].itemsize * int(np.prod(entry["shape"], dtype=np.int64))
@@ -116,13 +116,13 @@ class _Part:
                     raise ValueError(f"{name}: does not fit into the message")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unreadable(str(error)) from error
-        self.header: dict[str, Any] = found
+        self.header: dict[str, Any] = header
 
     def read(self, name: str) -> NDArray[np.generic]:
         entry = self.header[name]
         start, end = (self._start + offset for offset in entry["data_offsets"])
-        held = self._data[start:end] if start == end else memoryview(self._data)[start:end]
-        return np.frombuffer(held, entry["type"]).reshape(entry["shape"])
+        data = self._data[start:end] if start == end else memoryview(self._data)[start:end]
+        return np.frombuffer(data, entry["type"]).reshape(entry["shape"])
 
 
 def _unreadable(what: str) -> UnreadableError:

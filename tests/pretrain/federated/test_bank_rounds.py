@@ -104,8 +104,8 @@ def test_orders_differ_by_site_and_share_the_packed_weights():
     grid = Watched(Stubs({}).app)
     order = pack_order(Order(config(Path("x")), {"a": np.ones(2, np.float32)}, "r", "0.1", 1, 0))
     nodes = {site: number + 1 for number, site in enumerate(SITES[:3])}
-    own = {"alpha": extension_records(rows(2)), "beta": extension_records(rows(3))}
-    assert send_and_collect(grid, "train", order, nodes, None, lambda site, message: None, own) == {}
+    extra = {"alpha": extension_records(rows(2)), "beta": extension_records(rows(3))}
+    assert send_and_collect(grid, "train", order, nodes, None, lambda site, message: None, extra) == {}
     contents = [message.content for message in grid.sent]
     assert [len(unpack_order(content).extension.get("genomics", ())) for content in contents] == [2, 3, 0]
     assert contents[0]["arrays"] is contents[1]["arrays"] is contents[2]["arrays"] is order["arrays"]
@@ -245,9 +245,9 @@ def test_one_site_after_another_gets_what_the_round_before_gave(tmp_path):
 
 
 def test_masked_rounds_hand_on_rows_as_well():
-    own = {"riverside": extension_records(rows(2)), "summit": extension_records(rows(3))}
+    extra = {"riverside": extension_records(rows(2)), "summit": extension_records(rows(3))}
     grid = grid_of()
-    found = round_of(grid, own=own)
+    found = round_of(grid, extra=extra)
     got = {
         site: len(PackedTensors(content["extension"])["genomics"]) if "extension" in content else 0
         for site, node in NODES.items()
@@ -424,8 +424,8 @@ def test_rows_reach_the_other_sites_and_not_their_own_giver(finished):
         held.setdefault(key.partition("/")[0], {})[key.partition("/")[2]] = values
     assert held.keys() == {"riverside", "lakeview"}
     for site in ("riverside", "northgate", "lakeview"):
-        own = [entry for entry in entries(finished / "sites" / site / "ledger.jsonl", "in") if entry.round == 3]
-        assert [entry.digest for entry in own] == [digest_of_weights(for_site(held, site))]
+        ins = [entry for entry in entries(finished / "sites" / site / "ledger.jsonl", "in") if entry.round == 3]
+        assert [entry.digest for entry in ins] == [digest_of_weights(for_site(held, site))]
     assert entries(finished / "sites" / "summit" / "ledger.jsonl", "in") == []
 
 

@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 
-from foundation.command import instantiate
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.filters.base import Filter, Outgoing
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.training import state_of
-from foundation.federation.wire.compression import Compressor
 
 
 class Compression(Filter):
@@ -15,9 +13,8 @@ class Compression(Filter):
 
     def apply(self, outgoing: Outgoing, gate: PolicyGate) -> Outgoing:
         order, reply = gate.order, outgoing.reply
-        compressor: Compressor = instantiate(order.cfg.compression)
         lost = _feedback(gate).before(order.round)
-        encoded = compressor.encode(reply.update, lost, f"{gate.site.name}/{order.round}")
+        encoded = gate.compression.encode(reply.update, lost, f"{gate.site.name}/{order.round}")
         return replace(outgoing, reply=replace(reply, update=encoded.arrays), residual=encoded.residual)
 
     def left(self, outgoing: Outgoing, gate: PolicyGate) -> None:
