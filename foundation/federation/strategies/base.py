@@ -1,13 +1,13 @@
 """What every aggregation rule shares: it combines differences group by group, over the sites that trained the group."""
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.federation.groups import group_of
 from foundation.federation.weights.aggregation import Aggregate, Floats, moved, shares, weighted_sum
+from foundation.federation.weights.sharing import is_local
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.federation.weights.update import SiteUpdate
 
@@ -20,7 +20,7 @@ class Strategy:
     """How a federation's updates become its next weights; by itself, the weighted mean.
 
     Args:
-        local: patterns (`fnmatch`) of parameter names that never leave a site; `strategies.local.local_names` turns
+        local: patterns (`fnmatch`) of parameter names that never leave a site; `weights.module.local_names` turns
             `batch_norm` and `group:<name>` into names. The server neither reads nor changes them.
     """
 
@@ -41,7 +41,7 @@ class Strategy:
 
     def is_local(self, name: str) -> bool:
         """Whether a parameter stays at its site."""
-        return any(fnmatchcase(name, pattern) for pattern in self.local)
+        return is_local(name, self.local)
 
     def combine(self, previous: Arrays, updates: Updates, buffers: frozenset[str]) -> Aggregate:
         """The next weights, one parameter at a time; the order in which sites answered does not matter.
