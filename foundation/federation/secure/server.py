@@ -30,12 +30,12 @@ class SecureRound:
     """What the server learns in a round: sums over the sites, and who took part.
 
     Attributes:
-        differences: by name, the sites' mean difference weighted by samples, float64; of the taught groups alone.
-        samples: by taught group, the samples of all sites.
+        differences: by name, the sites' mean difference weighted by samples, float64; of the trained groups alone.
+        samples: by trained group, the samples of all sites.
         contributors: by group, how many sites trained it; nobody learns which.
         withheld: by group that too few sites trained, how many did; it keeps its value.
-        reduced: by taught group, the mean share of a site's norm that clipping took away.
-        clipped: by taught group, the mean share of values of statistics and counters that were clipped.
+        reduced: by trained group, the mean share of a site's norm that clipping took away.
+        clipped: by trained group, the mean share of values of statistics and counters that were clipped.
         took_part: sites in the sums.
         absent: why, by site that was asked and is not in the sums.
         replies: by site, the open part of its reply: metrics, or the reason why it declined.

@@ -28,13 +28,13 @@ class Secure:
             well, so no single weight is clipped further.
         statistic_range: the largest change of a running statistic or counter, in units of the largest magnitude of
             that array before the round (of 1 where that is smaller). Larger changes are clipped and reported.
-        statistics: patterns (fnmatch) of floating-point names that are running statistics, not taught weights.
+        statistics: patterns (fnmatch) of floating-point names that are running statistics, not trained weights.
         minimum_sites: below which no round starts. With two sites, each could tell the other's update from the mean.
         minimum_contributors: a group that fewer sites trained keeps its value.
         threshold: share of the sites that must stay to the end of a round; a majority at least.
         exchange_seconds: for each of the three exchanges of keys and shares; training has its own deadline.
         processes: that a site's round runs in at most, each with batches of its own: counts of patients travel as
-            shares of what so many can teach.
+            shares of what so many can train.
 
     Raises:
         UserError: naming the setting that cannot be.
@@ -115,7 +115,7 @@ class SecureOrder:
         return sorted(name for name in before if group_of(name) in self.groups)
 
     def is_statistic(self, name: str, before: np.ndarray) -> bool:
-        """Whether an array is counted or measured rather than taught."""
+        """Whether an array is counted or measured rather than trained."""
         whole = not np.issubdtype(before.dtype, np.floating)
         return whole or any(fnmatch(name, pattern) for pattern in self.statistics)
 

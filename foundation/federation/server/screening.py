@@ -55,7 +55,7 @@ class Screening:
             site: whose.
             previous: the weights that the round started from.
             difference: to them; a name that is missing has not changed.
-            samples: by group, patients that taught it; not checked if None.
+            samples: by group, patients that trained it; not checked if None.
             most: largest count that a site can have in a round, such as steps times patients a step; any if None.
 
         Raises:

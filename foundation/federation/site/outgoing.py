@@ -1,6 +1,6 @@
 """What leaves a site, and by which filters: all of it passes one of these lists, from the first filter to the last.
 
-`WithheldGroups` keeps parameter groups back that too few of the site's patients taught. `ClipAndNoise` clips the
+`WithheldGroups` keeps parameter groups back that too few of the site's patients trained. `ClipAndNoise` clips the
 update and noises it, where the run promises differential privacy. `Compression` narrows it; what that loses stays here
 for the next round. `Masking` takes it out of the open, for the server to see sums alone. `SmallCells` and
 `WithheldMetrics` keep numbers of few patients back. `PolicyCheck` holds what is left against the site's policy once

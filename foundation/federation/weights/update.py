@@ -15,7 +15,7 @@ class SiteUpdate:
 
     Attributes:
         difference: by parameter, to the weights that the round started from; a name that is missing did not change.
-        samples: by parameter group, patients that taught it.
+        samples: by parameter group, patients that trained it.
         control: change of the site's control variate (SCAFFOLD).
         metrics: of its training.
         norms: by parameter group, length of the difference.

@@ -58,7 +58,7 @@ class Reply:
         hospital: who answers.
         update: encoded difference to the weights that it was given; empty from an evaluation.
         control: change of the site's control variate (SCAFFOLD); empty otherwise.
-        samples: by parameter group, the patients that taught it.
+        samples: by parameter group, the patients that trained it.
         metrics: losses, retrieval, seconds.
         facts: text and numbers beside them: digests, release.
         extension: what the site gives for the run's extension; empty where it gives nothing.

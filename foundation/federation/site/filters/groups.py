@@ -1,4 +1,4 @@
-"""Parameter groups that too few patients taught stay at the site."""
+"""Parameter groups that too few patients trained stay at the site."""
 
 from dataclasses import replace
 
