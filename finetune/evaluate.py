@@ -23,13 +23,13 @@ def main(cfg: DictConfig) -> None:
     run, output = Path(cfg.run), Path(cfg.output)
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = read_json(run / "split.json", "run python -m finetune again")
+    split = read_json(run / "split.json", "run python -m finetune again", "cohort_digest", "train", "test")
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
     with RunRecord.open(output, "python -m finetune.evaluate", plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         result = evaluator.run()
-        write_json(output / "evaluation.json", result)
+        write_json(output / "evaluation.json", result, sort_keys=False)  # classes stay in order
         write_text(output / "evaluation.md", as_markdown(result, evaluator))
         _draw(result, evaluator, output / "evaluation.png")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})

@@ -39,10 +39,7 @@ class TaskModel:
             UserError: if a file is missing or names a class outside the heads' package.
         """
         path = folder / "task.json"
-        for file in (path, folder / "head.safetensors"):
-            if not file.is_file():
-                raise UserError(f"{file}: missing; give the output folder of python -m finetune")
-        task = read_json(path, "run python -m finetune again")
+        task = read_json(path, "give the output folder of python -m finetune")
         if task.get("format") != FORMAT:
             raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
         head = head_class(task["head"]["type"], path)(**task["head"]["settings"])
