@@ -14,7 +14,7 @@ from foundation.data.declaration import declare
 from foundation.data.pack import pack
 from foundation.data.splits import configured_split
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLES = (ROOT / os.environ.get("CONSILIUM_DATA", "../shared/data") / "fed_tcga_brca").resolve()
 
 

@@ -17,7 +17,7 @@ from tests.foundation.corrupt_tables import TABLES
 
 ALL = {**TABLES, **IMAGES, **SLIDES, **SHARED}
 PICTURES = {**IMAGES, **SLIDES, **SHARED}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from foundation.data.portals.__main__ import main
-from tests.foundation.portals.recorded import STUDY, Recorded, recorded, says, status, well
+from tests.foundation.data.portals.recorded import STUDY, Recorded, recorded, says, status, well
 
 ALL = "modalities=[pathology,radiology,expression,mutations,copy_number,record]"
 CALLS = f"/cbio/molecular-profiles/{STUDY}_gistic/discrete-copy-number/fetch"

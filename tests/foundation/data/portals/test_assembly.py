@@ -16,10 +16,10 @@ from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.pack import pack
 from foundation.data.validation import validate
-from tests.foundation.portals.recorded import PATIENTS, Recorded, recorded
+from tests.foundation.data.portals.recorded import PATIENTS, Recorded, recorded
 
 EVERYTHING = "modalities=[pathology,radiology,expression,mutations,copy_number,record]"
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LABEL = "+labels.a={attribute: SUBTYPE, positive: [A], negative: [B]}"
 
 

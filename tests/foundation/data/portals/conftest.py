@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.foundation.portals.recorded import Content
+from tests.foundation.data.portals.recorded import Content
 
 
 @pytest.fixture(scope="session")

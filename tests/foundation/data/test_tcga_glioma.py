@@ -21,7 +21,7 @@ from foundation.data.problems import Problems
 from foundation.data.reading import read_sites
 from foundation.data.site import Site
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLES = (ROOT / os.environ.get("CONSILIUM_DATA", "../shared/data") / "tcga_glioma").resolve()
 OUTCOMES = [
     "vital_status",
