@@ -60,15 +60,15 @@ def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them."""
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
-        found = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
-    data = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
+        packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
+    data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
     with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
-        record.note("found", found["found"])
-    table = Table(title=found["name"] + (" (synthetic)" if found["synthetic"] else ""))
+        record.note("found", packed["found"])
+    table = Table(title=packed["name"] + (" (synthetic)" if packed["synthetic"] else ""))
     table.add_column("hospital", overflow="fold")
-    for name in next(iter(found["found"].values())):
+    for name in next(iter(packed["found"].values())):
         table.add_column(name, justify="right")
-    for hospital, counts in found["found"].items():
+    for hospital, counts in packed["found"].items():
         table.add_row(hospital, *(str(value) for value in counts.values()))
     Console().print(table)
     print(f"cohort: {output}")
@@ -82,14 +82,16 @@ def validate(cfg: DictConfig) -> None:
         declaration = _declaration(cfg.cohort, sites)
         given = plain(cfg)["split_file"]
         split = None if given is None else split_source(given)
-        found = validate_cohort(sites, declaration, images=cfg.images, split=split)
-    data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": list(found.counts)}
+        validation = validate_cohort(sites, declaration, images=cfg.images, split=split)
+    data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": list(validation.counts)}
     with RunRecord.open(output, "python -m foundation.data validate", plain(cfg), cfg.seed, (), data) as record:
-        validation_report.write(found, output)
-        record.metrics.update({"errors": len(found.problems.errors), "warnings": len(found.problems.warnings)})
-    validation_report.show(found, Console())
+        validation_report.write(validation, output)
+        record.metrics.update(
+            {"errors": len(validation.problems.errors), "warnings": len(validation.problems.warnings)}
+        )
+    validation_report.show(validation, Console())
     print(f"report: {output / 'validation.md'}")
-    stopping = found.problems.found if cfg.strict else found.problems.errors
+    stopping = validation.problems.listed if cfg.strict else validation.problems.errors
     if stopping:
         more = f" (and {len(stopping) - 1} more in {output / 'validation.md'})" if len(stopping) > 1 else ""
         raise UserError(f"{stopping[0]}{more}")

@@ -43,7 +43,7 @@ def check_record(record: pd.DataFrame, columns: list[RecordColumn], path: Path |
         elif len(known) > 1 and (known == known.iloc[0]).all():
             advice = "check the export; a constant teaches nothing"
             problems.warn(path, "all patients have one value", advice, field=column.name, value=known.iloc[0])
-    return problems.found
+    return problems.listed
 
 
 def check_survival(
@@ -58,8 +58,8 @@ def check_survival(
     for name in (event, time):
         if name not in patients:
             problems.warn(path, "no such column", "add it, or take survival out of the dictionary", field=name)
-    if problems.found:
-        return problems.found
+    if problems.listed:
+        return problems.listed
     events, times = (_numbers(patients[name], path, problems) for name in (event, time))
     _note(problems, path, events, events.notna() & ~events.isin([0, 1]), "is no event", "write 0 or 1")
     _note(problems, path, times, np.isinf(times), "is infinite", "write the days followed up")
@@ -79,7 +79,7 @@ def check_survival(
     elif (known == 0).all():
         advice = "check the coding (1 is the event); all censored teach nothing"
         problems.warn(path, "no patient has the event", advice, field=event)
-    return problems.found
+    return problems.listed
 
 
 def check_labels(patients: pd.DataFrame, labels: list[str], path: Path | str) -> list[Problem]:
@@ -97,7 +97,7 @@ def check_labels(patients: pd.DataFrame, labels: list[str], path: Path | str) ->
             problems.warn(path, "nobody is labelled", "add labels, or expect no such task here", field=name)
         elif known.nunique() == 1:
             problems.warn(path, "all patients are of one class", "check the coding", field=name, value=known.iloc[0])
-    return problems.found
+    return problems.listed
 
 
 def check_dates(
@@ -124,15 +124,15 @@ def check_dates(
     names = [name for name in (birth, diagnosis, follow_up) if name is not None and name in table]
     dates = {name: _dates(table[name], path, problems) for name in names}
     now = pd.Timestamp(today or date.today())
-    for found in dates.values():
-        _note(problems, path, found, found > now, "is in the future", "mend the date")
+    for finding in dates.values():
+        _note(problems, path, finding, finding > now, "is in the future", "mend the date")
     for earlier, later in pairwise(names):
         before = dates[later] < dates[earlier]
         _note(problems, path, dates[later], before, f"is before {earlier}", "mend one of the two")
     for name in names[1:] if birth in names else []:
         old = (dates[name] - dates[str(birth)]).dt.days > OLDEST * 365.25
         _note(problems, path, dates[name], old, f"is more than {OLDEST} years after {birth}", "mend one of the two")
-    return problems.found
+    return problems.listed
 
 
 def date_columns(table: pd.DataFrame) -> tuple[str | None, str | None, str | None]:
@@ -158,9 +158,9 @@ def _check_levels(cells: "pd.Series[Any]", column: RecordColumn, path: Path | st
     other = words[words.notna() & ~words.isin(column.values)]
     for value, count in other.value_counts().iloc[:SHOWN].items():
         first = other.index[(other == value).to_numpy()][0]
-        found = f"{count} patients, the first {first}, have none of {', '.join(column.values)}"
+        finding = f"{count} patients, the first {first}, have none of {', '.join(column.values)}"
         advice = nearest(str(value), column.values, "translate it in the declaration, or add it to the dictionary")
-        problems.error(path, found, advice, field=column.name, value=value)
+        problems.error(path, finding, advice, field=column.name, value=value)
 
 
 def _check_numbers(cells: "pd.Series[Any]", column: RecordColumn, path: Path | str, problems: Problems) -> None:
@@ -172,8 +172,8 @@ def _check_numbers(cells: "pd.Series[Any]", column: RecordColumn, path: Path | s
     impossible = ((numbers < 0) | (numbers > OLDEST)) & ~infinite if aged else infinite & False
     _note(problems, path, numbers, impossible, "is no age in years", "mend it, or declare the code as missing")
     far = ((numbers - column.center).abs() > FAR * column.scale) & ~infinite & ~impossible
-    found = f"is more than {FAR} scales ({column.scale:g}) from {column.center:g}"
-    _note(problems, path, numbers, far, found, "check the unit", warning=True)
+    finding = f"is more than {FAR} scales ({column.scale:g}) from {column.center:g}"
+    _note(problems, path, numbers, far, finding, "check the unit", warning=True)
 
 
 def _numbers(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "pd.Series[float]":
@@ -194,7 +194,7 @@ def _note(
     path: Path | str,
     cells: "pd.Series[Any]",
     wrong: "pd.Series[bool]",
-    found: str,
+    finding: str,
     advice: str,
     warning: bool = False,
 ) -> None:
@@ -204,7 +204,7 @@ def _note(
     field = str(cells.name)
     for patient, value in cells[mask].iloc[:SHOWN].items():
         shown = value.date() if isinstance(value, pd.Timestamp) else value
-        add(path, f"patient {patient} {found}", advice, field=field, value=shown)
+        add(path, f"patient {patient} {finding}", advice, field=field, value=shown)
     rest = int(mask.sum()) - SHOWN
     if rest > 0:
-        add(path, f"{rest} more patients: {found}", advice, field=field)
+        add(path, f"{rest} more patients: {finding}", advice, field=field)

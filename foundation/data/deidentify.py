@@ -74,8 +74,8 @@ def read_or_make_key(path: Path, output: Path | None = None) -> bytes:
     except OSError as error:
         raise refuse(path, f"not readable ({error.strerror})", "let its owner run this") from error
     if not re.fullmatch(f"[0-9a-fA-F]{{{2 * KEY_BYTES}}}", text):
-        found = f"holds no key: {len(text)} characters, not {2 * KEY_BYTES} hexadecimal digits"
-        raise refuse(path, found, "restore the key, or name a new file to make another")
+        finding = f"holds no key: {len(text)} characters, not {2 * KEY_BYTES} hexadecimal digits"
+        raise refuse(path, finding, "restore the key, or name a new file to make another")
     return bytes.fromhex(text)
 
 

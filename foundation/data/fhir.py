@@ -59,15 +59,15 @@ def read_fhir_survival(
         raise refuse(folder / source.files, "survival without a day zero", "declare index, a Condition", field="index")
     export = read_export(folder, source.files)
     names = _identities(export, source.identifier)
-    found = {}
+    follow_up = {}
     for patient, start in _onsets(export, source.index).items():
         person = export.patients[patient].resource
         dead = person.deceased_date_time is not None or bool(person.deceased_boolean)
         seen = [one.resource.date for one in export.conditions.get(patient, [])]
         seen += [one.resource.date for one in export.observations.get(patient, [])]
         last = person.deceased_date_time if dead else max(date or start for date in seen)
-        found[names[patient]] = (int(dead), (last.date() - start.date()).days if last else None)
-    frame = pd.DataFrame.from_dict(found, orient="index", columns=[event, time])
+        follow_up[names[patient]] = (int(dead), (last.date() - start.date()).days if last else None)
+    frame = pd.DataFrame.from_dict(follow_up, orient="index", columns=[event, time])
     frame.index = pd.Index(frame.index.astype(object), name=KEY)
     return frame.sort_index()
 
@@ -77,29 +77,29 @@ def _identities(export: Export, system: str) -> dict[str, str]:
     names: dict[str, str] = {}
     owners: dict[str, Located[Patient]] = {}
     for key, patient in export.patients.items():
-        found = [one.value for one in patient.resource.identifier if one.system == system and one.value]
-        found = [patient.resource.id or key] if system == "id" else sorted(set(found))
-        if len(found) != 1:
-            count = f"{len(found)} identifiers" if found else "no identifier"
+        ids = [one.value for one in patient.resource.identifier if one.system == system and one.value]
+        ids = [patient.resource.id or key] if system == "id" else sorted(set(ids))
+        if len(ids) != 1:
+            count = f"{len(ids)} identifiers" if ids else "no identifier"
             advice = "give each patient one, or declare another system"
-            raise patient.refuse(f"{count} of system {system}", advice, "identifier", ", ".join(found))
-        owner = owners.setdefault(found[0], patient)
+            raise patient.refuse(f"{count} of system {system}", advice, "identifier", ", ".join(ids))
+        owner = owners.setdefault(ids[0], patient)
         if owner is not patient:
             place = f"{owner.path.name}, {'line' if owner.entry is None else 'entry'} {owner.entry or owner.row or 0}"
-            raise patient.refuse(f"patient stands in {place} too", "merge the two", "identifier", found[0])
-        names[key] = found[0]
+            raise patient.refuse(f"patient stands in {place} too", "merge the two", "identifier", ids[0])
+        names[key] = ids[0]
     return names
 
 
 def _onsets(export: Export, code: str | None) -> Dates:
     """Each patient's first onset of a condition."""
-    found: Dates = {}
+    onsets: Dates = {}
     for patient, conditions in export.conditions.items():
         dates = [one.resource.date for one in conditions if code in one.resource.code.codes]
         known = [date for date in dates if date is not None]
         if known:
-            found[patient] = min(known)
-    return found
+            onsets[patient] = min(known)
+    return onsets
 
 
 def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
@@ -118,12 +118,12 @@ def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
             )
             for patient in export.patients
         }
-    found = {}
+    values = {}
     for patient, observations in export.observations.items():
         own = [one for one in observations if column.observation in one.resource.code.codes]
         own = [one for one in own if inside(patient, one.resource.date)]
-        found[patient] = _pick([(one, _value(one, column)) for one in own], column, index.get(patient))
-    return found
+        values[patient] = _pick([(one, _value(one, column)) for one in own], column, index.get(patient))
+    return values
 
 
 def _ages(export: Export, at: str | None, index: Dates) -> dict[str, float]:
@@ -152,25 +152,30 @@ def _window(window: tuple[int, int] | None, index: Dates) -> Callable[[str, date
 
 def _value(one: Located[Observation], column: FhirColumn) -> Any:
     """The observation's value; None where it has none (the laboratory says why)."""
-    found = one.resource
+    resource = one.resource
     if column.unit is None:
-        if found.value_quantity is not None:
+        if resource.value_quantity is not None:
             advice = "declare its unit instead of values"
-            raise one.refuse("a quantity where codes are declared", advice, "valueQuantity", found.value_quantity.value)
-        if found.value_codeable_concept is not None:
-            codes = found.value_codeable_concept.codes
+            raise one.refuse(
+                "a quantity where codes are declared", advice, "valueQuantity", resource.value_quantity.value
+            )
+        if resource.value_codeable_concept is not None:
+            codes = resource.value_codeable_concept.codes
             both = [word for code in codes for word in (code, code.split("|", 1)[1])]
             known = [word for word in both if word in (column.values or {})]
             return _translate(one, (known or [", ".join(codes)])[0], column, "valueCodeableConcept")
-        if found.value_boolean is not None:
-            return _translate(one, str(found.value_boolean).lower(), column, "valueBoolean")
-        plain = found.value_string if found.value_integer is None else str(found.value_integer)
+        if resource.value_boolean is not None:
+            return _translate(one, str(resource.value_boolean).lower(), column, "valueBoolean")
+        plain = resource.value_string if resource.value_integer is None else str(resource.value_integer)
         return _translate(one, plain, column, "value[x]")
-    if found.value_integer is not None and column.unit == "1":
-        return float(found.value_integer)
-    quantity = found.value_quantity
+    if resource.value_integer is not None and column.unit == "1":
+        return float(resource.value_integer)
+    quantity = resource.value_quantity
     if quantity is None:
-        if any(value is not None for value in (found.value_codeable_concept, found.value_string, found.value_boolean)):
+        if any(
+            value is not None
+            for value in (resource.value_codeable_concept, resource.value_string, resource.value_boolean)
+        ):
             raise one.refuse("no quantity where a unit is declared", "declare values instead of unit", "value[x]")
         return None
     unit = quantity.code or quantity.unit or "1"

@@ -35,9 +35,9 @@ class Located(Generic[Kind]):
     entry: int | None
     row: int | None
 
-    def refuse(self, found: str, advice: str, name: str, value: Any = None) -> DataError:
+    def refuse(self, finding: str, advice: str, name: str, value: Any = None) -> DataError:
         """What is wrong with it, to be raised."""
-        return _refuse(self.path, self.entry, self.row, found, advice, name, value)
+        return _refuse(self.path, self.entry, self.row, finding, advice, name, value)
 
 
 @dataclass
@@ -76,21 +76,21 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
                 continue
             if kind not in _MODELS:
                 continue
-            found = Located(_validate(path, entry, row, _MODELS[kind], content), path, entry, row)
+            located = Located(_validate(path, entry, row, _MODELS[kind], content), path, entry, row)
             if kind == "Patient":
-                _register(export, names, found, url)
+                _register(export, names, located, url)
             else:
-                others.append((kind, found))
+                others.append((kind, located))
     if not export.patients:
         raise refuse(folder / files, "no Patient among the resources", "export the patients too")
-    for kind, found in others:
-        patient = names.get(_target(found.resource.subject.reference))
+    for kind, located in others:
+        patient = names.get(_target(located.resource.subject.reference))
         if patient is None:
-            value = found.resource.subject.reference
-            raise found.refuse("refers to no patient of the export", "export that patient too", "subject", value)
-        if not _retracted(found.resource):
+            value = located.resource.subject.reference
+            raise located.refuse("refers to no patient of the export", "export that patient too", "subject", value)
+        if not _retracted(located.resource):
             by_patient: dict[str, list[Any]] = export.conditions if kind == "Condition" else export.observations
-            by_patient.setdefault(patient, []).append(found)
+            by_patient.setdefault(patient, []).append(located)
     return export
 
 
@@ -160,23 +160,23 @@ def _validate(path: Path, entry: int | None, row: int | None, model: TypeAdapter
         raise _refuse(path, entry, row, first["msg"], advice, name, first["input"]) from error
 
 
-def _register(export: Export, names: dict[str, str], found: Located[Patient], url: str) -> None:
+def _register(export: Export, names: dict[str, str], located: Located[Patient], url: str) -> None:
     """Notes a patient, and the names under which others refer to them."""
-    identity = found.resource.id or url
+    identity = located.resource.id or url
     if not identity:
-        raise found.refuse("neither id nor fullUrl", "nobody can refer to this patient; export with ids", "id")
-    known = export.patients.setdefault(identity, found)
-    if known.resource != found.resource:
-        raise found.refuse(f"another patient of this id is in {known.path.name}", "keep one", "id", identity)
+        raise located.refuse("neither id nor fullUrl", "nobody can refer to this patient; export with ids", "id")
+    known = export.patients.setdefault(identity, located)
+    if known.resource != located.resource:
+        raise located.refuse(f"another patient of this id is in {known.path.name}", "keep one", "id", identity)
     for name in (f"Patient/{identity}", url) if url else (f"Patient/{identity}",):
         if names.setdefault(name, identity) != identity:
-            raise found.refuse("this URL names two patients", "give each its own", "fullUrl", url)
+            raise located.refuse("this URL names two patients", "give each its own", "fullUrl", url)
 
 
 def _target(reference: str) -> str:
     """`https://server/fhir/Patient/7/_history/2` → `Patient/7`; `urn:uuid:…` as it is."""
-    found = re.search(r"(?:^|/)(Patient/[^/]+)(?:/_history/.*)?$", reference)
-    return found.group(1) if found else reference
+    match = re.search(r"(?:^|/)(Patient/[^/]+)(?:/_history/.*)?$", reference)
+    return match.group(1) if match else reference
 
 
 def _retracted(resource: Condition | Observation) -> bool:
@@ -186,7 +186,7 @@ def _retracted(resource: Condition | Observation) -> bool:
 
 
 def _refuse(
-    path: Path, entry: int | None, row: int | None, found: str, advice: str, name: str, value: Any = None
+    path: Path, entry: int | None, row: int | None, finding: str, advice: str, name: str, value: Any = None
 ) -> DataError:
     place = name if entry is None else f"entry[{entry}].{name}"
-    return refuse(path, found, advice, field=place, row=row, value=value)
+    return refuse(path, finding, advice, field=place, row=row, value=value)

@@ -41,8 +41,8 @@ _STEMS = {
 
 def parts(name: str) -> list[str]:
     """The names that one name may stand for: `TP53|7157` and `TP53 (7157)` hold a symbol, Ensembl ids a version."""
-    found = [_ENTREZ.sub("", part).strip() for part in name.strip().split("|")]
-    return [match[1] if (match := _ENSEMBL.fullmatch(part)) else part for part in found if part]
+    names = [_ENTREZ.sub("", part).strip() for part in name.strip().split("|")]
+    return [match[1] if (match := _ENSEMBL.fullmatch(part)) else part for part in names if part]
 
 
 def before_the_spreadsheet(name: str) -> list[str]:

@@ -101,8 +101,8 @@ class GeneVocabulary:
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise refuse(path, f"not readable as a table ({error})", "write it again with scripts/genes.py") from error
         if list(table) != COLUMNS:
-            found = f"columns {', '.join(map(str, table.columns[:6]))}"
-            raise refuse(path, found, f"write {', '.join(COLUMNS)}, with scripts/genes.py")
+            finding = f"columns {', '.join(map(str, table.columns[:6]))}"
+            raise refuse(path, finding, f"write {', '.join(COLUMNS)}, with scripts/genes.py")
         wrong = (table["symbol"] == "") | table["symbol"].duplicated()
         if wrong.any() or table.empty:
             name = table["symbol"][wrong].iloc[0] if wrong.any() else ""
@@ -112,25 +112,25 @@ class GeneVocabulary:
     def resolve(self, names: Iterable[str]) -> Resolution:
         """The approved symbols of names as files have them, repeats included."""
         given = sorted(names)
-        found = Resolution()
+        resolution = Resolution()
         for name in dict.fromkeys(given):
             how, symbols = self._find(name)
             if how == "spreadsheet date":
-                found.damaged.append(name)
+                resolution.damaged.append(name)
             if len(symbols) > 1:
-                found.ambiguous[name] = sorted(symbols)
+                resolution.ambiguous[name] = sorted(symbols)
             elif symbols:
-                found.symbol[name] = next(iter(symbols))
+                resolution.symbol[name] = next(iter(symbols))
                 if how:
-                    found.renamed[name] = how
+                    resolution.renamed[name] = how
             elif how != "spreadsheet date":
-                found.unknown.append(name)
+                resolution.unknown.append(name)
         by_symbol: defaultdict[str, list[str]] = defaultdict(list)
         for name in given:
-            if name in found.symbol:
-                by_symbol[found.symbol[name]].append(name)
-        found.duplicates.update({symbol: names for symbol, names in sorted(by_symbol.items()) if len(names) > 1})
-        return found
+            if name in resolution.symbol:
+                by_symbol[resolution.symbol[name]].append(name)
+        resolution.duplicates.update({symbol: names for symbol, names in sorted(by_symbol.items()) if len(names) > 1})
+        return resolution
 
     @cached_property
     def _folded(self) -> list[Names]:
@@ -164,10 +164,10 @@ def _pairs(table: pd.DataFrame, column: str) -> list[tuple[str, str]]:
 
 
 def _index(pairs: Iterable[tuple[str, str]]) -> Names:
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    index: defaultdict[str, set[str]] = defaultdict(set)
     for name, symbol in pairs:
-        found[name].add(symbol)
-    return {name: frozenset(symbols) for name, symbols in found.items()}
+        index[name].add(symbol)
+    return {name: frozenset(symbols) for name, symbols in index.items()}
 
 
 def _union(names: Names, written: Iterable[str]) -> frozenset[str]:

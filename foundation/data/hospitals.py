@@ -46,9 +46,9 @@ def by_column(
     named = named[~named.isin(hospitals.leave_out)]
     sizes = named.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     own = [str(name) for name in sizes.index if sizes[name] >= hospitals.smallest and name != hospitals.rest]
-    found = {name: named.index[named == name] for name in own}
+    members = {name: named.index[named == name] for name in own}
     rest = named.index[~named.isin(own)]
-    return {**found, hospitals.rest: rest} if len(rest) else found
+    return {**members, hospitals.rest: rest} if len(rest) else members
 
 
 def slug(name: str) -> str:

@@ -128,8 +128,8 @@ def _spans(text: str, kinds: Collection[str]) -> list[tuple[int, int, str]]:
     low = text.lower()
     for kind, expression in _COMPILED.items():
         if kind in kinds and _hinted(text, low, kind):
-            found = [span for span in _found(text, kind, expression) if _free(span, taken)]
-            taken.extend(found)
+            spans = [span for span in _found(text, kind, expression) if _free(span, taken)]
+            taken.extend(spans)
     return sorted(taken)
 
 

@@ -52,7 +52,7 @@ def _opened(site: Site, modality: str, look: Looking, problems: Problems, bars: 
         bars.advance(task)
     bars.remove_task(task)
     for each in looks:
-        problems.found += each.problems
+        problems.listed += each.problems
     _carried(looks, site.files[modality], problems)
     return looks
 
@@ -64,8 +64,8 @@ def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
         several = list(same)
         names = sorted({name for look in several for name in look.carries})
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        found = f"{len(several)} of kind {kind} carry {several[0].parts} that can show who the patient is"
-        problems.warn(file, found, "nothing to do: packing drops them", field=listed)
+        finding = f"{len(several)} of kind {kind} carry {several[0].parts} that can show who the patient is"
+        problems.warn(file, finding, "nothing to do: packing drops them", field=listed)
 
 
 def _sizes(looks: list[Look], problems: Problems) -> None:
@@ -74,8 +74,8 @@ def _sizes(looks: list[Look], problems: Problems) -> None:
         sizes = list(own)
         for look in sizes:
             if look.size != sizes[0].size:
-                found = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
-                problems.error(look.path, found, "save a patient's images in one size", field="size")
+                finding = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
+                problems.error(look.path, finding, "save a patient's images in one size", field="size")
 
 
 def _forms(looks: list[Look], problems: Problems) -> None:
@@ -108,11 +108,11 @@ def _one_each(looks: list[Look], problems: Problems) -> list[Look]:
         first = same[0]
         for look in same[1:]:
             if _owner(look) == _owner(first):
-                found = f"the same file as {first.path.name}, of the same patient {look.patient}"
-                problems.warn(look.path, found, "keep one of the two", field="file")
+                finding = f"the same file as {first.path.name}, of the same patient {look.patient}"
+                problems.warn(look.path, finding, "keep one of the two", field="file")
             else:
-                found = f"patient {look.patient}: the same file as patient {first.patient}'s {_named(first, look)}"
-                problems.error(look.path, found, _ADVICE, field="file")
+                finding = f"patient {look.patient}: the same file as patient {first.patient}'s {_named(first, look)}"
+                problems.error(look.path, finding, _ADVICE, field="file")
     return [same[0] for same in by_content.values()]
 
 
@@ -127,10 +127,10 @@ def _near_identical(looks: list[Look], problems: Problems) -> None:
         first, look = looks[one], looks[other]
         of = f" ({shared} of {possible} slices)" if possible > 1 else ""
         more = f", and {len(pairs) - 1} files more" if len(pairs) > 1 else ""
-        found = (
+        finding = (
             f"patient {look.patient}: almost the picture of patient {first.patient}, {_named(first, look)}{of}{more}"
         )
-        problems.warn(look.path, f"{found}{of}{more}", _ADVICE, field="file")
+        problems.warn(look.path, f"{finding}{of}{more}", _ADVICE, field="file")
 
 
 def _owner(look: Look) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def look_in_threads(looks: list[Look], fill: Callable[[Look, Problems], None]) -
     def look_at(look: Look) -> Look:
         problems = Problems()
         problems.attempt(_fill, look, fill, problems)
-        look.problems = problems.found
+        look.problems = problems.listed
         return look
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

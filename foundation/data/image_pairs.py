@@ -62,12 +62,12 @@ def shared_pictures(files: list[Prints], owners: NDArray[np.generic]) -> list[tu
     pairs = pairs[_agree(grids, pairs)]
     both, shared = np.unique(np.sort(file[pairs], axis=1), axis=0, return_counts=True)
     known = [len(np.unique(prints.hashes[prints.hashes != 0])) for prints in files]
-    found = []
+    sharing = []
     for (first, second), count in zip(both.tolist(), shared.tolist(), strict=True):
         possible = min(known[first], known[second])
         if 2 * count >= possible:
-            found.append((first, second, min(count, possible), possible))
-    return found
+            sharing.append((first, second, min(count, possible), possible))
+    return sharing
 
 
 def _grid(picture: NDArray[np.uint8]) -> NDArray[np.float16]:

@@ -75,8 +75,11 @@ class ImagePreparation(Preparation):
 
         def fill(look: Look, problems: Problems) -> None:
             if look.kind not in self.kinds:
-                found, advice = f"no kind of file that {self.storage.name} has", "declare it under the one that has it"
-                raise refuse(look.path, found, f"{advice}, or name its kind", field="kind", value=look.kind)
+                finding, advice = (
+                    f"no kind of file that {self.storage.name} has",
+                    "declare it under the one that has it",
+                )
+                raise refuse(look.path, finding, f"{advice}, or name its kind", field="kind", value=look.kind)
             self.open(look, source, dictionary, problems)
 
         return look_in_threads(looks, fill)
@@ -132,8 +135,8 @@ class _Rows:
     def _refuse_mixed(self, path: str, part: NDArray[Any], first: NDArray[Any]) -> None:
         self.first = self.first or (path, part.dtype)
         if part.dtype != self.first[1]:
-            found = f"{part.dtype} values, {self.first[0]} has {self.first[1]}"
-            raise refuse(path, found, "give all of a hospital's files as images, or all as features of one type")
+            finding = f"{part.dtype} values, {self.first[0]} has {self.first[1]}"
+            raise refuse(path, finding, "give all of a hospital's files as images, or all as features of one type")
         if part.shape[1:] != first.shape[1:]:
-            found = f"size {part.shape[1:3]}, the patient's first image has {first.shape[1:3]}"
-            raise refuse(path, found, "crop a patient's images to one size")
+            finding = f"size {part.shape[1:3]}, the patient's first image has {first.shape[1:3]}"
+            raise refuse(path, finding, "crop a patient's images to one size")

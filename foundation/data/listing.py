@@ -53,9 +53,9 @@ def patient_of(name: Path, known: set[str]) -> str | None:
     for part in reversed(name.parts):
         starts = [0, *(match.end() for match in re.finditer(r"[^A-Za-z0-9]", part))]
         ends = [*(match.start() for match in re.finditer(r"[^A-Za-z0-9]", part)), len(part)]
-        found = {part[start:end] for start in starts for end in ends if start < end} & known
-        if found:
-            return max(found, key=lambda patient: (len(patient), patient))
+        ids = {part[start:end] for start in starts for end in ends if start < end} & known
+        if ids:
+            return max(ids, key=lambda patient: (len(patient), patient))
     return None
 
 

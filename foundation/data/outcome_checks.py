@@ -37,11 +37,11 @@ def check_outcomes(inputs: pd.DataFrame, outcomes: pd.DataFrame, path: Path | st
         for outcome, others in ranked.items():
             rho = _correlation(ranks, others)
             if abs(rho) >= NEAR:
-                found = f"almost a copy of {outcome} (rank correlation {rho:.2f})"
+                finding = f"almost a copy of {outcome} (rank correlation {rho:.2f})"
                 problems.warn(
-                    path, found, "check that it is known before the outcome, or leave it out", field=str(name)
+                    path, finding, "check that it is known before the outcome, or leave it out", field=str(name)
                 )
-    return problems.found
+    return problems.listed
 
 
 def _ranks(cells: "pd.Series[Any]") -> NDArray[np.float64]:

@@ -42,18 +42,18 @@ def pack(
         DataError: on the first error that validation names, or that reading the images brings up.
     """
     declaration = declaration or read_declaration(root)
-    found = validate(root, declaration, images=False)
-    problems = found.problems
+    validation = validate(root, declaration, images=False)
+    problems = validation.problems
     problems.refuse_first()
-    each, dictionary = mentioned(found.sites), declaration.dictionary
+    each, dictionary = mentioned(validation.sites), declaration.dictionary
     for preparation in preparations().values():
-        dictionary = preparation.complete(dictionary, found.sites)
+        dictionary = preparation.complete(dictionary, validation.sites)
     key = _key(root, output, declaration)
     cache = output.with_name(f".{output.name}.tiles")
     tables = {}
     with replacing_folder(output) as temporary:
         with Progress(transient=True) as bars:
-            for site in bars.track(found.sites, description="Packing"):
+            for site in bars.track(validation.sites, description="Packing"):
                 folder = temporary / site.name
                 packing = _packing(site, declaration, dictionary, key, folder, cache, workers, problems)
                 tables[site.name] = _pack_site(packing, each)

@@ -25,14 +25,14 @@ def check_across(sites: list[Site], problems: Problems) -> None:
         path = site.files["patients"]
         for patient in site.patients.index:
             if patient in seen:
-                found = f"is also a patient of {seen[patient].name}"
-                problems.error(path, found, "a patient belongs to one hospital", field=_FIELD, value=patient)
+                finding = f"is also a patient of {seen[patient].name}"
+                problems.error(path, finding, "a patient belongs to one hospital", field=_FIELD, value=patient)
                 continue
             seen[patient] = site
             other, where = spelt.setdefault(spelling(patient), (patient, site))
             if other != patient:
-                found = f"may be {other} of {where.name}, written otherwise"
-                problems.warn(path, found, "write one patient in one way", field=_FIELD, value=patient)
+                finding = f"may be {other} of {where.name}, written otherwise"
+                problems.warn(path, finding, "write one patient in one way", field=_FIELD, value=patient)
 
 
 def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
@@ -46,13 +46,13 @@ def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
     path = site.files["patients"]
     nothing = held.index[~held.any(axis=1)]
     if len(nothing):
-        found = f"{len(nothing)} of {len(held)} patients have no modality at all, the first"
-        problems.warn(path, found, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
+        finding = f"{len(nothing)} of {len(held)} patients have no modality at all, the first"
+        problems.warn(path, finding, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
     for name, file in site.files.items():
         table = site.tables.get(name)
         if name != "patients" and (table is None or table.empty):
-            found = f"no patient of {site.name} has {name.replace('_', ' ')}"
-            problems.warn(file, found, "see whether its patients are those of the patients' table", field=_FIELD)
+            finding = f"no patient of {site.name} has {name.replace('_', ' ')}"
+            problems.warn(file, finding, "see whether its patients are those of the patients' table", field=_FIELD)
 
 
 def check_split(sites: list[Site], source: TableSource, problems: Problems) -> None:
@@ -86,22 +86,22 @@ def spelling(patient: str) -> str:
 def _twice(path: Path, part: "pd.Series[str]", problems: Problems) -> None:
     """In more than one part, as written or by spelling; or listed twice."""
     for patient, own in part[part.index.duplicated(keep=False)].groupby(level=0, sort=False):
-        found = f"patient {patient} stands {len(own)} times, in {_listed(own.unique())}"
-        problems.error(path, found, "list each patient once", field="part", value=own.iloc[-1])
+        finding = f"patient {patient} stands {len(own)} times, in {_listed(own.unique())}"
+        problems.error(path, finding, "list each patient once", field="part", value=own.iloc[-1])
     once = part[~part.index.duplicated()]
     alike = defaultdict(list)
     for patient in once.index:
         alike[spelling(patient)].append(patient)
     for patients in alike.values():
         if len(patients) > 1 and once[patients].nunique() > 1:
-            found = f"{_listed(patients)} may be one patient, in {_listed(once[patients])}"
-            problems.warn(path, found, "write one patient in one way, in one part", field=_FIELD, value=patients[-1])
+            finding = f"{_listed(patients)} may be one patient, in {_listed(once[patients])}"
+            problems.warn(path, finding, "write one patient in one way, in one part", field=_FIELD, value=patients[-1])
 
 
-def _missing(path: Path, patients: set[str], found: str, advice: str, problems: Problems) -> None:
+def _missing(path: Path, patients: set[str], finding: str, advice: str, problems: Problems) -> None:
     if patients:
         count = f"{len(patients)} patient{'s' if len(patients) > 1 else ''}"
-        problems.error(path, f"{count} {found}", advice, field=_FIELD, value=min(patients))
+        problems.error(path, f"{count} {finding}", advice, field=_FIELD, value=min(patients))
 
 
 def _listed(words: Iterable[str]) -> str:

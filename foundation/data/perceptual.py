@@ -52,8 +52,8 @@ def near_identical(hashes: NDArray[np.uint64], owners: NDArray[np.generic], dist
     index = np.sort(first[hashes[first] != 0])
     hashes, owner = hashes[index], owner[index]
     edges = np.linspace(0, _BITS, distance + 2).astype(int)
-    found = [_sharing(hashes, owner, distance, start, end) for start, end in pairwise(edges.tolist())]
-    pairs = np.unique(np.concatenate(found), axis=0)
+    parts = [_sharing(hashes, owner, distance, start, end) for start, end in pairwise(edges.tolist())]
+    pairs = np.unique(np.concatenate(parts), axis=0)
     return index[pairs].astype(np.int64)
 
 
@@ -64,12 +64,12 @@ def _sharing(
     piece = (hashes >> np.uint64(start)) & np.uint64((1 << (end - start)) - 1)
     order = np.argsort(piece, kind="stable")
     ends = np.searchsorted(piece[order], piece[order], side="right")
-    found = [np.empty((0, 2), np.int64)]
+    pairs = [np.empty((0, 2), np.int64)]
     left = np.arange(len(order))
     step = 1
     while len(left := left[left + step < ends[left]]):  # everyone's next neighbour but `step` in the same bucket
         a, b = order[left], order[left + step]
         near = (np.bitwise_count(hashes[a] ^ hashes[b]) <= distance) & (owner[a] != owner[b])
-        found.append(np.stack([np.minimum(a[near], b[near]), np.maximum(a[near], b[near])], axis=1))
+        pairs.append(np.stack([np.minimum(a[near], b[near]), np.maximum(a[near], b[near])], axis=1))
         step += 1
-    return np.concatenate(found)
+    return np.concatenate(pairs)

@@ -74,34 +74,34 @@ class Problems:
     """Collects findings, so that one pass over a cohort names them all."""
 
     def __init__(self) -> None:
-        self.found: list[Problem] = []
+        self.listed: list[Problem] = []
 
     def error(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
         """Notes what must be mended; `place` is `field`, `row` and `value`."""
-        self.found.append(refuse(file, found, advice, **place).problem)
+        self.listed.append(refuse(file, found, advice, **place).problem)
 
     def warn(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
         """Notes what should be looked at."""
         problem = refuse(file, found, advice, **place).problem
-        self.found.append(Problem(**{**problem.as_dict(), "severity": "warning"}))
+        self.listed.append(Problem(**{**problem.as_dict(), "severity": "warning"}))
 
     def attempt(self, read: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs) -> Found | None:
         """What `read` returns; None, with the problem noted, where it refuses."""
         try:
             return read(*args, **kwargs)
         except DataError as error:
-            self.found.append(error.problem)
+            self.listed.append(error.problem)
         return None
 
     @property
     def errors(self) -> list[Problem]:
         """Those that stop a cohort."""
-        return [problem for problem in self.found if problem.severity == "error"]
+        return [problem for problem in self.listed if problem.severity == "error"]
 
     @property
     def warnings(self) -> list[Problem]:
         """Those that do not."""
-        return [problem for problem in self.found if problem.severity == "warning"]
+        return [problem for problem in self.listed if problem.severity == "warning"]
 
     def refuse_first(self) -> None:
         """Stops at the first error, if there is one.

@@ -80,6 +80,6 @@ def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) 
     for name, table in site.tables.items():
         unknown = table.index.difference(site.patients.index)
         if len(unknown):
-            found = f"{len(unknown)} patients who are not in {site.files['patients'].name}, the first"
+            finding = f"{len(unknown)} patients who are not in {site.files['patients'].name}, the first"
             advice = f"add them, drop their rows, or say unknown_patients: ignore in {FILE}"
-            problems.error(site.files[name], found, advice, field="patient_id", value=unknown[0])
+            problems.error(site.files[name], finding, advice, field="patient_id", value=unknown[0])

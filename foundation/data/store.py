@@ -181,8 +181,8 @@ class ImageStore:
             path = folder / shard.file
             size = path.stat().st_size if path.is_file() else None
             if size != shard.bytes:
-                found = "missing" if size is None else f"holds {size} bytes where {shard.bytes} were written"
-                raise refuse(path, found, _AGAIN)
+                finding = "missing" if size is None else f"holds {size} bytes where {shard.bytes} were written"
+                raise refuse(path, finding, _AGAIN)
         self._opened: Dataset | None = None
 
     def __len__(self) -> int:
@@ -232,8 +232,8 @@ class ImageStore:
 
 def _digest(data: Any, shape: list[int]) -> int:
     """XXH3 of the bytes, seeded by the shape."""
-    found: int = xxhash.xxh3_64_intdigest(data, seed=xxhash.xxh3_64_intdigest(repr(shape).encode()))
-    return found
+    digest: int = xxhash.xxh3_64_intdigest(data, seed=xxhash.xxh3_64_intdigest(repr(shape).encode()))
+    return digest
 
 
 def _read_contents(path: Path) -> _Contents:

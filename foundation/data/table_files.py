@@ -80,9 +80,9 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise refuse(path, f"not readable ({error})", "copy or export the file again") from error
     content = content.removeprefix(b"\xef\xbb\xbf")
-    for magic, (found, advice) in _MAGIC.items():
+    for magic, (finding, advice) in _MAGIC.items():
         if content.lstrip()[: len(magic)].lower() == magic.lower():
-            raise refuse(path, f"is {found}, not what its name says", advice)
+            raise refuse(path, f"is {finding}, not what its name says", advice)
     if not content.strip():
         raise refuse(path, "empty file", "export it again, or remove it")
     if b"\0" in content:
@@ -130,8 +130,8 @@ def _records(path: Path, content: bytes, delimiter: str) -> tuple[list[str], lis
                 header = [cell.strip() for cell in cells]
                 _check_delimiter(path, header, delimiter)
             elif len(cells) != len(header):
-                found = f"{len(cells)} cells where the header has {len(header)}"
-                raise refuse(path, found, "quote cells that hold the delimiter or a line break", row=number)
+                finding = f"{len(cells)} cells where the header has {len(header)}"
+                raise refuse(path, finding, "quote cells that hold the delimiter or a line break", row=number)
             else:
                 rows.append(number)
     except csv.Error as error:
@@ -151,8 +151,8 @@ def _check_delimiter(path: Path, header: list[str], delimiter: str) -> None:
 def _check_names(path: Path, names: Iterable[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
-            found = f"{count} columns of this name" if name else f"{count} columns without a name"
-            raise refuse(path, found, "give each column its own name, or remove empty ones", field=name)
+            finding = f"{count} columns of this name" if name else f"{count} columns without a name"
+            raise refuse(path, finding, "give each column its own name, or remove empty ones", field=name)
 
 
 def _lines(path: Path, content: bytes, text_columns: Collection[str]) -> pd.DataFrame:
@@ -186,11 +186,11 @@ def read_json(path: Path, text: str, row: int | None = None) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    content = dict(pairs)
+    if len(content) != len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"key '{twice}' stands twice in one object")
-    return found
+    return content
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_once)

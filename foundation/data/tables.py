@@ -131,8 +131,8 @@ def read_source(folder: Path, source: TableSource, unique: bool = True) -> pd.Da
         _refuse_twice(path, key, source.key)
     if columns is None:
         columns = {str(name): ColumnSource() for name in frame.columns if name != source.key}
-    found = {name: _column(path, frame, name, column, source.missing) for name, column in columns.items()}
-    return pd.DataFrame(found, index=frame.index).set_index(pd.Index(key.to_numpy(dtype=object), name=KEY))
+    converted = {name: _column(path, frame, name, column, source.missing) for name, column in columns.items()}
+    return pd.DataFrame(converted, index=frame.index).set_index(pd.Index(key.to_numpy(dtype=object), name=KEY))
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
@@ -155,9 +155,9 @@ def _keep(path: Path, frame: pd.DataFrame, where: dict[str, list[str]]) -> pd.Da
         cells = _codes(frame[name])
         kept = frame[cells.isin(words)]
         if len(frame) and kept.empty:
-            found = f"no row holds {' or '.join(words)}"
+            finding = f"no row holds {' or '.join(words)}"
             raise refuse(
-                path, found, "mend `where` in the declaration", field=name, value=cells.dropna().iloc[:1].squeeze()
+                path, finding, "mend `where` in the declaration", field=name, value=cells.dropna().iloc[:1].squeeze()
             )
         frame = kept
     return frame
@@ -172,8 +172,8 @@ def _patients(path: Path, key: "pd.Series[str]", source: TableSource) -> "pd.Ser
     lost = patient.isna() | (patient == "")
     if lost.any():
         row = _first(lost)
-        found = f"key_pattern {source.key_pattern} does not match"
-        raise refuse(path, found, "mend the cell or the pattern", field=source.key, row=row, value=key[row])
+        finding = f"key_pattern {source.key_pattern} does not match"
+        raise refuse(path, finding, "mend the cell or the pattern", field=source.key, row=row, value=key[row])
     return patient
 
 
@@ -186,8 +186,8 @@ def _refuse_twice(path: Path, key: "pd.Series[str]", field: str) -> None:
     twice = key.duplicated()
     if twice.any():
         row = _first(twice)
-        found = f"patient stands in row {_first(key == key[row])} already"
-        raise refuse(path, found, "keep one row a patient", field=field, row=row, value=key[row])
+        finding = f"patient stands in row {_first(key == key[row])} already"
+        raise refuse(path, finding, "keep one row a patient", field=field, row=row, value=key[row])
 
 
 def _coded(name: str, column: ColumnSource | None) -> list[str]:
@@ -198,8 +198,8 @@ def _coded(name: str, column: ColumnSource | None) -> list[str]:
 
 
 def _column(path: Path, frame: pd.DataFrame, name: str, column: ColumnSource, missing: list[str]) -> "pd.Series[Any]":
-    found = _own_cells(path, frame, name, column, missing)
-    return found if column.or_else is None else found.fillna(_column(path, frame, name, column.or_else, missing))
+    cells = _own_cells(path, frame, name, column, missing)
+    return cells if column.or_else is None else cells.fillna(_column(path, frame, name, column.or_else, missing))
 
 
 def _own_cells(
@@ -244,8 +244,8 @@ def _translate(
         row = _first(unknown)
         advice = nearest(cells[row], values, "add it to the column's values or missing in the declaration")
         raise refuse(path, f"none of {', '.join(values)}", advice, field=field, row=row, value=cells[row])
-    found = cells.map(values)
-    return found if any(isinstance(value, str) for value in values.values()) else pd.to_numeric(found)
+    translated = cells.map(values)
+    return translated if any(isinstance(value, str) for value in values.values()) else pd.to_numeric(translated)
 
 
 def _codes(cells: "pd.Series[Any]") -> "pd.Series[str]":

@@ -20,32 +20,32 @@ _HIGHEST_LOG2 = 40.0
 _ADVICE = "check the unit declared in cohort.yaml"
 
 
-def convert(values: pd.DataFrame, found: str, wanted: str, path: Path) -> pd.DataFrame:
+def convert(values: pd.DataFrame, current: str, wanted: str, path: Path) -> pd.DataFrame:
     """Expression in the wanted unit.
 
     Args:
         values: `[patients, genes]`, NaN where not measured.
-        found: unit that they are in.
+        current: unit that they are in.
         wanted: of `UNITS`.
         path: where they were read, for messages.
 
     Raises:
         DataError: if there is no exact way from one unit to the other.
     """
-    for unit in (found, wanted):
+    for unit in (current, wanted):
         if unit not in UNITS:
             raise refuse(path, f"no unit '{unit}'", f"give one of {', '.join(UNITS)}", field="unit")
-    if found == wanted:
+    if current == wanted:
         return values
-    source, target = found.removeprefix("log2_"), wanted.removeprefix("log2_")
-    linear = values if source == found else np.exp2(values) - 1
+    source, target = current.removeprefix("log2_"), wanted.removeprefix("log2_")
+    linear = values if source == current else np.exp2(values) - 1
     if source != target:
         whole = values.shape[1] >= TRANSCRIPTOME and bool(values.notna().all(axis=None))
         if not whole or (source, target) not in _OF_THE_WHOLE:
             why = "gene lengths, numbers of reads or the reference are not in the table"
             if (source, target) in _OF_THE_WHOLE:
                 why = f"{values.shape[1]} genes are not the whole transcriptome"
-            said = f"'{found}' cannot be converted exactly to '{wanted}': {why}"
+            said = f"'{current}' cannot be converted exactly to '{wanted}': {why}"
             raise refuse(path, said, f"export it as {wanted}", field="unit")
         linear = linear.div(linear.sum(axis=1), axis=0) * 1e6
     return linear if target == wanted else np.log2(linear + 1)
@@ -72,10 +72,10 @@ def check_unit(values: pd.DataFrame, unit: str, path: Path) -> list[Problem]:
     if unit in ("tpm", "cpm") and values.shape[1] >= TRANSCRIPTOME:
         sums = values.sum(axis=1)
         if ((sums - 1e6).abs() > 1e5).any():
-            found = f"a profile's {unit} sum to {sums.iloc[int((sums - 1e6).abs().argmax())]:.4g}, not to a million"
-            problems.warn(path, found, _ADVICE, field="unit")
+            finding = f"a profile's {unit} sum to {sums.iloc[int((sums - 1e6).abs().argmax())]:.4g}, not to a million"
+            problems.warn(path, finding, _ADVICE, field="unit")
     if unit in ("tpm", "fpkm", "cpm", "counts") and 0 < high < 25 and values.size > 100:
         problems.warn(path, f"no value above {high:.3g}: these look like logarithms", _ADVICE, field="unit")
     if unit == "zscore" and low >= 0 and values.size > 100:
         problems.warn(path, "no negative value: these do not look like z-scores", _ADVICE, field="unit")
-    return problems.found
+    return problems.listed

@@ -52,7 +52,7 @@ def validate(
             local = Problems()
             check_site(site, declaration, local)
             named = isinstance(declaration.hospitals, HospitalColumn)
-            problems.found += _at(site, local.found) if named else local.found
+            problems.listed += _at(site, local.listed) if named else local.listed
             counts[site.name] = _counts(site, each)
         patient_checks.check_across(sites, problems)
         if split is not None:
@@ -65,19 +65,19 @@ def validate(
 def check_site(site: Site, declaration: Declaration, problems: Problems) -> None:
     """What one hospital's tables can have wrong by themselves."""
     dictionary, path = declaration.dictionary, site.files["patients"]
-    problems.found += clinical_checks.check_labels(site.patients, dictionary.labels, path)
+    problems.listed += clinical_checks.check_labels(site.patients, dictionary.labels, path)
     if dictionary.survival:
-        problems.found += clinical_checks.check_survival(site.patients, path, **dictionary.survival)
+        problems.listed += clinical_checks.check_survival(site.patients, path, **dictionary.survival)
     dates = clinical_checks.date_columns(site.patients)
-    problems.found += clinical_checks.check_dates(site.patients, path, *dates)
+    problems.listed += clinical_checks.check_dates(site.patients, path, *dates)
     for preparation in in_reading_order():
         preparation.check(site, declaration, problems)
     patient_checks.check_held(site, who_has(site, list(preparations().values())), problems)
 
 
-def _at(site: Site, found: list[Problem]) -> list[Problem]:
+def _at(site: Site, problems: list[Problem]) -> list[Problem]:
     """Findings that name the hospital, for several hospitals share the file."""
-    return [replace(problem, found=f"at {site.name}, {problem.found}") for problem in found]
+    return [replace(problem, found=f"at {site.name}, {problem.found}") for problem in problems]
 
 
 def _counts(site: Site, each: list[Preparation]) -> dict[str, int]:

@@ -38,39 +38,46 @@ _PRINTED = 15  # lines of each severity on the console
 _SEVERITIES = (("error", "Errors"), ("warning", "Warnings"))
 
 
-def write(found: "Validation", output: Path) -> None:
+def write(validation: "Validation", output: Path) -> None:
     """Writes `validation.md` and `validation.json` into a folder, each whole or not at all."""
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / JSON, as_dict(found))
-    write_text(output / MARKDOWN, as_markdown(found))
+    write_json(output / JSON, as_dict(validation))
+    write_text(output / MARKDOWN, as_markdown(validation))
 
 
-def as_dict(found: "Validation") -> dict[str, Any]:
+def as_dict(validation: "Validation") -> dict[str, Any]:
     """What `validation.json` holds."""
-    declared = json.dumps(found.declaration.model_dump(mode="json"), sort_keys=True)
+    declared = json.dumps(validation.declaration.model_dump(mode="json"), sort_keys=True)
     return {
         "format": 1,
-        "name": found.declaration.name,
-        "synthetic": found.declaration.synthetic,
+        "name": validation.declaration.name,
+        "synthetic": validation.declaration.synthetic,
         "declaration_digest": hashlib.sha256(declared.encode()).hexdigest(),
-        "verdict": _verdict(found)[0],
-        "counts": found.counts,
-        "errors": len(found.problems.errors),
-        "warnings": len(found.problems.warnings),
-        "problems": [problem.as_dict() for problem in found.problems.found],
+        "verdict": _verdict(validation)[0],
+        "counts": validation.counts,
+        "errors": len(validation.problems.errors),
+        "warnings": len(validation.problems.warnings),
+        "problems": [problem.as_dict() for problem in validation.problems.listed],
     }
 
 
-def as_markdown(found: "Validation") -> str:
+def as_markdown(validation: "Validation") -> str:
     """What `validation.md` holds."""
-    lines = [f"# Validation of {_cell(found.declaration.name)}", "", _verdict(found)[1], "", "## What was found", ""]
-    columns, rows = _counted(found.counts)
+    lines = [
+        f"# Validation of {_cell(validation.declaration.name)}",
+        "",
+        _verdict(validation)[1],
+        "",
+        "## What was found",
+        "",
+    ]
+    columns, rows = _counted(validation.counts)
     lines += [_row(columns), f"| --- |{' ---: |' * (len(columns) - 1)}", *map(_row, rows)]
     for severity, title in _SEVERITIES:
-        own = [problem for problem in found.problems.found if problem.severity == severity]
-        if own:
+        listed = [problem for problem in validation.problems.listed if problem.severity == severity]
+        if listed:
             lines += ["", f"## {title}"]
-        for file, problems in _by_file(own).items():
+        for file, problems in _by_file(listed).items():
             lines += ["", f"### {_cell(file)}", "", "| row | field | value | what was found | what to do |"]
             lines += ["| ---: | --- | --- | --- | --- |"]
             for kind in _by_kind(problems):
@@ -81,35 +88,37 @@ def as_markdown(found: "Validation") -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(found: "Validation", console: Console) -> None:
+def show(validation: "Validation", console: Console) -> None:
     """Prints counts, then errors, then warnings, the first of each in full."""
     shown = ("patients", *storages())
     columns, rows = _counted(
-        {site: {key: n for key, n in each.items() if key in shown} for site, each in found.counts.items()}
+        {site: {key: n for key, n in each.items() if key in shown} for site, each in validation.counts.items()}
     )
-    table = Table(title=escape(found.declaration.name) + (" (synthetic)" if found.declaration.synthetic else ""))
+    table = Table(
+        title=escape(validation.declaration.name) + (" (synthetic)" if validation.declaration.synthetic else "")
+    )
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
-    for problems, colour in ((found.problems.errors, "red"), (found.problems.warnings, "yellow")):
+    for problems, colour in ((validation.problems.errors, "red"), (validation.problems.warnings, "yellow")):
         for problem in problems[:_PRINTED]:
             console.print(f"[{colour}]{problem.severity}[/]: {escape(str(problem))}", soft_wrap=True, highlight=False)
         if len(problems) > _PRINTED:
             console.print(f"... and {len(problems) - _PRINTED} more {problems[0].severity}s", highlight=False)
-    console.print(_verdict(found)[1], soft_wrap=True, highlight=False)
+    console.print(_verdict(validation)[1], soft_wrap=True, highlight=False)
 
 
-def _verdict(found: "Validation") -> tuple[str, str]:
+def _verdict(validation: "Validation") -> tuple[str, str]:
     """As a word and as a sentence."""
     errors, warnings = (
         f"{count} {what}{'' if count == 1 else 's'}"
-        for count, what in ((len(found.problems.errors), "error"), (len(found.problems.warnings), "warning"))
+        for count, what in ((len(validation.problems.errors), "error"), (len(validation.problems.warnings), "warning"))
     )
-    if found.problems.errors:
+    if validation.problems.errors:
         return "refused", f"The cohort cannot be used yet: {errors} must be mended; {warnings} should be looked at."
-    if found.problems.warnings:
+    if validation.problems.warnings:
         return "usable with warnings", f"The cohort can be used; {warnings} should be looked at first."
     return "usable", "The cohort can be used: nothing is wrong with it."
 
@@ -124,18 +133,18 @@ def _counted(counts: dict[str, dict[str, int]]) -> tuple[list[str], list[list[st
 
 
 def _by_file(problems: list[Problem]) -> dict[str, list[Problem]]:
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for problem in problems:
-        found[problem.file].append(problem)
-    return found
+        groups[problem.file].append(problem)
+    return groups
 
 
 def _by_kind(problems: list[Problem]) -> list[list[Problem]]:
     """Those of one field that are mended in one way stand together."""
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for problem in problems:
-        found[problem.field, problem.advice].append(problem)
-    return list(found.values())
+        groups[problem.field, problem.advice].append(problem)
+    return list(groups.values())
 
 
 def _cells(problem: Problem) -> list[str]:

@@ -74,8 +74,8 @@ def patients_of(path: Path, names: "pd.Series[str]", source: GeneSource, key: st
     """
     patient = names if source.key_pattern is None else names.str.extract(with_group(source.key_pattern), expand=False)
     if patient.isna().any():
-        found = f"key_pattern {source.key_pattern} does not match"
-        raise refuse(path, found, "mend the name or the pattern", field=key, value=names[patient.isna()].iloc[0])
+        finding = f"key_pattern {source.key_pattern} does not match"
+        raise refuse(path, finding, "mend the name or the pattern", field=key, value=names[patient.isna()].iloc[0])
     twice = patient.duplicated()
     if twice.any():
         raise refuse(path, "patient stands twice", "keep one row a patient", field=key, value=patient[twice].iloc[0])
@@ -91,15 +91,15 @@ def as_numbers(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name in cells.select_dtypes(exclude="number").columns:
         wrong = pd.to_numeric(cells[name], errors="coerce").isna() & cells[name].notna()
         if wrong.any():
-            found = f"text where numbers belong, patient {cells.index[wrong][0]}"
-            raise refuse(path, found, "leave unknown cells empty", field=name, value=cells[name][wrong].iloc[0])
+            finding = f"text where numbers belong, patient {cells.index[wrong][0]}"
+            raise refuse(path, finding, "leave unknown cells empty", field=name, value=cells[name][wrong].iloc[0])
     text = cells.select_dtypes(exclude="number").columns
     values = cells.assign(**{name: pd.to_numeric(cells[name]) for name in text}).astype(np.float32)
     infinite = np.isinf(values.to_numpy())
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
-        found = f"infinite at patient {cells.index[row]}"
-        raise refuse(path, found, "leave unknown cells empty", field=str(cells.columns[column]))
+        finding = f"infinite at patient {cells.index[row]}"
+        raise refuse(path, finding, "leave unknown cells empty", field=str(cells.columns[column]))
     return values
 
 
@@ -119,20 +119,20 @@ def by_symbol(
         DataError: if no name is a gene's.
     """
     bare = {column: re.sub(r"\|\d$", "", str(column)) for column in cells.columns}
-    found = vocabulary.resolve(bare.values())
-    if not found.symbol:
+    resolution = vocabulary.resolve(bare.values())
+    if not resolution.symbol:
         some = ", ".join(map(str, cells.columns[:_NAMED]))
         raise refuse(path, f"no column is a gene of {vocabulary.version}: {some}", "name genes by symbol or Ensembl id")
     columns: dict[str, list[str]] = {}
     for column, name in sorted(bare.items()):
-        if name in found.symbol:
-            columns.setdefault(found.symbol[name], []).append(column)
+        if name in resolution.symbol:
+            columns.setdefault(resolution.symbol[name], []).append(column)
     one = {symbol: names[0] for symbol, names in columns.items() if len(names) == 1}
     several = {symbol: names for symbol, names in columns.items() if len(names) > 1}
     made = {symbol: (merge or _best(symbol))(cells[names]) for symbol, names in several.items()}
     kept = cells[list(one.values())].set_axis(list(one), axis=1)
     values = pd.concat([kept, pd.DataFrame(made, index=cells.index)], axis=1)
-    return values[sorted(values.columns)].astype(np.float32), _notes(found, vocabulary, path, merge is not None)
+    return values[sorted(values.columns)].astype(np.float32), _notes(resolution, vocabulary, path, merge is not None)
 
 
 def _best(symbol: str) -> Merge:
@@ -142,20 +142,24 @@ def _best(symbol: str) -> Merge:
     return best
 
 
-def _notes(found: Resolution, vocabulary: GeneVocabulary, path: Path, merged: bool) -> list[Problem]:
+def _notes(resolution: Resolution, vocabulary: GeneVocabulary, path: Path, merged: bool) -> list[Problem]:
     problems = Problems()
-    aliases = sorted(f"{name} is {found.symbol[name]}" for name in found.renamed)
-    duplicates = sorted(f"{' and '.join(names)} are {symbol}" for symbol, names in found.duplicates.items())
-    ambiguous = sorted(f"{name} may be {' or '.join(symbols)}" for name, symbols in found.ambiguous.items())
+    aliases = sorted(f"{name} is {resolution.symbol[name]}" for name in resolution.renamed)
+    duplicates = sorted(f"{' and '.join(names)} are {symbol}" for symbol, names in resolution.duplicates.items())
+    ambiguous = sorted(f"{name} may be {' or '.join(symbols)}" for name, symbols in resolution.ambiguous.items())
     how = "put together" if merged else "the approved symbol's column is kept, else the fullest"
     for names, said, advice in (
         (aliases, "older names or aliases, read under the approved symbol", "none needed"),
         (duplicates, f"genes that stand several times: {how}", "check that this is meant"),
         (ambiguous, "names that mean several genes, left out", "name them by approved symbol"),
-        (found.damaged, "names that a spreadsheet made dates of", "export the names again as text"),
-        (found.unknown, f"names of no gene of {vocabulary.version}, left out", "name them by symbol or Ensembl id"),
+        (resolution.damaged, "names that a spreadsheet made dates of", "export the names again as text"),
+        (
+            resolution.unknown,
+            f"names of no gene of {vocabulary.version}, left out",
+            "name them by symbol or Ensembl id",
+        ),
     ):
         if names:
             more = ", ..." if len(names) > _NAMED else ""
             problems.warn(path, f"{len(names)} {said}: {', '.join(names[:_NAMED])}{more}", advice, field="gene")
-    return problems.found
+    return problems.listed

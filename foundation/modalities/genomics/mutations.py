@@ -68,15 +68,15 @@ def read_copy_number(path: Path, source: GeneSource, vocabulary: GeneVocabulary)
     wrong = cells.notna() & ~levels
     if wrong.any(axis=None):
         patient, gene = wrong.stack().idxmax()
-        found = f"patient {patient} is no {'whole number from -2 to 2' if unit == 'copies' else 'log2 ratio'}"
-        raise refuse(path, found, "check the unit declared in cohort.yaml", gene, value=cells.at[patient, gene])
+        finding = f"patient {patient} is no {'whole number from -2 to 2' if unit == 'copies' else 'log2 ratio'}"
+        raise refuse(path, finding, "check the unit declared in cohort.yaml", gene, value=cells.at[patient, gene])
     return GeneTable(*by_symbol(cells, vocabulary, path))
 
 
 def _calls(cells: pd.DataFrame, source: GeneSource) -> pd.DataFrame:
     words = cells.apply(as_text)
-    found = (~words.isin(source.wild_type)).astype(np.float32)
-    return found.where(words.notna() & ~words.isin(source.missing))
+    mutated = (~words.isin(source.wild_type)).astype(np.float32)
+    return mutated.where(words.notna() & ~words.isin(source.missing))
 
 
 def _maf(path: Path, source: GeneSource) -> pd.DataFrame:
@@ -93,8 +93,8 @@ def _maf(path: Path, source: GeneSource) -> pd.DataFrame:
     rows = [line.split("\t") for line in lines[start + 1 :]]
     ragged = next((number for number, row in enumerate(rows) if len(row) != len(header)), None)
     if ragged is not None:
-        found = f"{len(rows[ragged])} cells where the header has {len(header)}"
-        raise refuse(path, found, "copy the file again; it may be cut off", row=start + ragged + 2)
+        finding = f"{len(rows[ragged])} cells where the header has {len(header)}"
+        raise refuse(path, finding, "copy the file again; it may be cut off", row=start + ragged + 2)
     frame = pd.DataFrame(rows, columns=header)[list(_MAF)]
     known = frame["Variant_Classification"].isin(CHANGES_PROTEIN | _SILENT)
     if not known.all():

@@ -23,9 +23,9 @@ def align(table: pd.DataFrame, genes: list[str], path: Path, smallest: float) ->
     missing = [gene for gene in genes if gene not in table.columns]
     share = 1 - len(missing) / max(len(genes), 1)
     if share < smallest:
-        found = f"{share:.0%} of the cohort's {len(genes)} genes, {smallest:.0%} wanted; the first missing is"
+        finding = f"{share:.0%} of the cohort's {len(genes)} genes, {smallest:.0%} wanted; the first missing is"
         advice = "check that genes are named by symbol, or lower smallest_coverage in cohort.yaml"
-        raise refuse(path, found, advice, field="gene", value=missing[0])
+        raise refuse(path, finding, advice, field="gene", value=missing[0])
     return table.reindex(columns=genes)
 
 

@@ -121,7 +121,7 @@ def _read(
         else:
             unit = wanted
             read = (read_mutations if channel == "mutations" else read_copy_number)(path, source, vocabulary)
-        problems.found.extend(read.notes)
+        problems.listed.extend(read.notes)
         if any(note.severity == "error" for note in read.notes):
             continue
         table = convert(read.values, unit, wanted, path) if channel == "expression" else read.values
@@ -140,12 +140,12 @@ def _check_profiles(table: pd.DataFrame, path: Path, problems: Problems) -> None
     zero = some & (low == 0) & (high == 0)
     constant = some & (low == high) & ~zero & (known.sum(axis=1) > 1)
     advice = "leave the cells empty where nothing was measured, or export the profile again"
-    for wrong, found in ((zero, "every gene is zero"), (constant, "every gene has one value")):
+    for wrong, finding in ((zero, "every gene is zero"), (constant, "every gene has one value")):
         patients = table.index[wrong]
         for patient in patients[:SHOWN]:
-            problems.error(path, f"patient {patient}: {found}", advice, field="expression")
+            problems.error(path, f"patient {patient}: {finding}", advice, field="expression")
         if len(patients) > SHOWN:
-            problems.error(path, f"{len(patients) - SHOWN} more patients: {found}", advice, field="expression")
+            problems.error(path, f"{len(patients) - SHOWN} more patients: {finding}", advice, field="expression")
     if not some.all():
-        found = f"{int((~some).sum())} patients without any value, the first"
-        problems.warn(path, found, "drop their rows, or fill them", field="expression", value=table.index[~some][0])
+        finding = f"{int((~some).sum())} patients without any value, the first"
+        problems.warn(path, finding, "drop their rows, or fill them", field="expression", value=table.index[~some][0])

@@ -80,17 +80,17 @@ def _read(given: Mapping[str, Any] | str) -> Reference:
     names = ("mean", "spread")
     if not isinstance(content, Mapping) or set(content) != set(names):
         raise UserError(f"{place}: mean and spread are wanted, found {content!r}; give both, or null")
-    found = {name: _three(content[name], f"{place}: {name}") for name in names}
-    if min(found["spread"]) <= 0:
-        raise UserError(f"{place}: spread {found['spread']} is not above 0; take it from statistics of tissue")
-    return found
+    reference = {name: _three(content[name], f"{place}: {name}") for name in names}
+    if min(reference["spread"]) <= 0:
+        raise UserError(f"{place}: spread {reference['spread']} is not above 0; take it from statistics of tissue")
+    return reference
 
 
 def _three(values: Any, place: str) -> list[float]:
     try:
-        found = [float(value) for value in values]
+        numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise UserError(f"{place}: three numbers are wanted, found {values!r}; give them, or null") from error
-    if len(found) != 3 or not all(map(math.isfinite, found)):
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise UserError(f"{place}: three numbers are wanted, found {values!r}; give them, or null")
-    return found
+    return numbers

@@ -53,15 +53,15 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
 
 def _dataset(path: Path, file: h5py.File, name: str) -> NDArray[np.generic]:
     # A link to another file would read what the declaration does not name.
-    found = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-    if not isinstance(found, h5py.Dataset):
+    dataset = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset):
         among = ", ".join(sorted(map(str, file))[:6]) or "nothing"
         raise refuse(path, f"no dataset '{name}' among {among}", "name it so, or extract again", field=name)
-    if found.dtype.kind not in "fiu":
-        raise refuse(path, "holds no numbers", "extract the slide's features again", field=name, value=found.dtype)
-    if found.size and not found.id.get_storage_size():
+    if dataset.dtype.kind not in "fiu":
+        raise refuse(path, "holds no numbers", "extract the slide's features again", field=name, value=dataset.dtype)
+    if dataset.size and not dataset.id.get_storage_size():
         raise refuse(path, "laid out but never written", _AGAIN, field=name)
-    array = np.asarray(found[()])
+    array = np.asarray(dataset[()])
     return array[0] if array.ndim == 3 and len(array) == 1 else array
 
 
@@ -73,8 +73,8 @@ def _check_shapes(path: Path, features: NDArray[np.generic], coords: NDArray[np.
     if not features.size:
         raise refuse(path, "no tile", "tile the slide again, or leave it out", field="features", value=features.shape)
     if dim is not None and features.shape[1] != dim:
-        found = f"{features.shape[1]} values a tile, other files have {dim}"
-        raise refuse(path, found, "use one feature extractor for the whole cohort", field="features")
+        finding = f"{features.shape[1]} values a tile, other files have {dim}"
+        raise refuse(path, finding, "use one feature extractor for the whole cohort", field="features")
     if features.dtype.kind != "f":
         raise refuse(path, "whole numbers", "give floating-point features", field="features", value=features.dtype)
     if coords.ndim != 2 or coords.shape[1] != 2:

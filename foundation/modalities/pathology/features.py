@@ -51,9 +51,9 @@ class TileFeatures(Modality):
             UserError: if they are not of `dim`, for example pixels.
         """
         if len(raw.shape) != 2 or raw.shape[1] != self.dim:
-            found = "images" if len(raw.shape) == 4 else f"{raw.shape[-1]} values a tile"
+            finding = "images" if len(raw.shape) == 4 else f"{raw.shape[-1]} values a tile"
             raise UserError(
-                f"modality.pathology.dim: {self.dim}, but the cohort holds {found}; "
+                f"modality.pathology.dim: {self.dim}, but the cohort holds {finding}; "
                 "set dim to the extractor's, or use modality@modality.pathology=pathology for pixels"
             )
         kept = draw_images(len(raw), self.max_tiles, generator)

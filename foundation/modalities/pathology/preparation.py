@@ -134,7 +134,7 @@ def _look_at_slides(slides: list[Look], source: TileSource) -> list[Look]:
         wanted = [(look.patient, look.path) for look in by_path.values()]
         cut = tile_slides(wanted, Path(scratch), settings, problems, os.cpu_count() or 1)
         seen = {str(tiled.path): Prints.of(read_image(tiled.folder / THUMBNAIL)[None]) for tiled in cut}
-    for problem in problems.found:
+    for problem in problems.listed:
         by_path[problem.file].problems.append(problem)
     for look in slides:
         if str(look.path) in seen:
@@ -149,7 +149,7 @@ def _fill_slide(look: Look, source: TileSource) -> None:
     """What is safe to ask of a slide that was read once already."""
     problems = Problems()
     problems.attempt(_refuse_cut_off, look.path)
-    look.problems = problems.found
+    look.problems = problems.listed
     look.content = digest(source_files(look.path))
     with Slide(look.path, source.slide_mpp) as slide:
         look.carries, look.parts = slide.unread, "pictures inside"

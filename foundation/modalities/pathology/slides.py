@@ -65,8 +65,8 @@ class Slide:
 
     def _mpp(self, declared: float | None) -> float:
         properties = self._slide.properties
-        found = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
-        x, y = (float(value) if value else math.nan for value in found)
+        steps = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
+        x, y = (float(value) if value else math.nan for value in steps)
         low, high = MPP_RANGE
         if low <= x <= high and low <= y <= high:
             if abs(x / y - 1) > 0.05:

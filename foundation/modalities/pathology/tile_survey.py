@@ -43,8 +43,8 @@ class TileSurvey:
         columns, rows = (math.floor(side / tile + 1e-6) for side in slide.dimensions)
         if not columns or not rows:
             width, height = slide.dimensions
-            found = f"smaller ({width} by {height} pixels) than one tile ({tile:.0f} pixels)"
-            raise refuse(slide.path, found, "lower tile or mpp, or leave it out", field="dimensions")
+            finding = f"smaller ({width} by {height} pixels) than one tile ({tile:.0f} pixels)"
+            raise refuse(slide.path, finding, "lower tile or mpp, or leave it out", field="dimensions")
         mpp = min(_MPP, tile * slide.mpp / 8)
         mpp = max(mpp, slide.mpp, max(slide.dimensions) * slide.mpp / _SIDE)
         picture, scale = slide.thumbnail(mpp), slide.scale(mpp)

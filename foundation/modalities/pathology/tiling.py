@@ -99,14 +99,14 @@ def tile_slides(
     cache.mkdir(parents=True, exist_ok=True)
     folders = {path: problems.attempt(_folder, path, cache, settings) for _, path in slides}
     wanted = {folder: path for path, folder in folders.items() if folder is not None and not folder.is_dir()}
-    found: dict[Path, list[Problem]] = {}
+    by_slide: dict[Path, list[Problem]] = {}
     with Progress(transient=True) as progress:
         task = progress.add_task("Tiling slides", total=len(wanted))
         for cut, own in _cut_all(wanted, settings, workers):
-            found[cut] = own
+            by_slide[cut] = own
             progress.advance(task)
     for cut in wanted:
-        problems.found += found[cut]
+        problems.listed += by_slide[cut]
     return [
         _tiled(patient, path, folder)
         for patient, path in slides
@@ -189,7 +189,7 @@ def _write_tiles(
 def _attempt(path: Path, folder: Path, settings: TileSettings) -> list[Problem]:
     problems = Problems()  # exceptions would lose their parts between processes
     problems.attempt(tile_slide, path, folder, settings)
-    return problems.found
+    return problems.listed
 
 
 def _cut_all(slides: dict[Path, Path], settings: TileSettings, workers: int) -> Iterator[tuple[Path, list[Problem]]]:

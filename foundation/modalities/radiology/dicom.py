@@ -150,11 +150,11 @@ def _files(source: Path | list[Path]) -> list[Path]:
     if isinstance(source, Path) and not source.is_dir():
         source = [source]
     if isinstance(source, Path):
-        found = sorted(path for path in source.rglob("*") if path.is_file())
-        found = [path for path in found if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
-        if not found:
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        files = [path for path in files if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
+        if not files:
             raise refuse(source, "no file in the folder", "give the folder of one series")
-        return found
+        return files
     for path in source:
         if not path.is_file():
             raise refuse(path, "no such file", "mend its name in the table, or remove the row")
@@ -177,14 +177,14 @@ def _read(path: Path) -> Dataset:
 
 
 @contextmanager
-def _careful(path: Path, field: str, found: str = "damaged or malformed", advice: str = _EXPORT) -> Iterator[None]:
+def _careful(path: Path, field: str, finding: str = "damaged or malformed", advice: str = _EXPORT) -> Iterator[None]:
     """Turns whatever a library says of a damaged file into a line that quotes nothing of it."""
     try:
         yield
     except DataError:
         raise
     except _DAMAGE:
-        raise refuse(path, found, advice, field=field) from None
+        raise refuse(path, finding, advice, field=field) from None
 
 
 def _is_scan(path: Path, dataset: Dataset) -> bool:
@@ -215,8 +215,8 @@ def _functional(dataset: Dataset, frame: int, sequence: str) -> Dataset:
     for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         items = dataset.get(groups)
         if items and index < len(items) and items[index].get(sequence):
-            found: Dataset = items[index][sequence][0]
-            return found
+            item: Dataset = items[index][sequence][0]
+            return item
     return dataset
 
 
@@ -226,11 +226,11 @@ def _slices(path: Path, dataset: Dataset) -> list[DicomSlice]:
         raise refuse(path, "does not say how its pixels are encoded", _EXPORT, field="TransferSyntaxUID")
     if not isinstance(syntax, UID) or not syntax.is_transfer_syntax:
         raise refuse(path, "names no way of encoding", _EXPORT, field="TransferSyntaxUID")
-    found, advice = "pixels cut off or damaged", _EXPORT
+    finding, advice = "pixels cut off or damaged", _EXPORT
     if syntax.is_compressed:
-        found = f"pixels cut off or cannot be decoded, {syntax.name}"
+        finding = f"pixels cut off or cannot be decoded, {syntax.name}"
         advice = "write it uncompressed (gdcmconv --raw IN OUT) or export it again"
-    with _careful(path, "PixelData", found, advice):
+    with _careful(path, "PixelData", finding, advice):
         pixels = pixel_array(dataset, decoding_plugin=PLUGIN if syntax in DECODER_DEPENDENCIES else "")
     with _careful(path, "PixelData"):
         colour = dataset.get("SamplesPerPixel", 1) > 1

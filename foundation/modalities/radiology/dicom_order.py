@@ -69,8 +69,8 @@ def _in_space(folder: Path, slices: list[DicomSlice], problems: Problems) -> lis
     planes = np.stack([part.orientation for part in slices if part.orientation is not None])
     normal = np.cross(planes[0, :3], planes[0, 3:])
     if (np.abs(planes - planes[0]) > 0.01).any() or not np.isclose(np.linalg.norm(normal), 1, atol=0.01):
-        found = "slices lie in different planes"
-        raise refuse(folder, found, "give one series without localizer", field="ImageOrientationPatient")
+        finding = "slices lie in different planes"
+        raise refuse(folder, finding, "give one series without localizer", field="ImageOrientationPatient")
     along = np.stack([part.position for part in slices if part.position is not None]) @ normal
     order = np.argsort(along, kind="stable")
     steps = np.diff(along[order])

@@ -70,20 +70,20 @@ def identifying_tags(dataset: Dataset) -> list[str]:
     Rather one too many than one too few: all of the patient's group, all text, dates, ages and identifiers that are
     not technical, overlays and curves. None of them passes: only pixels and `technical_facts` do.
     """
-    found = set()
+    names = set()
     for element in dataset.iterall():
         if element.VR == "SQ" or element.is_empty:
             continue
         group, name = element.tag.group, element.keyword
         if element.tag.is_private:
-            found.add("private tags")
+            names.add("private tags")
         elif _CURVES <= group < _CURVES + 0x100 or _OVERLAYS <= group < _OVERLAYS + 0x100:
-            found.add("OverlayData" if group >= _OVERLAYS else "CurveData")
+            names.add("OverlayData" if group >= _OVERLAYS else "CurveData")
         elif name in TECHNICAL or name in _HARMLESS:
             continue
         elif group == _PATIENT or element.VR in _TELLING or name == "EncapsulatedDocument":
-            found.add(name or f"({group:04X},{element.tag.element:04X})")
-    return sorted(found)
+            names.add(name or f"({group:04X},{element.tag.element:04X})")
+    return sorted(names)
 
 
 def refuse_burned_in(path: Path, dataset: Dataset) -> None:

@@ -79,8 +79,8 @@ def parse_nifti(content: bytes, path: Path, channel: int | None, problems: Probl
 
 def _canonical(path: Path, image: "nibabel.Nifti1Image", channel: int | None, problems: Problems) -> Volume:
     if image.get_data_dtype().kind not in "iuf":
-        found = "colour or complex voxels"
-        raise refuse(path, found, "write one number a voxel", field="datatype", value=image.get_data_dtype())
+        finding = "colour or complex voxels"
+        raise refuse(path, finding, "write one number a voxel", field="datatype", value=image.get_data_dtype())
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
         raise refuse(path, "axes that span no space", "mend sform or qform, or convert the file again", field="affine")
     if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):

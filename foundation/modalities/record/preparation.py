@@ -48,15 +48,15 @@ class RecordPreparation(Preparation):
             return
         dictionary, table, file = declaration.dictionary, site.tables["record"], site.files["record"]
         outcomes = [name for name in (*dictionary.labels, *dictionary.survival.values()) if name in site.patients]
-        problems.found += clinical_checks.check_dates(table, file, *clinical_checks.date_columns(table))
+        problems.listed += clinical_checks.check_dates(table, file, *clinical_checks.date_columns(table))
         for column in dictionary.record:
             if column.name not in table:
                 problems.warn(file, "no such column", "add it, or expect it unknown here", field=column.name)
-        problems.found += clinical_checks.check_record(table, dictionary.record, file)
+        problems.listed += clinical_checks.check_record(table, dictionary.record, file)
         inputs = {column.name for column in dictionary.record}
         inputs |= {name for name in table if is_outcome(str(name))}
         kept = table[[name for name in table if name in inputs]]
-        problems.found += check_outcomes(kept, site.patients[outcomes], file)
+        problems.listed += check_outcomes(kept, site.patients[outcomes], file)
 
     def pack(self, packing: Packing) -> pd.DataFrame:
         """Numbers as numbers, categories as words, unknown as null."""

@@ -92,16 +92,16 @@ def leak_problems(findings: pd.DataFrame, path: Path | str) -> Problems:
     for patient, rows in grave.sort_values("severity", kind="stable").groupby("patient_id", sort=False):
         words = ", ".join(dict.fromkeys(rows["word"]))
         if rows["severity"].iloc[0] == "error":
-            found = f"patient {patient}: outcome words in a report written on or after the event"
-            problems.error(path, found, advice, field="text", value=words)
+            finding = f"patient {patient}: outcome words in a report written on or after the event"
+            problems.error(path, finding, advice, field="text", value=words)
         else:
             problems.warn(path, f"patient {patient}: outcome words in the report", advice, field="text", value=words)
     notes = findings[findings["severity"] == "note"]
     if len(notes):
         count = notes["patient_id"].nunique()
         words = ", ".join(notes["word"].value_counts().index[:4])
-        found = f"reports of {count} patients deny outcome words, or say them of others"
-        problems.warn(path, found, "read a few to be sure", field="text", value=words)
+        finding = f"reports of {count} patients deny outcome words, or say them of others"
+        problems.warn(path, finding, "read a few to be sure", field="text", value=words)
     return problems
 
 

@@ -28,7 +28,7 @@ def check_leaks(
         problems: takes the findings.
     """
     findings = leaking_text(reports["text"], reports.get("date"), event_dates)
-    problems.found += leak_problems(findings, path).found
+    problems.listed += leak_problems(findings, path).listed
 
 
 def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, problems: Problems) -> None:
@@ -47,8 +47,8 @@ def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, pro
             times = f", {len(rows)} times" if len(rows) > 1 else ""
             problems.warn(path, f"patient {patient}: {kind} in the text{times}", advice, field="text")
         if step > 1:
-            found = f"identifiers were searched in one of {step} of {len(texts)} reports"
-            problems.warn(path, found, "have them masked if the sample holds any", field="text")
+            finding = f"identifiers were searched in one of {step} of {len(texts)} reports"
+            problems.warn(path, finding, "have them masked if the sample holds any", field="text")
 
 
 def _scan(texts: "list[pd.Series[str]]") -> list[pd.DataFrame]:
@@ -62,6 +62,6 @@ def _scan(texts: "list[pd.Series[str]]") -> list[pd.DataFrame]:
     ]
     # Fresh processes: a copy of one that has threads can hang.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(scan_text, (part for _, part in parts)))
+        findings = list(pool.map(scan_text, (part for _, part in parts)))
     places = np.array([place for place, _ in parts])
-    return [pd.concat([found[index] for index in np.flatnonzero(places == place)]) for place in range(len(texts))]
+    return [pd.concat([findings[index] for index in np.flatnonzero(places == place)]) for place in range(len(texts))]

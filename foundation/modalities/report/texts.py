@@ -39,9 +39,9 @@ def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Prob
     rows = []
     for path in paths:
         name = path.relative_to(folder)
-        found = problems.attempt(_owned, path, name, known)
-        if found is not None:
-            rows.append((*found, str(name)))
+        report = problems.attempt(_owned, path, name, known)
+        if report is not None:
+            rows.append((*report, str(name)))
     frame = pd.DataFrame(rows, columns=[KEY, "text", "date", "file"], dtype=object).set_index(KEY)
     return frame.assign(date=pd.to_datetime(frame["date"], errors="coerce", format="ISO8601"))
 

@@ -41,7 +41,7 @@ def checked(*sites: Site) -> list[str]:
         for modality in ("pathology", "radiology"):
             look = partial(preparations()[modality].look, dictionary=DataDictionary())
             image_checks.check(modality, look, list(sites), problems, bars)
-    return [f"{problem.severity}: {problem}" for problem in problems.found]
+    return [f"{problem.severity}: {problem}" for problem in problems.listed]
 
 
 def saved(path: Path, image: np.ndarray, **options: object) -> Path:

@@ -24,7 +24,7 @@ def checked(root: Path, images: bool = False, **options: object) -> Validation:
 def lines(found: Validation, severity: str = "error", field: str | None = None) -> list[str]:
     return [
         str(problem)
-        for problem in found.problems.found
+        for problem in found.problems.listed
         if problem.severity == severity and field in (None, problem.field)
     ]
 

@@ -336,7 +336,7 @@ def test_a_series_is_sorted_in_space_and_rescaled(tmp_path):
     scan = read_series(write_series(tmp_path / "scan"), ALL, problems)
     np.testing.assert_array_equal(scan.voxels, body() // 2 * 2)
     assert (scan.spacing, scan.window, scan.inverted) == ((2, 2), (-500, 2000), False)
-    assert not problems.found
+    assert not problems.listed
     listed = sorted((tmp_path / "scan").iterdir(), key=lambda path: path.stat().st_ino)
     np.testing.assert_array_equal(read_series(listed, ALL, problems).voxels, scan.voxels)
 
@@ -580,7 +580,7 @@ def test_no_name_reaches_the_console_nor_what_is_kept(tmp_path, capfd):
         warnings.simplefilter("always")
         scan = read_series(tmp_path / "scan", ALL, problems)
         found = identifying_tags(pydicom.dcmread(tmp_path / "scan" / "001.dcm"))
-    said = " ".join([*(str(warning.message) for warning in told), *capfd.readouterr(), *map(str, problems.found)])
+    said = " ".join([*(str(warning.message) for warning in told), *capfd.readouterr(), *map(str, problems.listed)])
     kept = json.dumps([scan.facts, found])
     assert not any(word in said + kept for word in ("SECRETIA", "Secretia", "MRN4711", "Elsewhere"))
 

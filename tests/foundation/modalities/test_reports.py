@@ -59,7 +59,7 @@ def test_text_files_are_joined_in_date_order(tmp_path: Path) -> None:
     (tmp_path / "P12" / "b.txt.gz").write_bytes(gzip.compress(b"packed"))
     problems = Problems()
     rows = read_texts(tmp_path, "**/*.*", ["P1", "P12"], problems)
-    assert problems.found == []
+    assert problems.listed == []
     joined = join_reports(rows, tmp_path)
     assert joined["text"].to_dict() == {"P12": "other\n\npacked", "P1": "first\n\nsecond\nline\n\nundated"}
     assert joined["date"].to_dict() == {"P12": pd.NaT, "P1": pd.Timestamp("2020-03-01")}
@@ -199,12 +199,12 @@ def test_a_report_written_after_the_event_weighs_more() -> None:
     assert findings["severity"].tolist() == ["error", "warning", "warning", "note"]
     assert [found["a"][start:end] for start, end in findings[["start", "end"]].to_numpy()[:1]] == ["died"]
     problems = leak_problems(findings, "reports.csv")
-    assert [problem.severity for problem in problems.found] == ["error", "warning", "warning", "warning"]
-    assert str(problems.found[0]) == (
+    assert [problem.severity for problem in problems.listed] == ["error", "warning", "warning", "warning"]
+    assert str(problems.listed[0]) == (
         "reports.csv: field text: patient a: outcome words in a report written on or after the event (died); "
         "leave this report out, or cut what was written after the prediction is made"
     )
-    assert leak_problems(findings[:0], "reports.csv").found == []
+    assert leak_problems(findings[:0], "reports.csv").listed == []
 
 
 @given(

@@ -356,7 +356,7 @@ if __name__ == "__main__":
     slides = [(path.stem, path) for path in sorted(Path(sys.argv[1]).glob("*.tif"))]
     problems = Problems()
     tile_slides(slides, Path(sys.argv[2]), TileSettings(0.5, 64, max_tiles=60), problems, workers=2)
-    sys.exit(len(problems.found))
+    sys.exit(len(problems.listed))
 """
 
 
@@ -382,7 +382,7 @@ def test_killed_and_restarted_equals_uninterrupted(tmp_path):
     slides = [(path.stem, path) for path in sorted((tmp_path / "slides").glob("*.tif"))]
     problems = Problems()
     tiled = tile_slides(slides, tmp_path / "whole", TileSettings(0.5, 64, max_tiles=60), problems, workers=1)
-    assert not problems.found
+    assert not problems.listed
     assert [slide.patient for slide in tiled] == [patient for patient, _ in slides]
     assert {slide.tiles for slide in tiled} == {60}
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
