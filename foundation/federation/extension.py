@@ -92,9 +92,10 @@ class Extension(ABC):
             UserError: naming site and array.
         """
 
+    @staticmethod
     @abstractmethod
-    def for_site(self, given: Mapping[str, Arrays], site: str) -> Weights:
-        """What a site gets of what all gave."""
+    def for_site(by_site: Mapping[str, Arrays], site: str) -> Weights:
+        """What a site gets of what each of all sites gave."""
 
     @abstractmethod
     def record(self, releases: int, updates: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -107,19 +108,19 @@ class Extension(ABC):
 
     # In the run record and the report.
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def note(cls, rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    def note(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
         """What the run record keeps of all rounds of the history; None if they tell of none."""
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def section(cls, run: Run) -> Section | None:
+    def section(run: Run) -> Section | None:
         """The report's section; None if the history tells of none."""
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def spent_with_updates(cls, run: Run) -> tuple[float, float | None] | None:
+    def spent_with_updates(run: Run) -> tuple[float, float | None] | None:
         """Epsilon and delta of updates and extension together, at the end of a run; None where there are not both."""
 
 

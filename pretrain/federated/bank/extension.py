@@ -20,8 +20,6 @@ from pretrain.federated.bank.settings import BankSettings, bank_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from foundation.federation.report.elements import Section
-    from foundation.federation.report.history import Run
     from foundation.federation.task import FederatedTask
     from pretrain.module import PretrainModule
 
@@ -35,6 +33,10 @@ class EmbeddingBank(Extension):
     """
 
     name = "bank"
+    for_site = staticmethod(for_site)
+    note = staticmethod(bank_note)
+    section = staticmethod(report.bank)
+    spent_with_updates = staticmethod(report.spent_with_bank)
 
     def __init__(self, settings: BankSettings, task: FederatedTask) -> None:
         self.settings = settings
@@ -78,20 +80,5 @@ class EmbeddingBank(Extension):
         check_rows(arrays, self.settings, site, self.task.cfg.encoder.width)
         return {name: np.array(values, dtype=np.float32) for name, values in arrays.items()}
 
-    def for_site(self, given: Mapping[str, Arrays], site: str) -> Weights:
-        return dict(for_site(given, site))
-
     def record(self, releases: int, updates: Mapping[str, Any] | None) -> dict[str, Any]:
         return bank_record(self.settings, releases, updates)
-
-    @classmethod
-    def note(cls, rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-        return bank_note(rounds)
-
-    @classmethod
-    def section(cls, run: Run) -> Section | None:
-        return report.bank(run)
-
-    @classmethod
-    def spent_with_updates(cls, run: Run) -> tuple[float, float | None] | None:
-        return report.spent_with_bank(run)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from foundation.federation.weights.types import Arrays, Weights
 from pretrain.federated.bank.settings import BankSettings
 
 Rows = dict[str, NDArray[np.float32]]
@@ -13,7 +14,7 @@ Rows = dict[str, NDArray[np.float32]]
 _ROUNDING = 1e-3  # of a length
 
 
-def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, site: str, width: int) -> None:
+def check_rows(rows: Arrays, settings: BankSettings, site: str, width: int) -> None:
     """Holds what a site sent against what it was asked for.
 
     Args:
@@ -38,18 +39,18 @@ def check_rows(rows: Mapping[str, NDArray[np.generic]], settings: BankSettings, 
             raise UserError(f"{where}: holds rows that are not of unit length; leave this site out")
 
 
-def for_site(all_: Mapping[str, Mapping[str, NDArray[np.generic]]], site: str) -> Rows:
+def for_site(by_site: Mapping[str, Arrays], site: str) -> Weights:
     """Everybody else's rows, for one site's next round.
 
     They stand sorted by their first value: nothing in their order says which hospital they are from.
 
     Args:
-        all_: by site, what it sent.
+        by_site: what each sent.
         site: whose own patients are left out: it has them itself, and they are no strangers to it.
     """
-    others = [rows for name, rows in all_.items() if name != site]
-    found: Rows = {}
+    others = [rows for name, rows in by_site.items() if name != site]
+    dealt: Weights = {}
     for name in sorted({name for rows in others for name in rows}):
         together = np.concatenate([np.asarray(rows[name], dtype=np.float32) for rows in others if name in rows])
-        found[name] = together[np.lexsort(together.T[::-1])]
-    return found
+        dealt[name] = together[np.lexsort(together.T[::-1])]
+    return dealt
