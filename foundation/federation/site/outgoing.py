@@ -4,7 +4,8 @@
 update and noises it, where the run promises differential privacy. `Compression` narrows it; what that loses stays here
 for the next round. `Masking` takes it out of the open, for the server to see sums alone. `SmallCells` and
 `WithheldMetrics` keep numbers of few patients back. `PolicyCheck` holds what is left against the site's policy once
-more, and `LedgerNote` writes it down. A filter that refuses ends the list, and its reason leaves in the place of all.
+more, `ExtensionEpsilon` stops embeddings of which no epsilon can be told, and `LedgerNote` writes down what leaves. A
+filter that refuses ends the list, and its reason leaves in the place of all.
 """
 
 from collections.abc import Sequence
