@@ -9,7 +9,7 @@ from foundation.federation.ledger.entry import Entry, Kind
 from foundation.federation.ledger.files import load
 
 UPDATES: tuple[Kind, ...] = ("update", "statistics")  # what a run's privacy counts
-EMBEDDINGS: tuple[Kind, ...] = ("embeddings",)  # what its bank counts
+EMBEDDINGS: tuple[Kind, ...] = ("embeddings",)  # what its extension counts
 _RELEASES = (*UPDATES, *EMBEDDINGS)  # each draws noise of its own
 
 

@@ -34,7 +34,7 @@ class Privacy:
 
         Args:
             releases: how many.
-            replaced: for neighbours of which one has other updates of a site, not none: those of the bank.
+            replaced: for neighbours of which one has other updates of a site, not none: those of an extension.
         """
         return None
 

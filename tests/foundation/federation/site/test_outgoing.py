@@ -9,7 +9,7 @@ from foundation.errors import UserError
 from foundation.federation.ledger import digest_of_weights
 from foundation.federation.policy import SitePolicy
 from foundation.federation.secure import Secure, SecureOrder
-from foundation.federation.site.config import Site, installed_release
+from foundation.federation.site.config import Site
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.filters.base import Filter, Outgoing
 from foundation.federation.site.filters.groups import WithheldGroups
@@ -32,6 +32,7 @@ from foundation.federation.site.training import state_of
 from foundation.federation.statistics import from_arrays
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.messages import Order, Reply, pack_order, unpack_order, unpack_reply
+from foundation.release import installed_release
 
 PATIENT, QUERY = "encoder.fusion.patient", "encoder.modalities.genomics.query"
 WEIGHTS = {PATIENT: np.ones((8, 8), np.float32), QUERY: np.ones((2, 3), np.float32)}
