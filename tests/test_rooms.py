@@ -29,9 +29,11 @@ FLOWER_INTERNALS = {
     "foundation/federation/deployment/flower_patches.py": {
         "flwr.supercore",
         "flwr.supercore.inflatable",
+        "flwr.supercore.inflatable.inflatable_object",
         "flwr.supercore.run",
         "flwr.supercore.task_identity",
         "flwr.superlink",
+        "flwr.superlink.grid",
         "flwr.supernode",
     },
     "foundation/federation/deployment/node_process.py": {"flwr.supernode.cli.flower_supernode"},

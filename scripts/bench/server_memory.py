@@ -23,7 +23,6 @@ from pathlib import Path
 
 import foundation  # noqa: F401  # isort: skip
 import httpx
-import numpy as np
 import psutil
 from commands import run
 from federation_overhead import free_ports, started
@@ -56,6 +55,7 @@ class Site:
 
     def __init__(self, home: Path, superlink: int, port: int) -> None:
         self.name = home.name
+        self.number = 1 + int(home.name.removeprefix("site"))
         self.runtime = f"127.0.0.1:{port}"
         command = [
             *(
@@ -94,7 +94,8 @@ class Site:
         order = unpack_order(message.content)
         if message.metadata.message_type == MessageType.EVALUATE:
             return Reply(self.name, metrics={"patients": 5.0, "seconds": 0.0})
-        change = {name: np.full_like(value, 1) for name, value in order.weights.items()}
+        # Of every site another one, and no two parts alike: Flower carries equal parts once.
+        change = {name: (value * self.number * 1e-3).astype(value.dtype) for name, value in order.weights.items()}
         samples = {group_of(name): 1 for name in change}
         return Reply(self.name, change, samples=samples, metrics={"seconds": 0.0})
 
@@ -135,8 +136,8 @@ class Peaks:
                 except OSError:
                     continue
                 if "VmHWM" in status:
-                    self.peak[name] = max(self.peak.get(name, 0.0), _kilobytes(status, "VmHWM") / 1e3)
-                    self.now[name] = _kilobytes(status, "VmRSS") / 1e3
+                    self.peak[name] = max(self.peak.get(name, 0.0), _megabytes(status, "VmHWM"))
+                    self.now[name] = _megabytes(status, "VmRSS")
 
     def _processes(self) -> Iterator[tuple[str, psutil.Process]]:
         try:
@@ -150,8 +151,9 @@ class Peaks:
             return
 
 
-def _kilobytes(status: str, field: str) -> float:
-    return float(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
+def _megabytes(status: str, field: str) -> float:
+    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith(field))
+    return int(kibibytes) * 1024 / MB
 
 
 def measure(folder: Path, cohort: Path, count: int, overrides: list[str]) -> tuple[float, Peaks, float]:

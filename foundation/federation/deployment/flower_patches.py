@@ -5,6 +5,7 @@ server. The tests of this module show each fault in Flower as it is, and fail wh
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,39 @@ def send_objects_one_by_one() -> None:
             push_object_fn(name, content)
 
     inflatable_utils.push_object_contents_from_iterable = push
+
+
+def inflate_once() -> None:
+    """A message that comes in is put together from its objects with its arrays in memory once.
+
+    Flower keeps every piece of an array until the whole message is there, beside the arrays themselves: a copy of the
+    whole model. Without the patch: `python scripts/bench/server_memory.py` shows one more model in the server process.
+    """
+    from flwr.supercore.inflatable import inflatable_utils
+    from flwr.supercore.inflatable.inflatable_object import get_object_head_values_from_object_content
+    from flwr.superlink.grid import http_grid
+
+    def inflate(object_id: str, object_contents: dict[str, bytes]) -> Any:
+        heads = {name: get_object_head_values_from_object_content(data) for name, data in object_contents.items()}
+        uses = Counter(child for _, children, _ in heads.values() for child in set(children))
+        wholes: dict[str, Any] = {}  # what has parts, as an array has; a part goes when its last whole is there
+
+        def made(name: str) -> Any:
+            if name in wholes:
+                return wholes[name]
+            kind, children, _ = heads[name]
+            uses[name] -= 1
+            content = object_contents[name] if uses[name] > 0 else object_contents.pop(name)
+            one = inflatable_utils.inflatable_class_registry[kind].inflate(
+                content, {part: made(part) for part in children}
+            )
+            if children:
+                wholes[name] = one
+            return one
+
+        return made(object_id)
+
+    http_grid.inflate_object_from_contents = inflate  # type: ignore[attr-defined]
 
 
 def share_database() -> None:

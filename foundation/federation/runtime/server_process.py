@@ -7,7 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
-from foundation.federation.deployment.flower_patches import send_objects_one_by_one
+from foundation.federation.deployment.flower_patches import inflate_once, send_objects_one_by_one
 from foundation.federation.ledger.files import lock
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
 from foundation.federation.server.app import server_app
@@ -22,6 +22,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Goes on from the rounds that the run's folder holds, once an earlier process of them has ended."""
     send_objects_one_by_one()
+    inflate_once()
     output = Path(str(context.run_config["run"]))
     path = output / FOLDER / "server.lock"
     with path.open("w") as file:

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.supercore import sql_mixin
 from flwr.supercore.inflatable import inflatable_utils
-from flwr.supercore.inflatable.inflatable_object import get_object_tree
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink import main as superlink
+from flwr.superlink.grid import http_grid
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
 from sqlalchemy import text
@@ -38,6 +41,7 @@ def flower(monkeypatch: pytest.MonkeyPatch) -> None:
         (start_client_internal, "_push_messages"),
         (fleet_http_connection, "make_simple_http_retry_invoker"),
         (inflatable_utils, "push_object_contents_from_iterable"),
+        (http_grid, "inflate_object_from_contents"),
         (sql_mixin, "SQLITE_PRAGMAS"),
         (superlink, "create_app"),
     ):
@@ -238,6 +242,33 @@ def test_objects_are_made_ready_one_by_one():
     assert most_made_ready() > 5
     flower_patches.send_objects_one_by_one()
     assert most_made_ready() == 1
+
+
+def megabytes_inflated(arrays: ArrayRecord) -> float:
+    """Memory that putting a message together takes at most, beyond the objects that it is made of."""
+    message = Message(RecordDict({"arrays": arrays, "again": arrays}), 1, "train")
+    tracemalloc.start()
+    try:
+        contents = {name: part.deflate() for name, part in get_all_nested_objects(message).items()}
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        inflated = http_grid.inflate_object_from_contents(message.object_id, contents)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for record in inflated.content.array_records.values():
+        assert {name: array.data for name, array in record.items()} == {n: a.data for n, a in arrays.items()}
+    return (most - before) / 1e6
+
+
+def test_a_message_is_put_together_without_a_second_copy_of_its_arrays():
+    flower_patches.identify_process()
+    rng = np.random.default_rng(0)
+    values = [np.zeros(8_000_000, np.uint8), *rng.integers(0, 256, (6, 8_000_000), np.uint8)]
+    arrays = ArrayRecord({str(number): Array(value) for number, value in enumerate([*values, values[0]])})
+    assert megabytes_inflated(arrays) > 50
+    flower_patches.inflate_once()
+    assert megabytes_inflated(arrays) < 30
 
 
 def pragmas(path: Path) -> dict[str, Any]:
