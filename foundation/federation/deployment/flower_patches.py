@@ -173,7 +173,7 @@ def inflate_once() -> None:
 
         return made(object_id)
 
-    http_grid.inflate_object_from_contents = inflate  # type: ignore[attr-defined]
+    http_grid.inflate_object_from_contents = inflate  # type: ignore[assignment, attr-defined]
 
 
 def share_database() -> None:
