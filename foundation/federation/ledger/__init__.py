@@ -1,4 +1,4 @@
-"""What went out and what came in: an append-only file in which every entry vouches for the one before."""
+"""The append-only ledger of what went out and came in, in which every entry vouches for the one before."""
 
 from foundation.federation.ledger.files import verify as verify
 from foundation.federation.ledger.spent import epsilon_spent as epsilon_spent

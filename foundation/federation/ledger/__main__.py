@@ -1,4 +1,4 @@
-"""`python -m foundation.federation.ledger verify|reconcile|show`: what left, what came, and whether the books agree."""
+"""`python -m foundation.federation.ledger verify|reconcile|show`: the check of ledgers, alone and together."""
 
 import sys
 from pathlib import Path
@@ -48,9 +48,9 @@ def show(cfg: DictConfig) -> None:
 
 def _examine(cfg: DictConfig, action: str, always_reconcile: bool) -> None:
     paths = _ledgers(cfg)
-    found = {path: verify_ledger(path) for path in paths}
-    problems = [problem for each in found.values() for problem in each]
-    sides = [side for path in paths if (side := _side(path, found[path])) is not None]
+    by_path = {path: verify_ledger(path) for path in paths}
+    problems = [problem for each in by_path.values() for problem in each]
+    sides = [side for path in paths if (side := _side(path, by_path[path])) is not None]
     whole = len(sides) == len(paths)  # without its first entry a ledger is nobody's: mend that first
     if whole and (always_reconcile or (len(sides) > 1 and any(side.server for side in sides))):
         problems += reconcile_sides(sides)
@@ -70,8 +70,8 @@ def _examine(cfg: DictConfig, action: str, always_reconcile: bool) -> None:
 
 
 def _ledgers(cfg: DictConfig) -> list[Path]:
-    given = plain(cfg)["ledgers"]
-    paths = [Path(path) for path in ([given] if isinstance(given, str) else given or [])]
+    value = plain(cfg)["ledgers"]
+    paths = [Path(path) for path in ([value] if isinstance(value, str) else value or [])]
     if not paths:
         raise UserError("ledgers: none given; say ledgers=[site/ledger.jsonl,server/ledger.jsonl]")
     return paths
@@ -93,7 +93,9 @@ def _write(cfg: DictConfig, action: str, sides: list[Side], problems: list[Probl
         ledgers = {
             str(side.path): {"owner": side.owner, "entries": len(side.entries), "runs": summary(side)} for side in sides
         }
-        write_json(output / "ledgers.json", {"ledgers": ledgers, "problems": [as_json(found) for found in problems]})
+        write_json(
+            output / "ledgers.json", {"ledgers": ledgers, "problems": [as_json(problem) for problem in problems]}
+        )
         record.metrics["problems"] = sum(problem.grave for problem in problems)
         record.metrics["lost"] = sum(problem.kind == "lost" for problem in problems)
 
@@ -110,18 +112,18 @@ _ACTIONS = {"verify": verify, "reconcile": reconcile, "show": show}
 
 def main() -> None:
     """Reads the action, then hands Hydra its overrides."""
-    given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-    if given in ("-h", "--help"):
+    action = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if action in ("-h", "--help"):
         print(_HELP)
         return
-    if given not in _ACTIONS:
+    if action not in _ACTIONS:
         name = "python -m foundation.federation.ledger"
-        print(f"error: {name}: '{given}' given; say verify, reconcile or show", file=sys.stderr)
+        print(f"error: {name}: '{action}' given; say verify, reconcile or show", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
     # Hydra knows no switches of ours: this one is the habit of command lines.
     sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
-    _ACTIONS[given]()
+    _ACTIONS[action]()
 
 
 if __name__ == "__main__":

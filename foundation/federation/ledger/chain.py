@@ -1,4 +1,4 @@
-"""Reading a ledger: is every line one that the writer wrote, and does each follow from the one before?
+"""The hash chain of a ledger: every line as the writer wrote it, each following from the one before.
 
 What is found, and how: a changed byte by the line's own hash or its canonical form; a line that was taken out, put in
 or moved by the next one's `previous` and `index`; lines cut from the end by the head file beside the ledger, which
@@ -25,13 +25,13 @@ class Problem:
     Attributes:
         kind: `lost` and `unchecked` are no sign of tampering; everything else is, or may be.
         ledger: which.
-        found: one line.
+        text: one line.
         index: of the entry that is wrong, counted from 0; None if it is no single one.
     """
 
     kind: Finding
     ledger: str
-    found: str
+    text: str
     index: int | None = None
 
     @property
@@ -41,7 +41,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = "" if self.index is None else f" entry {self.index}:"
-        return f"{self.ledger}:{place} {self.found}"
+        return f"{self.ledger}:{place} {self.text}"
 
 
 class Head(BaseModel):
@@ -102,8 +102,8 @@ def read_chain(path: Path, content: bytes, head: bytes | None) -> Chain:
         chain.entries.append(entry)
         expected, previous = entry.index + 1, entry.hash
     if chain.tail:
-        found = f"the last line is unfinished ({len(chain.tail)} bytes); the owner's next entry notes and removes it"
-        chain.problems.append(Problem("unfinished", str(path), found, len(lines)))
+        text = f"the last line is unfinished ({len(chain.tail)} bytes); the owner's next entry notes and removes it"
+        chain.problems.append(Problem("unfinished", str(path), text, len(lines)))
     chain.problems += _against_head(path, chain, len(lines), head)
     return chain
 
@@ -111,11 +111,11 @@ def read_chain(path: Path, content: bytes, head: bytes | None) -> Chain:
 def _follow(path: Path, problems: list[Problem], entry: Entry, number: int, expected: int, previous: str) -> None:
     """Checks an entry's place after the line before, whose hash is empty if it could not be read."""
     if entry.index != expected:
-        found = f"is numbered {entry.index} where {expected} is due: lines were removed, put in or moved"
-        problems.append(Problem("order", str(path), found, number))
+        text = f"is numbered {entry.index} where {expected} is due: lines were removed, put in or moved"
+        problems.append(Problem("order", str(path), text, number))
     elif previous and entry.previous != previous:
-        found = "does not follow from the entry before it: that one was altered, or lines were exchanged"
-        problems.append(Problem("order", str(path), found, number))
+        text = "does not follow from the entry before it: that one was altered, or lines were exchanged"
+        problems.append(Problem("order", str(path), text, number))
     if (entry.kind == "opened") != (number == 0):
         problems.append(Problem("order", str(path), "a ledger is opened by its first entry, and by no other", number))
 
@@ -141,14 +141,14 @@ def _against_head(path: Path, chain: Chain, lines: int, content: bytes | None) -
         chain.behind = lines
         if lines < 2:  # a crash before the first head was written
             return []
-        found = f"{name} is missing, without which entries cut from the end are not seen; keep the two together"
-        return [Problem("truncated", str(path), found)]
+        text = f"{name} is missing, without which entries cut from the end are not seen; keep the two together"
+        return [Problem("truncated", str(path), text)]
     head = read_head(content)
     if head is None:
         return [Problem("altered", str(path), f"{name} is not what a ledger wrote: it was altered")]
     if head.entries > lines:
-        found = f"holds {lines} entries, but {name} counted {head.entries}: entries were cut from the end"
-        return [Problem("truncated", str(path), found)]
+        text = f"holds {lines} entries, but {name} counted {head.entries}: entries were cut from the end"
+        return [Problem("truncated", str(path), text)]
     chain.behind = lines - head.entries
     at_head = [entry.hash for entry in chain.entries if entry.index == head.entries - 1]
     if not chain.problems and at_head != [head.hash]:
@@ -167,4 +167,4 @@ def read_head(content: bytes) -> Head | None:
 
 def as_json(problem: Problem) -> dict[str, Any]:
     """Plain values."""
-    return {"kind": problem.kind, "ledger": problem.ledger, "found": problem.found, "index": problem.index}
+    return {"kind": problem.kind, "ledger": problem.ledger, "found": problem.text, "index": problem.index}

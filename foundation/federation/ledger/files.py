@@ -1,4 +1,4 @@
-"""A ledger's two files on the disk: taken by one process at a time, read whole, written through."""
+"""The two files of a ledger: taken by one process at a time, read whole, written through."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""The server's ledger against the sites': does each say of the other what that one says of itself?
+"""Reconciliation of the server's ledger with the sites': each says of the other what that one says of itself.
 
 A message that one side sent and the other never received is `lost`: a site that died or a line that broke looks like
 that, and so does a decline of a site that could not write its ledger. Any other that was received and never sent, or
@@ -59,7 +59,7 @@ class _Noted:
 
 
 @dataclass
-class _Books:
+class _Ledgers:
     """All ledgers of one owner: a server keeps one a run, a site may have set a damaged one aside."""
 
     owner: str
@@ -79,12 +79,12 @@ class _Books:
     def with_(self, peer: "_Books", direction: str) -> dict[_Key, list[_Noted]]:
         """Messages exchanged with another in one direction, in runs of which the server's ledger was given."""
         runs = self.runs() if self.server else peer.runs()
-        found: dict[_Key, list[_Noted]] = defaultdict(list)
+        messages: dict[_Key, list[_Noted]] = defaultdict(list)
         for noted in self.messages:
             entry = noted.entry
             if entry.direction == direction and entry.peer == peer.owner and entry.run in runs:
-                found[entry.run, entry.round, entry.kind].append(noted)
-        return found
+                messages[entry.run, entry.round, entry.kind].append(noted)
+        return messages
 
 
 def reconcile(server_ledger: Path, site_ledgers: Sequence[Path]) -> list[Problem]:
@@ -103,8 +103,8 @@ def reconcile_sides(sides: Sequence[Side]) -> list[Problem]:
     by_owner: dict[tuple[bool, str], list[Side]] = defaultdict(list)
     for side in sides:
         by_owner[side.server, side.owner].append(side)
-    books = [_Books.of(found) for found in by_owner.values()]
-    servers, sites = [each for each in books if each.server], [each for each in books if not each.server]
+    ledgers = [_Ledgers.of(of_owner) for of_owner in by_owner.values()]
+    servers, sites = [each for each in ledgers if each.server], [each for each in ledgers if not each.server]
     if not servers or not sites:
         raise UserError(f"ledgers: {len(servers)} of servers and {len(sites)} of sites; give one of each at least")
     problems = [
@@ -112,29 +112,28 @@ def reconcile_sides(sides: Sequence[Side]) -> list[Problem]:
         for server in servers
         for site in sites
         for one, other in ((site, server), (server, site))
-        for found in (_one_way(one, other), _witnesses(one, other))
-        for problem in found
+        for problem in (*_one_way(one, other), *_witnesses(one, other))
     ]
-    return problems + [problem for each in books for problem in _unchecked(each, sites if each.server else servers)]
+    return problems + [problem for each in ledgers for problem in _unchecked(each, sites if each.server else servers)]
 
 
-def _one_way(sender: _Books, receiver: _Books) -> Iterator[Problem]:
+def _one_way(sender: _Ledgers, receiver: _Ledgers) -> Iterator[Problem]:
     """What the sender says went out against what the receiver says came in."""
     sent, received = sender.with_(receiver, "out"), receiver.with_(sender, "in")
     for key in sorted(sent.keys() | received.keys(), key=str):
         went, came = _unmatched(sent.get(key, []), received.get(key, []))
         for noted, other in zip(came, went, strict=False):
             differs = _contradiction(noted.entry, other.entry)
-            found = f"{_called(noted.entry)} of {sender.owner} came in with {differs} in its own ledger"
-            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+            text = f"{_called(noted.entry)} of {sender.owner} came in with {differs} in its own ledger"
+            yield Problem("contradiction", str(noted.path), text, noted.entry.index)
         for noted in came[len(went) :]:
-            found = f"{_called(noted.entry)} came in, which the ledger of {sender.owner} does not say went out"
+            text = f"{_called(noted.entry)} came in, which the ledger of {sender.owner} does not say went out"
             # Nothing of patients is in a decline; a full disk or a damaged ledger must not look like forgery.
             kind: Finding = "lost" if noted.entry.kind == "decline" else "contradiction"
-            yield Problem(kind, str(noted.path), found, noted.entry.index)
+            yield Problem(kind, str(noted.path), text, noted.entry.index)
         for noted in went[len(came) :]:
-            found = f"{_called(noted.entry)} went out, and never reached {receiver.owner}"
-            yield Problem("lost", str(noted.path), found, noted.entry.index)
+            text = f"{_called(noted.entry)} went out, and never reached {receiver.owner}"
+            yield Problem("lost", str(noted.path), text, noted.entry.index)
 
 
 def _unmatched(sent: list[_Noted], received: list[_Noted]) -> tuple[list[_Noted], list[_Noted]]:
@@ -149,29 +148,29 @@ def _unmatched(sent: list[_Noted], received: list[_Noted]) -> tuple[list[_Noted]
     return went, came
 
 
-def _witnesses(holder: _Books, other: _Books) -> Iterator[Problem]:
+def _witnesses(holder: _Ledgers, other: _Ledgers) -> Iterator[Problem]:
     """Hashes that one side once named of its own ledger must still be there."""
     for noted in (noted for messages in holder.with_(other, "in").values() for noted in messages):
         if noted.entry.witness and noted.entry.witness not in other.hashes:
-            found = f"holds an entry {_short(noted.entry.witness)} of {other.owner} that its ledger no longer has"
-            yield Problem("contradiction", str(noted.path), found, noted.entry.index)
+            text = f"holds an entry {_short(noted.entry.witness)} of {other.owner} that its ledger no longer has"
+            yield Problem("contradiction", str(noted.path), text, noted.entry.index)
 
 
-def _unchecked(books: _Books, others: Sequence[_Books]) -> list[Problem]:
+def _unchecked(ledgers: _Ledgers, others: Sequence[_Ledgers]) -> list[Problem]:
     """How many messages no other ledger was given for."""
     known = {other.owner: other for other in others}
-    found: Counter[tuple[Path, str, str]] = Counter()
-    for noted in books.messages:
+    counts: Counter[tuple[Path, str, str]] = Counter()
+    for noted in ledgers.messages:
         peer = known.get(noted.entry.peer)
         if peer is None:
-            found[noted.path, noted.entry.peer, ""] += 1
+            counts[noted.path, noted.entry.peer, ""] += 1
         elif peer.server and noted.entry.run not in peer.runs():
-            found[noted.path, noted.entry.peer, noted.entry.run] += 1
+            counts[noted.path, noted.entry.peer, noted.entry.run] += 1
     return [
         Problem(
             "unchecked", str(path), f"{count} messages with {peer}{run and f' of run {_short(run)}'}: no ledger given"
         )
-        for (path, peer, run), count in found.items()
+        for (path, peer, run), count in counts.items()
     ]
 
 

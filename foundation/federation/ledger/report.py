@@ -15,11 +15,11 @@ _SHORT = 12
 def summary(side: Side) -> list[dict[str, Any]]:
     """By run, in the order in which they came: messages, bytes, rounds and privacy spent."""
     spent = spent_by_run(side.entries)
-    found = []
+    rows = []
     for run in dict.fromkeys(entry.run for entry in side.entries if entry.direction):
         messages = [entry for entry in side.entries if entry.direction and entry.run == run]
         loss = spent.get(run)
-        found.append(
+        rows.append(
             {
                 "run": run,
                 "rounds": sorted({entry.round for entry in messages if entry.round is not None}),
@@ -29,7 +29,7 @@ def summary(side: Side) -> list[dict[str, Any]]:
                 "delta": None if loss is None else loss.delta,
             }
         )
-    return found
+    return rows
 
 
 def summary_table(side: Side) -> Table:

@@ -80,5 +80,5 @@ def epsilon_spent(path: Path, run: str | None = None) -> float:
     for problem in chain.problems:
         if problem.kind != "unfinished":
             raise UserError(f"{problem}; the privacy spent cannot be told from it")
-    found = spent_by_run(chain.entries)
-    return sum(spent.epsilon for name, spent in found.items() if run in (None, name))
+    by_run = spent_by_run(chain.entries)
+    return sum(spent.epsilon for name, spent in by_run.items() if run in (None, name))

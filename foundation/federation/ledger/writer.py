@@ -1,4 +1,4 @@
-"""Writing a ledger: whole lines, on the disk before anything else happens, by one process at a time."""
+"""The writer of a ledger: whole lines, on the disk before anything else happens, by one process at a time."""
 
 import hashlib
 import math
@@ -180,8 +180,8 @@ class Ledger:
             return Entry.model_validate(content).sealed()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where, found = ".".join(map(str, first["loc"])), repr(first["input"])[:60]
-            raise UnfitError(f"{self.path}: {where}: {first['msg']}, found {found}; a ledger holds no such") from error
+            where, value = ".".join(map(str, first["loc"])), repr(first["input"])[:60]
+            raise UnfitError(f"{self.path}: {where}: {first['msg']}, found {value}; a ledger holds no such") from error
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

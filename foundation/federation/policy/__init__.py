@@ -1,4 +1,4 @@
-"""A site's own rules: what it trains, under which protection, and what may leave."""
+"""The site's policy: what it trains, under which protection, and what may leave."""
 
 from foundation.federation.policy.checks import ReplyFacts as ReplyFacts
 from foundation.federation.policy.checks import check_order as check_order

@@ -1,4 +1,4 @@
-"""A site's policy held against an order before training, and against an answer before it leaves."""
+"""Checks of a site's policy: of an order before training, and of an answer before it leaves."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,9 +66,11 @@ def check_order(
     Raises:
         Declined: with the reason.
     """
-    own = installed_release() if installed is None else installed
-    if order.release != own:
-        raise Declined(f"release: the run is of {order.release}, this site runs {own}; install one release everywhere")
+    release = installed_release() if installed is None else installed
+    if order.release != release:
+        raise Declined(
+            f"release: the run is of {order.release}, this site runs {release}; install one release everywhere"
+        )
     _check_names(policy, order)
     _check_config(policy, order)
     _check_limits(policy.limits, order, entries)
@@ -173,30 +175,30 @@ def _check_limits(limits: Limits, order: OrderFacts, entries: Sequence[Entry]) -
             raise Declined(f"limits.rounds: {limits.rounds} {called} have left for this run already")
 
 
-def _check_privacy(policy: SitePolicy, given: PrivacyFacts) -> None:
+def _check_privacy(policy: SitePolicy, promised: PrivacyFacts) -> None:
     required = policy.privacy
-    if required.secure_aggregation and not given.secure_aggregation:
+    if required.secure_aggregation and not promised.secure_aggregation:
         raise Declined("privacy.secure_aggregation: required here, and the run does without")
-    _check_noise("site_dp", required.site_dp, given.site_dp)
-    _check_noise("example_dp", required.example_dp, given.example_dp)
+    _check_noise("site_dp", required.site_dp, promised.site_dp)
+    _check_noise("example_dp", required.example_dp, promised.example_dp)
 
 
-def _check_embeddings(policy: SitePolicy, given: PrivacyFacts) -> None:
+def _check_embeddings(policy: SitePolicy, promised: PrivacyFacts) -> None:
     if not policy.shared_embeddings:
         raise Declined("shared_embeddings: embeddings of patients do not leave this site")
-    _check_noise("embeddings", policy.privacy.embeddings, given.embeddings)
+    _check_noise("embeddings", policy.privacy.embeddings, promised.embeddings)
 
 
-def _check_noise(name: str, rule: NoiseRule | None, given: Noise | None) -> None:
+def _check_noise(name: str, rule: NoiseRule | None, promised: Noise | None) -> None:
     if rule is None:
         return
-    if given is None:
+    if promised is None:
         raise Declined(f"privacy.{name}: required here, and the run does without")
-    if not given.noise_multiplier >= rule.min_noise_multiplier:
+    if not promised.noise_multiplier >= rule.min_noise_multiplier:
         least = f"at least {rule.min_noise_multiplier:g} required"
-        raise Declined(f"privacy.{name}.min_noise_multiplier: {given.noise_multiplier:g} offered, {least}")
-    if rule.max_clip is not None and not given.clip <= rule.max_clip:
-        raise Declined(f"privacy.{name}.max_clip: {given.clip:g} offered, at most {rule.max_clip:g} allowed")
+        raise Declined(f"privacy.{name}.min_noise_multiplier: {promised.noise_multiplier:g} offered, {least}")
+    if rule.max_clip is not None and not promised.clip <= rule.max_clip:
+        raise Declined(f"privacy.{name}.max_clip: {promised.clip:g} offered, at most {rule.max_clip:g} allowed")
 
 
 def _check_budget(policy: SitePolicy, run: str, entries: Sequence[Entry], after: Spent | None) -> None:

@@ -1,4 +1,4 @@
-"""`policy.yaml`: what a hospital lets a federation do, as its data protection officer would sign it."""
+"""The schema of `policy.yaml`: what a hospital lets a federation do, as its data protection officer signs it."""
 
 import difflib
 from collections.abc import Hashable
@@ -162,7 +162,7 @@ class SitePolicy(Strict):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UserError(f"{path}: {_said(error)}") from error
+            raise UserError(f"{path}: {_first_fault(error)}") from error
 
     @property
     def digest(self) -> str:
@@ -184,7 +184,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _said(error: ValidationError) -> str:
+def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":

@@ -1,4 +1,4 @@
-"""What an order asks of a site, in the few words that a policy judges."""
+"""The facts of an order, in the few words that a policy judges."""
 
 import importlib.resources
 import re
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.run_record import digest_of
 
-_OWN = ("output", "resume", "progress")  # settings that do not touch the weights
+_NOT_WEIGHTS = ("output", "resume", "progress")  # settings that do not touch the weights
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def order_facts(
         task=task,
         release=release,
         commit=commit,
-        config_digest=digest_of({key: value for key, value in content.items() if key not in _OWN}),
+        config_digest=digest_of({key: value for key, value in content.items() if key not in _NOT_WEIGHTS}),
         objectives=tuple(map(str, content.get("objective") or ())),
         modalities=tuple(map(str, chosen or content.get("modality") or ())),
         strategy=str(strategy.get("_target_", "")).rpartition(".")[2],
@@ -147,15 +147,15 @@ def shipped_targets() -> frozenset[str]:
     A config names what is built by its dotted path, and such a path can reach any function of any installed package: a
     site that built whatever it is sent would run whatever it is sent.
     """
-    found: set[str] = set()
+    targets: set[str] = set()
     pending = [importlib.resources.files("configs")]
     while pending:
         for entry in pending.pop().iterdir():
             if entry.is_dir():
                 pending.append(entry)
             elif entry.name.endswith(".yaml"):
-                found.update(re.findall(r"\b_target_:\s*['\"]?([\w.]+)", entry.read_text(encoding="utf-8")))
-    return frozenset(found)
+                targets.update(re.findall(r"\b_target_:\s*['\"]?([\w.]+)", entry.read_text(encoding="utf-8")))
+    return frozenset(targets)
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Small numbers stay at home: metrics of few patients, and counts of few."""
+"""Suppression of small numbers: metrics of few patients, and counts of few."""
 
 import re
 from collections.abc import Mapping
@@ -63,15 +63,15 @@ def _operational(name: str) -> bool:
 
 def _counts_of_pairs(metrics: Mapping[str, float]) -> dict[str, int]:
     """Patients behind retrieval and alignment of a pair; a modality has at least as many as any of its pairs."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name, chance in metrics.items():
-        said = _CHANCE.match(name)
-        if said and chance > 0:
-            pair = said["pair"]
-            patients = round(int(said["k"]) / chance)
+        match = _CHANCE.match(name)
+        if match and chance > 0:
+            pair = match["pair"]
+            patients = round(int(match["k"]) / chance)
             for key in (pair, pair.replace("_to_", "_"), *pair.split("_to_")):
-                found[key] = max(found.get(key, 0), patients)
-    return found
+                counts[key] = max(counts.get(key, 0), patients)
+    return counts
 
 
 def _patients_behind(name: str, known: Mapping[str, int], patients: int) -> int:

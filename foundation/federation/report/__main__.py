@@ -12,15 +12,15 @@ from foundation.federation.report.page import write_report
 @command("report_federation")
 def main(cfg: DictConfig) -> None:
     """Writes report.html into the run's folder."""
-    given = plain(cfg)
-    if not given["run"]:
+    settings = plain(cfg)
+    if not settings["run"]:
         raise UserError("run: none given; say run=FOLDER, the output folder of a federated run")
-    others, ledgers = (_paths(given[name]) for name in ("others", "ledgers"))
-    print(f"report: {write_report(Path(str(given['run'])), others, ledgers or None)}")
+    others, ledgers = (_paths(settings[name]) for name in ("others", "ledgers"))
+    print(f"report: {write_report(Path(str(settings['run'])), others, ledgers or None)}")
 
 
-def _paths(given: str | list[str] | None) -> list[Path]:
-    return [Path(given)] if isinstance(given, str) else [Path(path) for path in given or []]
+def _paths(value: str | list[str] | None) -> list[Path]:
+    return [Path(value)] if isinstance(value, str) else [Path(path) for path in value or []]
 
 
 if __name__ == "__main__":

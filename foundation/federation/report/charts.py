@@ -1,4 +1,4 @@
-"""The pictures of a federation's report."""
+"""The charts of a federation's report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Panel:
     Attributes:
         title: of it.
         series: by name, a value a round.
-        mark: said beside the title, such as `held out`.
-        end: said at its right end, such as the last value.
+        mark: beside the title, such as `held out`.
+        end: at its right end, such as the last value.
     """
 
     title: str
@@ -38,7 +38,7 @@ def participation(rounds: Sequence[int], states: States, marks: Mapping[str, str
     Args:
         rounds: their numbers.
         states: by site, a state (`both`, `trained`, `evaluated`, `absent`, `nothing`) and what to say of it, a round.
-        marks: said beneath a site's name.
+        marks: beneath a site's name.
         title: see `Svg`.
     """
     step = min(44.0, (WIDTH - _LABEL - 10) / max(len(rounds), 1))
@@ -50,9 +50,9 @@ def participation(rounds: Sequence[int], states: States, marks: Mapping[str, str
     for index, (site, cells) in enumerate(states.items()):
         y = top + row * index
         name(svg, _LABEL - 10, y + row / 2, site, marks.get(site, ""))
-        for position, (state, said) in enumerate(cells):
+        for position, (state, tip) in enumerate(cells):
             x = _LABEL + step * position + gap / 2
-            _cell(svg, state, x, y + 2, step - gap, row - 4, f"{site}, round {rounds[position]}: {said}")
+            _cell(svg, state, x, y + 2, step - gap, row - 4, f"{site}, round {rounds[position]}: {tip}")
     return svg.render()
 
 
@@ -96,7 +96,7 @@ def strips(rows: Sequence[str], columns: Sequence[str], shares: Mapping[tuple[st
     return svg.render()
 
 
-def _strip(svg: Svg, x: float, y: float, each: float, height: float, values: Values, said: str) -> None:
+def _strip(svg: Svg, x: float, y: float, each: float, height: float, values: Values, tip: str) -> None:
     room = each - (50 if each > 90 else 12)
     width = room / max(len(values), 1)
     for index, value in enumerate(values):
@@ -106,34 +106,34 @@ def _strip(svg: Svg, x: float, y: float, each: float, height: float, values: Val
             svg.rect(
                 x + width * index, y, width - (1.5 if width > 6 else 0), height, "c1", None, 0.12 + 0.88 * min(value, 1)
             )
-    svg.add("rect", None, said, x=x, y=y, width=room, height=height, class_="frame")
-    told = [value for value in values if value is not None]
-    if told and each > 90:
-        svg.text(x + room + 6, y + height / 2, f"{sum(told) / len(told):.0%}" if any(told) else "never", "small")
+    svg.add("rect", None, tip, x=x, y=y, width=room, height=height, class_="frame")
+    known = [value for value in values if value is not None]
+    if known and each > 90:
+        svg.text(x + room + 6, y + height / 2, f"{sum(known) / len(known):.0%}" if any(known) else "never", "small")
 
 
 def panels(
-    rounds: Sequence[int], given: Sequence[Panel], title: str, bounds: tuple[float, float] | None = None
+    rounds: Sequence[int], shown: Sequence[Panel], title: str, bounds: tuple[float, float] | None = None
 ) -> Markup:
     """Small pictures that share their axes: a panel a site or a group, a curve a series.
 
     Args:
         rounds: their numbers.
-        given: the panels.
+        shown: the panels.
         title: see `Svg`.
-        bounds: of the values, at least; those found if None.
+        bounds: of the axis, at least; those of the values if None.
     """
-    across, left, height = (3 if len(given) <= 3 else 4), 46.0, 150.0
-    found = [value for panel in given for own in panel.series.values() for value in own if value is not None]
-    low, high = min([*found, *(bounds or ())]), max([*found, *(bounds or ())])
+    across, left, height = (3 if len(shown) <= 3 else 4), 46.0, 150.0
+    heights = [value for panel in shown for curve in panel.series.values() for value in curve if value is not None]
+    low, high = min([*heights, *(bounds or ())]), max([*heights, *(bounds or ())])
     marks = ticks(low, high)
     width = (WIDTH - left) / across
-    down = -(-len(given) // across)
+    down = -(-len(shown) // across)
     svg = Svg(WIDTH, height * down + 4, title)
     kinds = {
-        kind: index + 1 for index, kind in enumerate(dict.fromkeys(key for panel in given for key in panel.series))
+        kind: index + 1 for index, kind in enumerate(dict.fromkeys(key for panel in shown for key in panel.series))
     }
-    for index, panel in enumerate(given):
+    for index, panel in enumerate(shown):
         box = (left + width * (index % across), height * (index // across) + 28, width - 22, height - 54)
         _panel(svg, panel, box, rounds, marks, kinds, first=index % across == 0)
     return svg.render()
@@ -178,7 +178,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str, stacked
 
     Args:
         rows: by name, a value a part.
-        unit: said at the axis.
+        unit: at the axis.
         title: see `Svg`.
         stacked: parts stand in a row; else beneath one another.
     """
@@ -199,8 +199,8 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str, title: str, stacked
         for part, value in row.items():
             lane = 0 if stacked else parts.index(part)
             thick = height - 6 if stacked else 10.0
-            said = f"{label}, {part}: {value:.4g} {unit}"
-            svg.rect(x, y + 3 + 11.0 * lane, room * value / marks[-1], thick, f"c{parts.index(part) + 1}", said)
+            tip = f"{label}, {part}: {value:.4g} {unit}"
+            svg.rect(x, y + 3 + 11.0 * lane, room * value / marks[-1], thick, f"c{parts.index(part) + 1}", tip)
             if stacked:
                 x += room * value / marks[-1]
             else:
@@ -227,8 +227,8 @@ def dots(rows: Mapping[str, Mapping[str, float]], kinds: Sequence[str], unit: st
     for index, (label, row) in enumerate(rows.items()):
         y = height * (index + 0.5)
         name(svg, _LABEL - 10, y, label)
-        found = [place(value) for value in row.values()]
-        svg.line(min(found), y, max(found), y, "axis")
+        places = [place(value) for value in row.values()]
+        svg.line(min(places), y, max(places), y, "axis")
         for kind, value in row.items():
             svg.mark(kinds.index(kind), place(value), y, f"{label}, {kind}: {value:.4g}")
     return svg.render()

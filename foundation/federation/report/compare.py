@@ -17,7 +17,7 @@ _MEASURES = {"Loss (lower is better)": "loss", "Retrieval, times chance (higher 
 
 
 @dataclass
-class Told:
+class ComparedRun:
     """What a run says of itself.
 
     Attributes:
@@ -48,10 +48,13 @@ def comparison(run: Run, others: Sequence[Path]) -> Section | None:
     if not folders:
         return None
     records = {run.folder: run.record} | {folder: read_run(folder) for folder in folders}
-    told = [Told.of(folder, record, _stage(run.record).removesuffix(_FEDERATED)) for folder, record in records.items()]
-    _name_apart(told)
-    parts = [_measure(told, heading, name) for heading, name in _MEASURES.items()]
-    return Section("Local, federated and pooled", [*parts, _facts(told)], _notes(told))
+    runs = [
+        ComparedRun.of(folder, record, _stage(run.record).removesuffix(_FEDERATED))
+        for folder, record in records.items()
+    ]
+    _name_apart(runs)
+    parts = [_measure(runs, heading, name) for heading, name in _MEASURES.items()]
+    return Section("Local, federated and pooled", [*parts, _facts(runs)], _notes(runs))
 
 
 def _stage(record: dict[str, Any]) -> str:
@@ -67,31 +70,33 @@ def _kind(record: dict[str, Any], stage: str) -> str:
     return f"local: {trained[0]}" if len(trained) == 1 else "pooled"
 
 
-def _name_apart(told: Sequence[Told]) -> None:
-    kinds = [one.kind for one in told]
-    for one in told:
+def _name_apart(runs: Sequence[ComparedRun]) -> None:
+    kinds = [one.kind for one in runs]
+    for one in runs:
         if kinds.count(one.kind) > 1:
             one.kind = f"{one.kind} ({one.folder.name})"
-    if len({one.kind for one in told}) < len(told):
-        for one in told:
+    if len({one.kind for one in runs}) < len(runs):
+        for one in runs:
             one.kind = f"{one.kind.partition(' (')[0]} ({one.folder})"
 
 
 def _places(record: dict[str, Any]) -> dict[str, Numbers]:
     """Evaluation by hospital, and that of all held-out hospitals together under their joined names."""
     metrics = record.get("metrics") or {}
-    found: dict[str, Numbers] = {
-        str(site): own for site, own in (metrics.get("evaluation") or {}).items() if isinstance(own, dict)
+    places: dict[str, Numbers] = {
+        str(site): numbers for site, numbers in (metrics.get("evaluation") or {}).items() if isinstance(numbers, dict)
     }
-    held = held_out(record)
-    together = ", ".join(held)
-    if isinstance(metrics.get("held_out"), dict) and held:
-        found[together] = metrics["held_out"]
-    elif len(held) > 1 and all(site in found for site in held):
-        found[together] = {
-            name: _weighted([found[site] for site in held], name) for name in found[held[0]] if name != "patients"
+    outside = held_out(record)
+    together = ", ".join(outside)
+    if isinstance(metrics.get("held_out"), dict) and outside:
+        places[together] = metrics["held_out"]
+    elif len(outside) > 1 and all(site in places for site in outside):
+        places[together] = {
+            name: _weighted([places[site] for site in outside], name)
+            for name in places[outside[0]]
+            if name != "patients"
         }
-    return found
+    return places
 
 
 def _weighted(parts: Sequence[Numbers], name: str) -> float | None:
@@ -105,11 +110,11 @@ def _value(metrics: Numbers, name: str, k: int | None) -> float | None:
     return times_chance(metrics, k) if name == "retrieval" else number(metrics.get(name))
 
 
-def _measure(told: Sequence[Told], heading: str, name: str) -> Part:
-    kinds = [one.kind for one in told]
-    k = nearest(metrics for one in told for metrics in one.places.values())
+def _measure(runs: Sequence[ComparedRun], heading: str, name: str) -> Part:
+    kinds = [one.kind for one in runs]
+    k = nearest(metrics for one in runs for metrics in one.places.values())
     rows: dict[str, dict[str, float]] = {}
-    for one in told:
+    for one in runs:
         for place, metrics in one.places.items():
             value = _value(metrics, name, k)
             if value is not None:
@@ -126,10 +131,10 @@ def _measure(told: Sequence[Told], heading: str, name: str) -> Part:
     return Part(heading, keys(kinds, "mark"), picture, table)
 
 
-def _facts(told: Sequence[Told]) -> Part:
+def _facts(runs: Sequence[ComparedRun]) -> Part:
     heads = ["run", "folder", "status", "seed", "data", "trained at", "seconds"]
     rows = []
-    for one in told:
+    for one in runs:
         record, data = one.record, one.record.get("data") or {}
         trained = [name for name in data.get("hospitals") or [] if name not in held_out(record)]
         rows.append(
@@ -146,14 +151,14 @@ def _facts(told: Sequence[Told]) -> Part:
     return Part("The runs", table=Table("As their run records have it", heads, rows, text=(1, 2, 4, 5)))
 
 
-def _notes(told: Sequence[Told]) -> list[str]:
+def _notes(runs: Sequence[ComparedRun]) -> list[str]:
     notes = ["Places are those that at least two of the runs evaluated; each number is of that run's own record."]
-    if any(len(held_out(one.record)) > 1 and one.kind.startswith("federated") for one in told):
+    if any(len(held_out(one.record)) > 1 and one.kind.startswith("federated") for one in runs):
         notes.append(
             "Held-out hospitals together: the federated number is the mean of the hospitals' own, by their patients; "
             "the others evaluate all of these patients at once."
         )
-    if len({str((one.record.get("data") or {}).get("digest")) for one in told}) > 1:
+    if len({str((one.record.get("data") or {}).get("digest")) for one in runs}) > 1:
         notes.append(
             "These runs read different data (see the digests below): the differences are not of training alone."
         )

@@ -1,4 +1,4 @@
-"""What a section of the report is made of, and how its numbers are written."""
+"""Elements of the report's sections: parts, tables, legends, and numbers as text."""
 
 import math
 from collections.abc import Iterable, Sequence

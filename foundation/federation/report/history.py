@@ -1,4 +1,4 @@
-"""What a federated run wrote down, read as it stands: a fact that is not there is None, never a guess."""
+"""A run's record and history, read as they stand: a fact that is not there is None, never a guess."""
 
 import hashlib
 import json
@@ -113,8 +113,8 @@ class Run:
     @property
     def groups(self) -> list[str]:
         """Parameter groups of any round: modalities, then fusion, then objectives."""
-        found = {group for part in self.rounds for group in part.coverage or {}}
-        return sorted(found, key=lambda name: (":" in name, name == "fusion", name))
+        names = {group for part in self.rounds for group in part.coverage or {}}
+        return sorted(names, key=lambda name: (":" in name, name == "fusion", name))
 
 
 def held_out(record: dict[str, Any]) -> list[str]:
@@ -130,8 +130,8 @@ def number(value: Any) -> float | None:
 def train_loss(training: SiteTraining | None) -> float | None:
     """Mean over the round's steps, where it was written down."""
     metrics = training.metrics if training else None
-    found = [metrics[name] for name in ("train/loss_epoch", "train/loss") if name in metrics] if metrics else []
-    return number(found[0]) if found else None
+    losses = [metrics[name] for name in ("train/loss_epoch", "train/loss") if name in metrics] if metrics else []
+    return number(losses[0]) if losses else None
 
 
 def seconds_of(metrics: Numbers | None) -> float | None:
@@ -142,16 +142,16 @@ def seconds_of(metrics: Numbers | None) -> float | None:
 def nearest(evaluations: Iterable[Numbers | None]) -> int | None:
     """Among how many of the nearest retrieval is looked at: 5, else the most that was evaluated anywhere."""
     names = (name for metrics in evaluations for name in metrics or {})
-    found = {int(name.rpartition("@")[2]) for name in names if "/r@" in name and name.rpartition("@")[2].isdigit()}
-    return 5 if 5 in found else max(found, default=None)
+    counts = {int(name.rpartition("@")[2]) for name in names if "/r@" in name and name.rpartition("@")[2].isdigit()}
+    return 5 if 5 in counts else max(counts, default=None)
 
 
 def times_chance(metrics: Numbers | None, k: int | None = 5) -> float | None:
     """Recall among the nearest k over chance, mean of all modality pairs."""
     ratios = []
-    told = metrics or {}
-    for name in told:
-        recall, chance = number(told[name]), number(told.get(name.replace("/r@", "/chance@")))
+    values = metrics or {}
+    for name in values:
+        recall, chance = number(values[name]), number(values.get(name.replace("/r@", "/chance@")))
         if name.endswith(f"/r@{k}") and recall is not None and chance:
             ratios.append(recall / chance)
     return sum(ratios) / len(ratios) if ratios else None

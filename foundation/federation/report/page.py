@@ -103,8 +103,8 @@ def _lead(run: Run, extension: type[Extension] | None) -> list[str]:
     lines = []
     if (record.get("data") or {}).get("synthetic"):
         lines.append("Synthetic patients: no person stands behind any number.")
-    held = f"; held out: {', '.join(run.held_out)}" if run.held_out else ""
-    lines.append(f"{len(run.sites)} sites: {', '.join(run.sites)}{held}.")
+    outside = f"; held out: {', '.join(run.held_out)}" if run.held_out else ""
+    lines.append(f"{len(run.sites)} sites: {', '.join(run.sites)}{outside}.")
     parts = []
     for name in ("strategy", "compression", "privacy", "secure", *([extension.name] if extension else [])):
         if config.get(name):
@@ -121,10 +121,10 @@ def _part(config: Any) -> str:
     """A replaceable part of the run, as its config names it."""
     if not isinstance(config, dict):
         return str(config)
-    told = {
+    settings = {
         name: value for name, value in config.items() if name != "_target_" and isinstance(value, int | float | str)
     }
-    kind, rest = str(config.get("_target_", "")).rpartition(".")[2], ", ".join(f"{n} {v}" for n, v in told.items())
+    kind, rest = str(config.get("_target_", "")).rpartition(".")[2], ", ".join(f"{n} {v}" for n, v in settings.items())
     return f"{kind} ({rest})" if kind and rest else kind or rest
 
 
@@ -132,25 +132,25 @@ def _figures(run: Run, verified: bool | None, extension: type[Extension] | None)
     planned = (run.record.get("config") or {}).get("rounds")
     trained = {site for part in run.rounds for site in part.training}
     missed = sum(len(set(part.absent) - set(part.training) - set(part.evaluation)) for part in run.rounds)
-    found = [
+    figures = [
         Figure("Checkpoints", f"{len(run.rounds)}" + (f" of {planned}" if planned else "")),
         Figure("Sites trained", f"{len(trained)} of {len(run.sites)}", f"{missed} times absent" if missed else ""),
         _loss_figure(run),
     ]
     moved = resources.total_bytes(run)
     ways = {"to_site": "to sites", "from_site": "back"}
-    said = ", ".join(f"{size(moved[way])} {text}" for way, text in ways.items() if moved and way in moved)
-    found.append(Figure("Bytes moved", size(sum(moved.values())) if moved else NOT_MEASURED, said))
+    directions = ", ".join(f"{size(moved[way])} {text}" for way, text in ways.items() if moved and way in moved)
+    figures.append(Figure("Bytes moved", size(sum(moved.values())) if moved else NOT_MEASURED, directions))
     totals = [resources.phases(run, part) for part in run.rounds]
     seconds = sum(sum(row.values()) for row in totals)
-    found.append(Figure("Time in rounds", duration(seconds) if seconds else NOT_MEASURED))
+    figures.append(Figure("Time in rounds", duration(seconds) if seconds else NOT_MEASURED))
     both = None if extension is None else extension.spent_with_updates(run)
     spent = both or privacy_ledger.last_epsilon(run)
     delta = "" if spent is None or spent[1] is None else f"delta {written(spent[1])}"
     delta += f", with the {extension.name}" if extension and both else ""
-    found.append(Figure("Epsilon", written(spent[0]) if spent else NOT_MEASURED, delta))
-    found.append(Figure("Ledger", {True: "verified", False: "problems", None: NOT_MEASURED}[verified]))
-    return found
+    figures.append(Figure("Epsilon", written(spent[0]) if spent else NOT_MEASURED, delta))
+    figures.append(Figure("Ledger", {True: "verified", False: "problems", None: NOT_MEASURED}[verified]))
+    return figures
 
 
 def _loss_figure(run: Run) -> Figure:
@@ -158,10 +158,10 @@ def _loss_figure(run: Run) -> Figure:
     last = next((part for part in reversed(run.rounds) if part.evaluation), None)
     if last is None:
         return Figure("Evaluation loss", NOT_MEASURED)
-    held = [site for site in run.held_out if site in last.evaluation]
-    told = [v for site in held or last.evaluation if (v := number(last.evaluation[site].get("loss"))) is not None]
-    name = "Loss, held out" if held else "Loss, mean of sites"
-    return Figure(name, written(sum(told) / len(told)) if told else NOT_MEASURED, f"after round {last.round}")
+    outside = [site for site in run.held_out if site in last.evaluation]
+    losses = [v for site in outside or last.evaluation if (v := number(last.evaluation[site].get("loss"))) is not None]
+    name = "Loss, held out" if outside else "Loss, mean of sites"
+    return Figure(name, written(sum(losses) / len(losses)) if losses else NOT_MEASURED, f"after round {last.round}")
 
 
 def _foot(run: Run) -> list[str]:

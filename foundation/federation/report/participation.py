@@ -1,4 +1,4 @@
-"""Who took part when, and who taught which part of the model."""
+"""The report's sections on participation: sites by rounds, and their shares in each parameter group."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def participation(run: Run) -> Section:
         marks(run),
         "Sites by rounds: who trained, was evaluated, or was absent",
     )
-    shown = {state for own in states.values() for state, _ in own}
+    shown = {state for cells in states.values() for state, _ in cells}
     legend = [key(text, 0, kind) for state, (text, kind) in _STATES.items() if state in shown]
     table = Table("Checkpoints by site", ["site", *(text for text, _ in _STATES.values())], _tally(states, rounds))
     notes = ["▸ marks a hospital that is held out of training."] if set(run.held_out) & set(sites) else []
@@ -51,9 +51,10 @@ def _state(site: str, part: Round) -> tuple[str, str]:
 
 def _tally(states: dict[str, list[tuple[str, str]]], rounds: Sequence[Round]) -> list[list[str]]:
     rows = []
-    for site, own in states.items():
+    for site, cells in states.items():
         by_state = {
-            state: [part.round for part, (has, _) in zip(rounds, own, strict=True) if has == state] for state in _STATES
+            state: [part.round for part, (has, _) in zip(rounds, cells, strict=True) if has == state]
+            for state in _STATES
         }
         rows.append([site, *(spans(numbers) or "–" for numbers in by_state.values())])
     return rows
@@ -61,13 +62,13 @@ def _tally(states: dict[str, list[tuple[str, str]]], rounds: Sequence[Round]) ->
 
 def _absences(run: Run) -> list[Part]:
     """By site and reason, the rounds; also of those who trained, but were not evaluated."""
-    found: dict[tuple[str, str], list[int]] = {}
+    rounds: dict[tuple[str, str], list[int]] = {}
     for part in run.rounds:
         for site, reason in part.absent.items():
-            found.setdefault((site, reason), []).append(part.round)
-    if not found:
+            rounds.setdefault((site, reason), []).append(part.round)
+    if not rounds:
         return []
-    rows = [[site, spans(numbers), reason] for (site, reason), numbers in found.items()]
+    rows = [[site, spans(numbers), reason] for (site, reason), numbers in rounds.items()]
     table = Table("By site and reason", ["site", "rounds", "reason"], rows, text=(1, 2))
     return [Part("Absences, and why", table=table)]
 
@@ -75,10 +76,10 @@ def _absences(run: Run) -> list[Part]:
 def coverage(run: Run) -> Section:
     """Shares of each site in each parameter group, round by round."""
     title = "Who taught which part of the model"
-    told = [part.coverage for part in run.rounds if part.coverage is not None]
-    if not told or not run.groups:
+    known = [part.coverage for part in run.rounds if part.coverage is not None]
+    if not known or not run.groups:
         return Section(title, [unmeasured("Coverage")])
-    named = {site for shares in told for group in shares.values() for site in group}
+    named = {site for shares in known for group in shares.values() for site in group}
     sites = [site for site in run.sites if site in named] + sorted(named - set(run.sites))
     shares = {
         (group, site): [None if part.coverage is None else _share(part, group, site) for part in run.rounds]
@@ -86,7 +87,7 @@ def coverage(run: Run) -> Section:
         for site in sites
     }
     picture = charts.strips(run.groups, sites, shares, "Share of each site in each parameter group, round by round")
-    rows = [[group, *(_mean(shares[group, site]) for site in sites), _untaught(run, group)] for group in run.groups]
+    rows = [[group, *(_mean(shares[group, site]) for site in sites), _untrained(run, group)] for group in run.groups]
     table = Table("Mean share over the rounds", ["group", *sites, "rounds in which nobody taught it"], rows)
     notes = [
         "A strip is a site's share in the average of a parameter group, a stripe a round: the fuller its colour, the "
@@ -104,11 +105,11 @@ def _share(part: Round, group: str, site: str) -> float:
 
 
 def _mean(values: Sequence[float | None]) -> str:
-    told = [value for value in values if value is not None]
-    return f"{sum(told) / len(told):.1%}" if any(told) else "–"
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.1%}" if any(known) else "–"
 
 
-def _untaught(run: Run, group: str) -> str:
+def _untrained(run: Run, group: str) -> str:
     rounds = [
         part.round
         for part in run.rounds

@@ -1,4 +1,4 @@
-"""What protects the patients: privacy spent, sums that hide single updates, and ledgers that tell of every change."""
+"""The report's sections on protection: privacy spent, secure sums, and ledgers that show every change."""
 
 import json
 from collections.abc import Sequence
@@ -19,14 +19,15 @@ from foundation.federation.report.history import Run, number
 def privacy(run: Run) -> Section:
     """Epsilon round by round, delta, and what the accountant assumed."""
     title = "Privacy spent"
-    told = {part.round: part.privacy for part in run.rounds if part.privacy}
+    records = {part.round: part.privacy for part in run.rounds if part.privacy}
     noted = (run.record.get("notes") or {}).get("privacy")
     parts = [unmeasured("Epsilon and delta"), *_secure(run)]
-    if told:
+    if records:
         epsilon = [number((part.privacy or {}).get("epsilon")) for part in run.rounds]
         numbers = [part.round for part in run.rounds]
         rows = [
-            [str(n), written(number(own.get("epsilon"))), written(number(own.get("delta")))] for n, own in told.items()
+            [str(n), written(number(record.get("epsilon"))), written(number(record.get("delta")))]
+            for n, record in records.items()
         ]
         table = Table("By round, of all rounds until then", ["round", "epsilon", "delta"], rows)
         known = [value for value in epsilon if value is not None]
@@ -35,11 +36,11 @@ def privacy(run: Run) -> Section:
         )
         picture = charts.panels(numbers, [panel], "Epsilon spent, round by round", (0.0, 0.0)) if known else None
         parts[0] = Part("", [], picture, table)
-    assumed = _assumptions(list(told.values())[-1] if told else {}, noted)
+    assumed = _assumptions(list(records.values())[-1] if records else {}, noted)
     if assumed:
         table = Table("As the run wrote them down", ["what", "value"], assumed, text=(1,))
         parts.insert(1, Part("Mechanism and assumptions", table=table))
-    notes = [] if told else ["A run without noise promises no differential privacy; nothing here says that it does."]
+    notes = [] if records else ["A run without noise promises no differential privacy; nothing here says that it does."]
     return Section(title, parts, notes)
 
 
@@ -53,15 +54,15 @@ def last_epsilon(run: Run) -> tuple[float, float | None] | None:
 
 
 def _assumptions(last: dict[str, Any], noted: Any) -> list[list[str]]:
-    found = {name: value for name, value in last.items() if name not in ("epsilon", "delta")}
+    facts = {name: value for name, value in last.items() if name not in ("epsilon", "delta")}
     if isinstance(noted, dict):
-        found |= noted
+        facts |= noted
     elif noted is not None:
-        found["privacy"] = noted
-    return [[name, said(value)] for name, value in found.items()]
+        facts["privacy"] = noted
+    return [[name, as_text(value)] for name, value in facts.items()]
 
 
-def said(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A fact as it was written down, in words where it is words."""
     if isinstance(value, str):
         return value
@@ -72,11 +73,11 @@ def said(value: Any) -> str:
 
 def _secure(run: Run) -> list[Part]:
     """What the server saw where it saw sums alone."""
-    told = [(part.round, part.secure) for part in run.rounds if part.secure is not None]
-    if not told:
+    facts = [(part.round, part.secure) for part in run.rounds if part.secure is not None]
+    if not facts:
         return []
-    names = list(dict.fromkeys(name for _, own in told for name in own))
-    rows = [[str(number_), *(said(own.get(name)) for name in names)] for number_, own in told]
+    names = list(dict.fromkeys(name for _, of_round in facts for name in of_round))
+    rows = [[str(number_), *(as_text(of_round.get(name)) for name in names)] for number_, of_round in facts]
     table = Table(
         "Checkpoints in which the server saw sums over sites, and no site's own update",
         ["round", *names],
@@ -87,7 +88,7 @@ def _secure(run: Run) -> list[Part]:
 
 
 @dataclass
-class Book:
+class ExaminedLedger:
     """A ledger, examined.
 
     Attributes:
@@ -118,17 +119,17 @@ def ledgers(paths: Sequence[Path], extra: Sequence[str]) -> tuple[Section, bool 
     title = "Ledger"
     if not paths and not extra:
         return Section(title, [unmeasured("Ledger", "no ledger was found or given; it")]), None
-    books = [_examine(path) for path in paths]
-    problems = [*extra, *(problem for book in books for problem in book.problems)]
+    examined = [_examine(path) for path in paths]
+    problems = [*extra, *(problem for ledger in examined for problem in ledger.problems)]
     if len(paths) > 1 and not problems:
         problems += _reconcile(paths)
-    rows = [[book.owner or "–", str(book.path), str(book.entries), *book.rows] for book in books]
+    rows = [[ledger.owner or "–", str(ledger.path), str(ledger.entries), *ledger.rows] for ledger in examined]
     heads = ["whose", "file", "entries", "messages out", "messages in", "bytes out", "bytes in", "verified"]
     parts = [Part(table=Table("Read and verified for this page", heads, rows, text=(1,)))] if rows else []
     if problems:
         lines = [[str(index), line] for index, line in enumerate(problems, 1)]
         parts.append(Part("Problems", table=Table("As they were found", ["", "problem"], lines, text=(1,))))
-    count = sum(book.entries for book in books)
+    count = sum(ledger.entries for ledger in examined)
     good = not problems
     checked = "reconciled with one another" if len(paths) > 1 else "not held against the other side's"
     verdict = (
@@ -143,21 +144,23 @@ _NOTES = [
 ]
 
 
-def _examine(path: Path) -> Book:
+def _examine(path: Path) -> ExaminedLedger:
     try:
         chain = load(path)
     except UserError as error:
-        return Book(path, "", 0, [str(error)], ["–"] * 4 + ["no"])
+        return ExaminedLedger(path, "", 0, [str(error)], ["–"] * 4 + ["no"])
     problems = [str(problem) for problem in chain.problems]
     ways = [[entry for entry in chain.entries if entry.direction == way] for way in ("out", "in")]
-    counts = [f"{len(own):,}" for own in ways] + [f"{sum(entry.size for entry in own):,}" for own in ways]
+    counts = [f"{len(entries):,}" for entries in ways] + [
+        f"{sum(entry.size for entry in entries):,}" for entries in ways
+    ]
     owner = chain.entries[0].owner if chain.entries else ""
-    return Book(path, owner, len(chain.entries), problems, [*counts, "no" if problems else "yes"])
+    return ExaminedLedger(path, owner, len(chain.entries), problems, [*counts, "no" if problems else "yes"])
 
 
 def _reconcile(paths: Sequence[Path]) -> list[str]:
     try:
-        found = reconcile_sides([Side.read(path) for path in paths])
+        problems = reconcile_sides([Side.read(path) for path in paths])
     except UserError as error:
         return [str(error)]
-    return [f"{problem.kind}: {problem}" for problem in found if problem.kind != "unchecked"]
+    return [f"{problem.kind}: {problem}" for problem in problems if problem.kind != "unchecked"]

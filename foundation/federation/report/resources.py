@@ -1,4 +1,4 @@
-"""What a run cost: bytes by site and direction, and time by where it went."""
+"""The report's sections on resources: bytes by site and direction, and seconds by phase."""
 
 from foundation.federation.report import charts
 from foundation.federation.report.elements import Part, Section, Table, duration, keys, size, spans, unmeasured
@@ -17,11 +17,11 @@ def traffic(run: Run) -> Section:
     for part in run.rounds:
         for site, training in part.training.items():
             for way, count in (training.bytes or {}).items():
-                own = totals.setdefault(site, {})
-                own[way] = own.get(way, 0) + count
+                by_way = totals.setdefault(site, {})
+                by_way[way] = by_way.get(way, 0) + count
     if not totals:
         return Section(title, [unmeasured("Bytes")])
-    biggest = max(count for own in totals.values() for count in own.values())
+    biggest = max(count for by_way in totals.values() for count in by_way.values())
     unit, power = next(((u, p) for u, p in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if biggest >= p), ("B", 1.0))
     sites = [site for site in run.sites if site in totals]
     rows = {
@@ -40,12 +40,12 @@ def traffic(run: Run) -> Section:
     return Section(title, [Part("", keys(_WAYS), picture, table)], notes)
 
 
-def _row(run: Run, site: str, own: dict[str, int]) -> list[str]:
+def _row(run: Run, site: str, by_way: dict[str, int]) -> list[str]:
     rounds = sum(site in part.training for part in run.rounds)
-    there, back = own.get("to_site"), own.get("from_site")
+    there, back = by_way.get("to_site"), by_way.get("from_site")
     return [
         site,
-        *("–" if own.get(way) is None else f"{own[way]:,}" for way in _WAYS.values()),
+        *("–" if by_way.get(way) is None else f"{by_way[way]:,}" for way in _WAYS.values()),
         str(rounds),
         "–" if back is None else size(back / max(rounds, 1)),
         f"{back / there:.1%}" if there and back is not None else "–",
@@ -54,18 +54,18 @@ def _row(run: Run, site: str, own: dict[str, int]) -> list[str]:
 
 def total_bytes(run: Run) -> dict[str, int] | None:
     """By direction, of all sites; None where nothing was counted."""
-    found: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for part in run.rounds:
         for training in part.training.values():
             for way, count in (training.bytes or {}).items():
-                found[way] = found.get(way, 0) + count
-    return found or None
+                totals[way] = totals.get(way, 0) + count
+    return totals or None
 
 
 def time(run: Run) -> Section:
     """Seconds of each round by phase, and of each site by what it did."""
     title = "Time, and where it went"
-    rounds = {str(part.round): found for part in run.rounds if (found := phases(run, part))}
+    rounds = {str(part.round): seconds for part in run.rounds if (seconds := phases(run, part))}
     parts = [unmeasured("Seconds by round"), _by_site(run)]
     notes: list[str] = []
     if rounds:
@@ -91,30 +91,32 @@ def _few(rows: dict[str, dict[str, float]], most: int = 30) -> dict[str, dict[st
         return rows
     together = -(-len(rows) // most)
     names = list(rows)
-    found: dict[str, dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     for start in range(0, len(names), together):
         block = names[start : start + together]
         label = f"rounds {block[0].removeprefix('round ')}–{block[-1].removeprefix('round ')}, mean"
-        found[label] = {phase: sum(rows[name][phase] for name in block) / len(block) for phase in rows[block[0]]}
-    return found
+        means[label] = {phase: sum(rows[name][phase] for name in block) / len(block) for phase in rows[block[0]]}
+    return means
 
 
 def phases(run: Run, part: Round) -> dict[str, float]:
     """Seconds of a round by phase; nothing where its total was not written down."""
-    told = {name: value for name, given in (part.seconds or {}).items() if (value := number(given)) is not None}
-    if "total" not in told:
+    seconds = {name: value for name, count in (part.seconds or {}).items() if (value := number(count)) is not None}
+    if "total" not in seconds:
         return {}
-    total = told.pop("total")
-    found: dict[str, float] = {}
-    own = [seconds for training in part.training.values() if (seconds := seconds_of(training.metrics)) is not None]
-    if "training" in told:
-        phase = told.pop("training")
-        busy = min(phase, (sum(own) if _in_turns(run) else max(own, default=0.0)))
-        found = (
-            {"training at sites": busy, "waiting and transport": phase - busy} if own else {"training at sites": phase}
+    total = seconds.pop("total")
+    by_phase: dict[str, float] = {}
+    at_sites = [one for training in part.training.values() if (one := seconds_of(training.metrics)) is not None]
+    if "training" in seconds:
+        phase = seconds.pop("training")
+        busy = min(phase, (sum(at_sites) if _in_turns(run) else max(at_sites, default=0.0)))
+        by_phase = (
+            {"training at sites": busy, "waiting and transport": phase - busy}
+            if at_sites
+            else {"training at sites": phase}
         )
-    found |= {name: value for name, value in told.items() if name in ("aggregation", "evaluation")}
-    return {**found, "other": max(total - sum(found.values()), 0.0)}
+    by_phase |= {name: value for name, value in seconds.items() if name in ("aggregation", "evaluation")}
+    return {**by_phase, "other": max(total - sum(by_phase.values()), 0.0)}
 
 
 def _in_turns(run: Run) -> bool:

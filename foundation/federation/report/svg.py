@@ -34,9 +34,9 @@ class Svg:
             tip: shown where the pointer rests on it.
             attributes: `_` stands for `-`, and is dropped at the end of a name.
         """
-        said = "".join(f' {_attribute(name)}="{_value(value)}"' for name, value in attributes.items())
+        pairs = "".join(f' {_attribute(name)}="{_value(value)}"' for name, value in attributes.items())
         inside = escape(text or "") + (f"<title>{escape(tip)}</title>" if tip else "")
-        self._parts.append(f"<{tag}{said}>{inside}</{tag}>")
+        self._parts.append(f"<{tag}{pairs}>{inside}</{tag}>")
 
     def text(self, x: float, y: float, text: str, class_: str = "", anchor: str = "start", tip: str = "") -> None:
         """Text whose middle line is at `y`."""
@@ -58,11 +58,11 @@ class Svg:
                 runs.append([])
             else:
                 runs[-1].append(point)
-        found = [run for run in runs if run]
-        for run in found:
+        segments = [run for run in runs if run]
+        for run in segments:
             path = "M" + "L".join(f"{_value(x)} {_value(y)}" for x, y in run)
             self.add("path", d=path, class_=f"curve {class_}")
-            for x, y in run if dots or len(run) == 1 else run[-1:] if run is found[-1] else []:
+            for x, y in run if dots or len(run) == 1 else run[-1:] if run is segments[-1] else []:
                 self.add("circle", cx=x, cy=y, r=2.6, class_=f"dot {class_}")
 
     def mark(self, kind: int, x: float, y: float, tip: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What the federation learned: losses, evaluation, drift between sites, and other runs beside it."""
+"""The report's sections on training: losses, evaluation, and the drift between sites."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -43,13 +43,17 @@ def _multiples(
         site: {name: [of(part, site) for part in run.rounds] for name, of in curves.items()} for site in run.sites
     }
     named = [name for name in curves if any(_any(values[site][name]) for site in run.sites)]
-    shown = {site: {name: own[name] for name in named} for site, own in values.items() if any(map(_any, own.values()))}
+    shown = {
+        site: {name: series[name] for name in named}
+        for site, series in values.items()
+        if any(map(_any, series.values()))
+    }
     if not shown:
         part = unmeasured(heading)
         part.heading = heading
         return part
-    found = [Panel(site, own, marks(run).get(site, ""), _end(own[named[0]])) for site, own in shown.items()]
-    picture = charts.panels([part.round for part in run.rounds], found, title, bounds)
+    panels = [Panel(site, series, marks(run).get(site, ""), _end(series[named[0]])) for site, series in shown.items()]
+    picture = charts.panels([part.round for part in run.rounds], panels, title, bounds)
     columns = [(site, name) for site in shown for name in named]
     heads = ["round", *(f"{site}, {name}" if len(named) > 1 else site for site, name in columns)]
     rows = [
@@ -64,8 +68,8 @@ def _any(values: Sequence[float | None]) -> bool:
 
 
 def _end(values: Sequence[float | None], digits: int = 4) -> str:
-    told = [value for value in values if value is not None]
-    return written(told[-1], digits) if told else ""
+    known = [value for value in values if value is not None]
+    return written(known[-1], digits) if known else ""
 
 
 def _last_evaluation(run: Run) -> list[Part]:
@@ -97,7 +101,7 @@ def drift(run: Run) -> Section:
     }
     parts = [unmeasured("Cosine between updates"), _norms(run)]
     if cosine:
-        found = [Panel(group, {"cosine": values}, end=_end(values, 2)) for group, values in cosine.items()]
+        panels = [Panel(group, {"cosine": values}, end=_end(values, 2)) for group, values in cosine.items()]
         rounds = [part.round for part in run.rounds]
         what = "Mean cosine between the updates of two sites, by parameter group and round"
         rows = [
@@ -105,7 +109,7 @@ def drift(run: Run) -> Section:
             for index in range(len(rounds))
         ]
         table = Table(what, ["round", *cosine], rows)
-        parts[0] = Part("Agreement of updates", [], charts.panels(rounds, found, what, (-1.0, 1.0)), table)
+        parts[0] = Part("Agreement of updates", [], charts.panels(rounds, panels, what, (-1.0, 1.0)), table)
     notes = [
         "Mean cosine between the updates of any two sites that trained a group: 1 where they pull the same way, 0 "
         "where they have nothing to do with one another, below 0 where they undo one another."

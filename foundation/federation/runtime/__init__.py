@@ -1,1 +1,1 @@
-"""Where a run's sites are: simulated, in this process, or on machines of their own."""
+"""The engines of a run, whose sites are simulated, in this process, or on machines of their own."""

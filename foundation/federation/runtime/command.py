@@ -1,4 +1,4 @@
-"""A federated task from its config to its results: what the command of every such task does."""
+"""The command of a federated task, from its config to its results."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""Sites as processes of their own: the run is handed to the SuperLink, and its results lie here as in simulation."""
+"""The engine of deployed sites: the run is handed to the SuperLink, and its results lie here as in simulation."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""All sites in this process, one after another: the same apps without Flower's engine, to debug and to measure."""
+"""The engine of sites in this process, one after another, without Flower's: to debug and to measure."""
 
 import itertools
 from collections.abc import Iterable, Mapping

@@ -36,14 +36,14 @@ def run(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
 def _simulated(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
     from foundation.federation.runtime.simulation import simulate
 
-    found: list[Arrays] = []
+    weights: list[Arrays] = []
     failed: list[UserError] = []
-    app = server_app(cfg, _latest(checkpoints), checkpoints, found.append, failed.append)
+    app = server_app(cfg, _latest(checkpoints), checkpoints, weights.append, failed.append)
     engine = cfg.federation
     simulate(app, len(cfg.sites), engine.cores_per_site, engine.gpus_per_site, checkpoints.folder / "flower")
     if failed:
         raise failed[0]
-    return found[0]
+    return weights[0]
 
 
 def _serial(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:

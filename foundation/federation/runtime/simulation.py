@@ -1,4 +1,4 @@
-"""All sites on one machine, in Flower's simulation engine."""
+"""The engine of simulated sites: all on one machine, in Flower's simulation."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The server's side of a run: a round is ordered, taken in, combined, evaluated and written down."""
+"""The app of the server: a round is ordered, taken in, combined, evaluated and written down."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -64,11 +64,11 @@ class Federation:
         self.cfg = cfg
         self.grid = grid
         self.checkpoints = checkpoints
-        self.parts = ServerComponents.of(cfg)
-        self.book = ServerLedger(checkpoints.folder / "ledger.jsonl")
-        extension = self.parts.task.extension()
+        self.components = ServerComponents.of(cfg)
+        self.ledger = ServerLedger(checkpoints.folder / "ledger.jsonl")
+        extension = self.components.task.extension()
         kept = {} if extension is None else checkpoints.extension(extension.name)
-        self.extension = ExtensionExchange(extension, self.book, kept)
+        self.extension = ExtensionExchange(extension, self.ledger, kept)
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
         self.nodes = NodeRegistry(grid, list(cfg.sites), checkpoints.folder / "sites")
@@ -91,12 +91,14 @@ class Federation:
 
     def _rounds(self, weights: Arrays) -> Arrays:
         if state := self.checkpoints.strategy():
-            self.parts.strategy.load_state(state)
+            self.components.strategy.load_state(state)
         here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
         if self.cfg.statistics and not self.checkpoints.history:
             training = {name: here[name] for name in self.training if name in here}
             order = self._order(1, weights)
-            weights = collect_statistics(self.grid, self.parts.task, order, training, self.book, self.checkpoints)
+            weights = collect_statistics(
+                self.grid, self.components.task, order, training, self.ledger, self.checkpoints
+            )
         for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
         return weights
@@ -105,9 +107,9 @@ class Federation:
         """A round, and the weights after it."""
         timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        training = Training(self.grid, self.parts, self.book, timer, self.checkpoints, self.extension)
+        training = Training(self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
         training.absent |= {name: "not connected" for name in self.training if name not in here}
-        for stage in self.parts.strategy.stages(number, [name for name in self.training if name in here]):
+        for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(stage)} train"):
                 weights = training.stage(self._order(number, weights), {name: here[name] for name in stage})
         self._check_quorum(number, training)
@@ -125,7 +127,7 @@ class Federation:
         }
         extension = self.extension.extension
         kept = None if extension is None else (extension.name, self.extension.arrays)
-        self.checkpoints.save(number, self.parts.strategy.state(), facts, kept)
+        self.checkpoints.save(number, self.components.strategy.state(), facts, kept)
         name = "" if extension is None else extension.name
         self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1], name))
         return weights
@@ -138,11 +140,11 @@ class Federation:
             installed_release(),
             number,
             (number - 1) * self.cfg.steps_per_round,
-            self.parts.strategy.site_settings(),
-            self.parts.strategy.server_control() or {},
+            self.components.strategy.site_settings(),
+            self.components.strategy.server_control() or {},
             self.checkpoints.frozen,
             self.checkpoints.buffers,
-            self.book.head,
+            self.ledger.head,
         )
 
     def _check_quorum(self, number: int, training: Training) -> None:
@@ -167,15 +169,15 @@ class Federation:
         def on_reply(site: str, message: Message) -> None:
             answer = unpack_reply(message.content)
             if isinstance(answer, Decline):
-                self.book.declined(order, site, answer.reason)
+                self.ledger.declined(order, site, answer.reason)
                 silent[site] = f"evaluation declined: {answer.reason}"
             else:
-                self.book.received("evaluation", order, site, answer)
+                self.ledger.received("evaluation", order, site, answer)
                 metrics[site] = answer.metrics
                 self.extension.on_reply(order, site, answer)
 
         self.extension.begin()
-        self.book.ordered("evaluation", order, nodes)
+        self.ledger.ordered("evaluation", order, nodes)
         late = send_and_collect(self.grid, MessageType.EVALUATE, pack_order(order), nodes, self.cfg.deadline, on_reply)
         silent |= {site: f"evaluation: {reason}" for site, reason in late.items()}
         return {site: metrics[site] for site in nodes if site in metrics}, silent

@@ -89,10 +89,10 @@ class Checkpoints:
         for path in (self.path, self._strategy):
             path(number - self.keep).unlink(missing_ok=True)
 
-    def _save_extension(self, number: int, name: str, given: Mapping[str, Arrays]) -> None:
+    def _save_extension(self, number: int, name: str, by_site: Mapping[str, Arrays]) -> None:
         for old in (number, number - self.keep):  # of this round's earlier attempt: others may have given
             self._extension(name, old).unlink(missing_ok=True)
-        arrays = {f"{site}/{key}": value for site, of_site in given.items() for key, value in of_site.items()}
+        arrays = {f"{site}/{key}": value for site, of_site in by_site.items() for key, value in of_site.items()}
         if arrays:
             write_arrays(self._extension(name, number), arrays)
 

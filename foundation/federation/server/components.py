@@ -1,4 +1,4 @@
-"""What a federation is made of, as its config names it."""
+"""The replaceable components of a run's server, as its config names them."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from foundation.federation.wire.compression import Compressor
 
 @dataclass
 class ServerComponents:
-    """The replaceable parts of a run's server.
+    """The components of a run's server.
 
     Attributes:
         task: that the run trains.

@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str = "") -> Table:
-    """A site a row: samples that taught each modality, losses, and evaluation on patients outside training.
+    """A site a row: samples that trained each modality, losses, and evaluation on patients outside training.
 
     Retrieval is the mean of recall over chance of all modality pairs. What a site's policy keeps at home, and what a
     site that was absent did not say, is a dash.

@@ -1,4 +1,4 @@
-"""Orders go to sites, and answers come back one at a time: whoever is late, dead or unwilling is named."""
+"""The exchange of orders and answers, one at a time: whoever is late, dead or unwilling is named."""
 
 from collections.abc import Callable, Mapping
 

@@ -16,7 +16,7 @@ class ExtensionExchange:
 
     Args:
         extension: of the run; None where it has none, and refuses whatever comes.
-        book: the server's ledger.
+        ledger: the server's ledger.
         arrays: by site, of the round before.
 
     Attributes:
@@ -25,10 +25,10 @@ class ExtensionExchange:
     """
 
     def __init__(
-        self, extension: Extension | None, book: ServerLedger, arrays: Mapping[str, Arrays] | None = None
+        self, extension: Extension | None, ledger: ServerLedger, arrays: Mapping[str, Arrays] | None = None
     ) -> None:
         self.extension = extension
-        self.book = book
+        self.ledger = ledger
         self.arrays: dict[str, Arrays] = dict(arrays or {})
         self.none: dict[str, str] = {}
 
@@ -45,15 +45,15 @@ class ExtensionExchange:
             reply: its answer.
         """
         if reply.extension:
-            self.book.embeddings("in", order, site, reply.extension)
+            self.ledger.embeddings("in", order, site, reply.extension)
             try:
                 self.arrays[site] = self._taken(order, site, reply.extension)
             except UserError as error:
-                self.book.refused(order, site, str(error))
+                self.ledger.refused(order, site, str(error))
                 self.none[site] = f"refused: {printable(str(error))}"
         elif REFUSAL in reply.facts:
             reason = printable(str(reply.facts[REFUSAL]))
-            self.book.declined(order, site, reason)
+            self.ledger.declined(order, site, reason)
             self.none[site] = reason
         elif self.extension is not None and is_asked(order, site):
             self.none[site] = "sent none, and no reason"
@@ -62,7 +62,7 @@ class ExtensionExchange:
         """What a site gets with an order to train, noted before it goes out; nothing if nobody else gave any."""
         arrays = {} if self.extension is None else self.extension.for_site(self.arrays, site)
         if arrays:
-            self.book.embeddings("out", order, site, arrays)
+            self.ledger.embeddings("out", order, site, arrays)
         return arrays
 
     def facts(self, run: str, updates: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class ExtensionExchange:
         if self.extension is None:
             return {}
         rows = {site: {name: len(values) for name, values in arrays.items()} for site, arrays in self.arrays.items()}
-        spent = self.extension.record(self.book.releases(run), updates)
+        spent = self.extension.record(self.ledger.releases(run), updates)
         return {self.extension.name: {"rows": rows, "none": dict(self.none), **spent}}
 
     def _taken(self, order: Order, site: str, arrays: Arrays) -> Weights:

@@ -1,4 +1,4 @@
-"""What the server writes into its own ledger: every order that goes out, every answer that comes in."""
+"""The server's own ledger: every order that goes out, every answer that comes in."""
 
 from collections import Counter
 from collections.abc import Iterable

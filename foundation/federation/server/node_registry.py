@@ -1,4 +1,4 @@
-"""Which hospital each connected node is."""
+"""The registry of connected nodes: which hospital each of them is."""
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class NodeRegistry:
         """The nodes of the sites that are connected now, in the order of the run's sites."""
         here = list(self.grid.get_node_ids())
         self._introduce([node for node in here if node not in self._names])
-        found = {self._names[node]: node for node in here if node in self._names}
-        return {site: found[site] for site in self.sites if site in found}
+        nodes = {self._names[node]: node for node in here if node in self._names}
+        return {site: nodes[site] for site in self.sites if site in nodes}
 
     def wait(self, least: int, seconds: float) -> dict[str, int]:
         """The connected sites, once all have come, or at least so many when the time is up.

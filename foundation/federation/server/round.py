@@ -27,8 +27,8 @@ class Training:
 
     Args:
         grid: Flower's way to the nodes.
-        parts: strategy, compression, screening and protection of the run.
-        book: the server's ledger.
+        components: strategy, compression, screening and protection of the run.
+        ledger: the server's ledger.
         timer: of the round.
         checkpoints: of the run; updates that memory does not hold wait in its folder.
         extension: of the run, which gives each site what the others gave.
@@ -41,15 +41,15 @@ class Training:
     def __init__(
         self,
         grid: Grid,
-        parts: ServerComponents,
-        book: ServerLedger,
+        components: ServerComponents,
+        ledger: ServerLedger,
         timer: PhaseTimer,
         checkpoints: Checkpoints,
         extension: ExtensionExchange,
     ) -> None:
         self.grid = grid
-        self.parts = parts
-        self.book = book
+        self.components = components
+        self.ledger = ledger
         self.timer = timer
         self.checkpoints = checkpoints
         self.extension = extension
@@ -60,13 +60,13 @@ class Training:
 
     def stage(self, order: Order, nodes: Mapping[str, int]) -> Arrays:
         """Lets some sites train from the order's weights; the weights that come of it."""
-        self.book.ordered("order", order, nodes)
+        self.ledger.ordered("order", order, nodes)
         more = {site: self.extension.for_site(order, site) for site in nodes}
         extra = {site: extension_records(arrays) for site, arrays in more.items()}
-        if self.parts.secure is not None:
+        if self.components.secure is not None:
             return self._masked(order, nodes, extra)
         folder = self.checkpoints.folder / "rounds" / ".updates"
-        collector = UpdateCollector(order, self.parts, self.book, folder)
+        collector = UpdateCollector(order, self.components, self.ledger, folder)
         weighs = sum(value.nbytes for value in order.weights.values())
         sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
@@ -86,19 +86,19 @@ class Training:
     def facts(self) -> dict[str, Any]:
         """What history keeps."""
         facts = {"coverage": self._coverage, "training": self.sites, **self._more}
-        if isinstance(self.parts.strategy, PrivateStrategy):
-            facts["privacy"] = self.parts.strategy.record()
+        if isinstance(self.components.strategy, PrivateStrategy):
+            facts["privacy"] = self.components.strategy.record()
         return facts
 
     def _combine(self, before: Arrays, updates: Mapping[str, SiteUpdate]) -> Arrays:
-        aggregate = self.parts.strategy.combine(before, updates, self.checkpoints.buffers)
+        aggregate = self.components.strategy.combine(before, updates, self.checkpoints.buffers)
         for group, shares in aggregate.coverage.items():
             self._coverage.setdefault(group, {}).update(shares)
         return aggregate.weights
 
     def _masked(self, order: Order, nodes: Mapping[str, int], extra: Mapping[str, Mapping[str, ArrayRecord]]) -> Arrays:
         """The same where the server sees nothing but sums."""
-        assert self.parts.secure is not None
+        assert self.components.secure is not None
         before = dict(order.weights)
         with self.timer.of("training"):
             masked = secure_round(
@@ -107,7 +107,7 @@ class Training:
                 pack_order(order),
                 before,
                 self._wide_enough(before),
-                order.cfg.steps_per_round * order.cfg.data.batch_size * self.parts.secure.processes,
+                order.cfg.steps_per_round * order.cfg.data.batch_size * self.components.secure.processes,
                 order.round,
                 order.cfg.deadline,
                 extra=extra,
@@ -116,7 +116,7 @@ class Training:
         for site in masked.took_part:
             open_part = unpack_reply(masked.replies[site])
             metrics = getattr(open_part, "metrics", {})
-            self.book.summed(order, site, masked.bytes[site]["from_site"])
+            self.ledger.summed(order, site, masked.bytes[site]["from_site"])
             self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": masked.bytes[site], "norms": {}}
         with self.timer.of("aggregation"):
             weights = self._combine(before, {"sum of sites": masked.update})
@@ -131,7 +131,7 @@ class Training:
 
     def _wide_enough(self, before: Weights) -> Secure:
         """Secure aggregation's settings, with room for the sites' own noise, which clipping would take away."""
-        secure, strategy = self.parts.secure, self.parts.strategy
+        secure, strategy = self.components.secure, self.components.strategy
         assert secure is not None
         if not isinstance(strategy, PrivateStrategy):
             return secure

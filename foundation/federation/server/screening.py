@@ -1,4 +1,4 @@
-"""Bad updates are refused before they count: what is no update of this model, no number, or far too long.
+"""Screening of updates before they count: what is no update of this model, no number, or far too long.
 
 Screening catches accidents: a site whose training blew up, another release, a broken array. Against a site that means
 harm it is no more than a bound; that is what the robust strategies are for.

@@ -1,4 +1,4 @@
-"""Before the first round: what sites may tell of their patients, pooled, so that all start from one normalisation."""
+"""The collection of sites' statistics before the first round, pooled, so that all start from one normalisation."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ def collect_statistics(
     task: FederatedTask,
     order: Order,
     nodes: Mapping[str, int],
-    book: ServerLedger,
+    ledger: ServerLedger,
     checkpoints: Checkpoints,
 ) -> Arrays:
     """Asks the sites, writes `statistics.json` and `statistics.md`, and gives the weights to start from.
@@ -33,18 +33,18 @@ def collect_statistics(
     """
     by_site: dict[str, SiteStatistics] = {}
     silent: dict[str, str] = {}
-    asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=book.head)
+    asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=ledger.head)
 
     def on_reply(site: str, message: Message) -> None:
         answer = unpack_reply(message.content)
         if isinstance(answer, Decline):
-            book.declined(asked, site, answer.reason)
+            ledger.declined(asked, site, answer.reason)
             silent[site] = answer.reason
             return
-        book.received("statistics", asked, site, answer)
+        ledger.received("statistics", asked, site, answer)
         by_site[site] = statistics_of(answer)
 
-    book.ordered("statistics", asked, nodes)
+    ledger.ordered("statistics", asked, nodes)
     silent |= send_and_collect(
         grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, order.cfg.deadline, on_reply
     )

@@ -1,4 +1,4 @@
-"""Where a round's time goes."""
+"""The timer of a round's phases."""
 
 import time
 from collections import defaultdict

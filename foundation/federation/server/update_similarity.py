@@ -1,4 +1,4 @@
-"""Whether sites pull the same way: cosines between their updates."""
+"""The similarity of sites' updates: cosines between them."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A round's updates as they reach the server: kept array by array, screened, and named when they are refused."""
+"""The collector of a round's updates: kept array by array, screened, and named when they are refused."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ class UpdateCollector:
 
     Args:
         order: that went out.
-        parts: compression and screening of the run.
-        book: the server's ledger.
+        components: compression and screening of the run.
+        ledger: the server's ledger.
         folder: for updates that memory does not hold.
 
     Attributes:
@@ -31,10 +31,10 @@ class UpdateCollector:
         absent: by site, why there is none of it.
     """
 
-    def __init__(self, order: Order, parts: ServerComponents, book: ServerLedger, folder: Path) -> None:
+    def __init__(self, order: Order, components: ServerComponents, ledger: ServerLedger, folder: Path) -> None:
         self.order = order
-        self.parts = parts
-        self.book = book
+        self.components = components
+        self.ledger = ledger
         self.folder = folder
         self.updates: dict[str, SiteUpdate] = {}
         self.absent: dict[str, str] = {}
@@ -49,11 +49,11 @@ class UpdateCollector:
             self._refuse(site, str(error))
             return
         if isinstance(answer, Decline):
-            self.book.declined(self.order, site, answer.reason)
+            self.ledger.declined(self.order, site, answer.reason)
             self.absent[site] = f"declined: {answer.reason}"
             return
         try:
-            size = self.book.received("update", self.order, site, answer)
+            size = self.ledger.received("update", self.order, site, answer)
         except UnfitError as error:  # any other error is the ledger's own, and ends the run
             self._refuse(site, str(error))
             return
@@ -65,7 +65,7 @@ class UpdateCollector:
     def close(self) -> None:
         """Refuses updates that stand out from the others; call it when everybody has answered."""
         norms = {site: update.norms for site, update in self.updates.items()}
-        for site, reason in self.parts.screening.outliers(norms).items():
+        for site, reason in self.components.screening.outliers(norms).items():
             del self.updates[site]
             self._refuse(site, reason)
 
@@ -75,12 +75,12 @@ class UpdateCollector:
             kept.clear()
 
     def _refuse(self, site: str, reason: str) -> None:
-        self.book.refused(self.order, site, reason)
+        self.ledger.refused(self.order, site, reason)
         self.absent[site] = f"update refused: {reason}"
 
     def _take(self, site: str, reply: Reply, size: int) -> SiteUpdate:
-        difference = self.parts.compression.decode(self._keep(f"{site}-update", reply.update))
-        norms = self.parts.screening.check(site, self.order.weights, difference, reply.samples)
+        difference = self.components.compression.decode(self._keep(f"{site}-update", reply.update))
+        norms = self.components.screening.check(site, self.order.weights, difference, reply.samples)
         control = self._keep(f"{site}-control", reply.control)
         return SiteUpdate(difference, reply.samples, control, reply.metrics, norms, size)
 

@@ -1,4 +1,4 @@
-"""A site's side: read the order, hold it against the policy, train or evaluate on its own patients, reply."""
+"""The app of a site: it reads the order, holds it against the policy, trains or evaluates here, and replies."""
 
 import logging
 import tempfile

@@ -1,4 +1,4 @@
-"""Who a node is: the hospital's own file, which says where its data, policy, ledger and state lie."""
+"""The hospital's own file, `site.yaml`, which says where its data, policy, ledger and state lie."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,12 +105,12 @@ class Site:
             return cls.load(home / FILE)
         return cls(name, None, SitePolicy(shared_embeddings=True), home / "ledger.jsonl", home / "state", {})
 
-    def own(self, cfg: DictConfig) -> DictConfig:
+    def localised(self, cfg: DictConfig) -> DictConfig:
         """The run's config as this site follows it: on its own data, with its own trainer."""
-        found = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-        assert isinstance(found, DictConfig)
+        here = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        assert isinstance(here, DictConfig)
         if self.data is not None:
-            found.data.folder = str(self.data)
+            here.data.folder = str(self.data)
         if self.trainer:
-            found.trainer = OmegaConf.merge(found.trainer, self.trainer)
-        return found
+            here.trainer = OmegaConf.merge(here.trainer, self.trainer)
+        return here

@@ -1,4 +1,4 @@
-"""What a compression lost of a site's updates, kept in the site's state folder between rounds."""
+"""Error feedback: what a compression lost of a site's updates, kept between rounds in its state folder."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a site gives for the run's extension, when it is asked to evaluate.
+"""The site's contribution to the run's extension, when it is asked to evaluate.
 
 It then has the weights that the round became, which hold no more of its patients than its updates did. What it may not
 or cannot give takes nothing from its evaluation.

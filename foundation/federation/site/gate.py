@@ -88,7 +88,7 @@ class PolicyGate:
         check_order(policy, self._read(""), entries, spent_after=Spent())
         self.privacy = instantiate(order.cfg.privacy)
         self.compression = instantiate(order.cfg.compression)
-        self.task = federated_task(self.site.own(order.cfg), self.site.name)
+        self.task = federated_task(self.site.localised(order.cfg), self.site.name)
         self.extension = self.task.extension()
         self.facts = self._read(self.task.name)
         patients = len(self.task.patients("train")) if self.work == "train" else None

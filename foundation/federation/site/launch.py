@@ -1,4 +1,4 @@
-"""A job of several processes on this machine, watched: it ends well, or with one line and nobody left behind."""
+"""The launcher of a job of several processes: it ends well, or with one line and nobody left behind."""
 
 import contextlib
 import os
@@ -98,7 +98,7 @@ def launch(module: str, folder: Path, processes: int, seconds: float | None = No
             assert process.stdin is not None
             process.stdin.close()
     if any(code != 0 for code in codes):
-        raise UserError(f"round: {_said(folder, codes)}")
+        raise UserError(f"round: {_cause(folder, codes)}")
 
 
 def end_with_parent() -> None:
@@ -139,7 +139,7 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     }
 
 
-def _said(folder: Path, codes: Sequence[int | None]) -> str:
+def _cause(folder: Path, codes: Sequence[int | None]) -> str:
     """The line that tells most: bad input first, then a kill, then a defect; a lost peer is only an echo of those."""
     for rank in range(len(codes)):
         path = folder / f"rank_{rank}.error"
@@ -149,11 +149,11 @@ def _said(folder: Path, codes: Sequence[int | None]) -> str:
         if code is not None and code < 0:
             return f"process {rank} was killed by {signal.Signals(-code).name}; look for want of memory on this machine"
     lines = [_last_line(folder / f"rank_{rank}.log") for rank, code in enumerate(codes) if code]
-    own = [line for line in lines if not _LOST_PEER.search(line)]
-    return (own or lines)[0]
+    causes = [line for line in lines if not _LOST_PEER.search(line)]
+    return (causes or lines)[0]
 
 
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace")[-20_000:].splitlines() if line.strip()]
-    telling = [found.group(1) for line in lines if (found := _TELLING.match(line))]
+    telling = [match.group(1) for line in lines if (match := _TELLING.match(line))]
     return (telling or lines or ["a process ended without a word"])[-1][:300]

@@ -1,4 +1,4 @@
-"""What leaves a site, and by which filters: all of it passes one of these lists, from the first filter to the last.
+"""The ordered filters through which everything leaves a site, from the first of a list to the last.
 
 `WithheldGroups` keeps parameter groups back that too few of the site's patients trained. `ClipAndNoise` clips the
 update and noises it, where the run promises differential privacy. `Compression` narrows it; what that loses stays here

@@ -18,7 +18,7 @@ from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.site.job import Job, read_job, read_result, write_job, write_result
 from foundation.federation.site.launch import end_with_parent, launch, processes_of
-from foundation.federation.site.state import SiteState, control_of, local_of, optimizer_state_of, write_own
+from foundation.federation.site.state import SiteState, control_of, local_of, optimizer_state_of, write_site_state
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
 from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
 from foundation.federation.weights.sharing import check_frozen, keep_local
@@ -37,7 +37,7 @@ def run_round(task: FederatedTask, options: RoundOptions, arrays: RoundArrays) -
         arrays: what it starts from.
 
     Returns:
-        What travels, with the samples that taught it. A group that the round did not teach comes back as it was sent.
+        What travels, with the samples that trained it. A group that the round did not train comes back as it was sent.
 
     Raises:
         UserError: with one line, whichever process it comes from.
@@ -87,13 +87,13 @@ def _train(task: FederatedTask, job: Job, arrays: RoundArrays) -> RoundResult:
     if not is_main_process():
         return result
     start = to_weights(begun)
-    # Processes in step decay weights that none of them taught; and statistics of a group move without it learning.
+    # Processes in step decay weights that none of them trained; and statistics of a group move without it learning.
     end = {name: value if result.samples.get(group_of(name)) else start[name] for name, value in result.weights.items()}
     if options.scaffold and drift is not None:
         result.control = dict(control_change(start, end, arrays.control, groups, drift.rates))
         variate = variate | {name: np.add(variate.get(name, 0.0), value) for name, value in result.control.items()}
     if writing is not None:
-        write_own(writing, keep_local(end, options.local), variate)
+        write_site_state(writing, keep_local(end, options.local), variate)
     result.weights = {name: end[name] for name in end if name in names}
     result.frozen = digests
     return result

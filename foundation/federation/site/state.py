@@ -1,4 +1,4 @@
-"""What a site keeps for itself from round to round: optimiser, local weights, SCAFFOLD's control variate."""
+"""The state that a site keeps from round to round: optimiser, local weights, SCAFFOLD's control variate."""
 
 import shutil
 from pathlib import Path
@@ -83,7 +83,7 @@ def control_of(before: Path | None) -> Weights:
     return _kept(before, _CONTROL)
 
 
-def write_own(writing: Path, local: Weights, control: Weights) -> None:
+def write_site_state(writing: Path, local: Weights, control: Weights) -> None:
     """Writes local weights and control variate."""
     for name, arrays in ((_LOCAL, local), (_CONTROL, control)):
         if arrays:

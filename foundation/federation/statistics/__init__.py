@@ -1,4 +1,4 @@
-"""What sites tell of their patients before training, and what is made of it."""
+"""Statistics of the sites' patients before training, pooled and put to use."""
 
 from foundation.federation.statistics.contract import NAMES as NAMES
 from foundation.federation.statistics.contract import SiteStatistics as SiteStatistics

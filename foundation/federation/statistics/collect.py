@@ -1,4 +1,4 @@
-"""Federated statistics as a site's answer, and the way back."""
+"""The message that carries a site's statistics, and the way back."""
 
 from foundation.federation.statistics.contract import SiteStatistics
 from foundation.federation.statistics.packing import from_arrays, to_arrays

@@ -1,4 +1,4 @@
-"""What a site tells of its patients before training: sums and counts, never a patient."""
+"""The contract of a site's statistics before training: sums and counts, never a patient."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self, get_args

@@ -89,8 +89,8 @@ def _expression(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> Rows
     if pooled.expression is None:
         return []
     genes = pooled.expression.genes
-    told = [gene_moments(part.expression, genes) for part in parts if part.expression is not None]
-    means = np.array([np.where(part.count > 0, part.mean, np.nan) for part in told])
+    moments = [gene_moments(part.expression, genes) for part in parts if part.expression is not None]
+    means = np.array([np.where(part.count > 0, part.mean, np.nan) for part in moments])
     seen = (~np.isnan(means)).sum(axis=0)
     apart = np.where(seen > 1, np.nanmax(means, axis=0, initial=-np.inf) - np.nanmin(means, axis=0, initial=np.inf), 0)
     chosen = [genes[index] for index in np.argsort(-apart, kind="stable")[:_GENES]]
@@ -111,9 +111,9 @@ def _cell(path: str) -> Of:
         value: Any = getattr(statistics, section)
         if value is None:
             return "–"
-        told = not _withheld(path, statistics)
+        whole = not _withheld(path, statistics)
         for name in inner:
-            value = value.get(name, 0 if told else None) if isinstance(value, dict) else getattr(value, name)
+            value = value.get(name, 0 if whole else None) if isinstance(value, dict) else getattr(value, name)
         return _count(value, path, statistics)
 
     return of
@@ -142,10 +142,10 @@ def _at(statistics: SiteStatistics, path: str) -> Numbers | None:
 
 def _numbers(path: str) -> Of:
     def of(statistics: SiteStatistics) -> str:
-        found = _at(statistics, path)
-        if found is None:
+        numbers = _at(statistics, path)
+        if numbers is None:
             return "–"
-        return "small" if found.count is None else _mean_and_spread(found.count, found.mean, found.m2)
+        return "small" if numbers.count is None else _mean_and_spread(numbers.count, numbers.mean, numbers.m2)
 
     return of
 

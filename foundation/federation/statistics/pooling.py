@@ -1,4 +1,4 @@
-"""Statistics of several sites as if their patients had been in one place."""
+"""Pooling of several sites' statistics, as if their patients had been in one place."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
@@ -49,8 +49,8 @@ def pool(parts: Sequence[SiteStatistics]) -> SiteStatistics:
 
 
 def _pooled(parts: Iterable[T | None], merge: Callable[[T, T], T]) -> T | None:
-    told = [part for part in parts if part is not None]
-    return reduce(merge, told) if told else None
+    known = [part for part in parts if part is not None]
+    return reduce(merge, known) if known else None
 
 
 def _sum(one: Count, other: Count) -> Count:
@@ -89,9 +89,9 @@ def _expression(one: Expression, other: Expression) -> Expression:
     return Expression(
         unit=one.unit,
         genes=genes,
-        count=[int(value) if told else None for value, told in zip(both.count, known, strict=True)],
-        mean=[float(value) if told else None for value, told in zip(both.mean, known, strict=True)],
-        m2=[float(value) if told else None for value, told in zip(both.m2, known, strict=True)],
+        count=[int(value) if shown else None for value, shown in zip(both.count, known, strict=True)],
+        mean=[float(value) if shown else None for value, shown in zip(both.mean, known, strict=True)],
+        m2=[float(value) if shown else None for value, shown in zip(both.m2, known, strict=True)],
     )
 
 
@@ -112,13 +112,13 @@ def gene_moments(part: Expression, genes: Sequence[str]) -> Moments:
 
 def _stain(one: Stain, other: Stain) -> Stain:
     both = _spread(one).merge(_spread(other))
-    told = both.count > 0
+    known = both.count > 0
     return Stain(
         patients=_sum(one.patients, other.patients),
         images=_sum(one.images, other.images),
         pixels=_sum(one.pixels, other.pixels),
-        mean=both.mean.tolist() if told else None,
-        m2=both.m2.tolist() if told else None,
+        mean=both.mean.tolist() if known else None,
+        m2=both.m2.tolist() if known else None,
     )
 
 

@@ -47,39 +47,39 @@ def site_statistics(
     if strange := [name for name in patients if name not in cohort.patients.index]:
         raise UserError(f"{cohort.folder}: patient {strange[0]} is not in this cohort; take patients of its own")
     table = cohort.patients.loc[list(dict.fromkeys(patients))]
-    found: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     if "counts" in wanted:
-        found["counts"] = _counts(cohort, table)
+        sections["counts"] = _counts(cohort, table)
     if "expression" in wanted:
-        found["expression"] = _expression(cohort, table)
+        sections["expression"] = _expression(cohort, table)
     if "stain" in wanted:
-        found["stain"] = _stain(cohort, table, images, seed)
+        sections["stain"] = _stain(cohort, table, images, seed)
     if "record" in wanted:
-        found["record"] = _record(cohort, table)
+        sections["record"] = _record(cohort, table)
     if "survival" in wanted:
-        found["survival"] = _survival(cohort, table)
-    return SiteStatistics(sites=list(cohort.hospitals), **found)
+        sections["survival"] = _survival(cohort, table)
+    return SiteStatistics(sites=list(cohort.hospitals), **sections)
 
 
 def _counts(cohort: Cohort, table: pd.DataFrame) -> Counts:
-    held = table[cohort.modalities].astype(bool)
-    combination = [combination_name(cohort.modalities, row) for row in held.to_numpy()]
+    has = table[cohort.modalities].astype(bool)
+    combination = [combination_name(cohort.modalities, row) for row in has.to_numpy()]
     labels = {
         label: Known(known=int(table[label].notna().sum()), positive=int(table[label].sum()))
         for label in cohort.dictionary.labels
     }
     return Counts(
         patients=len(table),
-        modality={name: int(held[name].sum()) for name in cohort.modalities},
+        modality={name: int(has[name].sum()) for name in cohort.modalities},
         combination=_tally(combination),
         label=labels,
         hospital={name: int((table["hospital"] == name).sum()) for name in cohort.hospitals},
     )
 
 
-def combination_name(modalities: Sequence[str], held: Sequence[bool] | NDArray[np.bool_]) -> str:
+def combination_name(modalities: Sequence[str], present: Sequence[bool] | NDArray[np.bool_]) -> str:
     """Of those modalities that a patient has, in their order."""
-    return "+".join(name for name, has in zip(modalities, held, strict=True) if has)
+    return "+".join(name for name, has in zip(modalities, present, strict=True) if has)
 
 
 def _tally(values: Iterable[str]) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def _tally(values: Iterable[str]) -> dict[str, Any]:
 
 def _expression(cohort: Cohort, table: pd.DataFrame) -> Expression | None:
     genes = list(cohort.dictionary.genes)
-    held = list(table.index[table["genomics"].astype(bool)])
-    if not genes or not held:
+    measured = list(table.index[table["genomics"].astype(bool)])
+    if not genes or not measured:
         return None
     total = Moments.of(np.empty((0, len(genes))))
-    for start in range(0, len(held), _CHUNK):
-        rows = [cohort.sample(patient)["genomics"]["expression"] for patient in held[start : start + _CHUNK]]
+    for start in range(0, len(measured), _CHUNK):
+        rows = [cohort.sample(patient)["genomics"]["expression"] for patient in measured[start : start + _CHUNK]]
         total = total.merge(Moments.of(np.stack(rows)))
     return Expression(
         unit=cohort.dictionary.expression_unit,
@@ -138,19 +138,19 @@ def tissue_density(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _record(cohort: Cohort, table: pd.DataFrame) -> Record | None:
-    held = list(table.index[table["record"].astype(bool)])
-    if not cohort.dictionary.record or not held:
+    recorded = list(table.index[table["record"].astype(bool)])
+    if not cohort.dictionary.record or not recorded:
         return None
-    values = [cohort.sample(patient)["record"] for patient in held]
+    values = [cohort.sample(patient)["record"] for patient in recorded]
     numbers, levels = {}, {}
     for column in cohort.dictionary.record:
-        own = [value for row in values if _is_known(value := row.get(column.name))]
+        known = [value for row in values if _is_known(value := row.get(column.name))]
         if column.kind == "continuous":
-            numbers[column.name] = _numbers(own)
+            numbers[column.name] = _numbers(known)
         else:
-            tally = _tally(map(str, own))
+            tally = _tally(map(str, known))
             levels[column.name] = {level: tally.get(level, 0) for level in column.values} | tally
-    return Record(patients=len(held), numbers=numbers, levels=levels)
+    return Record(patients=len(recorded), numbers=numbers, levels=levels)
 
 
 def _is_known(value: Any) -> bool:
@@ -158,8 +158,8 @@ def _is_known(value: Any) -> bool:
 
 
 def _numbers(values: Iterable[float]) -> Numbers:
-    found = Moments.of(np.array([float(value) for value in values]).reshape(-1, 1))
-    return Numbers(count=int(found.count[0]), mean=float(found.mean[0]), m2=float(found.m2[0]))
+    moments = Moments.of(np.array([float(value) for value in values]).reshape(-1, 1))
+    return Numbers(count=int(moments.count[0]), mean=float(moments.mean[0]), m2=float(moments.m2[0]))
 
 
 def _survival(cohort: Cohort, table: pd.DataFrame) -> Survival | None:

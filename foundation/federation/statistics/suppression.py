@@ -1,4 +1,4 @@
-"""Small cells stay at the site, and so does what would let them be worked out."""
+"""Suppression of small cells at the site, and of what would let them be worked out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -60,13 +60,13 @@ def _missing(path: str, part: Any) -> list[str]:
     if isinstance(part, Counts) and not part.combination:
         return [f"{path}/combination", *_missing(path, {**vars(part), "combination": {"": 0}})]
     fields = part if isinstance(part, dict) else vars(part)
-    found: list[str] = []
+    paths: list[str] = []
     for name, value in fields.items():
         if value is None:
-            found.append(f"{path}/{name}")
+            paths.append(f"{path}/{name}")
         elif isinstance(value, dict | Counts | Known | Numbers | Record | Survival):
-            found += _missing(f"{path}/{name}", value)
-    return found
+            paths += _missing(f"{path}/{name}", value)
+    return paths
 
 
 def _small(count: Count, least: int) -> bool:
@@ -102,8 +102,8 @@ def _counts(counts: Counts, least: int) -> Counts:
 def _combinations(cells: Cells, modality: Cells, least: int) -> Cells:
     """Cells of the table that has all patients and, where they are told, the patients of a modality as its sums."""
     sums = [set(cells)]
-    for name, told in modality.items():
-        if told is not None:
+    for name, count in modality.items():
+        if count is not None:
             having = {cell for cell in cells if name in cell.split("+")}
             sums += [having, set(cells) - having]
     return hide(cells, sums, least)

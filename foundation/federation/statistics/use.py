@@ -1,4 +1,4 @@
-"""Settings of training that pooled statistics give: every site normalises alike, though no data were pooled."""
+"""Settings of training from pooled statistics: every site normalises alike, though no data were pooled."""
 
 import numpy as np
 

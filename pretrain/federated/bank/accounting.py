@@ -1,4 +1,4 @@
-"""What a shared bank spends and on which assumptions, for history, run record and report."""
+"""The account of a shared bank: what it spends and on which assumptions, for history, run record and report."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,16 +45,16 @@ def bank_note(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     Args:
         rounds: lines of history.
     """
-    told = [line["bank"] for line in rounds if "bank" in line]
-    if not told:
+    records = [line["bank"] for line in rounds if "bank" in line]
+    if not records:
         return None
     rows: dict[str, dict[str, int]] = {}
-    for part in told:
+    for part in records:
         for site, counts in part["rows"].items():
-            own = rows.setdefault(site, {})
+            of_site = rows.setdefault(site, {})
             for name, count in counts.items():
-                own[name] = own.get(name, 0) + count
-    return {**told[-1], "rows": rows, "none": {site: why for part in told for site, why in part["none"].items()}}
+                of_site[name] = of_site.get(name, 0) + count
+    return {**records[-1], "rows": rows, "none": {site: why for part in records for site, why in part["none"].items()}}
 
 
 _ASSUMPTIONS = [

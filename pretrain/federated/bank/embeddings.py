@@ -1,4 +1,4 @@
-"""A shared bank of protected embeddings: a site's patients as further strangers of the other sites' alignment.
+"""The shared bank of protected embeddings: a site's patients as further negatives of the others' alignment.
 
 What is protected: the values of any one patient, at the site itself, whoever sees the rows (local differential privacy
 by the Gaussian mechanism). Neighbours are two cohorts that differ in all values of one patient, who has the same
@@ -112,15 +112,15 @@ def protect(seen: Embedded, settings: BankSettings, generator: np.random.Generat
     count = min(int(settings.share * len(seen.patients)), settings.limit)
     drawn = np.zeros(len(seen.patients), dtype=bool)
     drawn[generator.permutation(len(seen.patients))[:count]] = True
-    found: Rows = {}
+    protected: Rows = {}
     for name in settings.modalities:
         if name not in seen.embeddings:
             continue
         rows = seen.embeddings[name].numpy()[drawn[seen.present[name].numpy()]]
         if len(rows) >= settings.least:
             noisy = _unit(name, rows) + generator.normal(0.0, settings.deviation, rows.shape)
-            found[name] = generator.permutation(_unit(name, noisy)).astype(np.float32)
-    return found
+            protected[name] = generator.permutation(_unit(name, noisy)).astype(np.float32)
+    return protected
 
 
 def fill(module: PretrainModule, rows: Mapping[str, NDArray[np.generic]]) -> None:
@@ -137,9 +137,11 @@ def fill(module: PretrainModule, rows: Mapping[str, NDArray[np.generic]]) -> Non
 
 
 def _check_shared(local: Iterable[str]) -> None:
-    own = [name for name in local if name.startswith("encoder.")]
-    if own:
-        raise UserError(f"bank: {own[0]} stays at the site, so its embeddings cannot be protected; take one of the two")
+    at_site = [name for name in local if name.startswith("encoder.")]
+    if at_site:
+        raise UserError(
+            f"bank: {at_site[0]} stays at the site, so its embeddings cannot be protected; take one of the two"
+        )
 
 
 def _check_known(settings: BankSettings, modalities: Iterable[str]) -> None:
@@ -153,5 +155,5 @@ def _unit(name: str, rows: NDArray[np.generic]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not bool((lengths > _SHORTEST).all()):
         raise UserError(f"bank.{name}: an embedding is no number or of no length; look at the run's losses")
-    found: NDArray[np.float64] = rows / lengths
-    return found
+    unit: NDArray[np.float64] = rows / lengths
+    return unit

@@ -1,19 +1,19 @@
-"""The shared bank: who gave how many rows of protected embeddings, who gave none and why, and what that spends."""
+"""The report's section on the shared bank: who gave how many rows, who gave none and why, and what that spends."""
 
 from typing import Any
 
 from foundation.federation.report.elements import Part, Section, Table, spans
 from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Round, Run, number
-from foundation.federation.report.privacy_ledger import said
+from foundation.federation.report.privacy_ledger import as_text
 
 
 def bank(run: Run) -> Section | None:
     """None where the run had no bank."""
-    told = {part.round: facts for part in run.rounds if (facts := _of(part)) is not None}
-    if not told:
+    records = {part.round: facts for part in run.rounds if (facts := _of(part)) is not None}
+    if not records:
         return None
-    parts = [Part(table=_given(told)), *_refusals(told), *_spent(list(told.values())[-1])]
+    parts = [Part(table=_rows_table(records)), *_refusals(records), *_spent(list(records.values())[-1])]
     notes = [
         "At the end of every round but the last, sites that train give noisy embeddings of patients drawn anew; in the "
         "next round every site tells its own patients' partners from those of the others, too."
@@ -32,10 +32,10 @@ def _of(part: Round) -> dict[str, Any] | None:
     return (part.model_extra or {}).get("bank")
 
 
-def _given(told: dict[int, dict[str, Any]]) -> Table:
+def _rows_table(records: dict[int, dict[str, Any]]) -> Table:
     counts: dict[tuple[str, str], dict[int, int]] = {}
-    for round_, own in told.items():
-        for site, rows in own.get("rows", {}).items():
+    for round_, record in records.items():
+        for site, rows in record.get("rows", {}).items():
             for name, count in rows.items():
                 counts.setdefault((site, name), {})[round_] = count
     rows = [
@@ -46,14 +46,14 @@ def _given(told: dict[int, dict[str, Any]]) -> Table:
     return Table("Rows given, by site and modality", heads, rows or [["nobody", "–", "0", "–", "–"]], text=(1, 4))
 
 
-def _refusals(told: dict[int, dict[str, Any]]) -> list[Part]:
-    found: dict[tuple[str, str], list[int]] = {}
-    for round_, own in told.items():
-        for site, reason in own.get("none", {}).items():
-            found.setdefault((site, reason), []).append(round_)
-    if not found:
+def _refusals(records: dict[int, dict[str, Any]]) -> list[Part]:
+    rounds_of: dict[tuple[str, str], list[int]] = {}
+    for round_, record in records.items():
+        for site, reason in record.get("none", {}).items():
+            rounds_of.setdefault((site, reason), []).append(round_)
+    if not rounds_of:
         return []
-    rows = [[site, spans(rounds), reason] for (site, reason), rounds in found.items()]
+    rows = [[site, spans(rounds), reason] for (site, reason), rounds in rounds_of.items()]
     return [
         Part("Who gave none, and why", table=Table("By site and reason", ["site", "rounds", "reason"], rows, (1, 2)))
     ]
@@ -65,6 +65,6 @@ def _spent(last: dict[str, Any]) -> list[Part]:
         ["epsilon of the bank, whole run", written(number(last.get("epsilon")))],
         ["epsilon of the bank and of updates", written(number(together.get("epsilon")))],
     ]
-    rows += [[name, said(value)] for name, value in last.items() if name not in ("rows", "none", "epsilon")]
+    rows += [[name, as_text(value)] for name, value in last.items() if name not in ("rows", "none", "epsilon")]
     table = Table("As the run wrote them down", ["what", "value"], rows, text=(1,))
     return [Part("What it spends, and on which assumptions", table=table)]

@@ -46,7 +46,7 @@ def for_site(by_site: Mapping[str, Arrays], site: str) -> Weights:
 
     Args:
         by_site: what each sent.
-        site: whose own patients are left out: it has them itself, and they are no strangers to it.
+        site: whose own patients are left out: it has them itself, and they are no negatives of its own.
     """
     others = [rows for name, rows in by_site.items() if name != site]
     dealt: Weights = {}

@@ -1,4 +1,4 @@
-"""What leaves a site for the shared bank in a round, how strongly it is protected, and what that spends."""
+"""The settings of a shared bank: what leaves a site in a round, how strongly it is protected, what that spends."""
 
 import math
 from typing import Annotated, Any

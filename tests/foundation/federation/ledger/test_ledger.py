@@ -123,8 +123,8 @@ def test_there_is_no_room_for_anything_else(path: Path, facts: dict, field: str)
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]:
-    path = tmp_path_factory.mktemp("book") / "ledger.jsonl"
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
     rounds(Ledger.open(path, "riverside"), 3)
     assert verify(path) == []
     return path, path.read_bytes(), head_path(path).read_bytes()
@@ -132,8 +132,8 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]:
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_any_changed_byte_is_found(book, data):
-    path, content, head = book
+def test_any_changed_byte_is_found(written, data):
+    path, content, head = written
     at = data.draw(st.integers(0, len(content) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != content[at]))
     changed = content[:at] + bytes([byte]) + content[at + 1 :]
@@ -142,8 +142,8 @@ def test_any_changed_byte_is_found(book, data):
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_any_changed_byte_of_the_head_file_is_found(book, data):
-    path, content, head = book
+def test_any_changed_byte_of_the_head_file_is_found(written, data):
+    path, content, head = written
     at = data.draw(st.integers(0, len(head) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != head[at]))
     assert read_chain(path, content, head[:at] + bytes([byte]) + head[at + 1 :]).problems
@@ -151,8 +151,8 @@ def test_any_changed_byte_of_the_head_file_is_found(book, data):
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_any_removed_or_added_byte_is_found(book, data):
-    path, content, head = book
+def test_any_removed_or_added_byte_is_found(written, data):
+    path, content, head = written
     at = data.draw(st.integers(0, len(content) - 1))
     assert read_chain(path, content[:at] + content[at + 1 :], head).problems
     byte = bytes([data.draw(st.integers(0, 255))])
@@ -165,8 +165,8 @@ def lines_of(content: bytes) -> list[bytes]:
 
 @given(data=st.data())
 @settings(deadline=None)
-def test_any_set_of_removed_lines_is_found(book, data):
-    path, content, head = book
+def test_any_set_of_removed_lines_is_found(written, data):
+    path, content, head = written
     lines = lines_of(content)
     kept = data.draw(st.sets(st.integers(0, len(lines) - 1), max_size=len(lines) - 1))
     assert read_chain(path, b"".join(lines[index] for index in sorted(kept)), head).problems
@@ -174,8 +174,8 @@ def test_any_set_of_removed_lines_is_found(book, data):
 
 @given(data=st.data())
 @settings(deadline=None)
-def test_any_other_order_of_lines_is_found(book, data):
-    path, content, head = book
+def test_any_other_order_of_lines_is_found(written, data):
+    path, content, head = written
     lines = lines_of(content)
     order = data.draw(st.permutations(range(len(lines))).filter(lambda found: found != sorted(found)))
     assert "order" in kinds(read_chain(path, b"".join(lines[index] for index in order), head).problems)
@@ -183,16 +183,16 @@ def test_any_other_order_of_lines_is_found(book, data):
 
 @given(data=st.data())
 @settings(deadline=None)
-def test_a_repeated_line_is_found(book, data):
-    path, content, head = book
+def test_a_repeated_line_is_found(written, data):
+    path, content, head = written
     lines = lines_of(content)
     which, where = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines)))
     lines.insert(where, lines[which])
     assert read_chain(path, b"".join(lines), head).problems
 
 
-def test_a_line_with_its_own_hash_mended_does_not_fit_the_next(book):
-    path, content, head = book
+def test_a_line_with_its_own_hash_mended_does_not_fit_the_next(written):
+    path, content, head = written
     lines = lines_of(content)
     forged = Entry.model_validate_json(lines[2]).model_copy(update={"size": 1, "hash": ""}).sealed()
     lines[2] = forged.line() + b"\n"
@@ -201,16 +201,16 @@ def test_a_line_with_its_own_hash_mended_does_not_fit_the_next(book):
     assert str(problem).startswith(f"{path}: entry 3: does not follow from the entry before it")
 
 
-def test_a_forged_last_line_does_not_fit_the_head(book):
-    path, content, head = book
+def test_a_forged_last_line_does_not_fit_the_head(written):
+    path, content, head = written
     lines = lines_of(content)
     lines[-1] = Entry.model_validate_json(lines[-1]).model_copy(update={"epsilon": 0.0, "hash": ""}).sealed().line()
     (problem,) = read_chain(path, b"".join(lines) + b"\n", head).problems
     assert "ledger.jsonl.head holds another hash" in str(problem)
 
 
-def test_cut_entries_are_counted_and_a_missing_head_is_said(book):
-    path, content, head = book
+def test_cut_entries_are_counted_and_a_missing_head_is_said(written):
+    path, content, head = written
     (problem,) = read_chain(path, b"".join(lines_of(content)[:-2]), head).problems
     assert str(problem) == (f"{path}: holds 5 entries, but ledger.jsonl.head counted 7: entries were cut from the end")
     (problem,) = read_chain(path, content, None).problems

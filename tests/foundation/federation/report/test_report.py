@@ -385,7 +385,7 @@ def test_a_run_that_is_not_there_is_one_line(run, tmp_path):
 # ---- ledgers
 
 
-def book(path: Path, owner: str, server: bool) -> Path:
+def write_ledger(path: Path, owner: str, server: bool) -> Path:
     ledger = Ledger.open(path, owner, *(["server"] if server else []))
     ways = ("out", "in") if server else ("in", "out")
     for number in (1, 2):
@@ -396,7 +396,7 @@ def book(path: Path, owner: str, server: bool) -> Path:
 
 
 def test_the_runs_own_ledger_is_verified(run):
-    book(run / "ledger.jsonl", "server", True)
+    write_ledger(run / "ledger.jsonl", "server", True)
     page = Page(report(run))
     assert "Verified: 5 entries, none altered; not held against the other side's." in page.text
     assert page.tables["Read and verified for this page"]["server"][1:] == ["5", "2", "2", "2,000", "2,000", "yes"]
@@ -404,7 +404,7 @@ def test_the_runs_own_ledger_is_verified(run):
 
 
 def test_a_changed_ledger_is_not_verified(run):
-    path = book(run / "ledger.jsonl", "server", True)
+    path = write_ledger(run / "ledger.jsonl", "server", True)
     path.write_bytes(path.read_bytes().replace(b"1000", b"1001", 1))
     page = Page(report(run))
     assert "Not verified: " in page.text
@@ -413,7 +413,10 @@ def test_a_changed_ledger_is_not_verified(run):
 
 
 def test_ledgers_are_held_against_one_another(run, tmp_path):
-    server, site = book(run / "ledger.jsonl", "server", True), book(tmp_path / "site.jsonl", "riverside", False)
+    server, site = (
+        write_ledger(run / "ledger.jsonl", "server", True),
+        write_ledger(tmp_path / "site.jsonl", "riverside", False),
+    )
     page = Page(report(run, ledgers=[server, site]))
     assert "Verified: 10 entries, none altered; reconciled with one another." in page.text
     Ledger.open(site, "riverside").append(

@@ -104,7 +104,7 @@ def test_a_round_that_fails_leaves_the_state_as_it_was(configure, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(site_round, "write_own", full)
+        patch.setattr(site_round, "write_site_state", full)
         with pytest.raises(UserError, match=r"^site riverside: round not kept: .*No space left on device; free"):
             a_round(cfg, first.weights, tmp_path, 2, **own)
     kept = {path: path.read_bytes() for path in (tmp_path / "state").rglob("step_*/**/*") if path.is_file()}
