@@ -68,7 +68,7 @@ class _Ledgers:
     hashes: set[str]
 
     @classmethod
-    def of(cls, sides: Sequence[Side]) -> "_Books":
+    def of(cls, sides: Sequence[Side]) -> "_Ledgers":
         messages = [_Noted(side.path, entry) for side in sides for entry in side.entries if entry.direction]
         hashes = {entry.hash for side in sides for entry in side.entries}
         return cls(sides[0].owner, sides[0].server, messages, hashes)
@@ -76,7 +76,7 @@ class _Ledgers:
     def runs(self) -> set[str]:
         return {noted.entry.run for noted in self.messages}
 
-    def with_(self, peer: "_Books", direction: str) -> dict[_Key, list[_Noted]]:
+    def with_(self, peer: "_Ledgers", direction: str) -> dict[_Key, list[_Noted]]:
         """Messages exchanged with another in one direction, in runs of which the server's ledger was given."""
         runs = self.runs() if self.server else peer.runs()
         messages: dict[_Key, list[_Noted]] = defaultdict(list)

@@ -33,7 +33,7 @@ class ComparedRun:
     places: dict[str, Numbers]
 
     @classmethod
-    def of(cls, folder: Path, record: dict[str, Any], stage: str) -> "Told":
+    def of(cls, folder: Path, record: dict[str, Any], stage: str) -> "ComparedRun":
         """Read from its record, beside a federated run of a stage."""
         return cls(folder, _kind(record, stage), record, _places(record))
 
