@@ -3,16 +3,31 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
+from pathlib import Path
+
 from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parent.parent
+MODALITIES = ROOT / "foundation" / "modalities"
 
 # Shapes written in signatures are checked wherever the tests call them.
 install_import_hook(
-    ["foundation.fusion", "foundation.retrieval", "foundation.objectives", "finetune.heads"], "beartype.beartype"
+    [
+        "finetune.heads",
+        "foundation.blocks",
+        "foundation.encoder",
+        "foundation.fusion",
+        *(f"foundation.modalities.{path.stem}" for path in MODALITIES.glob("*.py")),
+        *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODALITIES.glob("*/encoder.py")),
+        "foundation.objectives",
+        "foundation.output",
+        "foundation.retrieval",
+    ],
+    "beartype.beartype",
 )
 
 import dataclasses  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import hydra  # noqa: E402
 import numpy as np  # noqa: E402

@@ -86,7 +86,6 @@ CONFIG_READERS = {
     "foundation/federation/server/app.py",
     "foundation/federation/server/components.py",
     "foundation/federation/site/config.py",
-    "foundation/federation/site/filters/compression.py",
     "foundation/federation/site/gate.py",
     "foundation/federation/site/job.py",
     "foundation/federation/site/launch.py",

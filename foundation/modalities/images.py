@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
+from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.modalities.backbones import create_backbone
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.image_request import ImagesForm
-from foundation.modalities.tuning import Tuning, keep_no_activations, set_tuning
+from foundation.modalities.tuning import keep_no_activations, set_tuning
 
 
 class ImageSet(Modality):
@@ -46,7 +47,7 @@ class ImageSet(Modality):
         colour_jitter: float = 0.2,
         drop_rate: float = 0.0,
         weights: str | None = None,
-        tune: Tuning = "full",
+        tune: str = "full",
         lora_rank: int = 8,
         pooling: str = "gated",
         patch_dropout: float = 0.0,
@@ -90,7 +91,7 @@ class ImageSet(Modality):
             self.backbone.eval()
         return self
 
-    def transform(self, raw: NDArray[np.uint8], generator: torch.Generator | None) -> Inputs:
+    def transform(self, raw: NDArray[np.uint8] | StoredImages, generator: torch.Generator | None) -> Inputs:
         """Images of one patient, `[images, height, width, 3]` uint8, as `[kept, size, size, 3]` uint8.
 
         They stay bytes until `forward`: resizing bytes takes a tenth of the time that it takes on floats, and they

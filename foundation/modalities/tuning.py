@@ -1,17 +1,16 @@
 """How much of a pretrained backbone learns: all of it, none of it, or low-rank adapters beside it."""
 
-from typing import Any, Literal
+from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from foundation.errors import UserError
 
-Tuning = Literal["full", "frozen", "lora"]
 _WAYS = ("full", "frozen", "lora")
 
 
-def set_tuning(backbone: nn.Module, tune: Tuning, rank: int, setting: str) -> None:
+def set_tuning(backbone: nn.Module, tune: str, rank: int, setting: str) -> None:
     """Freezes a backbone's weights, or also puts adapters into its linear and convolution layers, in place.
 
     Args:

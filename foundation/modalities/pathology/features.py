@@ -9,6 +9,7 @@ from torch import nn
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
+from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.pathology.request import FeaturesForm
@@ -44,7 +45,7 @@ class TileFeatures(Modality):
     def request_form(self, dictionary: DataDictionary) -> FeaturesForm:
         return FeaturesForm(dim=self.dim)
 
-    def transform(self, raw: NDArray[np.floating], generator: torch.Generator | None) -> Inputs:
+    def transform(self, raw: NDArray[np.floating] | StoredImages, generator: torch.Generator | None) -> Inputs:
         """Features of one patient, `[tiles, dim]`, as `[kept, dim]` float32.
 
         Raises:

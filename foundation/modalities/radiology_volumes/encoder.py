@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
+from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.radiology_volumes.grid import Grid
@@ -114,7 +115,7 @@ class RadiologyVolumes(Modality):
     def request_form(self, dictionary: DataDictionary) -> VolumesForm:
         return VolumesForm(grid=self.grid)
 
-    def transform(self, raw: NDArray[np.uint8], generator: torch.Generator | None) -> Inputs:
+    def transform(self, raw: NDArray[np.uint8] | StoredImages, generator: torch.Generator | None) -> Inputs:
         """Scans of one patient, `[scans, right, front, up, channels]` uint8, as `[kept, ...]` of the same.
 
         Raises:

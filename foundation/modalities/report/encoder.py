@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertM
 from foundation.data.dictionary import DataDictionary
 from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
-from foundation.modalities.tuning import Tuning, keep_no_activations, set_tuning
+from foundation.modalities.tuning import keep_no_activations, set_tuning
 
 _WORDS = Path(__file__).with_name("words.txt")
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -67,7 +67,7 @@ class Report(Modality):
         dropout: float = 0.1,
         max_length: int = 128,
         model: str | None = None,
-        tune: Tuning = "full",
+        tune: str = "full",
         lora_rank: int = 8,
         mask_ratio: float = 0.15,
         pooling: str = "gated",
