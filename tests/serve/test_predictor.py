@@ -219,10 +219,7 @@ EXCHANGED = {
     ),
     "manifest gone": (lambda bundle: (bundle / "manifest.json").unlink(), "no manifest.json"),
     "manifest cut": (lambda bundle: (bundle / "manifest.json").write_text("{"), "manifest.json: not readable"),
-    "manifest no object": (
-        lambda bundle: (bundle / "manifest.json").write_text("[]"),
-        "manifest.json: not readable: a list",
-    ),
+    "manifest no object": (lambda bundle: (bundle / "manifest.json").write_text("[]"), "manifest.json: found a list"),
 }
 
 

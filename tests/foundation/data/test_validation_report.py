@@ -130,7 +130,7 @@ def test_the_console_shows_errors_before_warnings_and_nothing_is_markup():
 def test_a_report_is_written_over_an_earlier_one_and_a_half_written_one_is_never_seen(tmp_path, monkeypatch):
     validation_report.write(found(), tmp_path)
     before = (tmp_path / "validation.md").read_bytes()
-    monkeypatch.setattr(validation_report.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         validation_report.write(found(some()), tmp_path)
     assert (tmp_path / "validation.md").read_bytes() == before
