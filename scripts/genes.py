@@ -43,20 +43,20 @@ def main() -> None:
     parser.add_argument("--via", default="", help="the package that carried it, with version and licence")
     parser.add_argument("--sha256", default="", help="of HGNC's own file, where it is known")
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     header = {
         "name": "HGNC",
-        "version": given.date,
+        "version": arguments.date,
         "source": "HGNC complete set, HUGO Gene Nomenclature Committee, https://www.genenames.org/download/",
         "licence": "CC0 1.0",
-        "via": given.via,
-        "sha256": given.sha256,
+        "via": arguments.via,
+        "sha256": arguments.sha256,
     }
-    genes = read(given.source)
+    genes = read(arguments.source)
     lines = "".join(f"# {key}: {value}\n" for key, value in header.items() if value)
     text = lines + genes.to_csv(sep="\t", index=False, lineterminator="\n")
-    write_bytes(given.output, gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    print(f"{given.output}: {len(genes)} genes, {given.output.stat().st_size} bytes")
+    write_bytes(arguments.output, gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    print(f"{arguments.output}: {len(genes)} genes, {arguments.output.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

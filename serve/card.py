@@ -42,8 +42,8 @@ _METRICS = {
 @command("card")
 def main(cfg: DictConfig) -> None:
     """Writes README.md, card.html and card.json."""
-    given = cfg.evaluation
-    evaluations = [Path(path) for path in (given if isinstance(given, ListConfig) else [given])]
+    paths = cfg.evaluation
+    evaluations = [Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths])]
     output = Path(cfg.output)
     markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
     parents = list(dict.fromkeys(evaluations))
@@ -198,12 +198,12 @@ def _metrics(group: dict[str, Any]) -> dict[str, Any]:
 
 def _cohorts(runs: Any) -> list[dict[str, Any]]:
     """Each cohort once, with the runs that took it."""
-    found: dict[str, dict[str, Any]] = {}
+    cohorts: dict[str, dict[str, Any]] = {}
     for run in runs:
         if run["data"].get("digest"):
-            cohort = found.setdefault(run["data"]["digest"], {**run["data"], "used_by": []})
+            cohort = cohorts.setdefault(run["data"]["digest"], {**run["data"], "used_by": []})
             cohort["used_by"].append(run["stage"])
-    return list(found.values())
+    return list(cohorts.values())
 
 
 def _modalities(facts: Facts, runs: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ def samples(record: dict[str, Any]) -> dict[str, Any]:
     Args:
         record: `run.json` of `python -m pretrain` or `python -m pretrain.federated`.
     """
-    found = record["notes"].get("samples", {})
-    by_site = found if all(isinstance(value, dict) for value in found.values()) else {"all sites pooled": found}
+    samples = record["notes"].get("samples", {})
+    by_site = samples if all(isinstance(value, dict) for value in samples.values()) else {"all sites pooled": samples}
     modalities = sorted({name for counts in by_site.values() for name in counts if ":" not in name} - {"fusion"})
     return {"modalities": modalities, "sites": {site: [c.get(m) for m in modalities] for site, c in by_site.items()}}
 
@@ -27,17 +27,17 @@ def held_out(record: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         by_hospital = {", ".join(hospitals): metrics["held_out"]} if "held_out" in metrics else {}
     return [
-        {"hospital": name, "patients": int(found["patients"]), "loss": found.get("loss"), "pairs": _pairs(found)}
-        for name, found in by_hospital.items()
+        {"hospital": name, "patients": int(metrics["patients"]), "loss": metrics.get("loss"), "pairs": _pairs(metrics)}
+        for name, metrics in by_hospital.items()
     ]
 
 
-def _pairs(found: dict[str, float]) -> list[dict[str, Any]]:
+def _pairs(metrics: dict[str, float]) -> list[dict[str, Any]]:
     pairs = []
-    for key, recall in found.items():
+    for key, recall in metrics.items():
         match = _RECALL.fullmatch(key)
         if match:
             source, target, k = match.groups()
-            chance = found[f"{source}_to_{target}/chance@{k}"]
+            chance = metrics[f"{source}_to_{target}/chance@{k}"]
             pairs.append({"source": source, "target": target, "k": int(k), "recall": recall, "chance": chance})
     return pairs

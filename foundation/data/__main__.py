@@ -80,8 +80,8 @@ def validate(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
         declaration = _declaration(cfg.cohort, sites)
-        given = plain(cfg)["split_file"]
-        split = None if given is None else split_source(given)
+        split_file = plain(cfg)["split_file"]
+        split = None if split_file is None else split_source(split_file)
         validation = validate_cohort(sites, declaration, images=cfg.images, split=split)
     data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": list(validation.counts)}
     with RunRecord.open(output, "python -m foundation.data validate", plain(cfg), cfg.seed, (), data) as record:
@@ -112,17 +112,17 @@ _ACTIONS = {"prepare": prepare, "validate": validate, "describe": describe}
 
 def main() -> None:
     """Reads the action, then hands Hydra its overrides."""
-    given = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-    if given in ("-h", "--help"):
+    action = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if action in ("-h", "--help"):
         print(_HELP)
         return
-    if given not in _ACTIONS:
-        print(f"error: python -m foundation.data: '{given}' given; say prepare, validate or describe", file=sys.stderr)
+    if action not in _ACTIONS:
+        print(f"error: python -m foundation.data: '{action}' given; say prepare, validate or describe", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
     # Hydra knows no switches of ours: this one is the habit of command lines.
     sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
-    _ACTIONS[given]()
+    _ACTIONS[action]()
 
 
 if __name__ == "__main__":

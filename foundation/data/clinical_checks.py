@@ -64,11 +64,10 @@ def check_survival(
     _note(problems, path, events, events.notna() & ~events.isin([0, 1]), "is no event", "write 0 or 1")
     _note(problems, path, times, np.isinf(times), "is infinite", "write the days followed up")
     _note(problems, path, times, times < 0, "ends before it begins", "mend the dates it was computed from")
-    given = patients[time].notna(), patients[event].notna()
-    _note(problems, path, events, given[1] & ~given[0], f"has no {time}", "give the time, or clear the event")
-    _note(
-        problems, path, times, given[0] & ~given[1], f"has no {event}", "give the event (0 if alive), or clear the time"
-    )
+    timed, judged = patients[time].notna(), patients[event].notna()
+    _note(problems, path, events, judged & ~timed, f"has no {time}", "give the time, or clear the event")
+    advice = "give the event (0 if alive), or clear the time"
+    _note(problems, path, times, timed & ~judged, f"has no {event}", advice)
     days = OLDEST * 365.25
     _note(problems, path, times, times == 0, "is followed up for no time", "check; it teaches nothing", warning=True)
     long = np.isfinite(times) & (times > days)

@@ -120,9 +120,9 @@ def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
         }
     values = {}
     for patient, observations in export.observations.items():
-        own = [one for one in observations if column.observation in one.resource.code.codes]
-        own = [one for one in own if inside(patient, one.resource.date)]
-        values[patient] = _pick([(one, _value(one, column)) for one in own], column, index.get(patient))
+        matching = [one for one in observations if column.observation in one.resource.code.codes]
+        matching = [one for one in matching if inside(patient, one.resource.date)]
+        values[patient] = _pick([(one, _value(one, column)) for one in matching], column, index.get(patient))
     return values
 
 

@@ -146,11 +146,11 @@ def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
 
 def _validate(path: Path, entry: int | None, row: int | None, model: TypeAdapter[Any], content: dict[str, Any]) -> Any:
     for choice, names in _CHOICES.items():
-        given = [name for name in content if name.startswith(choice)]
-        if len(given) > 1:
-            raise _refuse(path, entry, row, f"two values ({' and '.join(given)})", "FHIR allows one", f"{choice}[x]")
-        if given and given[0] not in names:
-            raise _refuse(path, entry, row, "a kind of value that is not read", f"give {', '.join(names)}", given[0])
+        choices = [name for name in content if name.startswith(choice)]
+        if len(choices) > 1:
+            raise _refuse(path, entry, row, f"two values ({' and '.join(choices)})", "FHIR allows one", f"{choice}[x]")
+        if choices and choices[0] not in names:
+            raise _refuse(path, entry, row, "a kind of value that is not read", f"give {', '.join(names)}", choices[0])
     try:
         return model.validate_python(content)
     except ValidationError as error:

@@ -111,9 +111,9 @@ class GeneVocabulary:
 
     def resolve(self, names: Iterable[str]) -> Resolution:
         """The approved symbols of names as files have them, repeats included."""
-        given = sorted(names)
+        wanted = sorted(names)
         resolution = Resolution()
-        for name in dict.fromkeys(given):
+        for name in dict.fromkeys(wanted):
             how, symbols = self._find(name)
             if how == "spreadsheet date":
                 resolution.damaged.append(name)
@@ -126,7 +126,7 @@ class GeneVocabulary:
             elif how != "spreadsheet date":
                 resolution.unknown.append(name)
         by_symbol: defaultdict[str, list[str]] = defaultdict(list)
-        for name in given:
+        for name in wanted:
             if name in resolution.symbol:
                 by_symbol[resolution.symbol[name]].append(name)
         resolution.duplicates.update({symbol: names for symbol, names in sorted(by_symbol.items()) if len(names) > 1})

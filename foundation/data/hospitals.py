@@ -45,9 +45,9 @@ def by_column(
         raise refuse(path, "no such hospital to leave out", "mend `hospitals`", field="leave_out", value=unknown[0])
     named = named[~named.isin(hospitals.leave_out)]
     sizes = named.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    own = [str(name) for name in sizes.index if sizes[name] >= hospitals.smallest and name != hospitals.rest]
-    members = {name: named.index[named == name] for name in own}
-    rest = named.index[~named.isin(own)]
+    large = [str(name) for name in sizes.index if sizes[name] >= hospitals.smallest and name != hospitals.rest]
+    members = {name: named.index[named == name] for name in large}
+    rest = named.index[~named.isin(large)]
     return {**members, hospitals.rest: rest} if len(rest) else members
 
 

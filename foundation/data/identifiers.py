@@ -128,7 +128,7 @@ def _spans(text: str, kinds: Collection[str]) -> list[tuple[int, int, str]]:
     low = text.lower()
     for kind, expression in _COMPILED.items():
         if kind in kinds and _hinted(text, low, kind):
-            spans = [span for span in _found(text, kind, expression) if _free(span, taken)]
+            spans = [span for span in _matches(text, kind, expression) if _free(span, taken)]
             taken.extend(spans)
     return sorted(taken)
 
@@ -140,7 +140,7 @@ def _hinted(text: str, low: str, kind: str) -> bool:
     return kind == "DATE" and _MONTH_FIRST.search(text) is not None
 
 
-def _found(text: str, kind: str, expression: "re.Pattern[str]") -> Iterator[tuple[int, int, str]]:
+def _matches(text: str, kind: str, expression: "re.Pattern[str]") -> Iterator[tuple[int, int, str]]:
     for match in expression.finditer(text):
         yield (*match.span(match.lastgroup or 0), kind)
 

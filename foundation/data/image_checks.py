@@ -70,8 +70,8 @@ def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
 
 def _sizes(looks: list[Look], problems: Problems) -> None:
     pictures = sorted((look for look in looks if look.form == PICTURES), key=_owner)
-    for (_, patient), own in groupby(pictures, key=_owner):
-        sizes = list(own)
+    for (_, patient), of_patient in groupby(pictures, key=_owner):
+        sizes = list(of_patient)
         for look in sizes:
             if look.size != sizes[0].size:
                 finding = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
@@ -80,8 +80,8 @@ def _sizes(looks: list[Look], problems: Problems) -> None:
 
 def _forms(looks: list[Look], problems: Problems) -> None:
     """A hospital's files of one modality are packed as one array."""
-    for _, own in groupby(looks, key=lambda look: look.hospital):
-        first, *others = own
+    for _, of_hospital in groupby(looks, key=lambda look: look.hospital):
+        first, *others = of_hospital
         for look in others:
             if look.form != first.form:
                 advice = "give all of a hospital's files as images, or all as features of one type"

@@ -35,18 +35,18 @@ def check_across(sites: list[Site], problems: Problems) -> None:
                 problems.warn(path, finding, "write one patient in one way", field=_FIELD, value=patient)
 
 
-def check_held(site: Site, held: pd.DataFrame, problems: Problems) -> None:
+def check_presence(site: Site, presence: pd.DataFrame, problems: Problems) -> None:
     """Patients who have no modality, and modalities that no patient has (warnings).
 
     Args:
         site: the hospital.
-        held: bool `[patients, modalities]`.
+        presence: bool `[patients, modalities]`.
         problems: takes the findings.
     """
     path = site.files["patients"]
-    nothing = held.index[~held.any(axis=1)]
+    nothing = presence.index[~presence.any(axis=1)]
     if len(nothing):
-        finding = f"{len(nothing)} of {len(held)} patients have no modality at all, the first"
+        finding = f"{len(nothing)} of {len(presence)} patients have no modality at all, the first"
         problems.warn(path, finding, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
     for name, file in site.files.items():
         table = site.tables.get(name)
@@ -85,9 +85,9 @@ def spelling(patient: str) -> str:
 
 def _twice(path: Path, part: "pd.Series[str]", problems: Problems) -> None:
     """In more than one part, as written or by spelling; or listed twice."""
-    for patient, own in part[part.index.duplicated(keep=False)].groupby(level=0, sort=False):
-        finding = f"patient {patient} stands {len(own)} times, in {_listed(own.unique())}"
-        problems.error(path, finding, "list each patient once", field="part", value=own.iloc[-1])
+    for patient, parts in part[part.index.duplicated(keep=False)].groupby(level=0, sort=False):
+        finding = f"patient {patient} stands {len(parts)} times, in {_listed(parts.unique())}"
+        problems.error(path, finding, "list each patient once", field="part", value=parts.iloc[-1])
     once = part[~part.index.duplicated()]
     alike = defaultdict(list)
     for patient in once.index:

@@ -22,15 +22,15 @@ _COLOURS = ["#1f3a5f", "#b5651d", "#3a7d44", "#8e4585", "#c0392b", "#2a9d8f", "#
 _MOST_CURVES = len(_COLOURS)
 
 
-def upset(held: pd.DataFrame, most: int = 20) -> Figure:
+def upset(presence: pd.DataFrame, most: int = 20) -> Figure:
     """Which modalities patients have together (UpSet; Lex et al. 2014).
 
     Args:
-        held: bool `[patients, modalities]`.
+        presence: bool `[patients, modalities]`.
         most: combinations drawn, the largest first.
     """
-    names = list(held.columns)
-    counts = held.value_counts().head(most)
+    names = list(presence.columns)
+    counts = presence.value_counts().head(most)
     figure = Figure(figsize=(max(5.5, 2.4 + 0.42 * len(counts)), 1.6 + 0.32 * len(names) + 1.8), layout="constrained")
     (blank, bars), (totals, dots) = figure.subplots(
         2, 2, width_ratios=(1.4, 4), height_ratios=(2, 0.32 * len(names) + 0.4), sharex="col", sharey="row"
@@ -48,7 +48,7 @@ def upset(held: pd.DataFrame, most: int = 20) -> Figure:
         present = np.flatnonzero(np.asarray(combination, dtype=bool))
         dots.plot(np.full(len(names), x), rows, "o", color=_PALE, markersize=7)
         dots.plot(np.full(len(present), x), present, "o-", color=_INK, markersize=7)
-    totals.barh(rows, held.sum().to_numpy(), color=_INK, height=0.5)
+    totals.barh(rows, presence.sum().to_numpy(), color=_INK, height=0.5)
     totals.invert_xaxis()
     totals.invert_yaxis()
     totals.set_xlabel("patients with it")
@@ -68,12 +68,14 @@ def survival(patients: pd.DataFrame, event: str, time: str) -> Figure:
     ticks = MaxNLocator(6, integer=True).tick_values(0, float(known[time].max()))
     ticks = ticks[ticks <= known[time].max()]
     for index, name in enumerate(names):
-        own = known[known["hospital"] == name]
-        fitted = KaplanMeierFitter().fit(own[time], own[event])
+        patients = known[known["hospital"] == name]
+        fitted = KaplanMeierFitter().fit(patients[time], patients[event])
         steps = fitted.survival_function_
-        curve.step(steps.index, steps.iloc[:, 0], where="post", color=_COLOURS[index], label=f"{name} ({len(own)})")
+        curve.step(
+            steps.index, steps.iloc[:, 0], where="post", color=_COLOURS[index], label=f"{name} ({len(patients)})"
+        )
         for tick in ticks:
-            table.text(tick, index, str(int((own[time] >= tick).sum())), ha="center", va="center", fontsize=8)
+            table.text(tick, index, str(int((patients[time] >= tick).sum())), ha="center", va="center", fontsize=8)
     curve.set_ylim(0, 1.02)
     curve.set_ylabel("free of the event")
     curve.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -93,7 +95,9 @@ def boxes(values: Mapping[str, NDArray[np.floating]], label: str) -> Figure:
     axes = figure.subplots()
     look: dict[str, Any] = {"whis": (5, 95), "showfliers": False, "medianprops": {"color": _COLOURS[1]}}
     axes.boxplot(list(values.values()), orientation="horizontal", **look)
-    axes.set_yticks(range(1, len(values) + 1), [f"{name} ({len(own)})" for name, own in values.items()], fontsize=8)
+    axes.set_yticks(
+        range(1, len(values) + 1), [f"{name} ({len(numbers)})" for name, numbers in values.items()], fontsize=8
+    )
     axes.invert_yaxis()
     axes.set_xlabel(label)
     _plain(axes)
@@ -104,9 +108,9 @@ def scatter(points: Mapping[str, NDArray[np.floating]], x: str, y: str) -> Figur
     """One dot a patient `[patients, 2]`, coloured by hospital."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for index, (name, own) in enumerate(points.items()):
+    for index, (name, places) in enumerate(points.items()):
         colour = _COLOURS[index] if index < _MOST_CURVES else _PALE
-        axes.plot(own[:, 0], own[:, 1], "o", markersize=3, alpha=0.6, color=colour, label=name, rasterized=True)
+        axes.plot(places[:, 0], places[:, 1], "o", markersize=3, alpha=0.6, color=colour, label=name, rasterized=True)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

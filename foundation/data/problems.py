@@ -7,8 +7,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from foundation.errors import UserError
 
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
+P = ParamSpec("P")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Problem:
 
     Args:
         file: where.
-        found: what was found there.
+        finding: what was found there.
         advice: what to do.
         field: column, tag or key.
         row: of the file, the header being row 1.
@@ -26,7 +26,7 @@ class Problem:
     """
 
     file: str
-    found: str
+    finding: str
     advice: str
     field: str = ""
     row: int | None = None
@@ -37,12 +37,12 @@ class Problem:
         place = [f"row {self.row}"] if self.row is not None else []
         place += [f"field {self.field}"] if self.field else []
         value = f" ({self.value})" if self.value else ""
-        text = ": ".join([self.file, ", ".join(place), f"{self.found}{value}; {self.advice}"])
+        text = ": ".join([self.file, ", ".join(place), f"{self.finding}{value}; {self.advice}"])
         return " ".join(text.replace(": : ", ": ").split())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
+        return {"found" if name == "finding" else name: value for name, value in asdict(self).items()}
 
 
 class DataError(UserError):
@@ -58,10 +58,10 @@ class DataError(UserError):
 
 
 def refuse(
-    file: Path | str, found: str, advice: str, field: str = "", row: int | None = None, value: Any = None
+    file: Path | str, finding: str, advice: str, field: str = "", row: int | None = None, value: Any = None
 ) -> DataError:
     """A `DataError` built from its parts, to be raised."""
-    return DataError(Problem(str(file), found, advice, field, row, shorten(value)))
+    return DataError(Problem(str(file), finding, advice, field, row, shorten(value)))
 
 
 def shorten(value: Any, length: int = 40) -> str:
@@ -76,16 +76,16 @@ class Problems:
     def __init__(self) -> None:
         self.listed: list[Problem] = []
 
-    def error(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
+    def error(self, file: Path | str, finding: str, advice: str, **place: Any) -> None:
         """Notes what must be mended; `place` is `field`, `row` and `value`."""
-        self.listed.append(refuse(file, found, advice, **place).problem)
+        self.listed.append(refuse(file, finding, advice, **place).problem)
 
-    def warn(self, file: Path | str, found: str, advice: str, **place: Any) -> None:
+    def warn(self, file: Path | str, finding: str, advice: str, **place: Any) -> None:
         """Notes what should be looked at."""
-        problem = refuse(file, found, advice, **place).problem
-        self.listed.append(Problem(**{**problem.as_dict(), "severity": "warning"}))
+        problem = refuse(file, finding, advice, **place).problem
+        self.listed.append(replace(problem, severity="warning"))
 
-    def attempt(self, read: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs) -> Found | None:
+    def attempt(self, read: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Value | None:
         """What `read` returns; None, with the problem noted, where it refuses."""
         try:
             return read(*args, **kwargs)

@@ -72,9 +72,9 @@ class PatientSampler(Sampler[list[Draw]]):
         epoch, order = self.epoch, self._order()
         left = order[self.taken :]
         each = self._steps(len(left)) * self.batch_size if self.drop_last else -(-len(left) // self.ranks)
-        own = np.resize(np.concatenate([left, order]), each * self.ranks)[self.rank :: self.ranks]
+        of_rank = np.resize(np.concatenate([left, order]), each * self.ranks)[self.rank :: self.ranks]
         for start in range(0, each, self.batch_size):
-            yield [Draw(int(patient), epoch) for patient in own[start : start + self.batch_size]]
+            yield [Draw(int(patient), epoch) for patient in of_rank[start : start + self.batch_size]]
 
     @property
     def left(self) -> int:

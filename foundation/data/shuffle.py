@@ -35,5 +35,5 @@ class ShuffledPairs(PatientDataset):
                     self.givers[patient, name] = giver
 
     def _sample(self, patient: str) -> dict[str, Any]:
-        own = super()._sample(patient)
-        return {name: super(ShuffledPairs, self)._sample(self.givers[patient, name])[name] for name in own}
+        sample = super()._sample(patient)
+        return {name: super(ShuffledPairs, self)._sample(self.givers[patient, name])[name] for name in sample}

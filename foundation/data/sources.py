@@ -18,12 +18,12 @@ from foundation.data.tables import Strict, TableSource
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".csv.gz", ".tsv.gz")
 
 
-def _one_or_many(given: Any) -> str:
-    return "(list)" if isinstance(given, list) else "(one)"
+def _one_or_many(declared: Any) -> str:
+    return "(list)" if isinstance(declared, list) else "(one)"
 
 
-def _form(given: Any) -> str:
-    files = isinstance(given, FhirSource) or (isinstance(given, dict) and "files" in given)
+def _form(declared: Any) -> str:
+    files = isinstance(declared, FhirSource) or (isinstance(declared, dict) and "files" in declared)
     return "(FHIR)" if files else "(table)"
 
 

@@ -47,10 +47,10 @@ def configured_split(cohort: Cohort, data: Mapping[str, Any]) -> Split:
     Raises:
         UserError: if two ways to choose test patients are given at once, or one cannot be followed.
     """
-    given = [name for name in ("test_hospitals", "folds", "split_file") if data[name]]
-    if len(given) > 1:
+    ways = [name for name in ("test_hospitals", "folds", "split_file") if data[name]]
+    if len(ways) > 1:
         raise UserError(
-            f"data.{given[0]} and data.{given[1]}: both choose the test patients; give one "
+            f"data.{ways[0]} and data.{ways[1]}: both choose the test patients; give one "
             "(data.test_hospitals=[] holds no hospital out)"
         )
     if data["split_file"]:
@@ -119,25 +119,25 @@ def split_folds(
         if stratify is not None:
             label = cohort.patients[stratify]
             order.sort(key=lambda patient: (np.isnan(label[patient]), label[patient]))  # stable: shuffled inside
-        own = sorted(order[fold::folds])
-        rest = sorted(set(patients) - set(own))
+        tested = sorted(order[fold::folds])
+        rest = sorted(set(patients) - set(tested))
         kept, drawn = _draw(rest, validation_fraction, [*key, fold])
         train += kept
         validation += drawn
-        test += own
+        test += tested
     return Split(train, validation, test)
 
 
-def split_source(given: str | Mapping[str, Any]) -> TableSource:
+def split_source(source: str | Mapping[str, Any]) -> TableSource:
     """The table of parts: a file with `patient_id` and `part`, or a declaration that says how its columns are called.
 
     Raises:
         UserError: on a field that a table's declaration has not.
     """
-    if isinstance(given, str):
-        return TableSource(file=given)
+    if isinstance(source, str):
+        return TableSource(file=source)
     try:
-        return TableSource.model_validate(dict(given))
+        return TableSource.model_validate(dict(source))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -165,8 +165,8 @@ def read_split(cohort: Cohort, source: TableSource) -> Split:
     unknown = table.index.difference(cohort.patients.index)
     if everybody and len(unknown):
         raise refuse(path, f"not in {cohort.name}", "drop the row", field="patient_id", value=unknown[0])
-    own = table.loc[cohort.patients.index, "part"]
-    return Split(*(sorted(own.index[own == part]) for part in PARTS))
+    part_of = table.loc[cohort.patients.index, "part"]
+    return Split(*(sorted(part_of.index[part_of == part]) for part in PARTS))
 
 
 def _by_hospital(cohort: Cohort) -> list[tuple[str, list[str]]]:

@@ -121,7 +121,7 @@ def _write_site(
     folder.mkdir()
     ids = [f"{site.name[:2].upper()}{index:04d}" for index in range(site.patients)]
     factors = rng.normal(site.shift, 1, (site.patients, len(FACTORS)))
-    held = _held(site, rng)
+    presence = _presence(site, rng)
     age = np.clip(rng.normal(60, 12, site.patients), 21, 90).round()
     sex = rng.choice(["F", "M"], site.patients)
     score = 1.4 * factors[:, 0] + 1.2 * factors[:, 1] - 0.8 * factors[:, 3] - 0.5
@@ -144,40 +144,40 @@ def _write_site(
             continue
         (folder / name).mkdir()
         rows = []
-        for index in np.flatnonzero(held[name]):
+        for index in np.flatnonzero(presence[name]):
             for number in range(count):
                 file = f"{name}/{ids[index]}_{number}.png"
                 Image.fromarray(draw(factors[index], site, rng)).save(folder / file)
                 rows.append({"patient_id": ids[index], "file": file, "source": source})
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     if "genomics" not in site.lacks:
-        _write_genomics(folder, site, genes, ids, factors, held["genomics"], loading, baseline, rng)
+        _write_genomics(folder, site, genes, ids, factors, presence["genomics"], loading, baseline, rng)
     texts = [report(row, rng) for row in factors]
     frame = pd.DataFrame({"patient_id": ids, "text": texts, "source": source})
-    frame[held["report"]].to_csv(folder / "reports.csv", index=False)
+    frame[presence["report"]].to_csv(folder / "reports.csv", index=False)
     grade = pd.cut(
         factors[:, :2].mean(1) + rng.normal(0, 0.4, site.patients), [-9, -0.4, 0.6, 9], labels=["G1", "G2", "G3"]
     )
     ldh = (250 + 45 * factors[:, 0] - 25 * factors[:, 3] + rng.normal(0, 30, site.patients)).round()
     frame = pd.DataFrame({"patient_id": ids, "age": age, "sex": sex, "grade": grade, "ldh": ldh, "source": source})
     frame.loc[rng.random(site.patients) < 0.1, "ldh"] = np.nan
-    frame[held["record"]].to_csv(folder / "record.csv", index=False)
+    frame[presence["record"]].to_csv(folder / "record.csv", index=False)
 
 
-def _held(site: Site, rng: np.random.Generator) -> dict[str, NDArray[np.bool_]]:
+def _presence(site: Site, rng: np.random.Generator) -> dict[str, NDArray[np.bool_]]:
     """Who has what: a tenth of the patients one modality alone, the others most."""
     names = ["pathology", "radiology", "genomics", "report", "record"]
     chance = {"pathology": 0.95, "radiology": 0.7, "genomics": 0.9, "report": 0.9, "record": 0.95}
-    held = {name: rng.random(site.patients) < chance[name] for name in names}
+    presence = {name: rng.random(site.patients) < chance[name] for name in names}
     for index in range(0, site.patients, 10):
         for name in names:
-            held[name][index] = False
-        held[rng.choice([name for name in names if name not in site.lacks])][index] = True
+            presence[name][index] = False
+        presence[rng.choice([name for name in names if name not in site.lacks])][index] = True
     for name in site.lacks:
-        held[name][:] = False
-    nobody = ~np.stack([held[name] for name in names]).any(axis=0)
-    held["record"] |= nobody
-    return held
+        presence[name][:] = False
+    nobody = ~np.stack([presence[name] for name in names]).any(axis=0)
+    presence["record"] |= nobody
+    return presence
 
 
 def _write_genomics(
@@ -186,7 +186,7 @@ def _write_genomics(
     genes: list[str],
     ids: list[str],
     factors: NDArray[np.float64],
-    held: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
     loading: NDArray[np.float64],
     baseline: NDArray[np.float64],
     rng: np.random.Generator,
@@ -203,7 +203,7 @@ def _write_genomics(
     }
     for name, table in tables.items():
         table.insert(0, "patient_id", ids)
-        table[held].to_csv(folder / f"{name}.csv", index=False)
+        table[measured].to_csv(folder / f"{name}.csv", index=False)
 
 
 def draw_tile(factors: NDArray[np.float64], site: Site, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -45,8 +45,8 @@ def convert(values: pd.DataFrame, current: str, wanted: str, path: Path) -> pd.D
             why = "gene lengths, numbers of reads or the reference are not in the table"
             if (source, target) in _OF_THE_WHOLE:
                 why = f"{values.shape[1]} genes are not the whole transcriptome"
-            said = f"'{current}' cannot be converted exactly to '{wanted}': {why}"
-            raise refuse(path, said, f"export it as {wanted}", field="unit")
+            message = f"'{current}' cannot be converted exactly to '{wanted}': {why}"
+            raise refuse(path, message, f"export it as {wanted}", field="unit")
         linear = linear.div(linear.sum(axis=1), axis=0) * 1e6
     return linear if target == wanted else np.log2(linear + 1)
 

@@ -72,12 +72,12 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
     problems.listed += clinical_checks.check_dates(site.patients, path, *dates)
     for preparation in in_reading_order():
         preparation.check(site, declaration, problems)
-    patient_checks.check_held(site, who_has(site, list(preparations().values())), problems)
+    patient_checks.check_presence(site, who_has(site, list(preparations().values())), problems)
 
 
 def _at(site: Site, problems: list[Problem]) -> list[Problem]:
     """Findings that name the hospital, for several hospitals share the file."""
-    return [replace(problem, found=f"at {site.name}, {problem.found}") for problem in problems]
+    return [replace(problem, finding=f"at {site.name}, {problem.finding}") for problem in problems]
 
 
 def _counts(site: Site, each: list[Preparation]) -> dict[str, int]:

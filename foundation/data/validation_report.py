@@ -125,10 +125,10 @@ def _verdict(validation: "Validation") -> tuple[str, str]:
 
 def _counted(counts: dict[str, dict[str, int]]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table of counts, the sum last where there are several hospitals."""
-    names = list(dict.fromkeys(name for own in counts.values() for name in own))
-    rows = [[hospital, *(str(own.get(name, 0)) for name in names)] for hospital, own in counts.items()]
+    names = list(dict.fromkeys(name for row in counts.values() for name in row))
+    rows = [[hospital, *(str(row.get(name, 0)) for name in names)] for hospital, row in counts.items()]
     if len(counts) > 1:
-        rows.append(["all", *(str(sum(own.get(name, 0) for own in counts.values())) for name in names)])
+        rows.append(["all", *(str(sum(row.get(name, 0) for row in counts.values())) for name in names)])
     return ["hospital", *names], rows
 
 
@@ -149,7 +149,7 @@ def _by_kind(problems: list[Problem]) -> list[list[Problem]]:
 
 def _cells(problem: Problem) -> list[str]:
     row = "" if problem.row is None else str(problem.row)
-    return [row, problem.field, problem.value, problem.found, problem.advice]
+    return [row, problem.field, problem.value, problem.finding, problem.advice]
 
 
 def _row(cells: list[str]) -> str:

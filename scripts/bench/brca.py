@@ -46,13 +46,13 @@ Settings = Mapping[str, float]
 Make = Callable[[Settings, int], Strategy]
 ADAPTIVE = {"server_learning_rate": "learning_rate", "beta1": "beta1", "beta2": "beta2", "tau": "tau"}
 STRATEGIES: dict[str, Make] = {
-    "FedAvg": lambda given, seed: FedAvg(),
-    "FedProx": lambda given, seed: FedProx(given["mu"]),
-    "Scaffold": lambda given, seed: Scaffold(given["server_learning_rate"]),
-    "FedAdam": lambda given, seed: FedAdam(**{ours: given[theirs] for theirs, ours in ADAPTIVE.items()}),
-    "FedYogi": lambda given, seed: FedYogi(**{ours: given[theirs] for theirs, ours in ADAPTIVE.items()}),
-    "FedAdagrad": lambda given, seed: FedAdagrad(**{ours: given[theirs] for theirs, ours in ADAPTIVE.items()}),
-    "Cyclic": lambda given, seed: Cyclic(shuffle=True, seed=seed),
+    "FedAvg": lambda settings, seed: FedAvg(),
+    "FedProx": lambda settings, seed: FedProx(settings["mu"]),
+    "Scaffold": lambda settings, seed: Scaffold(settings["server_learning_rate"]),
+    "FedAdam": lambda settings, seed: FedAdam(**{ours: settings[theirs] for theirs, ours in ADAPTIVE.items()}),
+    "FedYogi": lambda settings, seed: FedYogi(**{ours: settings[theirs] for theirs, ours in ADAPTIVE.items()}),
+    "FedAdagrad": lambda settings, seed: FedAdagrad(**{ours: settings[theirs] for theirs, ours in ADAPTIVE.items()}),
+    "Cyclic": lambda settings, seed: Cyclic(shuffle=True, seed=seed),
 }
 
 
@@ -93,11 +93,11 @@ class Site:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The next one, without end."""
-        found = next(self.epoch, None)
-        if found is None:
+        batch = next(self.epoch, None)
+        if batch is None:
             self.epoch = self.patients.epoch()
-            found = next(self.epoch)
-        return found
+            batch = next(self.epoch)
+        return batch
 
     def round(
         self, weights: Weights, settings: Mapping[str, float | str], control: Weights | None, rate: float
@@ -107,7 +107,7 @@ class Site:
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
         server = {name: torch.zeros_like(value) for name, value in start.items()}
         server |= {name.removeprefix(PREFIX): torch.from_numpy(value) for name, value in (control or {}).items()}
-        own = self.control or {name: torch.zeros_like(value) for name, value in start.items()}
+        control_variate = self.control or {name: torch.zeros_like(value) for name, value in start.items()}
         proximal, scaffold = float(settings.get("proximal", 0.0)), "scaffold" in settings
         for _ in range(UPDATES):
             features, truth = self.batch()
@@ -115,13 +115,13 @@ class Site:
             cox_loss(model(features), truth).backward()
             with torch.no_grad():
                 for name, value in model.named_parameters():
-                    correction = server[name] - own[name] if scaffold else 0.0
+                    correction = server[name] - control_variate[name] if scaffold else 0.0
                     value -= rate * (value.grad + proximal * (value - start[name]) + correction)
         update = SiteUpdate(difference(weights, to_weights(model)), {GROUP: len(self.patients.truth)})
         if scaffold:
             moved = model.state_dict()
             change = {name: (start[name] - moved[name]) / (UPDATES * rate) - server[name] for name in start}
-            self.control = {name: own[name] + value for name, value in change.items()}
+            self.control = {name: control_variate[name] + value for name, value in change.items()}
             update.control = {PREFIX + name: value.numpy() for name, value in change.items()}
         return update
 
@@ -166,9 +166,9 @@ class Benchmark:
                 optimizer.step()
         return model
 
-    def federated(self, make: Make, given: Settings, rounds: int, seed: int) -> nn.Linear:
+    def federated(self, make: Make, hyperparameters: Settings, rounds: int, seed: int) -> nn.Linear:
         """Checkpoints over the six regions under one of the project's strategies, with FLamby's hyperparameters."""
-        strategy, rate = make(given, seed), given["learning_rate"]
+        strategy, rate = make(hyperparameters, seed), hyperparameters["learning_rate"]
         torch.manual_seed(seed)
         weights = to_weights(nn.Linear(FEATURES, 1))
         sites = {str(region): Site(patients) for region, patients in enumerate(self.regions)}
@@ -210,27 +210,29 @@ def to_model(weights: Weights) -> nn.Linear:
 
 def stored(folder: Path) -> pd.DataFrame:
     """FLamby's results, all seeds; methods without the number of updates in their name."""
-    found = pd.concat([pd.read_csv(folder / f"flamby_results_seed{seed}.csv") for seed in SEEDS])
-    return found.assign(Method=found["Method"].str.removesuffix(str(UPDATES)))
+    results = pd.concat([pd.read_csv(folder / f"flamby_results_seed{seed}.csv") for seed in SEEDS])
+    return results.assign(Method=results["Method"].str.removesuffix(str(UPDATES)))
 
 
-def methods(data: Benchmark, given: Mapping[str, Settings]) -> Iterator[tuple[str, str, Callable[[int], nn.Linear]]]:
+def methods(
+    data: Benchmark, hyperparameters: Mapping[str, Settings]
+) -> Iterator[tuple[str, str, Callable[[int], nn.Linear]]]:
     """By row: its title, FLamby's name of the method, and training from a seed."""
     pooled = "Pooled Training"
-    yield "pooled", pooled, partial(data.alone, data.pooled, given[pooled]["learning_rate"])
+    yield "pooled", pooled, partial(data.alone, data.pooled, hyperparameters[pooled]["learning_rate"])
     for name, make in STRATEGIES.items():
-        yield name, name, partial(data.federated, make, given[name], data.rounds)
-    yield ONE_CYCLE, "Cyclic", partial(data.federated, STRATEGIES["Cyclic"], given["Cyclic"], 1)
+        yield name, name, partial(data.federated, make, hyperparameters[name], data.rounds)
+    yield ONE_CYCLE, "Cyclic", partial(data.federated, STRATEGIES["Cyclic"], hyperparameters["Cyclic"], 1)
     for region, patients in enumerate(data.regions):
         name = f"Local {region}"
-        yield f"region {region} alone", name, partial(data.alone, patients, given[name]["learning_rate"])
+        yield f"region {region} alone", name, partial(data.alone, patients, hyperparameters[name]["learning_rate"])
 
 
 def table(data: Benchmark, theirs: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """Cells of each row, as soon as its seeds are trained."""
-    given = theirs.groupby("Method").first().to_dict("index")
+    hyperparameters = theirs.groupby("Method").first().to_dict("index")
     pooled = theirs["Test"] == "Pooled Test"
-    for title, method, train in methods(data, given):
+    for title, method, train in methods(data, hyperparameters):
         scores = [data.scores(train(seed)) for seed in SEEDS]
         together, by_region = (mean(values) for values in zip(*scores, strict=True))
         of_method = theirs["Method"] == method

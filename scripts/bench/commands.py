@@ -18,6 +18,6 @@ def run(module: str, *overrides: str) -> float:
     return seconds
 
 
-def said(interval: dict[str, float]) -> str:
+def with_interval(interval: dict[str, float]) -> str:
     """A value with its 95 % interval."""
     return f"{interval['value']:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"

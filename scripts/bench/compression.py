@@ -44,9 +44,9 @@ def trained(folder: Path, cohort: Path, settings: list[str]) -> dict[str, float]
     )
     rounds = json.loads((folder / "history.json").read_text())["rounds"]
     sent = sum(site["bytes"]["from_site"] for number in rounds for site in number["training"].values())
-    last = [found for found in rounds[-1]["evaluation"].values() if found.get("patients")]
-    hits = [value for found in last for name, value in found.items() if name.endswith("/r@5")]
-    loss = statistics.mean(found["loss"] for found in last)
+    last = [metrics for metrics in rounds[-1]["evaluation"].values() if metrics.get("patients")]
+    hits = [value for metrics in last for name, value in metrics.items() if name.endswith("/r@5")]
+    loss = statistics.mean(metrics["loss"] for metrics in last)
     return {"bytes": sent, "loss": loss, "r@5": statistics.mean(hits)}
 
 
@@ -79,29 +79,31 @@ def main() -> None:
     parser.add_argument(
         "--compressions", nargs="+", choices=list(CODECS), default=list(CODECS), help="beside fp32 and int8"
     )
-    given = parser.parse_args()
-    compressions = {name: own for name, own in CODECS.items() if name in ("fp32", "int8", *given.compressions)}
+    arguments = parser.parse_args()
+    compressions = {
+        name: overrides for name, overrides in CODECS.items() if name in ("fp32", "int8", *arguments.compressions)
+    }
     settings = [
-        f"rounds={given.rounds}",
-        f"steps_per_round={given.steps}",
-        f"encoder={given.encoder}",
+        f"rounds={arguments.rounds}",
+        f"steps_per_round={arguments.steps}",
+        f"encoder={arguments.encoder}",
         "progress=false",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         folder, cohort = Path(scratch), Path(scratch) / "cohort"
         run("foundation.data prepare", "cohort=demo", f"cohort.root={folder}/raw", f"output={cohort}")
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in compressions}
-        for seed in range(given.seeds):
-            for name, own in compressions.items():
+        by_name: dict[str, list[dict[str, float]]] = {name: [] for name in compressions}
+        for seed in range(arguments.seeds):
+            for name, overrides in compressions.items():
                 output = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-                found[name].append(trained(output, cohort, [*settings, *own, f"seed={seed}"]))
-        print(
-            f"\nA federated run, {given.rounds} rounds of {given.steps} steps, {given.seeds} seeds (mean ± deviation)"
-        )
-        whole = statistics.mean(each["bytes"] for each in found["fp32"])
-        for name, results in found.items():
+                by_name[name].append(trained(output, cohort, [*settings, *overrides, f"seed={seed}"]))
+        repeated = f"{arguments.rounds} rounds of {arguments.steps} steps, {arguments.seeds} seeds"
+        print(f"\nA federated run, {repeated} (mean ± deviation)")
+        whole = statistics.mean(each["bytes"] for each in by_name["fp32"])
+        for name, results in by_name.items():
             share = statistics.mean(each["bytes"] for each in results) / whole
-            print(f"{name:20} {share:.4f} of the bytes   loss {_said(results, 'loss')}   r@5 {_said(results, 'r@5')}")
+            loss, recall = (_with_spread(results, key) for key in ("loss", "r@5"))
+            print(f"{name:20} {share:.4f} of the bytes   loss {loss}   r@5 {recall}")
         change = last_change(folder / "fp32-0")
     single = sum(value.nbytes for value in change.values())
     print(f"\nOne update, {single / 2**20:.2f} MiB in fp32, {len(change)} arrays")
@@ -111,11 +113,11 @@ def main() -> None:
     for name, compression in kinds.items():
         size, error, encode, decode = alone(change, compression)
         print(f"{name:26} {size / single:.4f} of the bytes, {error:.2e} off, {encode:.1f} + {decode:.1f} ms")
-    ratio = statistics.mean(each["bytes"] for each in found["int8"]) / whole
+    ratio = statistics.mean(each["bytes"] for each in by_name["int8"]) / whole
     print(f"\nint8 / fp32: {ratio:.4f} (bar {BAR}: {'met' if ratio <= BAR else 'missed'})")
 
 
-def _said(results: list[dict[str, float]], name: str) -> str:
+def _with_spread(results: list[dict[str, float]], name: str) -> str:
     values = [each[name] for each in results]
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values) if len(values) > 1 else 0:.4f}"
 

@@ -15,7 +15,7 @@ import torch
 from open_clip.loss import ClipLoss
 from open_clip.model import CustomTextCLIP
 from patients import patient
-from side_by_side import ratio, said, take_turns
+from side_by_side import ratio, take_turns
 
 from foundation.encoder import MultimodalEncoder
 from foundation.modalities.pathology.encoder import Pathology
@@ -32,27 +32,27 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--bf16", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ours = MultimodalEncoder(
         {
-            "pathology": Pathology(WIDTH, backbone=given.backbone, size=given.size, max_images=1),
+            "pathology": Pathology(WIDTH, backbone=arguments.backbone, size=arguments.size, max_images=1),
             "report": Report(WIDTH, layers=2),
         },
         WIDTH,
         fusion_layers=1,
     ).to(device)
     rng = np.random.default_rng(0)
-    samples = [patient(rng, given.size, 1) for _ in range(given.batch)]
+    samples = [patient(rng, arguments.size, 1) for _ in range(arguments.batch)]
     batch = ours.encode_samples(samples).to(device)
     images = ours.modalities["pathology"].pixels(batch.inputs["pathology"]).contiguous()
-    precision = torch.autocast(device.type, dtype=torch.bfloat16, enabled=given.bf16)
+    precision = torch.autocast(device.type, dtype=torch.bfloat16, enabled=arguments.bf16)
 
     objective = Alignment(WIDTH, fused=False).to(device)
     optimizer = torch.optim.AdamW([*ours.parameters(), *objective.parameters()], lr=1e-4, fused=True)
 
-    def own() -> None:
+    def our_step() -> None:
         optimizer.zero_grad()
         with precision:
             term = objective(ours, ours(batch), batch)
@@ -63,7 +63,7 @@ def main() -> None:
     def clip(settings: dict[str, bool]) -> Callable[[], None]:
         with tempfile.TemporaryDirectory() as folder:
             ours.modalities["report"].text.config.save_pretrained(folder)
-            vision = {"timm_model_name": given.backbone, "timm_proj": "linear", "image_size": given.size}
+            vision = {"timm_model_name": arguments.backbone, "timm_proj": "linear", "image_size": arguments.size}
             text = {"hf_model_name": folder, "hf_model_pretrained": False, "hf_tokenizer_name": folder}
             text |= {"hf_proj_type": "linear", "hf_pooler_type": "mean_pooler"}
             model = CustomTextCLIP(WIDTH, {**vision, "timm_model_pretrained": False}, text).to(device).train()
@@ -83,12 +83,12 @@ def main() -> None:
         return step
 
     ours.train()
-    steps = {"consilium": own, "open_clip": clip({}), "open_clip, fused AdamW": clip({"fused": True})}
-    seconds = take_turns(steps, given.rounds)
+    steps = {"consilium": our_step, "open_clip": clip({}), "open_clip, fused AdamW": clip({"fused": True})}
+    seconds = take_turns(steps, arguments.rounds)
     for name, values in seconds.items():
         print(f"{name:24} median {1000 * statistics.median(values):8.1f} ms")
-    print(f"against open_clip with fused AdamW: {said(ratio(seconds['consilium'], seconds['open_clip, fused AdamW']))}")
-    print(f"step time: {said(ratio(seconds['consilium'], seconds['open_clip']))} of open_clip's (bar: at most 1.00×)")
+    print(f"against open_clip with fused AdamW: {ratio(seconds['consilium'], seconds['open_clip, fused AdamW'])}")
+    print(f"step time: {ratio(seconds['consilium'], seconds['open_clip'])} of open_clip's (bar: at most 1.00×)")
 
 
 if __name__ == "__main__":

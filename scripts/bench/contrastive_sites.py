@@ -46,16 +46,16 @@ def compose(folder: Path, seed: int, *overrides: str) -> DictConfig:
 def arms(setting: Setting, siglip: Setting, banks: dict[str, BankSettings]) -> dict[str, Callable[[], Weights]]:
     """By name, what trains."""
     batch = setting.cfg.data.batch_size
-    found: dict[str, Callable[[], Weights]] = {
+    arms: dict[str, Callable[[], Weights]] = {
         f"local, {site}": functools.partial(alone, setting, [site], batch) for site in setting.sites
     }
-    found["federated"] = functools.partial(federated, setting)
-    found["federated, temperature by site"] = functools.partial(federated, setting, ("objectives.*.log_scale",))
-    found["federated, SigLIP"] = functools.partial(federated, siglip)
+    arms["federated"] = functools.partial(federated, setting)
+    arms["federated, temperature by site"] = functools.partial(federated, setting, ("objectives.*.log_scale",))
+    arms["federated, SigLIP"] = functools.partial(federated, siglip)
     for name, bank in banks.items():
-        found[f"federated, {name}"] = functools.partial(federated, setting, bank=bank)
-    found["pooled"] = functools.partial(alone, setting, setting.sites, batch * len(setting.sites))
-    return found
+        arms[f"federated, {name}"] = functools.partial(federated, setting, bank=bank)
+    arms["pooled"] = functools.partial(alone, setting, setting.sites, batch * len(setting.sites))
+    return arms
 
 
 def hits(setting: Setting, held_out: str, weights: Weights) -> dict[str, Hits]:
@@ -76,31 +76,31 @@ def _pair(seen: Embedded, source: str, target: str) -> Hits:
     queries, gallery = (seen.embeddings[name][both[seen.present[name]]] for name in (source, target))
     likeness = queries @ gallery.T
     rank = (likeness >= likeness.diagonal()[:, None]).sum(dim=1)  # ties count against us
-    found = np.full(len(both), np.nan)
-    found[both.numpy()] = (rank <= K).numpy()
-    return found
+    hits = np.full(len(both), np.nan)
+    hits[both.numpy()] = (rank <= K).numpy()
+    return hits
 
 
-def figures(found: list[dict[str, Hits]], seed: int = 0) -> dict[str, Hits]:
+def figures(by_seed: list[dict[str, Hits]], seed: int = 0) -> dict[str, Hits]:
     """Both figures as means over seeds: first the value, then bootstrap draws of patients, the same for every arm."""
     rng = np.random.default_rng(seed)
     sums = {"image→gene": np.zeros(DRAWS + 1), "all pairs": np.zeros(DRAWS + 1)}
-    for hits_ in found:
+    for hits_ in by_seed:
         count = len(hits_[PAIR])
         rows = np.vstack([np.arange(count), rng.integers(0, count, (DRAWS, count))])
         by_pair = np.stack([np.nanmean(values[rows], axis=1) for values in hits_.values()])
-        sums["image→gene"] += by_pair[list(hits_).index(PAIR)] / len(found)
-        sums["all pairs"] += by_pair.mean(axis=0) / len(found)
+        sums["image→gene"] += by_pair[list(hits_).index(PAIR)] / len(by_seed)
+        sums["all pairs"] += by_pair.mean(axis=0) / len(by_seed)
     return sums
 
 
-def said(values: Hits) -> str:
+def with_interval(values: Hits) -> str:
     low, high = np.percentile(values[1:], [2.5, 97.5])
     return f"{values[0]:6.3f} ({low:6.3f} to {high:6.3f})"
 
 
-def table(found: dict[str, list[dict[str, Hits]]], seconds: dict[str, float], seeds: list[int]) -> None:
-    measured = {name: figures(values) for name, values in found.items()}
+def table(results: dict[str, list[dict[str, Hits]]], seconds: dict[str, float], seeds: list[int]) -> None:
+    measured = {name: figures(values) for name, values in results.items()}
     alone_ = [values for name, values in measured.items() if name.startswith("local, ")]
     mean = {key: np.mean([values[key] for values in alone_], axis=0) for key in alone_[0]}
     plain = measured["federated"]
@@ -109,8 +109,8 @@ def table(found: dict[str, list[dict[str, Hits]]], seconds: dict[str, float], se
     for name, values in {"local, mean of sites": mean, **measured}.items():
         line = f"{name:34}"
         for key in values:
-            gain = "" if name == "federated" else said(values[key] - plain[key])
-            line += f"{said(values[key]):>26}{gain:>26}"
+            gain = "" if name == "federated" else with_interval(values[key] - plain[key])
+            line += f"{with_interval(values[key]):>26}{gain:>26}"
         print(line + (f"{seconds[name] / len(seeds):12.0f}" if name in seconds else ""))
 
 
@@ -122,35 +122,42 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=8.0, help="of one release of a patient to the bank")
     parser.add_argument("--noise", type=float, default=0.05, help="of the bank that is hardly protected")
     parser.add_argument("--overrides", nargs="*", default=[])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     shared = {"modalities": ("pathology", "genomics")}
-    safe, open_ = BankSettings.read(**shared, epsilon=given.epsilon), BankSettings.read(**shared, noise=given.noise)
-    banks = {f"bank, epsilon {given.epsilon:g}": safe, f"bank, noise {given.noise:g} alone": open_}
-    found: dict[str, list[dict[str, Hits]]] = {}
+    safe, open_ = (
+        BankSettings.read(**shared, epsilon=arguments.epsilon),
+        BankSettings.read(**shared, noise=arguments.noise),
+    )
+    banks = {f"bank, epsilon {arguments.epsilon:g}": safe, f"bank, noise {arguments.noise:g} alone": open_}
+    results: dict[str, list[dict[str, Hits]]] = {}
     seconds: dict[str, float] = {}
-    for seed in given.seeds:
+    for seed in arguments.seeds:
         with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
             folder = Path(name)
             source = ["cohort=demo", f"cohort.source.seed={seed}", f"cohort.root={folder}/raw"]
             run("foundation.data prepare", *source, f"output={folder}/cohort")
-            cfg, other = (compose(folder, seed, *given.overrides, *more) for more in ((), ("objective=siglip",)))
+            cfg, other = (compose(folder, seed, *arguments.overrides, *more) for more in ((), ("objective=siglip",)))
             held_out = next(iter(cfg.data.test_hospitals))
             sites = [hospital for hospital in load_cohort(cfg)[0].hospitals if hospital != held_out]
             setting, siglip = (
-                Setting(one, sites, given.rounds, given.steps, folder / "scratch") for one in (cfg, other)
+                Setting(one, sites, arguments.rounds, arguments.steps, folder / "scratch") for one in (cfg, other)
             )
             for arm, train in arms(setting, siglip, banks).items():
                 started = time.process_time()
-                found.setdefault(arm, []).append(hits(setting, held_out, train()))
+                results.setdefault(arm, []).append(hits(setting, held_out, train()))
                 took = time.process_time() - started
                 seconds[arm] = seconds.get(arm, 0.0) + took
-                print(f"  seed {seed}: {arm}: {np.nanmean(found[arm][-1][PAIR]):.3f}, {took:.0f} s of CPU", flush=True)
-        table(found, seconds, given.seeds[: given.seeds.index(seed) + 1])  # so far: a long run may be cut short
-    chance = K / np.mean([np.isfinite(hits_[PAIR]).sum() for hits_ in found["federated"]])
+                print(
+                    f"  seed {seed}: {arm}: {np.nanmean(results[arm][-1][PAIR]):.3f}, {took:.0f} s of CPU", flush=True
+                )
+        table(
+            results, seconds, arguments.seeds[: arguments.seeds.index(seed) + 1]
+        )  # so far: a long run may be cut short
+    chance = K / np.mean([np.isfinite(hits_[PAIR]).sum() for hits_ in results["federated"]])
     print(f"chance: {chance:.3f}. A patient's privacy in the bank, delta {safe.delta:g}, of one release and of a run:")
     for name, bank in banks.items():
-        spent = [bank.spent(count).epsilon for count in (1, given.rounds - 1)]
+        spent = [bank.spent(count).epsilon for count in (1, arguments.rounds - 1)]
         print(f"  {name}: noise {bank.deviation:.2f}, epsilon {spent[0]:.0f} and {spent[1]:.0f}")
 
 

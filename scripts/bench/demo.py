@@ -10,7 +10,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from commands import run, said
+from commands import run, with_interval
 
 PAIRS = ("pathology_to_genomics", "radiology_to_genomics")
 
@@ -45,8 +45,8 @@ def measure(seed: int, folder: Path) -> dict[str, float]:
         print(f"  seed {seed}: {pair} R@5 {recall:.3f}, chance {chance:.3f}, {recall / chance:.1f}×")
     for name, group in evaluation["by_modality"].items():
         figures[f"AUC {name}"] = group["auc"]["value"]
-        print(f"  seed {seed}: biomarker AUC, {name}: {said(group['auc'])}")
-    print(f"  seed {seed}: age and sex: {said(evaluation['baseline']['auc'])}", flush=True)
+        print(f"  seed {seed}: biomarker AUC, {name}: {with_interval(group['auc'])}")
+    print(f"  seed {seed}: age and sex: {with_interval(evaluation['baseline']['auc'])}", flush=True)
     return figures
 
 
@@ -54,13 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     seeds = parser.parse_args().seeds
-    found = {}
+    by_seed = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory(prefix="consilium-bench-") as folder:
-            found[seed] = measure(seed, Path(folder))
+            by_seed[seed] = measure(seed, Path(folder))
     print(f"\n{'held-out hospital, seeds ' + ' '.join(map(str, seeds)):44}{'median':>8}{'least':>8}")
-    for name in found[seeds[0]]:
-        values = [figures[name] for figures in found.values()]
+    for name in by_seed[seeds[0]]:
+        values = [figures[name] for figures in by_seed.values()]
         print(f"{name:44}{statistics.median(values):8.2f}{min(values):8.2f}")
     print("bars (seed 0): image→gene retrieval ≥ 5 × chance; AUC ≥ 0.80 with all, each modality alone > 0.60")
 

@@ -51,7 +51,10 @@ def measure(folder: Path, rounds: int, steps: int, encoder: str) -> list[dict[st
     for site in SITES:  # whose embedded cohort is smaller than a hospital's own policy would have it
         (federation / "sites" / site / "policy.yaml").write_text("{}\n")
     processes = [started(federation / "server", [])]
-    processes += [started(federation / "sites" / site, [f"port={own}"]) for site, own in zip(SITES, ports, strict=True)]
+    processes += [
+        started(federation / "sites" / site, [f"port={node_port}"])
+        for site, node_port in zip(SITES, ports, strict=True)
+    ]
     try:
         wait_for(federation, len(SITES))
         run(
@@ -100,12 +103,12 @@ def main() -> None:
     settings = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # through `finally`, which ends the processes
     folder = Path(tempfile.mkdtemp(prefix="consilium-bench-"))
-    found = measure(folder, settings.rounds, settings.steps, settings.encoder)
+    rounds = measure(folder, settings.rounds, settings.steps, settings.encoder)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print("round   total  training  evaluation  rest (s)")
-    for number, line in enumerate(found, 1):
+    for number, line in enumerate(rounds, 1):
         print(f"{number:5} {line['total']:7.1f} {line['training']:9.1f} {line['evaluation']:11.1f} {line['rest']:9.1f}")
-    beside = [line["total"] - line["training"] for line in found[1:] or found]
+    beside = [line["total"] - line["training"] for line in rounds[1:] or rounds]
     share = statistics.median(beside) / TRAINS
     print(f"median of rounds after the first: {statistics.median(beside):.1f} s beside training")
     print(f"{share:.1%} of a round in which a site trains {TRAINS:.0f} s (bar {BAR:.0%})")

@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from commands import run, said
+from commands import run, with_interval
 
 from foundation.ports import free_ports
 
@@ -39,18 +39,20 @@ def main() -> None:
     parser.add_argument("--root", default="../shared/data/tcga_glioma")
     parser.add_argument("--output", default="runs/glioma")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    folder = Path(given.output)
-    seconds = path(given.root, folder, given.seed)
-    print(f"\nhospitals held out, seed {given.seed}")
+    arguments = parser.parse_args()
+    folder = Path(arguments.output)
+    seconds = path(arguments.root, folder, arguments.seed)
+    print(f"\nhospitals held out, seed {arguments.seed}")
     for task, metric in (("survival", "c_index"), ("idh", "auc")):
-        found = json.loads((folder / f"{task}-evaluation" / "evaluation.json").read_text())
-        print(f"{task}: {found['n']} patients, {found['events']} events or positive")
-        for name, group in [*found["by_hospital"].items(), *found["by_modality"].items()]:
-            value = said(group[metric]) if group[metric]["value"] is not None else "not defined"
+        evaluation = json.loads((folder / f"{task}-evaluation" / "evaluation.json").read_text())
+        print(f"{task}: {evaluation['n']} patients, {evaluation['events']} events or positive")
+        for name, group in [*evaluation["by_hospital"].items(), *evaluation["by_modality"].items()]:
+            value = with_interval(group[metric]) if group[metric]["value"] is not None else "not defined"
             print(f"  {metric} {name:24} n = {group['n']:4}  {value}")
-        print(f"  {metric} {'age and sex':24} n = {found['n']:4}  {said(found['baseline'][metric])}")
-        print(f"  {metric} {'gain over age and sex':24}           {said(found['baseline']['gain'][metric])}")
+        print(f"  {metric} {'age and sex':24} n = {evaluation['n']:4}  {with_interval(evaluation['baseline'][metric])}")
+        print(
+            f"  {metric} {'gain over age and sex':24}           {with_interval(evaluation['baseline']['gain'][metric])}"
+        )
     print(f"whole path: {seconds / 60:.1f} min (bar: under 25 min on two cores)")
 
 

@@ -99,25 +99,25 @@ def c_index(reading: Reading) -> float:
     return float(concordance_index(parts["test"]["os_days"], -risk, parts["test"]["os_event"]))
 
 
-def said(values: list[float]) -> str:
+def with_interval(values: list[float]) -> str:
     mean, low, high = interval(values)
     return f"{mean:6.3f}" + ("" if np.isnan(low) else f" ({low:6.3f} to {high:6.3f})")
 
 
-def mean_of_local(found: Found, seeds: list[int]) -> dict[int, dict[str, float]]:
+def mean_of_local(results: Found, seeds: list[int]) -> dict[int, dict[str, float]]:
     """The hospitals that trained alone, averaged within each seed."""
-    local = [by_seed for name, by_seed in found.items() if name.startswith("local, ")]
+    local = [by_seed for name, by_seed in results.items() if name.startswith("local, ")]
     return {seed: {key: float(np.mean([by[seed][key] for by in local])) for key in FIGURES.values()} for seed in seeds}
 
 
-def table(found: Found, seeds: list[int]) -> None:
-    shown: Found = {**found}
-    if any(name.startswith("local, ") for name in found):
-        shown = {"local, mean of hospitals": mean_of_local(found, seeds), **found}
+def table(results: Found, seeds: list[int]) -> None:
+    shown: Found = {**results}
+    if any(name.startswith("local, ") for name in results):
+        shown = {"local, mean of hospitals": mean_of_local(results, seeds), **results}
     print(f"\nMean over seeds {' '.join(map(str, seeds))} (95 % interval)")
     print(f"{'':34}" + "".join(f"{name:>27}" for name in FIGURES))
     for arm, by_seed in shown.items():
-        cells = [said([by_seed[seed][key] for seed in seeds]) for key in FIGURES.values()]
+        cells = [with_interval([by_seed[seed][key] for seed in seeds]) for key in FIGURES.values()]
         print(f"{arm:34}" + "".join(f"{cell:>27}" for cell in cells))
     print(
         f"\nFederated by modality less the other, seed by seed (bars: pooled at least -{BAR}, local and plain above 0)"
@@ -125,7 +125,9 @@ def table(found: Found, seeds: list[int]) -> None:
     ours = shown["federated by modality"]
     for arm in ("pooled", "federated, plain", *(f"federated, {name}" for name in BANKS), "local, mean of hospitals"):
         if arm in shown:
-            cells = [said([ours[seed][key] - shown[arm][seed][key] for seed in seeds]) for key in FIGURES.values()]
+            cells = [
+                with_interval([ours[seed][key] - shown[arm][seed][key] for seed in seeds]) for key in FIGURES.values()
+            ]
             print(f"{'less ' + arm:34}" + "".join(f"{cell:>27}" for cell in cells))
 
 
@@ -144,28 +146,28 @@ def main() -> None:
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--arms", nargs="*", default=["pooled", "federated", "local"], help="by how their names begin")
     parser.add_argument("--overrides", nargs="*", default=[])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found: Found = {}
-    for done, seed in enumerate(given.seeds, 1):
-        cfg = compose(given.cohort.resolve(), seed, [f"data.batch_size={given.batch}", *given.overrides])
+    results: Found = {}
+    for done, seed in enumerate(arguments.seeds, 1):
+        cfg = compose(arguments.cohort.resolve(), seed, [f"data.batch_size={arguments.batch}", *arguments.overrides])
         held_out = set(cfg.data.test_hospitals)
         sites = [name for name in load_cohort(cfg)[0].hospitals if name not in held_out]
         with tempfile.TemporaryDirectory(prefix="consilium-bench-") as scratch:
-            setting = Setting(cfg, sites, given.rounds, given.steps, Path(scratch))
-            for arm, train in arms(setting, given.pooled_batch, given.pooled_steps).items():
-                if not arm.startswith(tuple(given.arms)):
+            setting = Setting(cfg, sites, arguments.rounds, arguments.steps, Path(scratch))
+            for arm, train in arms(setting, arguments.pooled_batch, arguments.pooled_steps).items():
+                if not arm.startswith(tuple(arguments.arms)):
                     continue
-                shape = [given.rounds, given.steps, given.pooled_batch, given.pooled_steps, str(cfg)]
-                kept = given.output / f"{digest_of([arm, *shape])[:16]}.safetensors"
+                shape = [arguments.rounds, arguments.steps, arguments.pooled_batch, arguments.pooled_steps, str(cfg)]
+                kept = arguments.output / f"{digest_of([arm, *shape])[:16]}.safetensors"
                 started = time.process_time()
                 if not kept.is_file():
                     write_arrays(kept, train())
-                figures = read(cfg, load_file(kept), given.part)
-                found.setdefault(arm, {})[seed] = figures
+                figures = read(cfg, load_file(kept), arguments.part)
+                results.setdefault(arm, {})[seed] = figures
                 line = ", ".join(f"{name} {figures[key]:.3f}" for name, key in FIGURES.items())
                 print(f"  seed {seed}: {arm}: {line}; {time.process_time() - started:.0f} s of CPU", flush=True)
-        table(found, given.seeds[:done])  # so far: a long run may be cut short
+        table(results, arguments.seeds[:done])  # so far: a long run may be cut short
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    rng = random.Random(given.seed)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         root, whole, output = (Path(name) / part for part in ("drawn", "whole", "killed"))
         write_cohort(root)
@@ -122,7 +122,7 @@ def main() -> None:
         files = sum(path.is_file() for path in whole.rglob("*"))
         print(f"uninterrupted: {seconds:.1f} s, {files} files", flush=True)
         equal = killed = 0
-        while killed < given.kills:
+        while killed < arguments.kills:
             if killed % 2:
                 shutil.rmtree(output, ignore_errors=True)  # every other time over nothing, else over an earlier result
             process = start(root, output)
@@ -138,9 +138,9 @@ def main() -> None:
             if output.exists() and differences(whole, output):
                 raise SystemExit(f"kill {killed} after {after:.2f} s left a half-written output")
             finish(root, output)
-            found = differences(whole, output)
-            equal += not found
-            print(f"kill {killed:2} after {after:5.2f} s: output then {left}; {found or 'equal'}", flush=True)
+            unequal = differences(whole, output)
+            equal += not unequal
+            print(f"kill {killed:2} after {after:5.2f} s: output then {left}; {unequal or 'equal'}", flush=True)
     print(f"\nkilled {killed} times: {equal} results equal an uninterrupted run byte for byte (bar: all)")
     if equal < killed:
         raise SystemExit(1)

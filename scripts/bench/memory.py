@@ -64,8 +64,8 @@ def measured(patients: int, at_once: int | None, images: int) -> dict[str, float
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stderr[-2000:])
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    peak: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return peak
 
 
 def main() -> None:
@@ -74,26 +74,26 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=16)
     parser.add_argument("--images", type=int, default=2, help="of each kind a patient")
     parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(peak_of_step(given.one[0], given.one[1] or None, given.images)))
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(peak_of_step(arguments.one[0], arguments.one[1] or None, arguments.images)))
         return
-    large = given.patients * given.times
+    large = arguments.patients * arguments.times
     rows = {
-        f"{given.patients} patients": (given.patients, None),
-        f"{large} patients, {given.patients} at once": (large, given.patients),
-        f"{4 * given.patients} patients in one piece": (4 * given.patients, None),
+        f"{arguments.patients} patients": (arguments.patients, None),
+        f"{large} patients, {arguments.patients} at once": (large, arguments.patients),
+        f"{4 * arguments.patients} patients in one piece": (4 * arguments.patients, None),
     }
-    figures = {name: measured(*row, given.images) for name, row in rows.items()}
+    figures = {name: measured(*row, arguments.images) for name, row in rows.items()}
     small, parts, _ = figures.values()
     print(f"{'':34}{'peak MiB':>10}{'loss':>12}")
-    for name, found in figures.items():
-        print(f"{name:34}{found['peak'] / 2**20:10.0f}{found['loss']:12.6f}")
+    for name, figure in figures.items():
+        print(f"{name:34}{figure['peak'] / 2**20:10.0f}{figure['loss']:12.6f}")
     some = 64
     whole, part = step(some, None, 1), step(some, some // 4, 1)
     apart = (whole["gradients"] - part["gradients"]).abs().max().item()
     print(f"{some} patients: losses {abs(whole['loss'] - part['loss']):.1e} apart, gradients {apart:.1e} (bar: 1e-5)")
-    print(f"peak at {given.times}×: {parts['peak'] / small['peak']:.2f}× of the small batch's (bar: at most 1.15×)")
+    print(f"peak at {arguments.times}×: {parts['peak'] / small['peak']:.2f}× of the small batch's (bar: at most 1.15×)")
 
 
 if __name__ == "__main__":

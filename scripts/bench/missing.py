@@ -11,7 +11,7 @@ import hydra
 import numpy as np
 import torch
 from patients import DICTIONARY, patient
-from side_by_side import ratio, said, take_turns
+from side_by_side import ratio, take_turns
 
 from foundation.batch import Batch
 from foundation.data.sampler import generator_of
@@ -24,15 +24,15 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--settings", nargs="*", default=["experiment=demo"])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     with hydra.initialize_config_module("configs", version_base="1.3"):
-        cfg = hydra.compose("pretrain", given.settings)
+        cfg = hydra.compose("pretrain", arguments.settings)
     encoder = build_encoder(cfg, DICTIONARY).train()
     module = PretrainModule(encoder, build_objectives(cfg))
     rng = np.random.default_rng(0)
-    whole = [patient(rng) for _ in range(given.patients)]
-    hidden = {name: set(rng.permutation(given.patients)[: given.patients // 2]) for name in whole[0]}
+    whole = [patient(rng) for _ in range(arguments.patients)]
+    hidden = {name: set(rng.permutation(arguments.patients)[: arguments.patients // 2]) for name in whole[0]}
     half = [
         {name: value for name, value in sample.items() if index not in hidden[name]}
         for index, sample in enumerate(whole)
@@ -48,14 +48,14 @@ def main() -> None:
         torch.stack([term.loss for term in terms if term is not None]).sum().backward()
         module.zero_grad()
 
-    seconds = take_turns({name: lambda batch=batch: step(batch) for name, batch in batches.items()}, given.rounds)
+    seconds = take_turns({name: lambda batch=batch: step(batch) for name, batch in batches.items()}, arguments.rounds)
     tokens = {
         name: sum(encoder.modalities[modality].count_tokens(inputs) for modality, inputs in batch.inputs.items())
         for name, batch in batches.items()
     }
     for name, values in seconds.items():
         print(f"{name}: median {1000 * sorted(values)[len(values) // 2]:.0f} ms, {tokens[name]} tokens")
-    print(f"half-empty batch: {said(ratio(seconds['half'], seconds['full']))} of a full one (bar: at most 0.65×)")
+    print(f"half-empty batch: {ratio(seconds['half'], seconds['full'])} of a full one (bar: at most 0.65×)")
 
 
 if __name__ == "__main__":

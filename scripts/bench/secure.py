@@ -93,21 +93,21 @@ def plain_round(grid: Grid, nodes: dict[str, int], before: Weights) -> tuple[Wei
 
 def masked_round(grid: Grid, nodes: dict[str, int], before: Weights, dies: str) -> tuple[SecureRound, Row]:
     order = RecordDict({"arrays": packed(before), "facts": ConfigRecord({"dies": dies})})
-    found = secure_round(grid, nodes, order, before, Secure(), MOST, 1, None)
-    return found, dict(found.bytes[found.took_part[0]])
+    outcome = secure_round(grid, nodes, order, before, Secure(), MOST, 1, None)
+    return outcome, dict(outcome.bytes[outcome.took_part[0]])
 
 
-def error_of(found: SecureRound, before: Weights, sites: int) -> tuple[float, float]:
+def error_of(outcome: SecureRound, before: Weights, sites: int) -> tuple[float, float]:
     """Largest difference from the exact mean over who took part, and what it may be at most."""
     order = SecureOrder.of(Secure(), MOST, [GROUP])
-    results = {site: result(before, int(site)) for site in found.took_part}
+    results = {site: result(before, int(site)) for site in outcome.took_part}
     total = sum(samples[GROUP] for _, samples in results.values())
     error, bound = 0.0, 0.0
     for name, value in before.items():
         exact = sum(
             (after[name].astype(np.float64) - value) * samples[GROUP] / total for after, samples in results.values()
         )
-        error = max(error, float(np.abs(found.differences[name] - exact).max()))
+        error = max(error, float(np.abs(outcome.differences[name] - exact).max()))
         bound = max(bound, order.bound(name, value, sites, len(results), total))
     return error, bound
 
@@ -125,10 +125,10 @@ def measure(grid: Grid, sites: int, values: int) -> list[Row]:
     (_, count), seconds = timed(lambda: plain_round(grid, nodes, before))
     rows = [{"values": values, "kind": "plain", "seconds": seconds, **count, "took_part": sites}]
     for kind, dies in (("secure", ""), ("secure, one site dies", str(ids[-1]))):
-        (found, count), seconds = timed(lambda dies=dies: masked_round(grid, nodes, before, dies))
-        error, bound = error_of(found, before, sites)
-        row = {"values": values, "kind": kind, "seconds": seconds, **count, "took_part": len(found.took_part)}
-        rows.append(row | {"error": error, "bound": bound, "absent": list(found.absent.values())})
+        (outcome, count), seconds = timed(lambda dies=dies: masked_round(grid, nodes, before, dies))
+        error, bound = error_of(outcome, before, sites)
+        row = {"values": values, "kind": kind, "seconds": seconds, **count, "took_part": len(outcome.took_part)}
+        rows.append(row | {"error": error, "bound": bound, "absent": list(outcome.absent.values())})
     return rows
 
 

@@ -171,7 +171,9 @@ def measure(folder: Path, cohort: Path, count: int, overrides: list[str]) -> tup
     sites: list[Site] = []
     try:
         time.sleep(8)  # it must be up when the nodes come
-        sites = [Site(federation / "sites" / name, port, own) for name, own in zip(names, ports, strict=True)]
+        sites = [
+            Site(federation / "sites" / name, port, node_port) for name, node_port in zip(names, ports, strict=True)
+        ]
         peaks = Peaks(psutil.Process(superlink.pid))
         command = [
             *(sys.executable, "-m", "pretrain.federated", "federation=deployment", "experiment=demo", *MODEL),
@@ -206,13 +208,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--overrides", nargs="*", default=[], help="of pretrain.federated")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = Path(tempfile.mkdtemp(prefix="consilium-bench-"))
     cohort = folder / "cohort"
     run("foundation.data prepare", "cohort=demo", f"cohort.root={folder}/raw", f"output={cohort}")
-    for count in given.sites:
-        size, peaks, seconds = measure(folder, cohort, count, given.overrides)
+    for count in arguments.sites:
+        size, peaks, seconds = measure(folder, cohort, count, arguments.overrides)
         print(f"{count} sites, model {size:.0f} MB, {seconds:.0f} s a round")
         for name in ("SuperLink", SERVER):
             peak, idle = peaks.peak[name], peaks.idle[name]

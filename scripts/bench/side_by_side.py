@@ -17,13 +17,8 @@ def take_turns(steps: dict[str, Callable[[], object]], rounds: int, warm_up: int
     return seconds
 
 
-def ratio(above: list[float], below: list[float]) -> tuple[float, float, float]:
-    """Median of the ratios round by round, and their quartiles."""
+def ratio(above: list[float], below: list[float]) -> str:
+    """Median of the ratios round by round, and their quartiles, as text."""
     ratios = [one / other for one, other in zip(above, below, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return middle, low, high
-
-
-def said(found: tuple[float, float, float]) -> str:
-    """A ratio with its quartiles."""
-    return f"{found[0]:.2f}× ({found[1]:.2f}-{found[2]:.2f})"
+    return f"{middle:.2f}× ({low:.2f}-{high:.2f})"

@@ -72,20 +72,20 @@ def federated(
     weights = to_weights(module.state_dict())
     buffers = frozenset(name for name, _ in module.named_buffers())
     strategy = strategy_of(local_names(module, local))
-    own: dict[str, Weights] = {site: {} for site in setting.sites}
+    local_weights: dict[str, Weights] = {site: {} for site in setting.sites}
     shared: dict[str, Rows] = {}
     noise = np.random.default_rng(setting.cfg.seed)  # to reproduce; a site draws from `secret_generator`
     for number in range(setting.rounds):
         start = number * setting.steps
         updates = {}
         for site in setting.sites:
-            module = build_module(setting.cfg, {**weights, **own[site]}, start, setting.total)
+            module = build_module(setting.cfg, {**weights, **local_weights[site]}, start, setting.total)
             if bank is not None:
                 fill(module, for_site(shared, site))
             result = fit_round(
                 setting.cfg, [site], None, setting.scratch, setting.steps, start, setting.total, module=module
             )
-            own[site] = keep_local(result.weights, strategy.local)
+            local_weights[site] = keep_local(result.weights, strategy.local)
             updates[site] = update(weights, result)
         weights = strategy.combine(weights, updates, buffers).weights
         if bank is not None:

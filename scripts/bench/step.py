@@ -23,7 +23,7 @@ import torch
 from commands import run
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
-from side_by_side import ratio, said
+from side_by_side import ratio
 from torch import nn
 
 import pretrain.fit
@@ -106,8 +106,8 @@ def bare(cfg: DictConfig, hospitals: list[str], together: bool) -> list[float]:
     train, _ = datasets(cfg, cohort, parts, list(module.encoder.modalities))
     sampler = PatientSampler(len(train), cfg.data.batch_size, 0, rank, ranks, drop_last=True)
     loader = PatientLoader(train, sampler, Collate(module.encoder, True, 0))
-    found = module.configure_optimizers()
-    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     if together:
         losses = nn.parallel.DistributedDataParallel(losses, find_unused_parameters=True)
     module.train()
@@ -141,9 +141,9 @@ def work(kind: str, cohort: str, output: str, steps: int, more: list[str]) -> No
 
 def measured(kind: str, cohort: Path, folder: Path, steps: int, more: list[str]) -> float:
     """Median seconds of a step of a kind, in fresh processes."""
-    own = [__file__, "--kind", kind, "--cohort", str(cohort), "--steps", str(steps), "--settings", *more]
+    work = [__file__, "--kind", kind, "--cohort", str(cohort), "--steps", str(steps), "--settings", *more]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [sys.executable, *(torchrun if kind in ("bare2", "ddp", "zero2") else []), *own]
+    command = [sys.executable, *(torchrun if kind in ("bare2", "ddp", "zero2") else []), *work]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "STEP_OUTPUT": str(folder)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith("[") and line.endswith("]")]
@@ -159,24 +159,24 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", default=[], help="further settings of `python -m pretrain`")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--cohort", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.kind:
-        work(given.kind, given.cohort, os.environ["STEP_OUTPUT"], given.steps, given.settings)
+    arguments = parser.parse_args()
+    if arguments.kind:
+        work(arguments.kind, arguments.cohort, os.environ["STEP_OUTPUT"], arguments.steps, arguments.settings)
         return
     kinds = ("bare", "path", "bare2", "ddp", "zero2")
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         folder = Path(name)
         run("foundation.data prepare", "cohort=demo", f"cohort.root={folder}/raw", f"output={folder}/cohort")
-        for _ in range(given.rounds):
+        for _ in range(arguments.rounds):
             for kind in kinds:
-                seconds[kind].append(measured(kind, folder / "cohort", folder / kind, given.steps, given.settings))
+                seconds[kind].append(
+                    measured(kind, folder / "cohort", folder / kind, arguments.steps, arguments.settings)
+                )
                 print(f"{kind:8}{1000 * seconds[kind][-1]:9.1f} ms a step", flush=True)
-    print(f"one process: {said(ratio(seconds['path'], seconds['bare']))} of a bare loop (bar: at most 1.05×)")
-    print(f"two, DDP: {said(ratio(seconds['ddp'], seconds['bare2']))} of a bare loop under DDP (bar: at most 1.10×)")
-    print(
-        f"two, ZeRO-2: {said(ratio(seconds['zero2'], seconds['bare2']))} of a bare loop under DDP (bar: at most 1.10×)"
-    )
+    print(f"one process: {ratio(seconds['path'], seconds['bare'])} of a bare loop (bar: at most 1.05×)")
+    print(f"two, DDP: {ratio(seconds['ddp'], seconds['bare2'])} of a bare loop under DDP (bar: at most 1.10×)")
+    print(f"two, ZeRO-2: {ratio(seconds['zero2'], seconds['bare2'])} of a bare loop under DDP (bar: at most 1.10×)")
 
 
 if __name__ == "__main__":

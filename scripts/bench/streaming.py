@@ -159,19 +159,19 @@ def compare(sources: dict[str, Any], sizes: dict[str, float], repeats: int, per:
             speed[label].append(tiles_a_second(dataset, per))
     ratios = {label: [one / base for one, base in zip(speed[label], speed[PLAIN], strict=True)] for label in speed}
     print(f"\n{f'tiles an item: {per}':28}{'tiles/s':>9}{'× plain':>9}{'from':>7}{'to':>7}{'bytes a tile':>14}")
-    for label, found in ratios.items():
-        middle = f"{statistics.median(speed[label]):9.0f}{statistics.median(found):9.2f}"
-        print(f"{label:28}{middle}{min(found):7.2f}{max(found):7.2f}{sizes[label]:14,.0f}", flush=True)
+    for label, quotients in ratios.items():
+        middle = f"{statistics.median(speed[label]):9.0f}{statistics.median(quotients):9.2f}"
+        print(f"{label:28}{middle}{min(quotients):7.2f}{max(quotients):7.2f}{sizes[label]:14,.0f}", flush=True)
     return statistics.median(ratios[OWN])
 
 
 def write_jpeg(folder: Path, real: Path, count: int) -> list[Path]:
     folder.mkdir()
-    found = sorted(real.glob("*.jpg"))
-    print(f"{count} tiles: {f'{len(found)} of {real}, in turn' if found else 'drawn'}", flush=True)
-    for index, content in enumerate(draw(count) if not found else [None] * count):
+    tiles = sorted(real.glob("*.jpg"))
+    print(f"{count} tiles: {f'{len(tiles)} of {real}, in turn' if tiles else 'drawn'}", flush=True)
+    for index, content in enumerate(draw(count) if not tiles else [None] * count):
         file = folder / f"{index:06d}.jpg"
-        shutil.copy(found[index % len(found)], file) if content is None else file.write_bytes(content)
+        shutil.copy(tiles[index % len(tiles)], file) if content is None else file.write_bytes(content)
     return sorted(folder.iterdir())
 
 
@@ -181,13 +181,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--size", type=int, default=224, help="to which tiles are resized; 256: not at all")
     parser.add_argument("--repeats", type=int, default=7)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         root = Path(name)
-        files = write_jpeg(root / "jpeg", Path(given.data) / "tcga_glioma" / "he", given.count)
+        files = write_jpeg(root / "jpeg", Path(arguments.data) / "tcga_glioma" / "he", arguments.count)
         folders = {PLAIN: root / "jpeg", OWN: root / "ours"}
         folders[OWN].mkdir()
-        sources: dict[str, Any] = {PLAIN: plain(files, given.size), OWN: ours(files, folders[OWN], given.size)}
+        sources: dict[str, Any] = {PLAIN: plain(files, arguments.size), OWN: ours(files, folders[OWN], arguments.size)}
         for pack in (datasets, litdata, webdataset):
             if importlib.util.find_spec(pack.__name__) is None:
                 print(f"{pack.__name__}: not installed, left out")
@@ -196,17 +196,17 @@ def main() -> None:
                 label = f"{pack.__name__}, {kind}"
                 folders[label] = root / label
                 folders[label].mkdir()
-                sources[label] = pack(files, folders[label], kind == "raw", given.size)
+                sources[label] = pack(files, folders[label], kind == "raw", arguments.size)
         sizes = {
             label: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / len(files)
             for label, folder in folders.items()
         }
-        single = compare(sources, sizes, given.repeats, 1)
+        single = compare(sources, sizes, arguments.repeats, 1)
         patients = {
-            PLAIN: plain(files, given.size, PER_PATIENT),
-            OWN: ours(files, folders[OWN], given.size, PER_PATIENT),
+            PLAIN: plain(files, arguments.size, PER_PATIENT),
+            OWN: ours(files, folders[OWN], arguments.size, PER_PATIENT),
         }
-        several = compare(patients, sizes, given.repeats, PER_PATIENT)
+        several = compare(patients, sizes, arguments.repeats, PER_PATIENT)
         print(f"\nbar: 2 × a plain Dataset over JPEG files; tile by tile {single:.2f}")
         print(f"by patient, as training draws them, {PER_PATIENT} tiles each: {several:.2f}")
 

@@ -100,19 +100,20 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=100_000)
     parser.add_argument("--most-seconds", type=float, default=60.0)
     parser.add_argument("--most-gib", type=float, default=2.0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "sites"
         root.mkdir()
         started = time.monotonic()
-        write(root, given.patients)
-        print(f"{given.patients} patients written in {time.monotonic() - started:.0f} s", flush=True)
+        write(root, arguments.patients)
+        print(f"{arguments.patients} patients written in {time.monotonic() - started:.0f} s", flush=True)
         cohort = ("cohort=folder", "cohort.name=bench", f"cohort.root={root}", f"output={scratch}/report")
         with Peak() as peak:
             seconds = run("foundation.data validate", *cohort)
     gib = peak.bytes / 2**30
-    print(f"validate: {seconds:.1f} s (bar {given.most_seconds:g}), {gib:.2f} GiB at most (bar {given.most_gib:g})")
-    if seconds > given.most_seconds or gib > given.most_gib:
+    most, most_gib = arguments.most_seconds, arguments.most_gib
+    print(f"validate: {seconds:.1f} s (bar {most:g}), {gib:.2f} GiB at most (bar {most_gib:g})")
+    if seconds > most or gib > most_gib:
         sys.exit("a bar is missed")
 
 

@@ -48,11 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("CONSILIUM_DATA", "../shared/data"))
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         folder = Path(name)
         cohorts = {"demo": ("demo", f"cohort.root={folder}/raw")}
-        real = Path(given.data) / "tcga_glioma"
+        real = Path(arguments.data) / "tcga_glioma"
         if real.is_dir():
             cohorts["glioma"] = ("tcga_glioma", f"cohort.root={real}")
         else:
@@ -60,10 +60,10 @@ def main() -> None:
         lines = []
         for experiment, (cohort, root) in cohorts.items():
             run("foundation.data prepare", f"cohort={cohort}", root, f"output={folder}/{experiment}")
-            for workers in [None, *given.workers]:
+            for workers in [None, *arguments.workers]:
                 share, step = shares(experiment, folder / experiment, folder / f"{experiment}-{workers}", workers)
-                said = "as configured" if workers is None else f"{workers} workers"
-                lines.append(f"{experiment:10}{said:16}{step:9.0f} ms{share:9.1%}")
+                prefetch = "as configured" if workers is None else f"{workers} workers"
+                lines.append(f"{experiment:10}{prefetch:16}{step:9.0f} ms{share:9.1%}")
                 print(lines[-1], flush=True)
     print("\n" + "\n".join([f"{'cohort':10}{'':16}{'step':>12}{'waiting':>9}", *lines]))
 

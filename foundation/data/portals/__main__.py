@@ -65,10 +65,10 @@ def main(cfg: DictConfig) -> None:
             plan = make_plan(portals, wanted)
             console.print(plan.table(wanted.project))
             with bars:
-                found = assemble(plan, wanted, portals, transfer, bars)
-            record.content["data"] |= {"digest": found.digest, "hospitals": list(found.hospitals)}
-            record.note("patients", found.patients)
-            record.note("patients_without_mutation", found.unmutated)
+                assembled = assemble(plan, wanted, portals, transfer, bars)
+            record.content["data"] |= {"digest": assembled.digest, "hospitals": list(assembled.hospitals)}
+            record.note("patients", assembled.patients)
+            record.note("patients_without_mutation", assembled.unmutated)
             record.note("bytes_received", connection.received)
     print(f"received: {connection.received / 1e9:.3f} GB")
     print(f"cohort: {cfg.output}")

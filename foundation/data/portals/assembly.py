@@ -128,8 +128,8 @@ def _check_room(plan: Plan, portals: Portals, manifest: Manifest) -> None:
     needed = sum(size for path, size in sizes.items() if path not in manifest.entries)
     free = shutil.disk_usage(manifest.folder).free
     if needed > free:
-        found = f"{needed / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free"
-        raise refuse(manifest.folder, found, "give another output, or fewer patients or modalities")
+        finding = f"{needed / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free"
+        raise refuse(manifest.folder, finding, "give another output, or fewer patients or modalities")
 
 
 def _by_patient(plan: Plan, portals: Portals, folder: Path, modality: str) -> dict[str, Path]:

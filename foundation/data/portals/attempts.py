@@ -29,14 +29,14 @@ class PassingError(Exception):
     """An attempt that may do better next time.
 
     Args:
-        found: what came.
+        finding: what came.
         advice: what to do if it stays so.
         pause: seconds that the portal asks to wait.
     """
 
-    def __init__(self, found: str, advice: str, pause: float | None = None) -> None:
-        super().__init__(found)
-        self.found, self.advice, self.pause = found, advice, pause
+    def __init__(self, finding: str, advice: str, pause: float | None = None) -> None:
+        super().__init__(finding)
+        self.finding, self.advice, self.pause = finding, advice, pause
 
 
 class StoppedError(Exception):
@@ -70,17 +70,17 @@ class Attempts:
                 return once(number)
             except PassingError as error:
                 if error.pause is not None and error.pause > self.patience:
-                    found = f"{error.found}: the portal asks to wait {error.pause:.0f} s"
-                    raise refuse(plain_url(url), found, "start again then; what came is kept") from error
+                    finding = f"{error.finding}: the portal asks to wait {error.pause:.0f} s"
+                    raise refuse(plain_url(url), finding, "start again then; what came is kept") from error
                 if number + 1 == self.most:
-                    raise refuse(plain_url(url), f"{error.found}, {self.most} times", error.advice) from error
+                    raise refuse(plain_url(url), f"{error.finding}, {self.most} times", error.advice) from error
                 self._wait(number, error.pause)
         raise AssertionError("attempts are at least one")
 
     def _wait(self, number: int, asked: float | None) -> None:
         # Uneven pauses keep threads that failed together from coming back together.
-        own = min(_LONGEST_PAUSE, self.pause * 2**number) * random.uniform(0.5, 1.0)
-        if self.stop.wait(own if asked is None else asked):
+        pause = min(_LONGEST_PAUSE, self.pause * 2**number) * random.uniform(0.5, 1.0)
+        if self.stop.wait(pause if asked is None else asked):
             raise StoppedError
 
 
@@ -94,12 +94,12 @@ def check_status(response: requests.Response, url: str) -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    found = f"status {status} {response.reason or ''}".strip()
+    finding = f"status {status} {response.reason or ''}".strip()
     if status in _PASSING:
         raise PassingError(
-            found, "try again later; what came is kept", retry_after(response.headers.get("Retry-After"))
+            finding, "try again later; what came is kept", retry_after(response.headers.get("Retry-After"))
         )
-    raise refuse(url, found, _ADVICE.get(status, "look the address up in the portal's documentation"))
+    raise refuse(url, finding, _ADVICE.get(status, "look the address up in the portal's documentation"))
 
 
 def retry_after(header: str | None) -> float | None:

@@ -119,12 +119,12 @@ class CBioPortal:
             codes: of the barcode, for the sample types that are taken, in order of preference.
         """
         url = f"{self._url}/sample-lists/{self.study}_cna/sample-ids"
-        found: dict[str, str] = {}
+        sample_of: dict[str, str] = {}
         rank = {code: place for place, code in enumerate(codes)}
         samples = [sample for sample in self._transfer.ask(PORTAL, url, list[str]) if sample[-2:] in rank]
         for sample in sorted(samples, key=lambda sample: (rank[sample[-2:]], sample)):
-            found.setdefault(sample.rpartition("-")[0], sample)
-        return found
+            sample_of.setdefault(sample.rpartition("-")[0], sample)
+        return sample_of
 
     def copy_number(self, samples: dict[str, str], genes: list[str], done: Callable[[int], None]) -> pd.DataFrame:
         """Calls `[patients, symbols]`, float32, NaN where there is none.
@@ -160,7 +160,7 @@ class CBioPortal:
             DataError: if nobody has an attribute, or it is no number where one is compared.
         """
         url = f"{self._url}/studies/{self.study}/clinical-data"
-        found: dict[str, dict[str, float]] = {}
+        labels: dict[str, dict[str, float]] = {}
         for name, label in wanted.items():
             params = {
                 "clinicalDataType": label.level,
@@ -168,7 +168,7 @@ class CBioPortal:
                 "projection": "SUMMARY",
             }
             rows = self._transfer.ask(PORTAL, url, list[_Attribute], params=params)
-            found[name] = {}
+            labels[name] = {}
             for row in sorted(rows, key=lambda row: (row.patientId, row.value)):
                 try:
                     value = label.of(row.value)
@@ -176,11 +176,11 @@ class CBioPortal:
                     advice = "give positive and negative for it"
                     raise refuse(plain_url(url), "no number", advice, label.attribute, value=row.value) from error
                 if value is not None:
-                    found[name].setdefault(row.patientId, value)
-            if not found[name]:
+                    labels[name].setdefault(row.patientId, value)
+            if not labels[name]:
                 advice = f"look up its id, level and values in the study {self.study}"
                 raise refuse(f"labels.{name}", "no patient has it", advice, label.attribute)
-        return found
+        return labels
 
     def _profile(self, kind: str, datatype: str) -> str:
         url = f"{self._url}/studies/{self.study}/molecular-profiles"
@@ -192,32 +192,32 @@ class CBioPortal:
         raise refuse(plain_url(url), f"no profile {kind} {datatype}", advice, field="study", value=self.study)
 
     def _entrez(self, symbols: list[str]) -> list[int]:
-        found = self._genes(symbols, "HUGO_GENE_SYMBOL")
-        unknown = sorted(set(symbols) - set(found.values()))
+        symbols_by_id = self._genes(symbols, "HUGO_GENE_SYMBOL")
+        unknown = sorted(set(symbols) - set(symbols_by_id.values()))
         if unknown:
             advice = "give symbols that cBioPortal knows"
             raise refuse(f"{plain_url(self._url)}/genes", "no such gene", advice, "copy_number_genes", value=unknown[0])
-        return sorted(found)
+        return sorted(symbols_by_id)
 
     def _genes(self, names: list[str], kind: str) -> dict[int, str]:
         url = f"{self._url}/genes/fetch"
-        found: dict[int, str] = {}
+        symbols: dict[int, str] = {}
         for start in range(0, len(names), _GENES):
             params = {"geneIdType": kind, "projection": "SUMMARY"}
             genes = self._transfer.ask(PORTAL, url, list[_Gene], params=params, body=names[start : start + _GENES])
-            found |= {gene.entrezGeneId: gene.hugoGeneSymbol for gene in genes}
-        return found
+            symbols |= {gene.entrezGeneId: gene.hugoGeneSymbol for gene in genes}
+        return symbols
 
 
 def _wide(calls: list[_Call], samples: dict[str, str], where: str) -> pd.DataFrame:
     """`[patients, Entrez ids]` of one answer, float32."""
-    found: dict[str, dict[int, int]] = {patient: {} for patient in samples.values()}
+    rows: dict[str, dict[int, int]] = {patient: {} for patient in samples.values()}
     for call in calls:
         if samples.get(call.sampleId) != call.patientId:
             advice = "report it to cBioPortal"
             raise refuse(where, "not the sample asked for", advice, "sampleId", value=call.sampleId)
-        if call.entrezGeneId in found[call.patientId]:
-            said = f"two calls of patient {call.patientId}"
-            raise refuse(where, said, "report it to cBioPortal", "entrezGeneId", value=call.entrezGeneId)
-        found[call.patientId][call.entrezGeneId] = call.alteration
-    return pd.DataFrame.from_dict(found, orient="index", dtype=np.float32)
+        if call.entrezGeneId in rows[call.patientId]:
+            finding = f"two calls of patient {call.patientId}"
+            raise refuse(where, finding, "report it to cBioPortal", "entrezGeneId", value=call.entrezGeneId)
+        rows[call.patientId][call.entrezGeneId] = call.alteration
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=np.float32)

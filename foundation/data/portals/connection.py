@@ -37,16 +37,16 @@ class Connection:
         self._count = threading.Lock()
 
     @contextmanager
-    def open(self, url: str, **given: Any) -> Iterator[requests.Response]:
+    def open(self, url: str, **options: Any) -> Iterator[requests.Response]:
         """A response whose status is good; transport errors anywhere in the block are ones that pass.
 
         Raises:
             PassingError: if another attempt may do better.
             DataError: if none will.
         """
-        method = "GET" if given.get("json") is None else "POST"
+        method = "GET" if options.get("json") is None else "POST"
         try:
-            with self._session().request(method, url, stream=True, timeout=self._timeout, **given) as response:
+            with self._session().request(method, url, stream=True, timeout=self._timeout, **options) as response:
                 check_status(response, plain_url(url))
                 yield response
         except _NO_URL as error:

@@ -139,11 +139,11 @@ class Gdc:
         Raises:
             DataError: if the project has none.
         """
-        found = list(self._pages("cases", Case, {"project.project_id": self._project}, _CASE_FIELDS, "submitter_id"))
-        if not found:
+        patients = list(self._pages("cases", Case, {"project.project_id": self._project}, _CASE_FIELDS, "submitter_id"))
+        if not patients:
             advice = "give a project of the GDC, for example project=TCGA-LUAD"
             raise refuse(f"{self._url}/cases", "no patient", advice, field="project", value=self._project)
-        return found
+        return patients
 
     def files(self, modality: str, codes: list[str]) -> list[File]:
         """Open files of a modality, a patient's preferred one first.
@@ -157,7 +157,7 @@ class Gdc:
         """
         where = f"{plain_url(self._url)}/files"
         wanted = {"cases.project.project_id": self._project, "access": "open", **KINDS[modality]}
-        found = []
+        kept = []
         for file in self._pages("files", File, wanted, _FILE_FIELDS, "file_id"):
             about = f"file {file.id}"
             if file.access != "open":
@@ -167,8 +167,8 @@ class Gdc:
             # Diagnostic slides are of the tumour, whatever the type of their block.
             sample = (0, "") if modality == "pathology" else file.sample(codes)
             if sample is not None:
-                found.append((sample, file.file_name, file.id, file))
-        return [file for *_, file in sorted(found, key=lambda each: each[:3])]
+                kept.append((sample, file.file_name, file.id, file))
+        return [file for *_, file in sorted(kept, key=lambda each: each[:3])]
 
     def download(self, file: File, modality: str) -> Download:
         """How a file is received: slides to their usual place, tables to where they are joined from."""
@@ -213,5 +213,5 @@ class Gdc:
             if start >= data.pagination.total:
                 return
             if not data.hits:
-                found = f"the list ends at {start} of {data.pagination.total}"
-                raise refuse(plain_url(url), found, "start again with refresh=true", field="pagination")
+                finding = f"the list ends at {start} of {data.pagination.total}"
+                raise refuse(plain_url(url), finding, "start again with refresh=true", field="pagination")

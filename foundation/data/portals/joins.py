@@ -62,8 +62,10 @@ def write_expression(files: dict[str, Path], target: Path) -> None:
         profile = read_tpm(files[patient])
         genes = profile.index if genes is None else genes
         if not profile.index.equals(genes):
-            found = f"{len(profile)} genes, not the {len(genes)} of the other patients"
-            raise refuse(files[patient], found, "files of two gene models cannot be joined; report it", field="gene_id")
+            finding = f"{len(profile)} genes, not the {len(genes)} of the other patients"
+            raise refuse(
+                files[patient], finding, "files of two gene models cannot be joined; report it", field="gene_id"
+            )
         values.append(profile.to_numpy())
     assert genes is not None
     write_parquet(pd.DataFrame(np.stack(values), index=sorted(files), columns=list(genes)), target)

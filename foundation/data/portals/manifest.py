@@ -92,9 +92,9 @@ class Manifest:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise refuse(folder, "another process is filling it", "wait for it, or give another output") from error
-            found = _content(folder / FILE).get("project", project)
-            if found != project:
-                raise refuse(folder / FILE, "another project's", "give an output of its own", "project", value=found)
+            noted = _content(folder / FILE).get("project", project)
+            if noted != project:
+                raise refuse(folder / FILE, "another project's", "give an output of its own", "project", value=noted)
             yield cls(folder)
 
     def add(self, entry: Entry) -> None:
@@ -119,8 +119,8 @@ class Manifest:
         entry, place = self.entries.get(path), self.folder / path
         if entry is None or (md5 and entry.md5 != md5) or not place.exists():
             return False
-        found = digest_folder(place) if place.is_dir() else digest_file(place)
-        if found != (entry.bytes, entry.sha256):
+        digest = digest_folder(place) if place.is_dir() else digest_file(place)
+        if digest != (entry.bytes, entry.sha256):
             return False
         with self._lock:
             self.used.add(path)
@@ -156,9 +156,9 @@ def digest_file(path: Path) -> tuple[int, str]:
 
 def digest_folder(path: Path) -> tuple[int, str]:
     """Size of all files in bytes, and SHA-256 over a line `name sha256` a file, by name."""
-    found = [(file.relative_to(path).as_posix(), *digest_file(file)) for file in path.rglob("*") if file.is_file()]
-    lines = "".join(f"{name} {digest}\n" for name, _, digest in sorted(found))
-    return sum(size for _, size, _ in found), hashlib.sha256(lines.encode()).hexdigest()
+    files = [(file.relative_to(path).as_posix(), *digest_file(file)) for file in path.rglob("*") if file.is_file()]
+    lines = "".join(f"{name} {digest}\n" for name, _, digest in sorted(files))
+    return sum(size for _, size, _ in files), hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _whole_lines(path: Path) -> Iterator[Any]:

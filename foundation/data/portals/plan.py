@@ -87,7 +87,7 @@ def make_plan(portals: Portals, wanted: Selection) -> Plan:
     if "copy_number" in wanted.modalities:
         samples = portals.cbioportal.copy_number_samples(wanted.sample_codes)
     known = {case.submitter_id for case in cases}
-    have = {kind: {file.patient for file in found} & known for kind, found in files.items()}
+    have = {kind: {file.patient for file in listed} & known for kind, listed in files.items()}
     have |= {"radiology": {each.patient for each in series} & known, "copy_number": set(samples) & known}
     for modality in wanted.modalities:
         if modality != "record" and not have[modality]:
@@ -102,10 +102,10 @@ def make_plan(portals: Portals, wanted: Selection) -> Plan:
         cases=[case for case in cases if case.submitter_id in drawn],
         files={
             kind: _first(
-                (file for file in found if file.patient in drawn),
+                (file for file in listed if file.patient in drawn),
                 wanted.slides_per_patient if kind == "pathology" else 1,
             )
-            for kind, found in files.items()
+            for kind, listed in files.items()
         },
         series=_first((each for each in series if each.patient in drawn), wanted.series_per_patient),
         samples={patient: sample for patient, sample in samples.items() if patient in drawn},
@@ -114,10 +114,10 @@ def make_plan(portals: Portals, wanted: Selection) -> Plan:
     )
 
 
-def _first(found: Iterable[Item], most: int | None) -> list[Item]:
+def _first(items: Iterable[Item], most: int | None) -> list[Item]:
     """At most so many a patient, in the order given."""
     taken: dict[str, list[Item]] = {}
-    for each in found:
+    for each in items:
         mine = taken.setdefault(each.patient, [])
         if most is None or len(mine) < most:
             mine.append(each)

@@ -55,9 +55,9 @@ class Tcia:
             smallest: series of fewer images (localizers) are left out.
         """
         params = {"Collection": self._collection, "format": "json"}
-        found = self._transfer.ask(PORTAL, f"{self._url}/getSeries", list[Series], params=params, empty=b"[]")
-        kept = [each for each in found if each.modality in kinds and each.images >= smallest]
-        return sorted(kept, key=lambda each: (each.patient, -each.images, each.uid))
+        listed = self._transfer.ask(PORTAL, f"{self._url}/getSeries", list[Series], params=params, empty=b"[]")
+        chosen = [each for each in listed if each.modality in kinds and each.images >= smallest]
+        return sorted(chosen, key=lambda each: (each.patient, -each.images, each.uid))
 
     def fetch(self, series: Series, bars: Progress | None = None, task: TaskID | None = None) -> None:
         """Receives a series and unpacks it to its folder.

@@ -163,8 +163,8 @@ class Transfer:
             for chunk in self._connection.chunks(response):
                 content += chunk
                 if len(content) > _LONGEST_ANSWER:
-                    found = f"an answer of more than {_LONGEST_ANSWER:,} bytes"
-                    raise refuse(plain_url(url), found, "ask for fewer patients at a time")
+                    finding = f"an answer of more than {_LONGEST_ANSWER:,} bytes"
+                    raise refuse(plain_url(url), finding, "ask for fewer patients at a time")
         return bytes(content)
 
     def _receive(self, wanted: Download, part: Path, bars: Progress | None, task: TaskID | None) -> Entry:

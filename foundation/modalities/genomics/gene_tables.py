@@ -148,7 +148,7 @@ def _notes(resolution: Resolution, vocabulary: GeneVocabulary, path: Path, merge
     duplicates = sorted(f"{' and '.join(names)} are {symbol}" for symbol, names in resolution.duplicates.items())
     ambiguous = sorted(f"{name} may be {' or '.join(symbols)}" for name, symbols in resolution.ambiguous.items())
     how = "put together" if merged else "the approved symbol's column is kept, else the fullest"
-    for names, said, advice in (
+    for names, message, advice in (
         (aliases, "older names or aliases, read under the approved symbol", "none needed"),
         (duplicates, f"genes that stand several times: {how}", "check that this is meant"),
         (ambiguous, "names that mean several genes, left out", "name them by approved symbol"),
@@ -161,5 +161,5 @@ def _notes(resolution: Resolution, vocabulary: GeneVocabulary, path: Path, merge
     ):
         if names:
             more = ", ..." if len(names) > _NAMED else ""
-            problems.warn(path, f"{len(names)} {said}: {', '.join(names[:_NAMED])}{more}", advice, field="gene")
+            problems.warn(path, f"{len(names)} {message}: {', '.join(names[:_NAMED])}{more}", advice, field="gene")
     return problems.listed

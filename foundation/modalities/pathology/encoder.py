@@ -65,17 +65,17 @@ class Pathology(ImageSet):
         return super().recolour(restain(images, drawn["stain"]) if "stain" in drawn else images, drawn)
 
 
-def _read(given: Mapping[str, Any] | str) -> Reference:
+def _read(source: Mapping[str, Any] | str) -> Reference:
     """The reference, checked.
 
     Raises:
         UserError: if the file cannot be read, or does not hold three numbers each.
     """
-    place, content = "modality.pathology.stain_reference", given
-    if isinstance(given, str):
-        place = f"{given} ({place})"
+    place, content = "modality.pathology.stain_reference", source
+    if isinstance(source, str):
+        place = f"{source} ({place})"
         try:
-            content = yaml.safe_load(Path(given).read_text())
+            content = yaml.safe_load(Path(source).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{place}: not readable ({error}); give a YAML or JSON file, or null") from error
     names = ("mean", "spread")

@@ -30,8 +30,8 @@ class FeaturesForm(RequestForm):
             raise UserError(f"{field}: {len(value)} tiles; give at most {MOST_IMAGES}")
         for index, tile in enumerate(value):
             if not isinstance(tile, list) or len(tile) != self.dim:
-                given = f"{len(tile)} numbers" if isinstance(tile, list) else shown(tile)
-                raise UserError(f"{field}[{index}]: found {given}; give {self.dim} numbers")
+                shape = f"{len(tile)} numbers" if isinstance(tile, list) else shown(tile)
+                raise UserError(f"{field}[{index}]: found {shape}; give {self.dim} numbers")
         numbers = [
             [read_number(number, f"{field}[{index}][{place}]") for place, number in enumerate(tile)]
             for index, tile in enumerate(value)

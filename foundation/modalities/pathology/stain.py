@@ -58,9 +58,9 @@ def match_stain(images: Tensor, mean: Sequence[float], spread: Sequence[float]) 
     tissue = density[density.mean(dim=1) >= TISSUE]
     if len(tissue) < _FEW:
         return torch.tensor([[1.0] * 3, [0.0] * 3])
-    own = tissue @ torch.linalg.inv(_hed())
-    gain = (torch.tensor(spread) / own.std(dim=0).clamp_min(1e-6)).clamp(1 / _MOST, _MOST)
-    return torch.stack([gain, torch.tensor(mean) - gain * own.mean(dim=0)])
+    amounts = tissue @ torch.linalg.inv(_hed())
+    gain = (torch.tensor(spread) / amounts.std(dim=0).clamp_min(1e-6)).clamp(1 / _MOST, _MOST)
+    return torch.stack([gain, torch.tensor(mean) - gain * amounts.mean(dim=0)])
 
 
 def _hed() -> Tensor:

@@ -73,5 +73,5 @@ def draw(tiles: NDArray[np.intp], most: int | None, seed: int, name: str) -> NDA
     """At most `most` of the tiles, in their order; by seed and name, lest all slides be drawn at the same places."""
     if most is None or len(tiles) <= most:
         return tiles
-    own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    return np.sort(np.random.default_rng([seed, own]).choice(tiles, most, replace=False))
+    name_seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.sort(np.random.default_rng([seed, name_seed]).choice(tiles, most, replace=False))

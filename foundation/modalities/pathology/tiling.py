@@ -102,8 +102,8 @@ def tile_slides(
     by_slide: dict[Path, list[Problem]] = {}
     with Progress(transient=True) as progress:
         task = progress.add_task("Tiling slides", total=len(wanted))
-        for cut, own in _cut_all(wanted, settings, workers):
-            by_slide[cut] = own
+        for cut, problems_of in _cut_all(wanted, settings, workers):
+            by_slide[cut] = problems_of
             progress.advance(task)
     for cut in wanted:
         problems.listed += by_slide[cut]

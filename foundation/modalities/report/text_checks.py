@@ -54,11 +54,11 @@ def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, pro
 def _scan(texts: "list[pd.Series[str]]") -> list[pd.DataFrame]:
     """Findings of each hospital; many texts in parallel processes."""
     if sum(map(len, texts)) <= _CHUNK:
-        return [scan_text(own) for own in texts]
+        return [scan_text(column) for column in texts]
     parts = [
-        (place, own.iloc[start : start + _CHUNK])
-        for place, own in enumerate(texts)
-        for start in range(0, len(own), _CHUNK)
+        (place, column.iloc[start : start + _CHUNK])
+        for place, column in enumerate(texts)
+        for start in range(0, len(column), _CHUNK)
     ]
     # Fresh processes: a copy of one that has threads can hang.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:

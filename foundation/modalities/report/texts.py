@@ -101,11 +101,11 @@ def join_reports(reports: pd.DataFrame, path: Path | str, separator: str = SEPAR
 def _dates(reports: pd.DataFrame, path: Path | str) -> "pd.Series[pd.Timestamp]":
     if "date" not in reports:
         return pd.Series(pd.NaT, index=reports.index, dtype="datetime64[ns]")
-    given = reports["date"]
-    dates = pd.to_datetime(given, errors="coerce", format=None if given.dtype.kind == "M" else "ISO8601", utc=True)
-    wrong = dates.isna() & given.notna() & (given.astype(str).str.strip() != "")
+    written = reports["date"]
+    dates = pd.to_datetime(written, errors="coerce", format=None if written.dtype.kind == "M" else "ISO8601", utc=True)
+    wrong = dates.isna() & written.notna() & (written.astype(str).str.strip() != "")
     if wrong.any():
-        patient, value = next(iter(given[wrong].items()))
+        patient, value = next(iter(written[wrong].items()))
         advice = "write dates as YYYY-MM-DD"
         raise refuse(path, f"no ISO date at patient {patient}", advice, field="date", value=value)
     return dates.dt.tz_localize(None)

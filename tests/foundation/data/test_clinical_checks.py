@@ -140,7 +140,7 @@ def test_many_alike_are_counted() -> None:
     found = check_record(frame, COLUMNS[:1], FILE)
     ages = [problem for problem in found if problem.severity == "error"]
     assert len(ages) == SHOWN + 1
-    assert ages[-1].found == "7 more patients: is no age in years"
+    assert ages[-1].finding == "7 more patients: is no age in years"
 
 
 PEOPLE = 60
@@ -164,7 +164,7 @@ COPIES: dict[str, tuple[Callable[[], "pd.Series[object]"], str]] = {
 def test_a_copy_of_an_outcome_is_found_under_any_name(copy: Callable[[], "pd.Series[object]"], outcome: str) -> None:
     found = check_outcomes(pd.DataFrame({"score": copy(), "noise": NOISE}), OUTCOMES, FILE)
     assert [(problem.severity, problem.field) for problem in found] == [("warning", "score")]
-    assert found[0].found.startswith(f"almost a copy of {outcome} (rank correlation ")
+    assert found[0].finding.startswith(f"almost a copy of {outcome} (rank correlation ")
 
 
 def test_outcomes_are_known_by_name() -> None:

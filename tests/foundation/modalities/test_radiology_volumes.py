@@ -96,7 +96,7 @@ def test_validation_counts_volumes_and_finds_one_scan_of_two_patients(folder):
     assert found.counts["south"][NAME] == 6
     errors = [str(problem) for problem in found.problems.errors]
     assert any("S01.nii.gz: field file: patient S01: the same file as patient S00's" in line for line in errors)
-    carried = [str(problem) for problem in found.problems.warnings if "carry tags" in problem.found]
+    carried = [str(problem) for problem in found.problems.warnings if "carry tags" in problem.finding]
     assert len(carried) == 1 and "1 of kind dicom" in carried[0]
 
 
