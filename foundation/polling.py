@@ -1,4 +1,4 @@
-"""Waiting for something that nobody announces."""
+"""Polling: waiting for something that nobody announces."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Lets `import torchvision` work on a CPU-only torch.
+"""A stand-in that lets `import torchvision` work on a CPU-only torch.
 
 torchvision's wheel is built against CUDA; beside a CPU-only torch its compiled operators cannot load, and importing it
 (timm and torchmetrics do) fails with "operator torchvision::nms does not exist". Declaring the two missing schemas

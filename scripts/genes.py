@@ -1,4 +1,4 @@
-"""Writes the gene vocabulary that ships with the project from a copy of HGNC's complete set.
+"""The gene vocabulary that ships with the project, written from a copy of HGNC's complete set.
 
 `python scripts/genes.py hgnc_complete_set.txt --date 2026-06-25` reads the tab-separated file that HGNC publishes at
 https://www.genenames.org/download/ (CC0), or a Parquet file with the same content, and replaces

@@ -1,3 +1,3 @@
-"""From a fine-tuned model to an endpoint and a model card."""
+"""Serving: from a fine-tuned model to an endpoint and a model card."""
 
 import foundation as foundation

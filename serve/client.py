@@ -1,4 +1,4 @@
-"""Calling the endpoint, and writing a patient as a request."""
+"""The client of the endpoint, and a patient written as a request."""
 
 from typing import Any
 

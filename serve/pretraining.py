@@ -1,4 +1,4 @@
-"""What the card says of a pretraining run: who taught what, and how well it retrieves at hospitals left out."""
+"""The card's section on a pretraining run: who trained what, and how well it retrieves at hospitals left out."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What crosses the border of a served model: the bundle's schema, the request and the response."""
+"""The schema of a served model: its bundle, the request and the response."""
 
 import json
 from dataclasses import dataclass

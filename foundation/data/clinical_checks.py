@@ -1,4 +1,4 @@
-"""What clinical tables can have wrong: impossible ages and dates, follow-up that contradicts itself.
+"""Checks of clinical tables: impossible ages and dates, follow-up that contradicts itself.
 
 Every function takes a table indexed by patient and gives its findings; none changes or drops anything.
 """
@@ -18,6 +18,7 @@ from foundation.data.tables import nearest
 
 SHOWN = 20  # findings of one kind in one column that are named each; the rest are counted
 OLDEST = 120  # years
+CLASSES = 20  # distinct values of a label, from which on it is a quantity
 FAR = 10  # scale units from the centre, where a slip of the unit is likelier than the value
 
 
@@ -82,16 +83,22 @@ def check_survival(
 
 
 def check_labels(patients: pd.DataFrame, labels: list[str], path: Path | str) -> list[Problem]:
-    """Labels: text is an error; values other than 0 and 1, a single class, and nobody labelled are warnings."""
+    """Labels, the index of a class each: 0 and 1, or more where there are few.
+
+    Errors: text. Warnings: values that are no index (all above 1 where they are too many to be classes), a single
+    class, nobody labelled.
+    """
     problems = Problems()
     for name in labels:
         if name not in patients:
             problems.warn(path, "no such column", "add it, or expect no such task at this hospital", field=name)
             continue
         values = _numbers(patients[name], path, problems)
-        other = values.notna() & ~values.isin([0, 1])
-        _note(problems, path, values, other, "is neither 0 nor 1", "translate it in the declaration", warning=True)
         known = values.dropna()
+        classes = range(CLASSES if known.nunique() < CLASSES else 2)
+        other = values.notna() & ~values.isin(classes)
+        finding = f"is no class (0 and 1, or fewer than {CLASSES} written 0, 1, 2, …)"
+        _note(problems, path, values, other, finding, "translate it in the declaration", warning=True)
         if known.empty:
             problems.warn(path, "nobody is labelled", "add labels, or expect no such task here", field=name)
         elif known.nunique() == 1:

@@ -1,4 +1,4 @@
-"""From a cohort to batches: reproducible by seed, any subset of modalities, no patient lost."""
+"""Data sets and batches of a cohort: reproducible by seed, any subset of modalities, no patient lost."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""What a prepared cohort looks like, hospital by hospital, on one page of HTML."""
+"""The page of a prepared cohort: its hospitals side by side, in HTML."""
 
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,14 @@ def _outcomes(cohort: Cohort) -> pd.DataFrame:
     groups = cohort.patients.groupby("hospital", sort=False)
     columns: dict[str, Any] = {}
     for label in cohort.dictionary.labels:
-        known, positive = groups[label].count(), groups[label].sum()
-        columns[f"{label} known"] = known.astype(int)
-        columns[f"{label} mean"] = (positive / known.where(known > 0)).round(3)
+        columns[f"{label} known"] = groups[label].count()
+        classes = sorted(cohort.patients[label].dropna().unique())
+        if set(classes) <= {0, 1}:
+            columns[f"{label} mean"] = groups[label].mean().round(3)
+            continue
+        for index in classes:  # of several classes the mean says nothing
+            share = cohort.patients[label].eq(index).where(cohort.patients[label].notna()).astype(float)
+            columns[f"{label} is {index:g}"] = share.groupby(cohort.patients["hospital"], sort=False).mean().round(3)
     if cohort.dictionary.survival:
         event, time = (cohort.dictionary.survival[key] for key in ("event", "time"))
         columns["followed"] = groups[time].count().astype(int)

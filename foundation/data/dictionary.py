@@ -54,7 +54,7 @@ class DataDictionary(BaseModel):
         genes: by approved symbol, in the order in which the model sees them; all that any hospital measured if empty.
         expression_unit: in which expression is packed; each hospital's is converted to it.
         record: columns of the clinical record that are inputs.
-        labels: columns of the patients' table, 0 or 1.
+        labels: columns of the patients' table: 0 or 1, or the index of one of several classes.
         survival: `event` and `time`, columns of the patients' table.
         settings: by modality, what else all hospitals must agree on; the modality's package says what that is.
     """

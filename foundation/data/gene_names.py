@@ -1,4 +1,4 @@
-"""How a gene's name is written, and what file formats and spreadsheets make of it."""
+"""Spellings of gene names, and what file formats and spreadsheets make of them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Obvious identifiers in free text: found, and masked.
+"""A search for obvious identifiers in free text, which masks them.
 
 Own expressions, not Presidio: that needs a spaCy model (hundreds of megabytes, fetched from outside), and its general
 patterns take a pathologist's `10/14` or `3 x 2 cm` for dates and numbers. This finds what has a form; a name without

@@ -1,4 +1,4 @@
-"""Images of all hospitals: every file opened once, and pictures that patients share found."""
+"""Checks of the images of all hospitals: every file opened once, and pictures that patients share."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -130,7 +130,7 @@ def _near_identical(looks: list[Look], problems: Problems) -> None:
         finding = (
             f"patient {look.patient}: almost the picture of patient {first.patient}, {_named(first, look)}{of}{more}"
         )
-        problems.warn(look.path, f"{finding}{of}{more}", _ADVICE, field="file")
+        problems.warn(look.path, finding, _ADVICE, field="file")
 
 
 def _owner(look: Look) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Pictures of two patients that are one picture: few candidates by perceptual hash, each confirmed by its brightness.
+"""Pairs of pictures that are one picture of two patients: few candidates by perceptual hash, confirmed by brightness.
 
 Two heads or chests look alike from afar, and hashes of 64 bits tell them apart too seldom: of 1,196 real MRI slices of
 110 patients 1,437 pairs have near hashes and none is a copy. Rises of brightness on a finer grid do tell them: copies

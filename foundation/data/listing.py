@@ -1,4 +1,4 @@
-"""Which image files a hospital has, and whose they are."""
+"""The list of a hospital's image files, and whose they are."""
 
 import re
 from pathlib import Path

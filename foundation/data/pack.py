@@ -1,4 +1,4 @@
-"""Packing: a checked cohort becomes arrays that training reads without parsing."""
+"""Packing of a checked cohort as arrays that training reads without parsing."""
 
 import hashlib
 import os

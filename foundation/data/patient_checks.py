@@ -1,4 +1,4 @@
-"""Patients: one person under two names, in two hospitals or two parts of a split, or with nothing but a row."""
+"""Checks of patients: one person under two names, in two hospitals or two parts of a split, or with nothing else."""
 
 from collections import defaultdict
 from collections.abc import Iterable

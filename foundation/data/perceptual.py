@@ -1,4 +1,4 @@
-"""Near-identical images, found by perceptual hash."""
+"""Perceptual hashes, by which near-identical images are paired."""
 
 from itertools import pairwise
 

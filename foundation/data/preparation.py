@@ -1,4 +1,4 @@
-"""How a modality comes from a hospital's files into a prepared cohort."""
+"""The base of a modality's preparation: from a hospital's files into a prepared cohort."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is wrong with a hospital's data, said so that its data manager can mend it."""
+"""Problems of a hospital's data, worded so that its data manager can mend them."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""Every hospital of a cohort, read as declared."""
+"""The reader of a cohort's hospitals, each as it is declared."""
 
 from pathlib import Path
 from typing import Any

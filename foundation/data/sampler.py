@@ -1,4 +1,4 @@
-"""Who is shown when: an order of patients that follows from seed and epoch alone, dealt out to several processes."""
+"""The order in which patients are shown: it follows from seed and epoch alone, and dealt out to several processes."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where a hospital's files lie: as declared, else in the usual places, which need no declaration.
+"""The places of a hospital's files: as declared, else the usual ones, which need no declaration.
 
 Patients are in `patients.csv` (or another form of table): `patient_id`, labels, survival. Each modality's
 `preparation.py` says its own places.

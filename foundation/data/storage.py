@@ -1,4 +1,4 @@
-"""How a prepared cohort keeps a modality: what is read back of a patient, and what of it a task may hide."""
+"""The storage of a modality in a prepared cohort: what is read back of a patient, and what of it a task may hide."""
 
 from abc import ABC, abstractmethod
 from functools import cache

@@ -1,4 +1,4 @@
-"""Everything that is checked before a cohort is trusted, over all hospitals, in one pass that names every problem."""
+"""The validation of a cohort: every check over all hospitals, in one pass that names every problem."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

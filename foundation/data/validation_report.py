@@ -1,4 +1,4 @@
-"""What validation found, for a data manager: Markdown to read, JSON to work with, a summary on the console.
+"""The report of a validation for a data manager: Markdown to read, JSON to work with, a summary on the console.
 
 `validation.json`, format 1. Keys are added, never changed, as long as `format` stays:
 

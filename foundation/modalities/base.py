@@ -1,4 +1,4 @@
-"""What every modality offers the encoder, the data module and the server."""
+"""The base of modalities: what each offers the encoder, the data module and the server."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What pathology and radiology share: a timm vision encoder over a patient's set of images."""
+"""The base of pathology and radiology: a timm vision encoder over a patient's set of images."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""From a set of tokens to one vector."""
+"""Pooling of a set of tokens to one vector."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""What a request to a served model holds of a modality, and how that becomes what its encoder's transform takes."""
+"""The request form of a modality: what a request holds of it, and how it becomes what its encoder's transform takes."""
 
 import difflib
 import math

@@ -1,4 +1,4 @@
-"""How much of a pretrained backbone learns: all of it, none of it, or low-rank adapters beside it."""
+"""The tuning of a pretrained backbone: all of it, none of it, or low-rank adapters beside it."""
 
 from typing import Any
 

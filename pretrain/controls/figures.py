@@ -1,4 +1,4 @@
-"""What one run's embeddings are worth at hospitals that it never saw."""
+"""Figures of one run: the worth of its embeddings at hospitals that it never saw."""
 
 from collections.abc import Callable
 

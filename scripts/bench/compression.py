@@ -1,4 +1,4 @@
-"""What narrow updates save and cost: bytes, error, time, and the end of a federated run, beside fp32.
+"""Narrow updates beside fp32: bytes, error, time, and the end of a federated run.
 
 `python scripts/bench/compression.py` trains the embedded cohort across its sites once a format and seed, then encodes a
 real update (what the last round of an fp32 run changed) by itself. The ratio of int8 to fp32 is printed last; the bar

@@ -1,4 +1,4 @@
-"""Contrastive learning where a site's negatives are few: what each option finds at a hospital that nobody trained on.
+"""Contrastive learning where a site's negatives are few: the options side by side at a hospital that nobody trained on.
 
 `python scripts/bench/contrastive_sites.py --seeds 0 1 2` draws the embedded cohort and trains anew for each seed, one
 site after another in this process: each site alone, federated by modality (FedAvg), the same with a temperature of each

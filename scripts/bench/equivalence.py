@@ -1,4 +1,4 @@
-"""Whether a change of the code left the weights alone: the same commands on an earlier commit and on this tree.
+"""Equality of weights before and after a change of the code: the same commands on an earlier commit and on this tree.
 
 `python scripts/bench/equivalence.py --commit b491d09` checks the commit out beside this tree, prepares the embedded
 cohort with both, and runs the pooled pretraining, a biomarker head and a survival head on it, and the federated

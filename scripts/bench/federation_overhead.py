@@ -1,4 +1,4 @@
-"""What a round costs beside local training: a real SuperLink and two nodes, over TLS, with the embedded cohort.
+"""The overhead of a round over local training: a real SuperLink and two nodes, over TLS, with the embedded cohort.
 
 `python scripts/bench/federation_overhead.py --rounds 4 --steps 8` prints, round by round, the seconds until both sites
 had trained, those that the slower one trained, and what is left: transport, waiting, evaluation, aggregation. The bar

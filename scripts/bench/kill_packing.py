@@ -1,4 +1,4 @@
-"""Kill -9 at random points of packing: whether what comes of the next run equals an uninterrupted one byte for byte.
+"""Kill -9 at random points of packing: the next run's results beside an uninterrupted one's, byte for byte.
 
 `python scripts/bench/kill_packing.py` packs a cohort of drawn slides, tables and reports once in peace; then, twenty
 times, packs it, kills every process of that at a random moment of the packing, packs it again, and compares all files.

@@ -1,4 +1,4 @@
-"""How long a training step waits for its data: share of the step's time, on the embedded and the real cohort.
+"""The waiting of training steps for their data: share of the step's time, on the embedded and the real cohort.
 
 `python scripts/bench/wait.py` prepares both cohorts and pretrains a while on each, with the settings of its experiment
 and with other numbers of workers. The real cohort is that of `--data`, left out where that is absent.

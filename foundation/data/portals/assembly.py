@@ -1,4 +1,4 @@
-"""A public project, received and written as a site folder that reads like any hospital's."""
+"""Assembly of a public project as a site folder that reads like any hospital's."""
 
 import json
 import shutil

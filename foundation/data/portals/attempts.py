@@ -1,4 +1,4 @@
-"""How often a portal is asked before it is given up, and how long is waited in between."""
+"""Repeated attempts at a portal, with pauses in between, until it is given up."""
 
 import email.utils
 import random

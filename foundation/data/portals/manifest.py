@@ -1,4 +1,4 @@
-"""`manifest.json`: where every file of a public cohort came from, and what it must be byte for byte.
+"""`manifest.json`: the origin of every file of a public cohort, and its digest.
 
 Every file that comes in gets a line in `.manifest.jsonl`, so that what was received before a kill, or for a larger
 selection, is known afterwards; `manifest.json` lists those of the cohort once it is whole.

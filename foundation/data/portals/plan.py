@@ -1,4 +1,4 @@
-"""What will be received, before anything is."""
+"""The plan of what will be received, made and shown before anything is."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Which patients and files of a public project are wanted."""
+"""The selection of patients and files of a public project, as configured."""
 
 import hashlib
 from typing import Any, Literal

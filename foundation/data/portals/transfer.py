@@ -1,4 +1,4 @@
-"""What comes in from a portal: answers in JSON and files, checked before they get their names.
+"""Transfer from a portal: answers in JSON and files, checked before they get their names.
 
 What was received is kept and not asked for again, so that a run that was killed goes on where it stopped, and one whose
 files are all there needs no network.

@@ -20,7 +20,10 @@ class _Section(BaseModel):
 
 
 class Known(_Section):
-    """A label: of how many it is known, and how many of those are positive."""
+    """A label: of how many it is known, and how many of those are positive.
+
+    Of a label of several classes all but the first (index 0) count as positive: this statistic tells two groups apart.
+    """
 
     known: Count
     positive: Count

@@ -65,7 +65,7 @@ def _counts(cohort: Cohort, table: pd.DataFrame) -> Counts:
     has = table[cohort.modalities].astype(bool)
     combination = [combination_name(cohort.modalities, row) for row in has.to_numpy()]
     labels = {
-        label: Known(known=int(table[label].notna().sum()), positive=int(table[label].sum()))
+        label: Known(known=int(table[label].notna().sum()), positive=int((table[label] > 0).sum()))
         for label in cohort.dictionary.labels
     }
     return Counts(

@@ -1,4 +1,4 @@
-"""Haematoxylin, eosin and residual vary from laboratory to laboratory: augmentation, and matching to a reference."""
+"""Stain of haematoxylin and eosin, which varies by laboratory: augmentation, and matching to a reference."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Where a slide's tiles lie, and how much tissue each holds."""
+"""The survey of a slide: the places of its tiles, and how much tissue each holds."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Slides become tiles: tissue at one resolution, kept in a cache folder that a killed run can go on with.
+"""Tiling of slides: tissue at one resolution, kept in a cache folder that a killed run can go on with.
 
 A slide's folder bears its name and a digest of file and settings, and appears only once it is complete:
 

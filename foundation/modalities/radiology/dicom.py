@@ -1,4 +1,4 @@
-"""A DICOM series becomes a scan: sorted in space, rescaled, with nothing that identifies anybody.
+"""DICOM series read as scans: sorted in space, rescaled, with nothing that identifies anybody.
 
 No message quotes a value from a file or a library's own words, which may hold one.
 """

@@ -1,4 +1,4 @@
-"""What may be known of a DICOM file: a short list of technical tags, and nothing else."""
+"""The technical tags of a DICOM file that may be read: a short list, and nothing else."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A NIfTI file becomes a scan: turned to axial slices as radiologists look at them."""
+"""NIfTI files read as scans: turned to axial slices as radiologists look at them."""
 
 import gzip
 import math

@@ -1,4 +1,4 @@
-"""From a scan's voxels to the slices that a model sees."""
+"""A scan's voxels, and the slices of them that a model sees."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

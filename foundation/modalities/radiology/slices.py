@@ -1,4 +1,4 @@
-"""Radiology files of any kind become slices."""
+"""Slices of radiology files of any kind."""
 
 from pathlib import Path
 from typing import Literal

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.data.clinical_checks import SHOWN, check_dates, check_labels, check_record, check_survival
+from foundation.data.clinical_checks import CLASSES, SHOWN, check_dates, check_labels, check_record, check_survival
 from foundation.data.dictionary import RecordColumn
 from foundation.data.outcome_checks import check_outcomes
 from foundation.data.problems import Problem
 
 FILE = "site/table.csv"
+NO_CLASS = "is no class (0 and 1, or fewer than 20 written 0, 1, 2, …)"
 COLUMNS = [
     RecordColumn(name="age", kind="continuous", center=60, scale=12),
     RecordColumn(name="ldh", kind="continuous", center=200, scale=50),
@@ -92,7 +93,10 @@ WRONG: dict[str, tuple[pd.DataFrame, list[str]]] = {
     ),
     "no event column": (table().drop(columns="os_event"), ["warning field os_event: no such column"]),
     "label in words": (table(idh=["mutant", 0, 1, None]), ["error field idh: patient a is no number (mutant)"]),
-    "label of three": (table(idh=[2, 0, 1, None]), ["warning field idh: patient a is neither 0 nor 1 (2.0)"]),
+    "label of three": (table(idh=[2, 0, 1, None]), []),
+    "label of a half": (table(idh=[0.5, 0, 1, None]), [f"warning field idh: patient a {NO_CLASS} (0.5)"]),
+    "label below nought": (table(idh=[-1, 0, 1, None]), [f"warning field idh: patient a {NO_CLASS} (-1.0)"]),
+    "label in years": (table(idh=[61, 0, 1, None]), [f"warning field idh: patient a {NO_CLASS} (61.0)"]),
     "one class": (table(idh=[1, 1, None, 1]), ["warning field idh: all patients are of one class (1.0)"]),
     "no labels": (table(idh=[None] * 4), ["warning field idh: nobody is labelled"]),
     "no label column": (table().drop(columns="idh"), ["warning field idh: no such column"]),
@@ -194,3 +198,9 @@ def test_what_goes_along_with_an_outcome_is_an_input() -> None:
 def test_the_order_of_patients_does_not_matter(order: list[int]) -> None:
     inputs = pd.DataFrame({"score": TIME / 7}).iloc[order]
     assert check_outcomes(inputs, OUTCOMES, FILE) == check_outcomes(inputs.sort_index(), OUTCOMES, FILE)
+
+
+def test_label_of_many_whole_numbers_is_no_class():
+    patients = pd.DataFrame({"months": [float(value) for value in range(CLASSES)]})
+    assert len(check_labels(patients, ["months"], FILE)) == CLASSES - 2
+    assert not check_labels(patients[: CLASSES - 1], ["months"], FILE)

@@ -1,5 +1,6 @@
 """Statistics of sites: pooled as if nobody had been apart, small cells withheld, packed, told, and used in training."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -194,6 +195,13 @@ def test_few_patients_tell_nothing(parts):
     few = parts[0].model_copy(update={"counts": parts[0].counts.model_copy(update={"patients": 3})})
     counts = suppress(few, 5).counts
     assert set(flat(counts.model_dump()).values()) == {None}
+
+
+def test_label_of_several_classes_counts_all_but_the_first_as_positive(cohort):
+    subtyped = copy.copy(cohort)
+    subtyped.patients = cohort.patients.assign(biomarker=np.resize([0.0, 1.0, 2.0, np.nan], len(cohort.patients)))
+    counts = site_statistics(subtyped, list(subtyped.patients.index[:8]), names=["counts"]).counts
+    assert counts.label["biomarker"] == Known(known=6, positive=4)
 
 
 def test_labels_and_events_need_enough_on_both_sides():
