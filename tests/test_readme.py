@@ -1,11 +1,17 @@
-"""The README's commands are ones that exist, with settings that exist."""
+"""The README's commands exist, with settings that exist; and those of the embedded cohort run from first to last."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+
+from foundation.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {
@@ -54,3 +60,40 @@ def test_the_scripts_that_are_named_exist():
     named = set(re.findall(r"scripts/[\w./]+\.(?:sh|py)", (ROOT / "README.md").read_text()))
     assert named
     assert all((ROOT / name).is_file() for name in named)
+
+
+# What makes a command of the README a matter of seconds; its settings stay as the page has them.
+TOY = {
+    "pretrain": "steps=4 progress=false",
+    "pretrain.controls": "steps=2 seeds=[0] controls=[random,shuffled]",
+    "pretrain.federated": "rounds=2 steps_per_round=2",
+    "finetune": "steps=4 progress=false",
+    "finetune.evaluate": "resamples=20",
+}
+
+
+def toy(line: str, port: int) -> str:
+    """A line of the README's embedded path, made small, on a port that is free."""
+    line = re.sub(r"\s+#.*", "", line).replace("8080", str(port))
+    module = line.split()[2] if line.startswith("python -m") else ""
+    return f"{line} {TOY.get(module, '')}".replace("python", shlex.quote(sys.executable), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_embedded_path_of_the_readme_runs_from_first_to_last(tmp_path: Path):
+    lines = [line for line in lines_of("README.md") if "demo" in line and "deployment" not in line]
+    port = free_ports(1)[0]
+    assert len(lines) > 15
+    stop = f"{shlex.quote(sys.executable)} -m serve action=stop output=runs/demo/serve"
+    script = "\n".join(["set -euo pipefail", f"trap '{stop} || true' EXIT", *(toy(line, port) for line in lines)])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=1800
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    runs = tmp_path / "runs" / "demo"
+    assert json.loads((runs / "evaluation" / "run.json").read_text())["status"] == "finished"
+    assert (runs / "fedadam" / "report.html").is_file() and (runs / "card" / "card.html").is_file()
+    answers = [line for line in done.stdout.splitlines() if "probabilities" in line]
+    assert answers, done.stdout[-2000:]
