@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     folder, pretraining = encoder_folder(Path(cfg.pretrained))
     encoder = MultimodalEncoder.from_pretrained(folder)
-    cohort = Cohort.load(Path(cfg.data.folder))
+    cohort = Cohort(Path(cfg.data.folder))
     check_vocabulary(encoder, cohort)
     parts = configured_split(cohort, cfg.data)
     with seeded(cfg.seed):

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import UserError
 
-__all__ = ["command", "instantiate", "one_line", "plain"]
+__all__ = ["choose", "command", "instantiate", "one_line", "plain"]
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -51,6 +51,27 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         return run
 
     return decorate
+
+
+def choose(program: str, actions: Mapping[str, Callable[[], None]], text: str) -> None:
+    """Runs the command that the first argument names, and hands Hydra the others.
+
+    Args:
+        program: what the user typed before.
+        actions: commands by name.
+        text: said for `--help`.
+    """
+    name = sys.argv[1] if len(sys.argv) > 1 else "nothing"
+    if name in ("-h", "--help"):
+        print(text)
+        return
+    if name not in actions:
+        *some, last = actions
+        _leave(f"{program}: '{name}' given; say {', '.join(some)} or {last}")
+    del sys.argv[1]
+    # Hydra knows no switches of ours: this one is the habit of command lines.
+    sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
+    actions[name]()
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -15,11 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from foundation.errors import UserError
 
-SECRET, PUBLIC, PROGRAM = (
-    0o600,
-    0o644,
-    0o755,
-)  # permissions: the owner's alone, anybody's to read, or to run
+SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755  # permissions: the owner's alone, anybody's to read, or to run
 
 
 @contextmanager

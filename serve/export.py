@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
     run, output = Path(cfg.run), Path(cfg.output)
     fine_tuned = read_run(run)
-    cohort = Cohort.load(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
+    cohort = Cohort(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
     with RunRecord.open(output, "python -m serve.export", plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort)
         archive = write_archive(output / "bundle", schema, output)

@@ -50,7 +50,7 @@ def labelled(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def pretrained(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dictionary = Cohort.load(labelled).dictionary
+    dictionary = Cohort(labelled).dictionary
     torch.manual_seed(0)
     modalities = {
         "genomics": Genomics(WIDTH, dictionary.genes),
@@ -128,7 +128,7 @@ def test_a_head_trains_evaluates_serves_and_is_described(
     assert f"| patients | {' | '.join(outcomes)} | metric |" in (evaluated / "evaluation.md").read_text()
 
     bundle = run("serve.export", f"run={trained}") / "bundle"
-    cohort = Cohort.load(labelled)
+    cohort = Cohort(labelled)
     predictor = Predictor.load(bundle)
     (answer,) = predictor.answer([to_request(cohort.sample(cohort.patients.index[1]), predictor.schema)])
     schema = Draft202012Validator(json.loads((bundle / "response.schema.json").read_text()))
@@ -147,7 +147,7 @@ def test_a_perfect_classifier_of_three_classes_evaluates_perfectly(
     trained = run(
         "finetune", f"pretrained={pretrained}", f"data.folder={labelled}", "steps=1", "progress=false", *settings
     )
-    stage = Cohort.load(labelled).patients["stage"]
+    stage = Cohort(labelled).patients["stage"]
     monkeypatch.setattr(Evaluator, "estimates", lambda self, who, _: np.eye(3)[stage.loc[list(who)].to_numpy(int)])
     evaluation = json.loads(
         (run("finetune.evaluate", f"run={trained}", "resamples=20") / "evaluation.json").read_text()

@@ -1,6 +1,5 @@
 """`python -m foundation.data prepare|validate|describe`: from hospital folders to a trusted, prepared cohort."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from foundation.command import command, instantiate, plain
+from foundation.command import choose, command, instantiate, plain
 from foundation.data import validation_report
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import Declaration, declare, read_declaration
@@ -101,28 +100,15 @@ def validate(cfg: DictConfig) -> None:
 def describe(cfg: DictConfig) -> None:
     """Writes index.html."""
     folder, output = Path(cfg.folder), Path(cfg.output)
-    cohort = Cohort.load(folder)
+    cohort = Cohort(folder)
     with RunRecord.open(output, "python -m foundation.data describe", plain(cfg), cfg.seed, [folder], cohort.facts()):
         write_text(output / "index.html", describe_cohort(cohort, cfg.seed))
     print(f"page: {output / 'index.html'}")
 
 
-_ACTIONS = {"prepare": prepare, "validate": validate, "describe": describe}
-
-
 def main() -> None:
-    """Reads the action, then hands Hydra its overrides."""
-    action = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-    if action in ("-h", "--help"):
-        print(_HELP)
-        return
-    if action not in _ACTIONS:
-        print(f"error: python -m foundation.data: '{action}' given; say prepare, validate or describe", file=sys.stderr)
-        sys.exit(2)
-    del sys.argv[1]
-    # Hydra knows no switches of ours: this one is the habit of command lines.
-    sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
-    _ACTIONS[action]()
+    """Prepares, validates or describes."""
+    choose("python -m foundation.data", {"prepare": prepare, "validate": validate, "describe": describe}, _HELP)
 
 
 if __name__ == "__main__":

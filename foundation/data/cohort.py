@@ -21,6 +21,9 @@ class Cohort:
     Attributes:
         modalities: of which the cohort tells, in order.
         patients: a row a patient: hospital, labels, survival, and by modality whether they have it.
+
+    Raises:
+        UserError: if the folder was not written by `prepare`.
     """
 
     def __init__(self, folder: Path, hospitals: list[str] | None = None) -> None:
@@ -38,15 +41,6 @@ class Cohort:
         # Nobody has a modality that the cohort was prepared without.
         self.patients = self.patients.assign(**{name: False for name in storages() if name not in self.patients})
         self._files = {name: HospitalFiles(folder / name) for name in self.hospitals}
-
-    @classmethod
-    def load(cls, folder: Path) -> "Cohort":
-        """Opens a prepared cohort.
-
-        Raises:
-            UserError: if the folder was not written by `prepare`.
-        """
-        return cls(folder)
 
     @classmethod
     def of_run(cls, run: Path) -> "Cohort":

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, Tag, ValidationError, model_validator
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.packages import modules
-from foundation.data.problems import refuse
+from foundation.data.problems import refuse, refuse_invalid
 from foundation.data.sources import ONE_OR_MANY, AnySources, Sources, sources_model
 from foundation.data.tables import Pattern, Strict, TableSource
 from foundation.data.units import Unit
@@ -149,7 +149,4 @@ def _valid(model: type[Model], content: Any, path: Path, *within: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        parts = [*within, *map(str, first["loc"])]
-        field = ".".join(part for part in parts if not part.startswith("("))
-        raise refuse(path, first["msg"], "see README, own data", field=field, value=first.get("input")) from error
+        raise refuse_invalid(path, error, "see README, own data", *within) from error

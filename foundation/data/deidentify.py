@@ -1,4 +1,4 @@
-"""De-identification: keyed hashes in place of patient ids, and masks over the identifiers in free text."""
+"""Keyed hashes in place of patient ids, and the key that stays at the site."""
 
 import hashlib
 import hmac
@@ -9,9 +9,6 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from foundation.data.identifiers import KINDS as KINDS
-from foundation.data.identifiers import mask_text as mask_text
-from foundation.data.identifiers import scan_text as scan_text
 from foundation.data.problems import refuse
 from foundation.errors import UserError
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from foundation.data.fhir_export import Export, Located, read_export
 from foundation.data.fhir_resources import Observation, Patient, parse_date
-from foundation.data.fhir_source import FhirColumn
-from foundation.data.fhir_source import FhirSource as FhirSource
+from foundation.data.fhir_source import FhirColumn, FhirSource
 from foundation.data.problems import refuse
-from foundation.data.tables import KEY, nearest
+from foundation.data.table_files import KEY
+from foundation.data.tables import nearest
 
 DAYS_A_YEAR = 365.25
 Dates = dict[str, datetime]

@@ -4,24 +4,9 @@ import re
 
 _ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?(?:_PAR_Y)?")
 _ENTREZ = re.compile(r" \(\d+\)$")  # DepMap: TP53 (7157)
-_MONTHS = {
-    **{
-        name: number
-        for number, name in enumerate(
-            ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
-        )
-    },
-    "mrz": 3,
-    "mär": 3,
-    "mai": 5,
-    "sept": 9,
-    "okt": 10,
-    "dez": 12,
-    "fév": 2,
-    "mars": 3,
-    "avr": 4,
-    "déc": 12,
-}
+_ENGLISH = "jan feb mar apr may jun jul aug sep oct nov dec"
+_MONTHS = {name: number for number, name in enumerate(_ENGLISH.split(), start=1)} | {"sept": 9}
+_MONTHS |= {"mrz": 3, "mär": 3, "mai": 5, "okt": 10, "dez": 12, "fév": 2, "mars": 3, "avr": 4, "déc": 12}
 _DATES = (
     re.compile(r"(?P<day>\d{1,2})(?:-|/|\. ?| )(?P<month>[^\W\d]{3,4})\.?"),
     re.compile(r"(?P<month>[^\W\d]{3,4})\.?(?:-|/| )(?P<day>\d{1,2})"),

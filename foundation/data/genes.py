@@ -77,9 +77,10 @@ class GeneVocabulary:
         return f"{self.header['name']} {self.header['version']}"
 
     @classmethod
+    @cache
     def shipped(cls) -> "GeneVocabulary":
         """The vocabulary that ships with the project, read once."""
-        return _shipped()
+        return cls.read(SHIPPED)
 
     @classmethod
     def read(cls, path: Path) -> "GeneVocabulary":
@@ -172,8 +173,3 @@ def _index(pairs: Iterable[tuple[str, str]]) -> Names:
 
 def _union(names: Names, written: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(names.get(name, frozenset()) for name in written))
-
-
-@cache
-def _shipped() -> GeneVocabulary:
-    return GeneVocabulary.read(SHIPPED)

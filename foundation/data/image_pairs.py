@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.data.perceptual import difference_hash, near_identical
+from foundation.data.perceptual import difference_hash, grey_means, near_identical
 
 SMALLEST = 28  # pixels a side, fewer of which have no prints
 _AGREE = 0.93
 _AT_ONCE = 4096
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Prints:
         """Of RGB `[pictures, height, width, 3]`; of none if they are smaller than 28 pixels."""
         if min(pictures.shape[1:3]) < SMALLEST:
             return cls.none()
-        return cls(difference_hash(pictures), np.stack([_grid(picture) for picture in pictures]))
+        return cls(difference_hash(pictures), grey_means(pictures, SMALLEST, SMALLEST).astype(np.float16))
 
     @classmethod
     def none(cls) -> "Prints":
@@ -68,13 +67,6 @@ def shared_pictures(files: list[Prints], owners: NDArray[np.generic]) -> list[tu
         if 2 * count >= possible:
             sharing.append((first, second, min(count, possible), possible))
     return sharing
-
-
-def _grid(picture: NDArray[np.uint8]) -> NDArray[np.float16]:
-    grey = picture @ _LUMA
-    rows, columns = (np.linspace(0, side, SMALLEST + 1).astype(int) for side in grey.shape)
-    sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=0), columns[:-1], axis=1)
-    return np.asarray(sums / np.outer(np.diff(rows), np.diff(columns)), dtype=np.float16)
 
 
 def _agree(grids: NDArray[np.float16], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:

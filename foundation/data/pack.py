@@ -19,8 +19,6 @@ from foundation.data.site import Site
 from foundation.data.validation import validate
 from foundation.files import replacing_folder, write_json
 
-_BLOCK = 1 << 20
-
 
 def pack(
     root: Path, output: Path, declaration: Declaration | None = None, workers: int | None = None
@@ -89,8 +87,7 @@ def _digest(folder: Path) -> str:
     for path in sorted(folder.rglob("*.*")):
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -20,16 +20,20 @@ def difference_hash(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     Returns:
         `[images]`; 0 for a picture with too little structure to be told from others.
     """
-    grey = images @ _LUMA
-    rows, columns = (
-        np.linspace(0, side, parts + 1).astype(int) for side, parts in zip(grey.shape[1:], (8, 9), strict=True)
-    )
-    sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=1), columns[:-1], axis=2)
-    means = sums / np.outer(np.diff(rows), np.diff(columns))
-    rises = np.diff(means, axis=2) > _RISE
+    rises = np.diff(grey_means(images, 8, 9), axis=-1) > _RISE
     bits = np.packbits(rises.reshape(len(images), _BITS), axis=1, bitorder="little")
     hashes = bits.view("<u8")[:, 0].astype(np.uint64)
     return np.where(np.bitwise_count(hashes) < _FEWEST, np.uint64(0), hashes)
+
+
+def grey_means(pictures: NDArray[np.uint8], *parts: int) -> NDArray[np.floating]:
+    """Mean brightness in a grid of that many rows and columns, `[..., rows, columns]` of `[..., height, width, 3]`."""
+    grey = pictures @ _LUMA
+    rows, columns = (
+        np.linspace(0, side, count + 1).astype(int) for side, count in zip(grey.shape[-2:], parts, strict=True)
+    )
+    sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=-2), columns[:-1], axis=-1)
+    return np.asarray(sums / np.outer(np.diff(rows), np.diff(columns)))
 
 
 def near_identical(hashes: NDArray[np.uint64], owners: NDArray[np.generic], distance: int = 4) -> NDArray[np.int64]:

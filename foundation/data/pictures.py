@@ -68,14 +68,12 @@ def survival(patients: pd.DataFrame, event: str, time: str) -> Figure:
     ticks = MaxNLocator(6, integer=True).tick_values(0, float(known[time].max()))
     ticks = ticks[ticks <= known[time].max()]
     for index, name in enumerate(names):
-        patients = known[known["hospital"] == name]
-        fitted = KaplanMeierFitter().fit(patients[time], patients[event])
+        members = known[known["hospital"] == name]
+        fitted = KaplanMeierFitter().fit(members[time], members[event])
         steps = fitted.survival_function_
-        curve.step(
-            steps.index, steps.iloc[:, 0], where="post", color=_COLOURS[index], label=f"{name} ({len(patients)})"
-        )
+        curve.step(steps.index, steps.iloc[:, 0], where="post", color=_COLOURS[index], label=f"{name} ({len(members)})")
         for tick in ticks:
-            table.text(tick, index, str(int((patients[time] >= tick).sum())), ha="center", va="center", fontsize=8)
+            table.text(tick, index, str(int((members[time] >= tick).sum())), ha="center", va="center", fontsize=8)
     curve.set_ylim(0, 1.02)
     curve.set_ylabel("free of the event")
     curve.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
 from foundation.errors import UserError
 
 P = ParamSpec("P")
@@ -62,6 +64,14 @@ def refuse(
 ) -> DataError:
     """A `DataError` built from its parts, to be raised."""
     return DataError(Problem(str(file), finding, advice, field, row, shorten(value)))
+
+
+def refuse_invalid(file: Path | str, error: ValidationError, advice: str, *within: str) -> DataError:
+    """A `DataError` of the first field that a model refuses, to be raised; `within` is where the content stood."""
+    first = error.errors()[0]
+    parts = [*within, *map(str, first["loc"])]
+    field = ".".join(part for part in parts if not part.startswith("("))  # those in brackets tell forms apart
+    return refuse(file, first["msg"], advice, field=field, value=first.get("input"))
 
 
 def shorten(value: Any, length: int = 40) -> str:

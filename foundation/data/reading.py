@@ -6,7 +6,8 @@ from typing import Any
 from rich.progress import Progress
 
 from foundation.data.declaration import FILE, Declaration, HospitalColumn
-from foundation.data.fhir import FhirSource, read_fhir_survival
+from foundation.data.fhir import read_fhir_survival
+from foundation.data.fhir_source import FhirSource
 from foundation.data.hospitals import by_column
 from foundation.data.preparation import in_reading_order, preparations
 from foundation.data.problems import Problems, refuse

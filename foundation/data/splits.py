@@ -1,6 +1,6 @@
 """Splits by patient: whole hospitals held out, folds, or parts given in a file; the rest's share for validation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,11 @@ def split(cohort: Cohort, test_hospitals: list[str], validation_fraction: float,
             raise UserError(
                 f"test_hospitals: '{hospital}' is not in {cohort.name}; it has {', '.join(cohort.declared)}"
             )
-    train: list[str] = []
-    validation: list[str] = []
-    test: list[str] = []
-    for hospital, patients in _by_hospital(cohort):
-        if hospital in test_hospitals:
-            test += patients
-            continue
-        kept, drawn = _draw(patients, validation_fraction, [seed, *hospital.encode()])
-        train += kept
-        validation += drawn
-    return Split(train, validation, test)
+
+    def tested(hospital: str, patients: list[str]) -> list[str]:
+        return patients if hospital in test_hospitals else []
+
+    return _drawn(cohort, tested, validation_fraction, seed)
 
 
 def split_folds(
@@ -110,22 +104,15 @@ def split_folds(
         raise UserError(f"data.fold: found {fold} of data.folds={folds}; give 2 folds or more, and one from 0 on")
     if stratify is not None and stratify not in cohort.dictionary.labels:
         raise UserError(f"data.stratify: '{stratify}' is no label; there are {', '.join(cohort.dictionary.labels)}")
-    train: list[str] = []
-    validation: list[str] = []
-    test: list[str] = []
-    for hospital, patients in _by_hospital(cohort):
-        key = [seed, *hospital.encode()]
-        order = [patients[i] for i in np.random.default_rng(key).permutation(len(patients))]
+
+    def tested(hospital: str, patients: list[str]) -> list[str]:
+        order = [patients[i] for i in np.random.default_rng([seed, *hospital.encode()]).permutation(len(patients))]
         if stratify is not None:
             label = cohort.patients[stratify]
             order.sort(key=lambda patient: (np.isnan(label[patient]), label[patient]))  # stable: shuffled inside
-        tested = sorted(order[fold::folds])
-        rest = sorted(set(patients) - set(tested))
-        kept, drawn = _draw(rest, validation_fraction, [*key, fold])
-        train += kept
-        validation += drawn
-        test += tested
-    return Split(train, validation, test)
+        return sorted(order[fold::folds])
+
+    return _drawn(cohort, tested, validation_fraction, seed, fold)
 
 
 def split_source(source: str | Mapping[str, Any]) -> TableSource:
@@ -169,13 +156,18 @@ def read_split(cohort: Cohort, source: TableSource) -> Split:
     return Split(*(sorted(part_of.index[part_of == part]) for part in PARTS))
 
 
-def _by_hospital(cohort: Cohort) -> list[tuple[str, list[str]]]:
-    hospital = cohort.patients["hospital"]
-    return [(name, sorted(hospital.index[hospital == name])) for name in cohort.hospitals]
-
-
-def _draw(patients: list[str], fraction: float, key: list[int]) -> tuple[list[str], list[str]]:
-    """What is kept and what is drawn, both in order."""
-    order = np.random.default_rng(key).permutation(len(patients))
-    count = round(fraction * len(patients))
-    return [patients[i] for i in sorted(order[count:])], [patients[i] for i in sorted(order[:count])]
+def _drawn(cohort: Cohort, tested: Callable[[str, list[str]], list[str]], fraction: float, *key: int) -> Split:
+    """Hospital by hospital, those tested, and a share of the others drawn for validation by `key`, all in order."""
+    train: list[str] = []
+    validation: list[str] = []
+    test: list[str] = []
+    for hospital in cohort.hospitals:
+        patients = sorted(cohort.patients.index[cohort.patients["hospital"] == hospital])
+        chosen = tested(hospital, patients)
+        rest = sorted(set(patients) - set(chosen))
+        order = np.random.default_rng([key[0], *hospital.encode(), *key[1:]]).permutation(len(rest))
+        count = round(fraction * len(rest))
+        train += [rest[i] for i in sorted(order[count:])]
+        validation += [rest[i] for i in sorted(order[:count])]
+        test += chosen
+    return Split(train, validation, test)

@@ -13,8 +13,8 @@ ones. The files are plain Arrow streams: `datasets.Dataset.from_file` opens them
 
 import math
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ from datasets.arrow_writer import ArrowWriter
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foundation.data.problems import refuse
+from foundation.data.problems import refuse, refuse_invalid
 from foundation.files import write_json
 
 _FEATURES = Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
@@ -54,7 +54,7 @@ class _Contents(BaseModel):
     shards: list[_Shard] = []
 
 
-class ImageWriter:
+class ImageWriter(AbstractContextManager["ImageWriter"]):
     """Writes arrays row by row, a batch in memory at a time; nothing is there until `close`.
 
     Files depend on the rows alone, byte for byte, not on how calls of `add` split them. As a context manager it closes
@@ -115,10 +115,7 @@ class ImageWriter:
             os.replace(self._unfinished(shard), self._folder / shard.file)
         write_json(contents, _Contents(type=self._type or "uint8", shards=self._shards).model_dump())
 
-    def __enter__(self) -> "ImageWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -242,6 +239,4 @@ def _read_contents(path: Path) -> _Contents:
     try:
         return _Contents.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise refuse(path, first["msg"], _AGAIN, field=field, value=first.get("input")) from error
+        raise refuse_invalid(path, error, _AGAIN) from error

@@ -10,9 +10,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from foundation.data.problems import refuse
-from foundation.data.table_files import KEY as KEY
-from foundation.data.table_files import as_text
-from foundation.data.table_files import read_frame as read_frame
+from foundation.data.table_files import KEY, as_text, read_frame
 
 _WHOLE = r"^([+-]?\d+)\.0+$"  # one exporter writes a code as 1, the next as 1.0
 

@@ -21,7 +21,7 @@ Build = Callable[..., TaskModel]
 
 @pytest.fixture(scope="session")
 def cohort(small_cohort: Path) -> Cohort:
-    return Cohort.load(small_cohort)
+    return Cohort(small_cohort)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ WIDTH = 32
 
 @pytest.fixture(scope="session")
 def cohort(small_cohort: Path) -> Cohort:
-    return Cohort.load(small_cohort)
+    return Cohort(small_cohort)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,15 @@
 """Repeated attempts at a portal, with pauses in between, until it is given up."""
 
-import email.utils
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+from urllib3 import Retry
+from urllib3.exceptions import InvalidHeader
 
 from foundation.data.problems import refuse
 
@@ -104,13 +104,9 @@ def check_status(response: requests.Response, url: str) -> None:
 
 def retry_after(header: str | None) -> float | None:
     """Seconds to wait, of a header that gives seconds or a date (RFC 9110, 10.2.3); None if it says neither."""
-    if header is None:
-        return None
-    if header.strip().isdigit():
-        return float(header)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return None if header is None else Retry().parse_retry_after(header)
+    except InvalidHeader:
         return None
 
 

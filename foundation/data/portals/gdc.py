@@ -5,7 +5,7 @@ Interface: https://docs.gdc.cancer.gov/API/Users_Guide/Search_and_Retrieval/
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -24,34 +24,6 @@ KINDS: dict[str, dict[str, str]] = {
 }
 # The barcode's code of tissue source site and participant: TCGA-05-4244.
 PATIENT = r"^[A-Z0-9]+-[A-Z0-9]{2}-[A-Z0-9]{4}$"
-_CASE_FIELDS = (
-    "submitter_id",
-    "demographic.vital_status",
-    "demographic.days_to_death",
-    "demographic.gender",
-    "demographic.sex_at_birth",
-    "demographic.race",
-    "demographic.age_at_index",
-    "diagnoses.age_at_diagnosis",
-    "diagnoses.days_to_last_follow_up",
-    "diagnoses.ajcc_pathologic_stage",
-    "diagnoses.figo_stage",
-    "diagnoses.tumor_grade",
-    "diagnoses.primary_diagnosis",
-    "diagnoses.diagnosis_is_primary_disease",
-    "diagnoses.classification_of_tumor",
-    "follow_ups.days_to_follow_up",
-    "tissue_source_site.code",
-    "tissue_source_site.name",
-)
-_FILE_FIELDS = (
-    "file_name",
-    "file_size",
-    "md5sum",
-    "access",
-    "cases.submitter_id",
-    "cases.samples.submitter_id",
-)
 _REPORT = "report it to the GDC"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*")
 Hit = TypeVar("Hit", bound=BaseModel)
@@ -139,7 +111,7 @@ class Gdc:
         Raises:
             DataError: if the project has none.
         """
-        patients = list(self._pages("cases", Case, {"project.project_id": self._project}, _CASE_FIELDS, "submitter_id"))
+        patients = list(self._pages("cases", Case, {"project.project_id": self._project}, "submitter_id"))
         if not patients:
             advice = "give a project of the GDC, for example project=TCGA-LUAD"
             raise refuse(f"{self._url}/cases", "no patient", advice, field="project", value=self._project)
@@ -158,7 +130,7 @@ class Gdc:
         where = f"{plain_url(self._url)}/files"
         wanted = {"cases.project.project_id": self._project, "access": "open", **KINDS[modality]}
         kept = []
-        for file in self._pages("files", File, wanted, _FILE_FIELDS, "file_id"):
+        for file in self._pages("files", File, wanted, "file_id"):
             about = f"file {file.id}"
             if file.access != "open":
                 raise refuse(where, f"{about} is not open", _REPORT, "access", value=file.access)
@@ -184,9 +156,7 @@ class Gdc:
             md5=file.md5sum,
         )
 
-    def _pages(
-        self, endpoint: str, shape: type[Hit], wanted: dict[str, str], fields: tuple[str, ...], order: str
-    ) -> Iterator[Hit]:
+    def _pages(self, endpoint: str, shape: type[Hit], wanted: dict[str, str], order: str) -> Iterator[Hit]:
         url, start = f"{self._url}/{endpoint}", 0
         key, seen = "id" if order == "file_id" else order, set[str]()
         while True:
@@ -195,7 +165,7 @@ class Gdc:
                     "op": "and",
                     "content": [{"op": "in", "content": {"field": key, "value": [wanted[key]]}} for key in wanted],
                 },
-                "fields": ",".join(fields),
+                "fields": ",".join(name for name in field_names(shape) if name != "id"),  # which always comes
                 "format": "JSON",
                 "sort": f"{order}:asc",
                 "from": start,
@@ -215,3 +185,14 @@ class Gdc:
             if not data.hits:
                 finding = f"the list ends at {start} of {data.pagination.total}"
                 raise refuse(plain_url(url), finding, "start again with refresh=true", field="pagination")
+
+
+def field_names(model: type[BaseModel]) -> Iterator[str]:
+    """Names of a model's fields, as the GDC asks for them: `diagnoses.tumor_grade`."""
+    for name, field in model.model_fields.items():
+        inner = next((part for part in (*get_args(field.annotation), field.annotation) if _is_model(part)), None)
+        yield from [name] if inner is None else [f"{name}.{each}" for each in field_names(inner)]
+
+
+def _is_model(part: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(part, type) and issubclass(part, BaseModel)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.portals.cbioportal import Label
-from foundation.data.problems import refuse
+from foundation.data.problems import refuse_invalid
 
 Modality = Literal["pathology", "radiology", "expression", "mutations", "copy_number", "record"]
 # Barcode codes of sample types: https://gdc.cancer.gov/resources-tcga-users/tcga-code-tables/sample-type-codes
@@ -93,7 +93,6 @@ def select(settings: dict[str, Any]) -> Selection:
     try:
         return Selection.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        advice = "for example project=TCGA-LUAD" if field == "project" else "see --help"
-        raise refuse("assemble", first["msg"], advice, field=field, value=first.get("input")) from error
+        about_project = error.errors()[0]["loc"] == ("project",)
+        advice = "for example project=TCGA-LUAD" if about_project else "see --help"
+        raise refuse_invalid("assemble", error, advice) from error

@@ -5,6 +5,7 @@ Interface: NBIA search, https://wiki.cancerimagingarchive.net/display/Public/NBI
 
 import os
 import shutil
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from rich.progress import Progress, TaskID
 
 from foundation.data.portals.archive import unpack
-from foundation.data.portals.manifest import Entry, digest_folder
+from foundation.data.portals.manifest import digest_folder
 from foundation.data.portals.transfer import Download, Transfer
 from foundation.data.problems import DataError
 
@@ -80,18 +81,7 @@ class Tcia:
             shutil.rmtree(writing, ignore_errors=True)
             manifest.drop(wanted.path)
             raise
-        size, digest = digest_folder(writing)
-        entry = Entry(
-            path=series.place,
-            kind="radiology",
-            portal=PORTAL,
-            url=wanted.url,
-            id=series.uid,
-            patient=series.patient,
-            bytes=size,
-            sha256=digest,
-        )
-        manifest.add(entry)
+        manifest.add(replace(wanted, path=series.place).entry(*digest_folder(writing)))
         os.replace(writing, folder)
         manifest.drop(wanted.path)
 

@@ -21,7 +21,7 @@ from rich.progress import Progress, TaskID
 from foundation.data.portals.attempts import PassingError, StoppedError, plain_url
 from foundation.data.portals.connection import Connection
 from foundation.data.portals.manifest import Entry, Manifest, digest_file
-from foundation.data.problems import refuse
+from foundation.data.problems import refuse, refuse_invalid
 from foundation.files import replacing
 
 RESPONSES = "downloads/responses"
@@ -56,6 +56,11 @@ class Download:
     bytes: int | None
     md5: str
     most: int = 0
+
+    def entry(self, size: int, sha256: str) -> Entry:
+        """Its line in the manifest, once it is here."""
+        fields = ("path", "kind", "portal", "url", "id", "patient", "md5")
+        return Entry(**{name: getattr(self, name) for name in fields}, bytes=size, sha256=sha256)
 
 
 class Transfer:
@@ -181,8 +186,7 @@ class Transfer:
                 f"received bytes are not the portal's (MD5 {md5}, expected {wanted.md5}; {size:,} bytes)",
                 "try again later; report it to the portal if it stays so",
             )
-        fields = ("path", "kind", "portal", "url", "id", "patient", "md5")
-        return Entry(**{name: getattr(wanted, name) for name in fields}, bytes=size, sha256=sha256)
+        return wanted.entry(size, sha256)
 
     def _append(self, wanted: Download, part: Path, start: int, bars: Progress | None, task: TaskID | None) -> None:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -216,9 +220,7 @@ def _parse(adapter: TypeAdapter[Answer], content: bytes, url: str) -> Answer:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             raise PassingError(f"no JSON, or cut off ({first['msg']})", "try again later") from error
-        field = ".".join(str(part) for part in first["loc"])
-        advice = "the portal's interface may have changed: report it"
-        raise refuse(plain_url(url), first["msg"], advice, field=field, value=first.get("input")) from error
+        raise refuse_invalid(plain_url(url), error, "the portal's interface may have changed: report it") from error
 
 
 def _unzip(path: Path) -> bytes:

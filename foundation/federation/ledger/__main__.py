@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from foundation.command import command, plain
+from foundation.command import choose, command, plain
 from foundation.errors import UserError
 from foundation.federation.ledger.chain import Problem, as_json
 from foundation.federation.ledger.files import verify as verify_ledger
@@ -107,23 +107,9 @@ def _console() -> Console:
     return console
 
 
-_ACTIONS = {"verify": verify, "reconcile": reconcile, "show": show}
-
-
 def main() -> None:
-    """Reads the action, then hands Hydra its overrides."""
-    action = sys.argv[1] if len(sys.argv) > 1 else "nothing"
-    if action in ("-h", "--help"):
-        print(_HELP)
-        return
-    if action not in _ACTIONS:
-        name = "python -m foundation.federation.ledger"
-        print(f"error: {name}: '{action}' given; say verify, reconcile or show", file=sys.stderr)
-        sys.exit(2)
-    del sys.argv[1]
-    # Hydra knows no switches of ours: this one is the habit of command lines.
-    sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
-    _ACTIONS[action]()
+    """Verifies, reconciles or shows."""
+    choose("python -m foundation.federation.ledger", {"verify": verify, "reconcile": reconcile, "show": show}, _HELP)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Genomics on a cohort's page: how expression differs by hospital."""
 
 import numpy as np
-from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from foundation.data import pictures
 from foundation.data.cohort import Cohort
@@ -25,17 +26,9 @@ def describe(cohort: Cohort, drawn: Drawn) -> Section | None:
     everybody = np.concatenate(list(profiles.values()))
     complete = ~np.isnan(everybody).any(axis=0)
     if complete.sum() > 1 and len(everybody) > 2:
-        components = _principal(everybody[:, complete])
+        components = PCA(2, svd_solver="full").fit_transform(StandardScaler().fit_transform(everybody[:, complete]))
         cuts = np.cumsum([len(rows) for rows in profiles.values()])[:-1]
         points = dict(zip(profiles, np.split(components, cuts), strict=True))
         figures.append(pictures.scatter(points, "first component", "second component"))
     note = f"{int(complete.sum())} of {genes} genes are known of every patient drawn here."
     return section("Expression", [], *figures, note=note)
-
-
-def _principal(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Standardised genes on their first two principal components: `[patients, 2]`."""
-    spread = rows.std(axis=0)
-    scaled = (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    left, size, _ = np.linalg.svd(scaled, full_matrices=False)
-    return np.asarray((left * size)[:, :2])

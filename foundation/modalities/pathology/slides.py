@@ -5,8 +5,8 @@ Aperio SVS, Hamamatsu NDPI, Leica SCN, MIRAX, Philips, Trestle, Ventana, DICOM a
 """
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import openslide
@@ -23,7 +23,7 @@ _CONVERT = "copy it again, or write it as a tiled pyramid (vips tiffsave IN OUT.
 _BLOCK = 4096  # side of what is decoded at once for a thumbnail, pixels of the level read
 
 
-class Slide:
+class Slide(AbstractContextManager["Slide"]):
     """One slide, open for reading; a context manager.
 
     Only the scan itself is read. Label, macro and thumbnail pictures inside the file, which can show a patient's name,
@@ -172,12 +172,7 @@ class Slide:
         """Lets the file go."""
         self._slide.close()
 
-    def __enter__(self) -> "Slide":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -24,7 +24,7 @@ from pydicom.uid import UID
 from foundation.data.problems import DataError, Problems, refuse
 from foundation.modalities.radiology.dicom_decoder import DECODER_DEPENDENCIES, PLUGIN
 from foundation.modalities.radiology.dicom_order import DicomSlice, in_order
-from foundation.modalities.radiology.dicom_tags import refuse_burned_in, technical_facts
+from foundation.modalities.radiology.dicom_tags import refuse_burned_in
 from foundation.modalities.radiology.scan import CT_WINDOW, Scan, SliceSettings
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values, a name as soon as any other
@@ -67,14 +67,12 @@ class Series:
         slices: in order.
         voxels: `[slices, rows, columns]` float32 (Hounsfield units for CT), or `[slices, rows, columns, 3]` uint8.
         spacing: millimetres from row to row and from column to column; None where unknown.
-        facts: technical ones, free of identity.
     """
 
     first: Dataset
     slices: list[DicomSlice]
     voxels: NDArray[Any]
     spacing: tuple[float, float] | None
-    facts: dict[str, Any]
 
     @property
     def computed_tomography(self) -> bool:
@@ -93,21 +91,19 @@ def read_series(source: Path | list[Path], settings: SliceSettings, problems: Pr
     Raises:
         DataError: if it cannot be read.
     """
-    series = open_series(source, settings.series, problems)
+    series = open_series(source, problems)
     window = (settings.window or CT_WINDOW) if series.computed_tomography else None
-    return Scan(series.voxels, series.spacing or (1.0, 1.0), window, series.inverted, series.facts)
+    return Scan(series.voxels, series.spacing or (1.0, 1.0), window, series.inverted)
 
 
-def open_series(source: Path | list[Path], wanted: str | None, problems: Problems) -> Series:
+def open_series(source: Path | list[Path], problems: Problems) -> Series:
     """One series, from a folder (searched to its leaves), a list of files or a single file.
 
     Slices are sorted along the normal of their plane by ImagePositionPatient, else by InstanceNumber. Files that hold
-    no scan (reports, segmentations, localizers) are left out with a warning. Where several series lie together, the
-    one that `wanted` names is read; without a name they are refused.
+    no scan (reports, segmentations, localizers) are left out with a warning.
 
     Args:
         source: of the series.
-        wanted: SeriesInstanceUID of the one to read where a folder holds several.
         problems: takes warnings: missing slices, files left out, pictures that may show text.
 
     Raises:
@@ -121,7 +117,7 @@ def open_series(source: Path | list[Path], wanted: str | None, problems: Problem
         raise refuse(folder, f"no scan among {len(files)} DICOM files", "give the folder of one series of images")
     for path in sorted({path for path, _ in datasets} - {path for path, _ in scans}):
         problems.warn(path, "holds no scan and is left out", "take it out of the folder", field="Modality")
-    scans = _one_series(folder, scans, wanted)
+    _refuse_several(folder, scans)
     for path, dataset in scans:
         refuse_burned_in(path, dataset)
     first = scans[0][1]
@@ -142,8 +138,7 @@ def open_series(source: Path | list[Path], wanted: str | None, problems: Problem
         spacing = None if steps is None else (float(steps[0]), float(steps[1]))
         if spacing is not None and not all(0 < step < 1000 for step in spacing):
             raise ValueError
-        facts = technical_facts(first)
-    return Series(first, slices, voxels, spacing, facts)
+    return Series(first, slices, voxels, spacing)
 
 
 def _files(source: Path | list[Path]) -> list[Path]:
@@ -196,18 +191,13 @@ def _is_scan(path: Path, dataset: Dataset) -> bool:
         return pixels and dataset.get("Modality") not in _NO_SCAN and "LOCALIZER" not in kind
 
 
-def _one_series(folder: Path, scans: list[tuple[Path, Dataset]], wanted: str | None) -> list[tuple[Path, Dataset]]:
+def _refuse_several(folder: Path, scans: list[tuple[Path, Dataset]]) -> None:
     for field, what in (("PatientID", "patients"), ("SeriesInstanceUID", "series")):
-        if field == "SeriesInstanceUID" and wanted is not None:
-            scans = [(path, dataset) for path, dataset in scans if dataset.get(field) == wanted]
-            if not scans:
-                raise refuse(folder, "no such series here", "mend the series declared", field=field)
         count = len({str(dataset.get(field, "")) for _, dataset in scans})
         if count > 1:
             raise refuse(
                 folder, f"files of {count} {what} lie together", f"give each of the {what} its own folder", field=field
             )
-    return scans
 
 
 def _functional(dataset: Dataset, frame: int, sequence: str) -> Dataset:

@@ -1,10 +1,8 @@
-"""The technical tags of a DICOM file that may be read: a short list, and nothing else."""
+"""The tags of a DICOM file that can say who the patient is, by a short list of those that cannot."""
 
 from pathlib import Path
-from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from foundation.data.problems import refuse
 
@@ -53,22 +51,11 @@ _HARMLESS = {
 _PATIENT, _CURVES, _OVERLAYS = 0x0010, 0x5000, 0x6000
 
 
-def technical_facts(dataset: Dataset) -> dict[str, Any]:
-    """The tags of `TECHNICAL` that are filled, as plain text and numbers."""
-    return {name: _plain(dataset.get(name)) for name in TECHNICAL if dataset.get(name) not in (None, "")}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, MultiValue | list):
-        return [_plain(part) for part in value]
-    return value if isinstance(value, int) else float(value) if isinstance(value, float) else str(value)
-
-
 def identifying_tags(dataset: Dataset) -> list[str]:
     """Names, never values, of the filled tags that can carry identity; `private tags` stands for all private ones.
 
     Rather one too many than one too few: all of the patient's group, all text, dates, ages and identifiers that are
-    not technical, overlays and curves. None of them passes: only pixels and `technical_facts` do.
+    not technical, overlays and curves. None of them passes: only pixels do.
     """
     names = set()
     for element in dataset.iterall():

@@ -34,10 +34,9 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
         DataError: if it cannot be read.
     """
     volume = open_nifti(path, settings.channel, problems)
-    across, along, up = volume.spacing
+    across, along, _ = volume.spacing
     slices = np.ascontiguousarray(volume.voxels[::-1, ::-1].transpose(2, 1, 0))
-    facts = {"PixelSpacing": [along, across], "SliceThickness": up}
-    return Scan(slices, (along, across), settings.window, facts=facts)
+    return Scan(slices, (along, across), settings.window)
 
 
 def open_nifti(path: Path, channel: int | None, problems: Problems) -> Volume:

@@ -1,13 +1,14 @@
 """A scan's voxels, and the slices of them that a model sees."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 CT_WINDOW = (40.0, 400.0)  # soft tissue
+_PERCENTILES = (1.0, 99.0)  # of a scan's voxels that become black and white, where no window holds
 
 
 @dataclass(frozen=True)
@@ -15,21 +16,15 @@ class SliceSettings:
     """Which slices, how bright, how large.
 
     Args:
-        slices: kept a scan; every one if None.
-        where: `spread` evenly over the scan, first and last included, or a block around the `middle`.
+        slices: kept a scan, spread evenly over it, first and last included; every one if None.
         side: of a slice, pixels; slices keep their proportions on black.
         window: centre and width in Hounsfield units; None is soft tissue (40, 400) for DICOM CT, percentiles elsewhere.
-        percentiles: of a scan's voxels that become black and white, where no window holds.
-        series: SeriesInstanceUID of the one to read where a folder holds several.
         channel: of a NIfTI file with four dimensions, counted from 0.
     """
 
     slices: int | None = 8
-    where: Literal["spread", "middle"] = "spread"
     side: int = 256
     window: tuple[float, float] | None = None
-    percentiles: tuple[float, float] = (1.0, 99.0)
-    series: str | None = None
     channel: int | None = None
 
 
@@ -42,14 +37,12 @@ class Scan:
         spacing: millimetres from row to row and from column to column; (1, 1) where unknown.
         window: centre and width that apply; None for percentiles.
         inverted: whether high values are dark.
-        facts: technical ones, free of identity.
     """
 
     voxels: NDArray[np.float32] | NDArray[np.uint8]
     spacing: tuple[float, float] = (1.0, 1.0)
     window: tuple[float, float] | None = None
     inverted: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,25 +62,30 @@ class Volume:
 
 def to_slices(scan: Scan, settings: SliceSettings) -> NDArray[np.uint8]:
     """The chosen slices, RGB `[slices, side, side, 3]`."""
-    chosen = scan.voxels[choose(len(scan.voxels), settings.slices, settings.where)]
+    chosen = scan.voxels[choose(len(scan.voxels), settings.slices)]
     if chosen.ndim == 3:
-        if scan.window is not None:
-            low, high = scan.window[0] - scan.window[1] / 2, scan.window[0] + scan.window[1] / 2
-        else:
-            low, high = (float(value) for value in np.percentile(scan.voxels, settings.percentiles))
-            if low == high:  # a few bright voxels on an even ground
-                low, high = float(scan.voxels.min()), float(scan.voxels.max())
-        chosen = np.round(np.clip((chosen - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+        chosen = grey(chosen, *limits(scan.voxels, scan.window))
         chosen = np.repeat((255 - chosen if scan.inverted else chosen)[..., None], 3, axis=3)
     return np.stack([_fit(picture, settings.side, scan.spacing) for picture in chosen])
 
 
-def choose(count: int, wanted: int | None, where: Literal["spread", "middle"]) -> NDArray[np.intp]:
+def limits(voxels: NDArray[Any], window: tuple[float, float] | None) -> tuple[float, float]:
+    """Values that become black and white: of a window (centre and width), else percentiles of the scan's voxels."""
+    if window is not None:
+        return window[0] - window[1] / 2, window[0] + window[1] / 2
+    low, high = (float(value) for value in np.percentile(voxels, _PERCENTILES))
+    return (low, high) if low < high else (float(voxels.min()), float(voxels.max()))  # a few bright ones on even ground
+
+
+def grey(voxels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Voxels from black at `low` to white at `high`."""
+    return np.asarray(np.round(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255), dtype=np.uint8)
+
+
+def choose(count: int, wanted: int | None) -> NDArray[np.intp]:
     """Indices of the slices kept, ascending: all where fewer are there than wanted."""
     if wanted is None or wanted >= count:
         return np.arange(count)
-    if where == "middle":
-        return np.arange(wanted) + (count - wanted) // 2
     if wanted == 1:
         return np.array([count // 2])
     return np.linspace(0, count - 1, wanted).round().astype(np.intp)

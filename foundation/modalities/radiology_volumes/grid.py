@@ -1,16 +1,17 @@
 """The grid that every scan of a cohort is brought to: orientation, spacing, size and intensities."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 from scipy import ndimage
 
 from foundation.data.dictionary import DataDictionary
-from foundation.modalities.radiology.scan import Volume
+from foundation.modalities.radiology.scan import Volume, grey, limits
 from foundation.modalities.radiology_volumes.storage import STORAGE
 
 _FEWEST, _MOST = 8, 1024  # voxels along an axis
-_PERCENTILES = (1.0, 99.0)  # of a scan's voxels that become black and white, where no window is declared
 
 
 class Grid(BaseModel):
@@ -73,14 +74,5 @@ class Grid(BaseModel):
         smooth = ndimage.gaussian_filter(volume.voxels, np.maximum((coarser - 1) / 2, 0), mode="nearest")
         black = float(volume.voxels.min())
         voxels = ndimage.affine_transform(smooth, back[:3, :3], back[:3, 3], self.shape, order=1, cval=black)
-        limits = [(centre - width / 2, centre + width / 2) for centre, width in self.windows]
-        return np.stack([_grey(voxels, *limit) for limit in limits or [_limits(volume.voxels)]], axis=-1)
-
-
-def _limits(voxels: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = (float(value) for value in np.percentile(voxels, _PERCENTILES))
-    return (low, high) if low < high else (float(voxels.min()), float(voxels.max()))  # a few bright ones on even ground
-
-
-def _grey(voxels: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    return np.asarray(np.round(np.clip((voxels - low) / max(high - low, 1e-6), 0, 1) * 255), dtype=np.uint8)
+        windows: Sequence[tuple[float, float] | None] = self.windows or [None]
+        return np.stack([grey(voxels, *limits(volume.voxels, window)) for window in windows], axis=-1)

@@ -18,7 +18,7 @@ from foundation.data.image_looks import Look, files_of
 from foundation.data.image_preparation import ImagePreparation, Reader
 from foundation.data.image_source import ImageSource
 from foundation.data.preparation import Packing
-from foundation.data.problems import Problems, refuse
+from foundation.data.problems import Problems, refuse_invalid
 from foundation.modalities.radiology.dicom_tags import identifying_tags
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import read_volume
@@ -50,10 +50,8 @@ class VolumePreparation(ImagePreparation):
         try:
             Grid.of(dictionary)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(["dictionary.settings", STORAGE.name, *map(str, first["loc"])])
             advice = "see foundation/modalities/radiology_volumes/grid.py"
-            raise refuse(path, first["msg"], advice, field=field, value=first.get("input")) from error
+            raise refuse_invalid(path, error, advice, "dictionary.settings", STORAGE.name) from error
         return dictionary
 
     def usual_files(self, folder: Path) -> ImageSource | None:

@@ -29,7 +29,7 @@ def read_volume(path: Path, kind: str, channel: int | None, problems: Problems) 
     """
     if kind == "nifti":
         return open_nifti(path, channel, problems)
-    return _in_space(path, open_series(path, None, problems))
+    return _in_space(path, open_series(path, problems))
 
 
 def _in_space(path: Path, series: Series) -> Volume:

@@ -13,7 +13,8 @@ import pandas as pd
 from foundation.data import clinical_checks
 from foundation.data.declaration import Declaration
 from foundation.data.dictionary import is_outcome
-from foundation.data.fhir import FhirSource, read_fhir
+from foundation.data.fhir import read_fhir
+from foundation.data.fhir_source import FhirSource
 from foundation.data.outcome_checks import check_outcomes
 from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems

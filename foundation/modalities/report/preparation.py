@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from foundation.data.clinical_checks import event_dates
 from foundation.data.declaration import FILE, Declaration
-from foundation.data.deidentify import mask_text
+from foundation.data.identifiers import mask_text
 from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foundation.data.deidentify import scan_text
+from foundation.data.identifiers import scan_text
 from foundation.data.problems import Problems
 from foundation.modalities.report.leaks import leak_problems, leaking_text
 

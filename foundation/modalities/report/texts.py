@@ -10,7 +10,6 @@ from foundation.data.listing import patient_of
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY, read_bytes
 
-SEPARATOR = "\n\n"
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d-[01]\d-[0-3]\d|(?:19|20)\d\d[01]\d[0-3]\d)(?!\d)")
 _MARKUP = re.compile(r"\s*(?:\{\\rtf|<!doctype|<html|<\?xml|<body)", re.IGNORECASE)
 
@@ -68,13 +67,12 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").strip()
 
 
-def join_reports(reports: pd.DataFrame, path: Path | str, separator: str = SEPARATOR) -> pd.DataFrame:
+def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     """A patient's reports as one text, in the order of their dates; undated ones come last, in the order given.
 
     Args:
         reports: a row a report, indexed by `patient_id`: `text`, and `date` where that is known.
         path: where they were read, for messages.
-        separator: put between two reports.
 
     Returns:
         A row a patient, in the order of first appearance: `text`, and `date`, the last report's (NaT if unknown).
@@ -94,7 +92,7 @@ def join_reports(reports: pd.DataFrame, path: Path | str, separator: str = SEPAR
     dates = _dates(kept, path)
     order = dates.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
     table = pd.DataFrame({"text": kept["text"].str.strip(), "date": dates}).iloc[order]
-    joined = table.groupby(level=0, sort=False).agg({"text": separator.join, "date": "max"})
+    joined = table.groupby(level=0, sort=False).agg({"text": "\n\n".join, "date": "max"})
     return joined.loc[kept.index.unique()].rename_axis(KEY)
 
 

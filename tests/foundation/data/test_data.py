@@ -175,7 +175,7 @@ def test_what_a_patient_has_is_what_the_tables_say(sites, tmp_path):
     found = pack(sites, tmp_path / "packed")["found"]
     counts = {"patients": 3, "pathology": 2, "radiology": 0, "genomics": 1, "report": 1, "record": 2}
     assert found == {"alpha": counts, "beta": counts}
-    cohort = Cohort.load(tmp_path / "packed")
+    cohort = Cohort(tmp_path / "packed")
     first, second, third = (cohort.sample(name) for name in ("b1", "b2", "b3"))
     assert [image[0, 0, 0] for image in first["pathology"]] == [40, 80]
     np.testing.assert_array_equal(first["genomics"]["expression"], [1.5, np.nan])

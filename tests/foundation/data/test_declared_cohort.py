@@ -46,12 +46,12 @@ def hashed(sound, tmp_path_factory) -> Cohort:
     edit(root / "north" / "reports.csv", text="Seen on 03.04.2019, MRN 4711332, phone 555-123-4567. Glioma.")
     declare_otherwise(root, deidentify={"ids": "hash", "key": "../key", "text": "mask"})
     pack(root, folder / "packed")
-    return Cohort.load(folder / "packed")
+    return Cohort(folder / "packed")
 
 
 def test_every_kind_of_file_is_packed(sound, tmp_path):
     pack(sound, tmp_path / "packed")
-    cohort = Cohort.load(tmp_path / "packed")
+    cohort = Cohort(tmp_path / "packed")
     counts = cohort.patients[["pathology_count", "radiology_count"]]
     assert cohort.sample("N000")["pathology"].shape[1:] == (256, 256, 3), "tiles of a slide"
     assert counts.at["N000", "pathology_count"] >= 4

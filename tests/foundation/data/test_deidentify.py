@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foundation.data.deidentify import KINDS, keyed_hash, mask_text, read_or_make_key, scan_text
+from foundation.data.deidentify import keyed_hash, read_or_make_key
+from foundation.data.identifiers import KINDS, mask_text, scan_text
 from foundation.data.problems import DataError
 from foundation.errors import UserError
 

@@ -31,7 +31,7 @@ def config() -> Any:
 def cohort(config, tmp_path_factory) -> Cohort:
     folder = tmp_path_factory.mktemp("brca") / "packed"
     pack(TABLES, folder, declare(config["cohort"]["declaration"], Path("cohort.declaration")))
-    return Cohort.load(folder)
+    return Cohort(folder)
 
 
 def test_the_centres_are_flambys(cohort):

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import declare
-from foundation.data.fhir import FhirSource, read_fhir, read_fhir_survival
+from foundation.data.fhir import read_fhir, read_fhir_survival
 from foundation.data.fhir_resources import parse_date
+from foundation.data.fhir_source import FhirSource
 from foundation.data.pack import pack
 from foundation.data.problems import DataError
 
@@ -415,6 +416,6 @@ def test_an_export_alone_is_a_cohort(tmp_path: Path) -> None:
         },
     }
     pack(tmp_path / "sites", tmp_path / "packed", declare(content, Path("cohort.yaml")))
-    cohort = Cohort.load(tmp_path / "packed")
+    cohort = Cohort(tmp_path / "packed")
     assert cohort.patients[["os_event", "os_days"]].to_numpy().tolist() == [[1, 365], [0, 730]]
     assert cohort.sample("a")["record"]["sex"] == "F" and round(cohort.sample("a")["record"]["age"]) == 70

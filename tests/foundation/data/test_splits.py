@@ -33,7 +33,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     declaration = {"name": "own", "synthetic": True, "description": "Made by a test.", "hospitals": list(sizes)}
     (root / "sites" / "cohort.yaml").write_text(yaml.safe_dump({**declaration, "dictionary": dictionary}))
     pack(root / "sites", root / "packed")
-    return Cohort.load(root / "packed")
+    return Cohort(root / "packed")
 
 
 @given(st.integers(0, 2**31), st.floats(0, 0.9), st.sets(st.sampled_from(["alpha", "beta", "gamma"])))

@@ -35,7 +35,7 @@ def raw(few: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cohort(raw: Path) -> Cohort:
     pack(raw, raw.parent / "packed")
-    return Cohort.load(raw.parent / "packed")
+    return Cohort(raw.parent / "packed")
 
 
 def test_the_same_seed_gives_the_same_digest_and_another_seed_another(few, cohort, tmp_path):

@@ -178,7 +178,7 @@ def cohort(tmp_path_factory) -> Cohort:
         pytest.skip(f"the public tables are not at {TABLES}; set CONSILIUM_DATA to the folder that holds tcga_glioma")
     folder = tmp_path_factory.mktemp("tcga_glioma") / "packed"
     pack(TABLES, folder, declaration())
-    return Cohort.load(folder)
+    return Cohort(folder)
 
 
 @pytest.fixture(scope="module")

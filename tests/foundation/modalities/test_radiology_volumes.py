@@ -73,7 +73,7 @@ def cohort(folder) -> Cohort:
     facts = {key: found[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(found["found"])}
     with RunRecord.open(folder.parent / "packed", "python -m foundation.data prepare", {}, 0, (), facts):
         pass
-    return Cohort.load(folder.parent / "packed")
+    return Cohort(folder.parent / "packed")
 
 
 def test_volumes_are_packed_on_the_declared_grid(cohort, folder):
@@ -85,7 +85,7 @@ def test_volumes_are_packed_on_the_declared_grid(cohort, folder):
 
 
 def test_a_cohort_without_volumes_is_as_it_was(small_cohort):
-    demo = Cohort.load(small_cohort)
+    demo = Cohort(small_cohort)
     assert NAME not in demo.modalities and not demo.patients[NAME].any()
     table = pd.read_parquet(small_cohort / "riverside" / "patients.parquet")
     assert not any(NAME in column for column in table.columns)

@@ -62,7 +62,7 @@ def test_the_folder_validates_and_packs_like_any_hospitals(whole, tmp_path):
     facts = pack(whole, tmp_path / "packed")
     total = {name: sum(counts[name] for counts in facts["found"].values()) for name in ("pathology", "radiology")}
     assert total == {"pathology": 6, "radiology": 2}
-    cohort = Cohort.load(tmp_path / "packed")
+    cohort = Cohort(tmp_path / "packed")
     sample = cohort.sample(PATIENTS[0])
     assert sorted(sample) == ["genomics", "pathology", "radiology", "record"]
     assert sample["radiology"].shape[0] == 6

@@ -39,7 +39,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 @pytest.fixture(scope="module")
 def cohort(small_cohort: Path) -> Cohort:
-    return Cohort.load(small_cohort)
+    return Cohort(small_cohort)
 
 
 @pytest.fixture(scope="module")
