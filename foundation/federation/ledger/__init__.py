@@ -1,6 +1,5 @@
 """The append-only ledger of what went out and came in, in which every entry vouches for the one before."""
 
 from foundation.federation.ledger.files import verify as verify
-from foundation.federation.ledger.spent import epsilon_spent as epsilon_spent
 from foundation.federation.ledger.writer import Ledger as Ledger
 from foundation.federation.wire.digest import digest_of_weights as digest_of_weights

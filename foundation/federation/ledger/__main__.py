@@ -10,7 +10,8 @@ from foundation.command import choose, command, plain
 from foundation.errors import UserError
 from foundation.federation.ledger.chain import Problem, as_json
 from foundation.federation.ledger.files import verify as verify_ledger
-from foundation.federation.ledger.reconcile import Side, reconcile_sides
+from foundation.federation.ledger.reconcile import Side
+from foundation.federation.ledger.reconcile import reconcile as reconcile_ledgers
 from foundation.federation.ledger.report import entries_table, summary, summary_table
 from foundation.files import write_json
 from foundation.run_record import RunRecord
@@ -53,7 +54,7 @@ def _examine(cfg: DictConfig, action: str, always_reconcile: bool) -> None:
     sides = [side for path in paths if (side := _side(path, by_path[path])) is not None]
     whole = len(sides) == len(paths)  # without its first entry a ledger is nobody's: mend that first
     if whole and (always_reconcile or (len(sides) > 1 and any(side.server for side in sides))):
-        problems += reconcile_sides(sides)
+        problems += reconcile_ledgers(sides)
     for side in sides:
         _console().print(summary_table(side))
     if cfg.output is not None:

@@ -87,17 +87,12 @@ class _Ledgers:
         return messages
 
 
-def reconcile(server_ledger: Path, site_ledgers: Sequence[Path]) -> list[Problem]:
-    """All that the ledgers say differently of one another; `verify` each of them, too.
+def reconcile(sides: Sequence[Side]) -> list[Problem]:
+    """All that ledgers say differently of one another, in whatever order; `verify` each of them, too.
 
     Raises:
-        UserError: if one cannot be read, or they are not a server's and its sites'.
+        UserError: if they are not a server's, of one run or of several, and its sites'.
     """
-    return reconcile_sides([Side.read(path) for path in (server_ledger, *site_ledgers)])
-
-
-def reconcile_sides(sides: Sequence[Side]) -> list[Problem]:
-    """As `reconcile`, in whatever order; a server's ledgers of several runs may be among them."""
     if len({side.path.resolve() for side in sides}) < len(sides):
         raise UserError("ledgers: one file is given twice; give each once")
     by_owner: dict[tuple[bool, str], list[Side]] = defaultdict(list)

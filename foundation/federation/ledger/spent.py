@@ -2,11 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry, Kind
-from foundation.federation.ledger.files import load
 
 UPDATES: tuple[Kind, ...] = ("update", "statistics")  # what a run's privacy counts
 EMBEDDINGS: tuple[Kind, ...] = ("embeddings",)  # what its extension counts
@@ -66,19 +63,3 @@ def total_after(entries: Iterable[Entry], run: str, after: Spent) -> Spent:
 def releases(entries: Iterable[Entry], run: str, kinds: Sequence[Kind] = _RELEASES) -> int:
     """How often a run has sent something that was learnt from patients: the number that an accountant composes."""
     return sum(entry.direction == "out" and entry.run == run and entry.kind in kinds for entry in entries)
-
-
-def epsilon_spent(path: Path, run: str | None = None) -> float:
-    """Epsilon of one run, or of all together; 0 where there is no ledger yet.
-
-    Raises:
-        UserError: if the ledger was altered, so that its count is worth nothing.
-    """
-    if not path.exists():
-        return 0.0
-    chain = load(path)
-    for problem in chain.problems:
-        if problem.kind != "unfinished":
-            raise UserError(f"{problem}; the privacy spent cannot be told from it")
-    by_run = spent_by_run(chain.entries)
-    return sum(spent.epsilon for name, spent in by_run.items() if run in (None, name))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from foundation.documents import read_yaml
 from foundation.errors import UserError
 from foundation.run_record import digest_of
 
@@ -151,12 +152,7 @@ class SitePolicy(Strict):
         Raises:
             UserError: if it is missing, no YAML, or a field is wrong: a site without a readable policy does nothing.
         """
-        try:
-            content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of the site's policy") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
+        content = read_yaml(path, "give the path of the site's policy", _UniqueKeys)
         if not isinstance(content, dict):
             raise UserError(f"{path}: found {content!r}; a policy names its rules, see {TEMPLATE}")
         try:

@@ -2,8 +2,8 @@
 
 import importlib.resources
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -87,54 +87,26 @@ class OrderFacts:
     unresolved: tuple[str, ...] = ()
 
 
-def order_facts(
-    cfg: DictConfig,
-    *,
-    run: str,
-    task: str,
-    release: str,
-    round: int,
-    privacy: PrivacyFacts,
-    seconds: float | None = None,
-    commit: str = "",
-    statistics: Sequence[str] = (),
-    embeddings: bool = False,
-) -> OrderFacts:
-    """The facts of an order, from the config that came with it; nothing in it is built or resolved.
+def order_facts(cfg: DictConfig, order: OrderFacts) -> OrderFacts:
+    """The facts of an order with those of the config that came with it; nothing in it is built or resolved.
 
     Args:
         cfg: as it came, before the site's own settings are put in.
-        run: see `OrderFacts`, as for the others.
-        task: see there.
-        release: see there.
-        round: see there.
-        privacy: see there.
-        seconds: see there.
-        commit: see there.
-        statistics: see there.
-        embeddings: see there.
+        order: what is known of it beside the config.
     """
     content = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(content, dict)
     leaves = list(_leaves(content, ""))
     chosen = (content.get("data") or {}).get("modalities")
     strategy = content.get("strategy") or {}
-    return OrderFacts(
-        run=run,
-        task=task,
-        release=release,
-        commit=commit,
+    return replace(
+        order,
         config_digest=digest_of({key: value for key, value in content.items() if key not in _NOT_WEIGHTS}),
         objectives=tuple(map(str, content.get("objective") or ())),
         modalities=tuple(map(str, chosen or content.get("modality") or ())),
         strategy=str(strategy.get("_target_", "")).rpartition(".")[2],
-        privacy=privacy,
         rounds=int(content.get("rounds", 1)),
-        round=round,
         steps=int(content.get("steps_per_round", 0)),
-        seconds=seconds,
-        statistics=tuple(statistics),
-        embeddings=embeddings,
         targets=tuple(sorted({str(value) for path, value in leaves if path.endswith("._target_")})),
         unresolved=tuple(path[1:] for path, value in leaves if isinstance(value, str) and "${" in value),
     )

@@ -42,8 +42,11 @@ def comparison(run: Run, others: Sequence[Path]) -> Section | None:
     """A dot a run and place; None where no other run was given.
 
     Raises:
-        UserError: if a folder holds no run.
+        UserError: if one is no folder, or holds no run.
     """
+    for folder in others:
+        if not folder.is_dir():
+            raise UserError(f"others: {folder} is no folder; give the output folders of earlier runs")
     folders = [folder for folder in others if folder.resolve() != run.folder.resolve()]
     if not folders:
         return None
@@ -121,9 +124,8 @@ def _measure(runs: Sequence[ComparedRun], heading: str, name: str) -> Part:
                 rows.setdefault(place, {})[one.kind] = value
     rows = {place: row for place, row in rows.items() if len(row) > 1}
     if not rows:
-        part = unmeasured(f"{heading.partition(' (')[0]} at a place that two runs share", "no run.json of these runs")
-        part.heading = heading
-        return part
+        what = f"{heading.partition(' (')[0]} at a place that two runs share"
+        return unmeasured(what, "no run.json of these runs", heading)
     table = Table(
         heading, ["place", *kinds], [[p, *(written(row.get(kind)) for kind in kinds)] for p, row in rows.items()]
     )
@@ -163,14 +165,3 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
             "These runs read different data (see the digests below): the differences are not of training alone."
         )
     return notes
-
-
-def check(others: Sequence[Path]) -> None:
-    """Finds out early whether the other runs are there.
-
-    Raises:
-        UserError: if one is not.
-    """
-    for folder in others:
-        if not folder.is_dir():
-            raise UserError(f"others: {folder} is no folder; give the output folders of earlier runs")

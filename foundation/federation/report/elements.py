@@ -1,7 +1,7 @@
 """Elements of the report's sections: parts, tables, legends, and numbers as text."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -51,9 +51,25 @@ class Section:
     good: bool = True
 
 
-def unmeasured(what: str, where: str = "history.json") -> Part:
+def unmeasured(what: str, where: str = "history.json", heading: str = "") -> Part:
     """Says that nothing was written down."""
-    return Part(unmeasured=f"{what}: {NOT_MEASURED} ({where} does not hold it).")
+    return Part(heading, unmeasured=f"{what}: {NOT_MEASURED} ({where} does not hold it).")
+
+
+def reasons(heading: str, by_round: Iterable[tuple[int, Mapping[str, str]]]) -> list[Part]:
+    """By site and reason, the rounds; nothing where there are none.
+
+    Args:
+        heading: of the table.
+        by_round: numbers of rounds, with a reason by site.
+    """
+    rounds: dict[tuple[str, str], list[int]] = {}
+    for number_, sites in by_round:
+        for site, reason in sites.items():
+            rounds.setdefault((site, reason), []).append(number_)
+    rows = [[site, spans(numbers), reason] for (site, reason), numbers in rounds.items()]
+    table = Table("By site and reason", ["site", "rounds", "reason"], rows, text=(1, 2))
+    return [Part(heading, table=table)] if rows else []
 
 
 def key(text: str, index: int = 0, kind: str = "bar") -> Markup:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from foundation.documents import validated
 from foundation.errors import UserError
 from foundation.run_record import FILE as RUN
 from foundation.run_record import read_run
@@ -83,13 +84,10 @@ class Run:
             raise UserError(f"{folder}: no {HISTORY} found; give the output folder of a federated run")
         content = path.read_bytes()
         try:
-            history = History.model_validate(json.loads(content))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            plain = json.loads(content)
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
             raise UserError(f"{path}: not readable as JSON ({error}); resume the run, or run it again") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the file"
-            raise UserError(f"{path}: {field}: {first['msg']}, found {first['input']!r}; run it again") from error
+        history = validated(History, plain, path, "run it again")
         digests = {RUN: _digest((folder / RUN).read_bytes()), HISTORY: _digest(content)}
         return cls(folder, record, history, digests)
 

@@ -47,17 +47,6 @@ def write_report(
     Raises:
         UserError: if the run or another one cannot be read.
     """
-    page = report(output, others, ledgers, problems)
-    path = output / FILE
-    write_text(path, page)
-    return path
-
-
-def report(
-    output: Path, others: Sequence[Path] = (), ledgers: Sequence[Path] | None = None, problems: Sequence[str] = ()
-) -> str:
-    """The page; see `write_report`."""
-    compare.check(others)
     run = Run.read(output)
     if ledgers is None:
         ledgers = [output / LEDGER] if (output / LEDGER).is_file() else []
@@ -78,13 +67,15 @@ def report(
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True, trim_blocks=True
     )
-    return environment.get_template("federation.html.jinja").render(
+    page = environment.get_template("federation.html.jinja").render(
         title=_title(run),
         lead=_lead(run, extension),
         figures=_figures(run, verified, extension),
         sections=[section for section in sections if section],
         foot=_foot(run),
     )
+    write_text(output / FILE, page)
+    return output / FILE
 
 
 def _extension(run: Run) -> type[Extension] | None:
@@ -139,7 +130,7 @@ def _figures(run: Run, verified: bool | None, extension: type[Extension] | None)
     ]
     moved = resources.total_bytes(run)
     ways = {"to_site": "to sites", "from_site": "back"}
-    directions = ", ".join(f"{size(moved[way])} {text}" for way, text in ways.items() if moved and way in moved)
+    directions = ", ".join(f"{size(moved[way])} {text}" for way, text in ways.items() if way in moved)
     figures.append(Figure("Bytes moved", size(sum(moved.values())) if moved else NOT_MEASURED, directions))
     totals = [resources.phases(run, part) for part in run.rounds]
     seconds = sum(sum(row.values()) for row in totals)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from foundation.federation.report import charts
-from foundation.federation.report.elements import NOT_MEASURED, Part, Section, Table, key, spans, unmeasured
+from foundation.federation.report.elements import NOT_MEASURED, Part, Section, Table, key, reasons, spans, unmeasured
 from foundation.federation.report.history import Round, Run, number
 
 _STATES = {
@@ -36,7 +36,8 @@ def participation(run: Run) -> Section:
     legend = [key(text, 0, kind) for state, (text, kind) in _STATES.items() if state in shown]
     table = Table("Checkpoints by site", ["site", *(text for text, _ in _STATES.values())], _tally(states, rounds))
     notes = ["▸ marks a hospital that is held out of training."] if set(run.held_out) & set(sites) else []
-    return Section("Who took part when", [Part("", legend, picture, table), *_absences(run)], notes)
+    absences = reasons("Absences, and why", ((part.round, part.absent) for part in rounds))
+    return Section("Who took part when", [Part("", legend, picture, table), *absences], notes)
 
 
 def _state(site: str, part: Round) -> tuple[str, str]:
@@ -58,19 +59,6 @@ def _tally(states: dict[str, list[tuple[str, str]]], rounds: Sequence[Round]) ->
         }
         rows.append([site, *(spans(numbers) or "–" for numbers in by_state.values())])
     return rows
-
-
-def _absences(run: Run) -> list[Part]:
-    """By site and reason, the rounds; also of those who trained, but were not evaluated."""
-    rounds: dict[tuple[str, str], list[int]] = {}
-    for part in run.rounds:
-        for site, reason in part.absent.items():
-            rounds.setdefault((site, reason), []).append(part.round)
-    if not rounds:
-        return []
-    rows = [[site, spans(numbers), reason] for (site, reason), numbers in rounds.items()]
-    table = Table("By site and reason", ["site", "rounds", "reason"], rows, text=(1, 2))
-    return [Part("Absences, and why", table=table)]
 
 
 def coverage(run: Run) -> Section:

@@ -8,7 +8,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.federation.ledger.files import load
-from foundation.federation.ledger.reconcile import Side, reconcile_sides
+from foundation.federation.ledger.reconcile import Side, reconcile
 from foundation.federation.report import charts
 from foundation.federation.report.charts import Panel
 from foundation.federation.report.elements import Part, Section, Table, unmeasured
@@ -160,7 +160,7 @@ def _examine(path: Path) -> ExaminedLedger:
 
 def _reconcile(paths: Sequence[Path]) -> list[str]:
     try:
-        problems = reconcile_sides([Side.read(path) for path in paths])
+        problems = reconcile([Side.read(path) for path in paths])
     except UserError as error:
         return [str(error)]
     return [f"{problem.kind}: {problem}" for problem in problems if problem.kind != "unchecked"]

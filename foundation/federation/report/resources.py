@@ -1,5 +1,8 @@
 """The report's sections on resources: bytes by site and direction, and seconds by phase."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 from foundation.federation.report import charts
 from foundation.federation.report.elements import Part, Section, Table, duration, keys, size, spans, unmeasured
 from foundation.federation.report.elements import number as written
@@ -13,12 +16,7 @@ _TURNS = ".Cyclic"  # the strategy in which sites train one after another
 def traffic(run: Run) -> Section:
     """Bytes of arrays, by site and direction."""
     title = "Bytes by site and direction"
-    totals: dict[str, dict[str, int]] = {}
-    for part in run.rounds:
-        for site, training in part.training.items():
-            for way, count in (training.bytes or {}).items():
-                by_way = totals.setdefault(site, {})
-                by_way[way] = by_way.get(way, 0) + count
+    totals = _bytes_by_site(run)
     if not totals:
         return Section(title, [unmeasured("Bytes")])
     biggest = max(count for by_way in totals.values() for count in by_way.values())
@@ -40,7 +38,7 @@ def traffic(run: Run) -> Section:
     return Section(title, [Part("", keys(_WAYS), picture, table)], notes)
 
 
-def _row(run: Run, site: str, by_way: dict[str, int]) -> list[str]:
+def _row(run: Run, site: str, by_way: Mapping[str, int]) -> list[str]:
     rounds = sum(site in part.training for part in run.rounds)
     there, back = by_way.get("to_site"), by_way.get("from_site")
     return [
@@ -52,14 +50,21 @@ def _row(run: Run, site: str, by_way: dict[str, int]) -> list[str]:
     ]
 
 
-def total_bytes(run: Run) -> dict[str, int] | None:
-    """By direction, of all sites; None where nothing was counted."""
-    totals: dict[str, int] = {}
+def total_bytes(run: Run) -> Counter[str]:
+    """By direction, of all sites; nothing where nothing was counted."""
+    total: Counter[str] = Counter()
+    for by_way in _bytes_by_site(run).values():
+        total.update(by_way)
+    return total
+
+
+def _bytes_by_site(run: Run) -> dict[str, Counter[str]]:
+    totals: dict[str, Counter[str]] = {}
     for part in run.rounds:
-        for training in part.training.values():
-            for way, count in (training.bytes or {}).items():
-                totals[way] = totals.get(way, 0) + count
-    return totals or None
+        for site, training in part.training.items():
+            if training.bytes:
+                totals.setdefault(site, Counter()).update(training.bytes)
+    return totals
 
 
 def time(run: Run) -> Section:
@@ -163,9 +168,7 @@ def _by_site(run: Run) -> Part:
         if trained or evaluated:
             rows[site] = {"training": trained, "waiting": waited, "evaluation": evaluated}
     if not rows:
-        part_ = unmeasured("Seconds by site")
-        part_.heading = heading
-        return part_
+        return unmeasured("Seconds by site", heading=heading)
     names = ["training", "waiting", "evaluation"]  # in the colours of the rounds above
     table = Table(
         "Seconds by site, over the rounds in which it took part",

@@ -49,9 +49,7 @@ def _multiples(
         if any(map(_any, series.values()))
     }
     if not shown:
-        part = unmeasured(heading)
-        part.heading = heading
-        return part
+        return unmeasured(heading, heading=heading)
     panels = [Panel(site, series, marks(run).get(site, ""), _end(series[named[0]])) for site, series in shown.items()]
     picture = charts.panels([part.round for part in run.rounds], panels, title, bounds)
     columns = [(site, name) for site in shown for name in named]

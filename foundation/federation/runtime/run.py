@@ -5,7 +5,6 @@ from omegaconf import DictConfig
 from foundation.errors import UserError
 from foundation.federation.server.app import Federation, server_app
 from foundation.federation.server.checkpoints import Checkpoints
-from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays
 
 _KINDS = ("simulation", "serial", "deployment")
@@ -38,7 +37,7 @@ def _simulated(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
 
     weights: list[Arrays] = []
     failed: list[UserError] = []
-    app = server_app(cfg, _latest(checkpoints), checkpoints, weights.append, failed.append)
+    app = server_app(cfg, checkpoints.latest(), checkpoints, weights.append, failed.append)
     engine = cfg.federation
     simulate(app, len(cfg.sites), engine.cores_per_site, engine.gpus_per_site, checkpoints.folder / "flower")
     if failed:
@@ -52,8 +51,4 @@ def _serial(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
     nodes: dict[int, dict[str, bool | float | int | str]] = {
         number + 1: {"partition-id": number} for number in range(len(cfg.sites))
     }
-    return Federation(cfg, SerialGrid(nodes), checkpoints).run(_latest(checkpoints))
-
-
-def _latest(checkpoints: Checkpoints) -> Arrays:
-    return checkpoints.resume() or LazySafetensors(checkpoints.path(0))
+    return Federation(cfg, SerialGrid(nodes), checkpoints).run(checkpoints.latest())

@@ -12,8 +12,6 @@ from foundation.federation.ledger.files import lock
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
 from foundation.federation.server.app import server_app
 from foundation.federation.server.checkpoints import Checkpoints
-from foundation.federation.weights.lazy import LazySafetensors
-from foundation.federation.weights.types import Arrays
 
 app = ServerApp()
 
@@ -34,7 +32,6 @@ def _serve(output: Path, grid: Grid, context: Context) -> None:
     cfg = OmegaConf.load(output / FOLDER / CONFIG)
     assert isinstance(cfg, DictConfig)
     checkpoints = Checkpoints(output, str(context.run_config["config-digest"]))
-    weights: Arrays = checkpoints.resume() or LazySafetensors(checkpoints.path(0))
     failed: list[UserError] = []
-    server_app(cfg, weights, checkpoints, lambda _: None, failed.append)(grid, context)
+    server_app(cfg, checkpoints.latest(), checkpoints, lambda _: None, failed.append)(grid, context)
     finish(output / FOLDER, str(failed[0]) if failed else None)

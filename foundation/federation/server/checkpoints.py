@@ -118,6 +118,10 @@ class Checkpoints:
         except UserError as error:
             raise UserError(f"{error}, or take the last round out of {path} to go on from the one before") from error
 
+    def latest(self) -> LazySafetensors:
+        """The weights to go on from; see `resume`."""
+        return self.resume() or LazySafetensors(self.path(0))
+
     def strategy(self) -> Weights:
         """The strategy's state after the last finished round; empty where it keeps none."""
         path = self._strategy(len(self.history))

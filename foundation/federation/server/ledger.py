@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import SERVER, Direction, printable
+from foundation.federation.ledger.entry import SERVER, Direction, Kind, printable
+from foundation.federation.ledger.writer import Facts
 from foundation.federation.weights.types import Arrays
+from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, Reply, travelling_digest
 
 OrderKind = Literal["order", "evaluation", "statistics"]
@@ -34,48 +36,21 @@ class ServerLedger:
         """Notes an order to some sites; call it before it goes out."""
         digest = travelling_digest(order.weights, order.control)
         for site in sites:
-            self.ledger.append(
-                kind,
-                "out",
-                run=order.run,
-                round=order.round,
-                peer=site,
-                groups=groups_of(order.weights),
-                size=digest.bytes,
-                digest=digest.hexdigest(),
-            )
+            self._note(kind, "out", order, site, digest, groups=groups_of(order.weights))
 
     def received(self, kind: ReplyKind, order: Order, site: str, reply: Reply) -> int:
         """Notes an answer; the bytes of its arrays."""
         digest = travelling_digest(reply.update, reply.control)
-        self.ledger.append(
-            kind,
-            "in",
-            run=order.run,
-            round=order.round,
-            peer=site,
-            groups=[group for group, count in reply.samples.items() if count],
-            size=digest.bytes,
-            digest=digest.hexdigest(),
-            samples={group: count for group, count in reply.samples.items() if count >= 0},  # below: refused later
-            metrics=reply.metrics,
-            witness=str(reply.facts.get("head", "")),
-        )
+        groups = [group for group, count in reply.samples.items() if count]
+        samples = {group: count for group, count in reply.samples.items() if count >= 0}  # below: refused later
+        head = str(reply.facts.get("head", ""))
+        self._note(kind, "in", order, site, digest, groups=groups, samples=samples, metrics=reply.metrics, witness=head)
         return digest.bytes
 
     def embeddings(self, way: Direction, order: Order, site: str, rows: Arrays) -> None:
         """Notes arrays of the run's extension: what goes to a site, before it does, or what came from one."""
-        digest = travelling_digest(rows, {})
-        self.ledger.append(
-            "embeddings",
-            way,
-            run=order.run,
-            round=order.round,
-            peer=site,
-            groups=[printable(name) for name in sorted(rows)],
-            size=digest.bytes,
-            digest=digest.hexdigest(),
-        )
+        groups = [printable(name) for name in sorted(rows)]
+        self._note("embeddings", way, order, site, travelling_digest(rows, {}), groups=groups)
 
     def releases(self, run: str) -> int:
         """How often the site that did most often has given arrays for a run's extension."""
@@ -85,12 +60,26 @@ class ServerLedger:
 
     def summed(self, order: Order, site: str, size: int) -> None:
         """Notes a masked update: the server has nothing of it but its share of a sum."""
-        self.ledger.append("update", "in", run=order.run, round=order.round, peer=site, size=size, masked=True)
+        self._note("update", "in", order, site, size=size, masked=True)
 
     def declined(self, order: Order, site: str, reason: str) -> None:
         """Notes that a site does not take part."""
-        self.ledger.append("decline", "in", run=order.run, round=order.round, peer=site, note=printable(reason))
+        self._note("decline", "in", order, site, note=printable(reason))
 
     def refused(self, order: Order, site: str, reason: str) -> None:
         """Notes that the server does not take an update."""
-        self.ledger.append("refusal", run=order.run, round=order.round, peer=site, note=printable(reason))
+        self._note("refusal", None, order, site, note=printable(reason))
+
+    def _note(
+        self,
+        kind: Kind,
+        way: Direction | None,
+        order: Order,
+        site: str,
+        arrays: WeightsDigest | None = None,
+        **facts: Unpack[Facts],
+    ) -> None:
+        if arrays is not None:
+            facts["size"], facts["digest"] = arrays.bytes, arrays.hexdigest()
+        facts["run"], facts["round"], facts["peer"] = order.run, order.round, site
+        self.ledger.append(kind, way, **facts)

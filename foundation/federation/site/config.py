@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from foundation.errors import UserError
+from foundation.documents import read_yaml, validated
 from foundation.federation.policy import SitePolicy
 
 FILE = "site.yaml"
@@ -64,18 +63,8 @@ class Site:
         Raises:
             UserError: naming file and field.
         """
-        try:
-            content = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise UserError(f"{path}: not readable ({error.strerror}); give the path of a site.yaml") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
-        try:
-            file = SiteFile.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the file"
-            raise UserError(f"{path}: {field}: {first['msg']}, found {first['input']!r}; see SiteFile") from error
+        content = read_yaml(path, "give the path of a site.yaml")
+        file = validated(SiteFile, content, path, "see SiteFile")
         folder = path.resolve().parent
         return cls(
             file.name,

@@ -12,13 +12,7 @@ from foundation.federation.ledger import Ledger
 from foundation.federation.ledger.entry import SERVER, Direction, Kind, printable
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from foundation.federation.ledger.writer import Facts
-from foundation.federation.policy import (
-    Declined,
-    OrderFacts,
-    check_order,
-    order_facts,
-    public_reason,
-)
+from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
 from foundation.federation.site.config import Site
 from foundation.federation.task import FederatedTask, federated_task
@@ -129,8 +123,7 @@ class PolicyGate:
 
     def _read(self, task: str) -> OrderFacts:
         cfg, order = self.order.cfg, self.order
-        return order_facts(
-            cfg,
+        facts = OrderFacts(
             run=order.run,
             task=task if self.work == "train" else self.work,
             release=order.release,
@@ -139,6 +132,7 @@ class PolicyGate:
             seconds=cfg.deadline,
             statistics=self.statistics,
         )
+        return order_facts(cfg, facts)
 
     def note(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
         """Writes an entry of the order's run and round into the ledger; of what leaves, before it does."""

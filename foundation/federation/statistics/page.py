@@ -1,21 +1,23 @@
-"""Statistics of sites and of all together, as a page of Markdown for people."""
+"""The page of statistics, of each site and of all together, in Markdown for people."""
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
-from foundation.federation.statistics.contract import Count, Numbers, SiteStatistics
+from foundation.federation.statistics.contract import Count, SiteStatistics
 from foundation.federation.statistics.pooling import gene_moments
 from foundation.federation.statistics.use import stain_reference
 
 _LEGEND = """Counts, means and spreads; no value of a patient left a site. `–`: not asked for, or not held;
 `small`: withheld at the site, for few patients are behind it; `≥`: at least so many, for a site withheld its part."""
+_NONE, _SMALL = "–", "small"
 _GENES = 10  # shown, those that differ most between sites
 
-Of = Callable[[SiteStatistics], str]
-Rows = list[tuple[str, Of]]
+Rows = list[tuple[str, Callable[[SiteStatistics], str]]]
 
 
 def statistics_page(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> str:
@@ -25,13 +27,19 @@ def statistics_page(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> 
         parts: of each site, as they came.
         pooled: of all of them.
     """
-    sections = [("Patients", _counts(pooled)), ("Clinical record", _record(pooled)), ("Follow-up", _survival())]
-    sections += [("Expression", _expression(parts, pooled)), ("Stain", _stain())]
+    sections = {
+        "Patients": _counts(pooled),
+        "Clinical record": _record(pooled),
+        "Follow-up": _SURVIVAL if pooled.survival else [],
+        "Expression": _expression(parts, pooled),
+        "Stain": _STAIN if pooled.stain else [],
+    }
+    heads = [*(_escape(", ".join(part.sites)) for part in parts), "**pooled**"]
     lines = ["# Statistics of the sites", "", _LEGEND, ""]
-    columns = [*parts, pooled]
-    for (title, rows), name in zip(sections, ("counts", "record", "survival", "expression", "stain"), strict=True):
-        if getattr(pooled, name) is not None:
-            lines += [f"## {title}", "", *_table(columns, rows), ""]
+    for title, rows in sections.items():
+        if rows:
+            lines += [f"## {title}", "", f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+            lines += [f"| {_escape(name)} | {' | '.join(map(cell, [*parts, pooled]))} |" for name, cell in rows] + [""]
     if pooled.expression is not None:
         lines += [f"Mean ± standard deviation, in {pooled.expression.unit}: genes whose means differ most.", ""]
     if pooled.stain is not None:
@@ -39,27 +47,18 @@ def statistics_page(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> 
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(columns: Sequence[SiteStatistics], rows: Rows) -> list[str]:
-    heads = [_escape(", ".join(column.sites)) for column in columns[:-1]] + ["**pooled**"]
-    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for title, of in rows:
-        lines.append(f"| {_escape(title)} | {' | '.join(map(of, columns))} |")
-    return lines
-
-
 def _counts(pooled: SiteStatistics) -> Rows:
     counts = pooled.counts
     if counts is None:
         return []
-    rows: Rows = [("patients", _cell("counts/patients"))]
-    rows += [(f"with {name}", _cell(f"counts/modality/{name}")) for name in counts.modality]
+    rows = [_count("patients", "counts", "patients")]
+    rows += [_count(f"with {name}", "counts", "modality", name) for name in counts.modality]
     rows += [
-        (f"{name.replace('+', ' + ') or 'nothing'}, no others", _cell(f"counts/combination/{name}"))
+        _count(f"{name.replace('+', ' + ') or 'nothing'}, no others", "counts", "combination", name)
         for name in counts.combination
     ]
     for label in counts.label:
-        rows.append((f"{label} known", _cell(f"counts/label/{label}/known")))
-        rows.append((f"{label} positive", _cell(f"counts/label/{label}/positive")))
+        rows += [_count(f"{label} {kind}", "counts", "label", label, kind) for kind in ("known", "positive")]
     return rows
 
 
@@ -67,22 +66,12 @@ def _record(pooled: SiteStatistics) -> Rows:
     record = pooled.record
     if record is None:
         return []
-    rows: Rows = [("with a record", _cell("record/patients"))]
+    rows = [_count("with a record", "record", "patients")]
     for name in record.numbers:
-        rows.append((f"{name}, mean ± sd", _numbers(f"record/numbers/{name}")))
-        rows.append((f"{name} missing", _missing(name)))
+        rows += [(f"{name}, mean ± sd", partial(_column, name)), (f"{name} missing", partial(_missing, name))]
     for name, levels in record.levels.items():
-        rows += [(f"{name} {level}", _cell(f"record/levels/{name}/{level}")) for level in levels]
+        rows += [_count(f"{name} {level}", "record", "levels", name, level) for level in levels]
     return rows
-
-
-def _survival() -> Rows:
-    return [
-        ("followed", _cell("survival/time/count")),
-        ("events", _cell("survival/events")),
-        ("time, mean ± sd", _numbers("survival/time")),
-        ("events per 1000 of time", _event_rate),
-    ]
 
 
 def _expression(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> Rows:
@@ -94,35 +83,25 @@ def _expression(parts: Sequence[SiteStatistics], pooled: SiteStatistics) -> Rows
     seen = (~np.isnan(means)).sum(axis=0)
     apart = np.where(seen > 1, np.nanmax(means, axis=0, initial=-np.inf) - np.nanmin(means, axis=0, initial=np.inf), 0)
     chosen = [genes[index] for index in np.argsort(-apart, kind="stable")[:_GENES]]
-    return [("genes known", _genes_known), *((gene, _gene(gene)) for gene in chosen)]
+    return [("genes known", _genes_known), *((gene, partial(_gene, gene)) for gene in chosen)]
 
 
-def _stain() -> Rows:
-    rows: Rows = [(f"{name}", _cell(f"stain/{name}")) for name in ("patients", "images", "pixels")]
-    rows += [(f"density in {name}, mean ± sd", _density(at)) for at, name in enumerate(("red", "green", "blue"))]
-    return rows + [(f"{name}, mean ± sd", _amount(at)) for at, name in enumerate(("haematoxylin", "eosin", "residual"))]
+def _count(title: str, *path: str) -> tuple[str, Callable[[SiteStatistics], str]]:
+    """A row of counts that lie at a path of names."""
+    return title, partial(_cell, path)
 
 
-def _cell(path: str) -> Of:
-    """A count, found by its path."""
-    section, *inner = path.split("/", 3)
-
-    def of(statistics: SiteStatistics) -> str:
-        value: Any = getattr(statistics, section)
-        if value is None:
-            return "–"
-        whole = not _withheld(path, statistics)
-        for name in inner:
-            value = value.get(name, 0 if whole else None) if isinstance(value, dict) else getattr(value, name)
-        return _count(value, path, statistics)
-
-    return of
-
-
-def _count(value: Count, path: str, statistics: SiteStatistics) -> str:
+def _cell(path: Sequence[str], statistics: SiteStatistics) -> str:
+    value: Any = getattr(statistics, path[0])
     if value is None:
-        return "small"
-    return f"≥ {value:,}" if _withheld(path, statistics) else f"{value:,}"
+        return _NONE
+    withheld = _withheld("/".join(path), statistics)
+    for name in path[1:]:
+        if isinstance(value, dict):
+            value = value.get(name, None if withheld else 0)
+        elif isinstance(value, BaseModel):
+            value = getattr(value, name)
+    return _SMALL if value is None else f"{'≥ ' if withheld else ''}{value:,}"
 
 
 def _withheld(path: str, statistics: SiteStatistics) -> bool:
@@ -131,92 +110,84 @@ def _withheld(path: str, statistics: SiteStatistics) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def _at(statistics: SiteStatistics, path: str) -> Numbers | None:
-    section, *inner = path.split("/", 2)
-    value: Any = getattr(statistics, section)
-    for name in inner:
-        if value is not None:
-            value = value.get(name) if isinstance(value, dict) else getattr(value, name)
-    return value if isinstance(value, Numbers) else None
+def _column(name: str, statistics: SiteStatistics) -> str:
+    numbers = statistics.record and statistics.record.numbers.get(name)
+    return _mean_and_spread(numbers.count, numbers.mean, numbers.m2) if numbers else _NONE
 
 
-def _numbers(path: str) -> Of:
-    def of(statistics: SiteStatistics) -> str:
-        numbers = _at(statistics, path)
-        if numbers is None:
-            return "–"
-        return "small" if numbers.count is None else _mean_and_spread(numbers.count, numbers.mean, numbers.m2)
-
-    return of
-
-
-def _missing(name: str) -> Of:
-    def of(statistics: SiteStatistics) -> str:
-        record = statistics.record
-        if record is None or name not in record.numbers:
-            return "–"
-        known = record.numbers[name].count
-        return "small" if known is None or record.patients is None else _share(record.patients - known, record.patients)
-
-    return of
+def _missing(name: str, statistics: SiteStatistics) -> str:
+    record = statistics.record
+    if record is None or name not in record.numbers:
+        return _NONE
+    known = record.numbers[name].count
+    if known is None or record.patients is None:
+        return _SMALL
+    return f"{(record.patients - known) / record.patients:.0%}" if record.patients else _NONE
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "–"
+def _follow_up(statistics: SiteStatistics) -> str:
+    time = statistics.survival and statistics.survival.time
+    return _mean_and_spread(time.count, time.mean, time.m2) if time else _NONE
 
 
 def _event_rate(statistics: SiteStatistics) -> str:
     survival = statistics.survival
     if survival is None or not survival.time.mean or not survival.time.count:
-        return "–"
+        return _NONE
     if survival.events is None:
-        return "small"
+        return _SMALL
     return f"{1000 * survival.events / (survival.time.mean * survival.time.count):.3g}"
 
 
 def _genes_known(statistics: SiteStatistics) -> str:
     expression = statistics.expression
-    return "–" if expression is None else f"{sum(bool(count) for count in expression.count):,}"
+    return _NONE if expression is None else f"{sum(bool(count) for count in expression.count):,}"
 
 
-def _gene(gene: str) -> Of:
-    def of(statistics: SiteStatistics) -> str:
-        if statistics.expression is None or gene not in statistics.expression.genes:
-            return "–"
-        at = statistics.expression.genes.index(gene)
-        count, mean, m2 = (getattr(statistics.expression, name)[at] for name in ("count", "mean", "m2"))
-        return "small" if count is None else _mean_and_spread(count, mean, m2)
-
-    return of
+def _gene(gene: str, statistics: SiteStatistics) -> str:
+    expression = statistics.expression
+    if expression is None or gene not in expression.genes:
+        return _NONE
+    at = expression.genes.index(gene)
+    return _mean_and_spread(expression.count[at], expression.mean[at], expression.m2[at])
 
 
-def _density(at: int) -> Of:
-    def of(statistics: SiteStatistics) -> str:
-        stain = statistics.stain
-        if stain is None or stain.mean is None or stain.m2 is None:
-            return "–" if stain is None else "small"
-        return _mean_and_spread(stain.pixels or 0, stain.mean[at], stain.m2[at][at])
-
-    return of
+def _density(at: int, statistics: SiteStatistics) -> str:
+    stain = statistics.stain
+    if stain is None or stain.mean is None or stain.m2 is None:
+        return _NONE if stain is None else _SMALL
+    return _mean_and_spread(stain.pixels or 0, stain.mean[at], stain.m2[at][at])
 
 
-def _amount(at: int) -> Of:
-    def of(statistics: SiteStatistics) -> str:
-        stain = statistics.stain
-        if stain is None or stain.mean is None or (stain.pixels or 0) < 2:
-            return "–" if stain is None else "small"
-        reference = stain_reference(statistics)
-        return f"{reference['mean'][at]:.3f} ± {reference['spread'][at]:.3f}"
-
-    return of
+def _amount(at: int, statistics: SiteStatistics) -> str:
+    stain = statistics.stain
+    if stain is None or stain.mean is None or (stain.pixels or 0) < 2:
+        return _NONE if stain is None else _SMALL
+    reference = stain_reference(statistics)
+    return f"{reference['mean'][at]:.3f} ± {reference['spread'][at]:.3f}"
 
 
-def _mean_and_spread(count: int, mean: float | None, m2: float | None) -> str:
-    if not count or mean is None or m2 is None:
-        return "–"
-    spread = math.sqrt(m2 / (count - 1)) if count > 1 else math.nan
-    return f"{mean:.4g} ± {spread:.3g}" if count > 1 else f"{mean:.4g}"
+def _mean_and_spread(count: Count, mean: float | None, m2: float | None) -> str:
+    """Of a column; the three are withheld together."""
+    if count is None or mean is None or m2 is None:
+        return _SMALL
+    if count > 1:
+        return f"{mean:.4g} ± {math.sqrt(m2 / (count - 1)):.3g}"
+    return f"{mean:.4g}" if count else _NONE
 
 
 def _escape(text: str) -> str:
     return "".join(f"\\{character}" if character in "|*_`\\[]<" else character for character in text)
+
+
+_SURVIVAL: Rows = [
+    _count("followed", "survival", "time", "count"),
+    _count("events", "survival", "events"),
+    ("time, mean ± sd", _follow_up),
+    ("events per 1000 of time", _event_rate),
+]
+_STAIN: Rows = [
+    *(_count(name, "stain", name) for name in ("patients", "images", "pixels")),
+    *((f"density in {name}, mean ± sd", partial(_density, at)) for at, name in enumerate(("red", "green", "blue"))),
+    *((f"{name}, mean ± sd", partial(_amount, at)) for at, name in enumerate(("haematoxylin", "eosin", "residual"))),
+]

@@ -1,6 +1,6 @@
 """Statistics of a site's own patients, taken where their data lie."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,18 +47,14 @@ def site_statistics(
     if strange := [name for name in patients if name not in cohort.patients.index]:
         raise UserError(f"{cohort.folder}: patient {strange[0]} is not in this cohort; take patients of its own")
     table = cohort.patients.loc[list(dict.fromkeys(patients))]
-    sections: dict[str, Any] = {}
-    if "counts" in wanted:
-        sections["counts"] = _counts(cohort, table)
-    if "expression" in wanted:
-        sections["expression"] = _expression(cohort, table)
-    if "stain" in wanted:
-        sections["stain"] = _stain(cohort, table, images, seed)
-    if "record" in wanted:
-        sections["record"] = _record(cohort, table)
-    if "survival" in wanted:
-        sections["survival"] = _survival(cohort, table)
-    return SiteStatistics(sites=list(cohort.hospitals), **sections)
+    sections: dict[str, Callable[[], Any]] = {
+        "counts": lambda: _counts(cohort, table),
+        "expression": lambda: _expression(cohort, table),
+        "stain": lambda: _stain(cohort, table, images, seed),
+        "record": lambda: _record(cohort, table),
+        "survival": lambda: _survival(cohort, table),
+    }
+    return SiteStatistics(sites=list(cohort.hospitals), **{name: sections[name]() for name in wanted})
 
 
 def _counts(cohort: Cohort, table: pd.DataFrame) -> Counts:
@@ -167,8 +163,4 @@ def _survival(cohort: Cohort, table: pd.DataFrame) -> Survival | None:
         return None
     event, time = (cohort.dictionary.survival[key] for key in ("event", "time"))
     known = table[table[[event, time]].notna().all(axis=1)]
-    return Survival(events=int(known[event].sum()), time=_numbers(_floats(known[time])))
-
-
-def _floats(column: "pd.Series[Any]") -> Iterator[float]:
-    yield from (float(value) for value in column)
+    return Survival(events=int(known[event].sum()), time=_numbers(known[time]))

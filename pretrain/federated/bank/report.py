@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from foundation.federation.report.elements import Part, Section, Table, spans
+from foundation.federation.report.elements import Part, Section, Table, reasons, spans
 from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Round, Run, number
 from foundation.federation.report.privacy_ledger import as_text
@@ -13,7 +13,8 @@ def bank(run: Run) -> Section | None:
     records = {part.round: facts for part in run.rounds if (facts := _of(part)) is not None}
     if not records:
         return None
-    parts = [Part(table=_rows_table(records)), *_refusals(records), *_spent(list(records.values())[-1])]
+    none = reasons("Who gave none, and why", ((round_, record.get("none", {})) for round_, record in records.items()))
+    parts = [Part(table=_rows_table(records)), *none, *_spent(list(records.values())[-1])]
     notes = [
         "At the end of every round but the last, sites that train give noisy embeddings of patients drawn anew; in the "
         "next round every site tells its own patients' partners from those of the others, too."
@@ -44,19 +45,6 @@ def _rows_table(records: dict[int, dict[str, Any]]) -> Table:
     ]
     heads = ["site", "modality", "rows", "most in a round", "rounds"]
     return Table("Rows given, by site and modality", heads, rows or [["nobody", "–", "0", "–", "–"]], text=(1, 4))
-
-
-def _refusals(records: dict[int, dict[str, Any]]) -> list[Part]:
-    rounds_of: dict[tuple[str, str], list[int]] = {}
-    for round_, record in records.items():
-        for site, reason in record.get("none", {}).items():
-            rounds_of.setdefault((site, reason), []).append(round_)
-    if not rounds_of:
-        return []
-    rows = [[site, spans(rounds), reason] for (site, reason), rounds in rounds_of.items()]
-    return [
-        Part("Who gave none, and why", table=Table("By site and reason", ["site", "rounds", "reason"], rows, (1, 2)))
-    ]
 
 
 def _spent(last: dict[str, Any]) -> list[Part]:

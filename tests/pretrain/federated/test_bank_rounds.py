@@ -16,11 +16,12 @@ from safetensors.numpy import load_file
 
 from foundation.command import instantiate
 from foundation.errors import UserError
-from foundation.federation.ledger import digest_of_weights, epsilon_spent, verify
+from foundation.federation.ledger import digest_of_weights, verify
 from foundation.federation.ledger.files import load
-from foundation.federation.ledger.reconcile import reconcile
+from foundation.federation.ledger.reconcile import Side, reconcile
+from foundation.federation.ledger.spent import Spent, spent_by_run
 from foundation.federation.policy import SitePolicy
-from foundation.federation.report.page import report
+from foundation.federation.report.page import write_report
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.site import round as site_round
@@ -303,7 +304,7 @@ def test_without_noise_on_updates_the_ledger_counts_the_bank_alone_and_says_so(g
     at.admit_extension()
     for releases in (1, 2):
         add(at, Reply("riverside"), rows())
-        assert epsilon_spent(at.site.ledger, "run-1") == pytest.approx(settings().spent(releases).epsilon)
+        assert spent_by_run(at.ledger.entries())["run-1"].epsilon == pytest.approx(settings().spent(releases).epsilon)
     assert at.ledger.entries()[-1].note == "epsilon is that of the bank alone: nothing counts what updates tell"
     assert at.spent(updates=1) is None
 
@@ -432,9 +433,9 @@ def test_rows_reach_the_other_sites_and_not_their_own_giver(finished):
 def test_ledgers_are_whole_and_agree_and_count_the_bank(finished):
     books = {site: finished / "sites" / site / "ledger.jsonl" for site in HOSPITALS}
     assert [problem for path in (finished / "ledger.jsonl", *books.values()) for problem in verify(path)] == []
-    assert reconcile(finished / "ledger.jsonl", list(books.values())) == []
+    assert reconcile([Side.read(path) for path in (finished / "ledger.jsonl", *books.values())]) == []
     name = Checkpoints(finished, "").run
-    spent = {site: epsilon_spent(path, name) for site, path in books.items()}
+    spent = {site: spent_by_run(load(path).entries).get(name, Spent()).epsilon for site, path in books.items()}
     twice = settings().spent(2).epsilon
     assert spent == {"riverside": twice, "northgate": 0, "lakeview": twice, "summit": 0}
     assert len(entries(books["riverside"], "out")) == 2 == len(entries(books["northgate"], "out", "decline"))
@@ -502,7 +503,7 @@ def test_the_page_tells_epsilon_of_updates_and_bank_together(tmp_path):
     record = bank_record(settings(), 1, {"epsilon_if_replaced": 2.5, "delta": 1e-6})
     lines[0]["bank"] = {"rows": {"riverside": {"genomics": 17}}, "none": {"northgate": "policy: <no>"}, **record}
     lines[1]["bank"] = {"rows": {}, "none": {}, **record}
-    page = report(write_run(tmp_path / "run", lines))
+    page = write_report(write_run(tmp_path / "run", lines)).read_text()
     assert "<dt>Epsilon</dt><dd>10.5<small>delta 1.1e-05, with the bank</small></dd>" in page
     assert "policy: &lt;no&gt;" in page and "<td>17</td>" in page
-    assert "Shared bank of embeddings" not in report(write_run(tmp_path / "other"))
+    assert "Shared bank of embeddings" not in write_report(write_run(tmp_path / "other")).read_text()

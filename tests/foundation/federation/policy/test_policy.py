@@ -258,7 +258,7 @@ def config(**more: object):
 
 
 def facts(cfg) -> OrderFacts:
-    return order_facts(cfg, run="r", task="pretrain", release="0.1.0", round=3, privacy=PrivacyFacts())
+    return order_facts(cfg, OrderFacts(run="r", task="pretrain", release="0.1.0", round=3))
 
 
 def test_the_facts_of_an_order_come_from_its_config():

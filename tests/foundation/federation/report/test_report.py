@@ -20,7 +20,6 @@ from foundation.federation.report import __main__ as command
 from foundation.federation.report import write_report
 from foundation.federation.report.elements import duration, size, spans
 from foundation.federation.report.history import Run, nearest, times_chance
-from foundation.federation.report.page import report
 from foundation.federation.report.svg import ticks
 from tests.foundation.federation.report_runs import SITES, record, rounds, write_other, write_run
 
@@ -77,6 +76,10 @@ class Page(HTMLParser):
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run")
+
+
+def report(*arguments, **settings) -> str:
+    return write_report(*arguments, **settings).read_text()
 
 
 def column(rows: Rows, name: str) -> dict[str, str]:
