@@ -35,7 +35,7 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 
 def broadcast(value: T, source: int, device: torch.device) -> T:
-    """The value of one process on all of them, its tensors without gradient.
+    """The value of one process on all of them, its tensors as leaves, which require a gradient where they did.
 
     Args:
         value: tensors in dataclasses, dictionaries, lists and tuples.
@@ -44,10 +44,15 @@ def broadcast(value: T, source: int, device: torch.device) -> T:
     """
     parcel: list[Any] = [None]
     if dist.get_rank() == source:
-        parcel = [apply_to_collection(value, Tensor, lambda tensor: tensor.detach().cpu())]
+        parcel = [apply_to_collection(value, Tensor, _leaf)]
     dist.broadcast_object_list(parcel, source)
     received: T = apply_to_collection(parcel[0], Tensor, lambda tensor: tensor.to(device))
     return received
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    # ZeRO-3 lets a module's weights go in the backward pass where its inputs require a gradient: alike on all processes.
+    return tensor.detach().cpu().requires_grad_(tensor.requires_grad)
 
 
 class _GatherRows(torch.autograd.Function):
