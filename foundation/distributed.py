@@ -51,7 +51,7 @@ def broadcast(value: T, source: int, device: torch.device) -> T:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    # ZeRO-3 lets a module's weights go in the backward pass where its inputs require a gradient: alike on all processes.
+    # ZeRO-3 lets weights go in the backward pass where a module's inputs require a gradient: alike on all processes.
     return tensor.detach().cpu().requires_grad_(tensor.requires_grad)
 
 
