@@ -70,8 +70,8 @@ def test_a_table_of_reports_is_joined_likewise() -> None:
         {"text": ["b", "c", " ", None, "a"], "date": ["2020-02-01", None, "2020", None, "2019-05-01T10:00:00Z"]},
         index=pd.Index(["x", "x", "y", "z", "x"], name="patient_id"),
     )
-    joined = join_reports(rows, "reports.csv", " | ")
-    assert joined["text"].to_dict() == {"x": "a | b | c"}
+    joined = join_reports(rows, "reports.csv")
+    assert joined["text"].to_dict() == {"x": "a\n\nb\n\nc"}
     assert joined["date"].tolist() == [pd.Timestamp("2020-02-01")]
     assert join_reports(rows[["text"]], "reports.csv")["text"].to_dict() == {"x": "b\n\nc\n\na"}
 
