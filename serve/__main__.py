@@ -2,7 +2,6 @@
 
 import signal
 from pathlib import Path
-from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -30,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     schema, archive = find_archive(folder)
     check_port(cfg.port)
     parents = [folder] if (folder / FILE).is_file() else []
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
         started = server.start(archive, schema, output, cfg.port, **plain(cfg.torchserve))
         try:
@@ -69,10 +68,6 @@ def _wait(started: server.Server) -> None:
         wait_until(lambda: started.process() is None, every=0.5)
     except KeyboardInterrupt:
         print("stopping", flush=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

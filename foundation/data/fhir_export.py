@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +37,8 @@ class Located(Generic[Kind]):
 
     def refuse(self, finding: str, advice: str, name: str, value: Any = None) -> DataError:
         """What is wrong with it, to be raised."""
-        return _refuse(self.path, self.entry, self.row, finding, advice, name, value)
+        place = name if self.entry is None else f"entry[{self.entry}].{name}"
+        return refuse(self.path, finding, advice, field=place, row=self.row, value=value)
 
 
 @dataclass
@@ -70,13 +71,13 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
     names: dict[str, str] = {}
     others: list[tuple[str, Located[Any]]] = []
     for path in _find(folder, files):
-        for entry, row, url, content in _resources(path):
-            kind = _kind(path, entry, row, content)
-            if kind in ("Condition", "Observation") and codes is not None and not _wanted(content, codes):
+        for raw, url in _resources(path):
+            kind = _kind(raw)
+            if kind in ("Condition", "Observation") and codes is not None and not _wanted(raw.resource, codes):
                 continue
             if kind not in _MODELS:
                 continue
-            located = Located(_validate(path, entry, row, _MODELS[kind], content), path, entry, row)
+            located = _validate(raw, _MODELS[kind])
             if kind == "Patient":
                 _register(export, names, located, url)
             else:
@@ -104,13 +105,13 @@ def _find(folder: Path, files: str) -> list[Path]:
     return paths
 
 
-def _resources(path: Path) -> Iterator[tuple[int | None, int | None, str, Any]]:
-    """Entry, row, full URL and content of each."""
+def _resources(path: Path) -> Iterator[tuple[Located[Any], str]]:
+    """Each as it was read, and its full URL."""
     text = read_bytes(path).decode("utf-8")
     if not path.name.lower().removesuffix(".gz").endswith(".json"):
         for row, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield None, row, "", read_json(path, line, row)
+                yield Located(read_json(path, line, row), path, None, row), ""
         return
     bundle = read_json(path, text)
     kind = bundle.get("resourceType") if isinstance(bundle, dict) else type(bundle).__name__
@@ -123,17 +124,18 @@ def _resources(path: Path) -> Iterator[tuple[int | None, int | None, str, Any]]:
     if not isinstance(entries, list) or not entries:
         raise refuse(path, "a Bundle without entries", "repeat the export, or remove the file", field="entry")
     for index, entry in enumerate(entries):
+        located = Located(entry, path, index, None)
         if not isinstance(entry, dict) or "resource" not in entry:
-            raise _refuse(path, index, None, "no resource", "export entries with their resources", "resource", entry)
-        yield index, None, str(entry.get("fullUrl", "")), entry["resource"]
+            raise located.refuse("no resource", "export entries with their resources", "resource", entry)
+        yield replace(located, resource=entry["resource"]), str(entry.get("fullUrl", ""))
 
 
-def _kind(path: Path, entry: int | None, row: int | None, content: Any) -> str:
-    kind = content.get("resourceType") if isinstance(content, dict) else None
+def _kind(raw: Located[Any]) -> str:
+    kind = raw.resource.get("resourceType") if isinstance(raw.resource, dict) else None
     if not isinstance(kind, str) or not kind:
-        raise _refuse(path, entry, row, "no resource type", "every resource needs it", "resourceType", content)
+        raise raw.refuse("no resource type", "every resource needs it", "resourceType", raw.resource)
     if kind not in _MODELS and kind.lower() in (name.lower() for name in _MODELS):
-        raise _refuse(path, entry, row, "no FHIR resource type", f"write {kind.capitalize()}", "resourceType", kind)
+        raise raw.refuse("no FHIR resource type", f"write {kind.capitalize()}", "resourceType", kind)
     return kind
 
 
@@ -144,20 +146,19 @@ def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
     return any(f"{part.get('system', '')}|{part.get('code', '')}" in codes for part in parts)
 
 
-def _validate(path: Path, entry: int | None, row: int | None, model: TypeAdapter[Any], content: dict[str, Any]) -> Any:
+def _validate(raw: Located[Any], model: TypeAdapter[Any]) -> Located[Any]:
     for choice, names in _CHOICES.items():
-        choices = [name for name in content if name.startswith(choice)]
+        choices = [name for name in raw.resource if name.startswith(choice)]
         if len(choices) > 1:
-            raise _refuse(path, entry, row, f"two values ({' and '.join(choices)})", "FHIR allows one", f"{choice}[x]")
+            raise raw.refuse(f"two values ({' and '.join(choices)})", "FHIR allows one", f"{choice}[x]")
         if choices and choices[0] not in names:
-            raise _refuse(path, entry, row, "a kind of value that is not read", f"give {', '.join(names)}", choices[0])
+            raise raw.refuse("a kind of value that is not read", f"give {', '.join(names)}", choices[0])
     try:
-        return model.validate_python(content)
+        return replace(raw, resource=model.validate_python(raw.resource))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        advice = "mend it where it was exported"
-        raise _refuse(path, entry, row, first["msg"], advice, name, first["input"]) from error
+        raise raw.refuse(first["msg"], "mend it where it was exported", name, first["input"]) from error
 
 
 def _register(export: Export, names: dict[str, str], located: Located[Patient], url: str) -> None:
@@ -183,10 +184,3 @@ def _retracted(resource: Condition | Observation) -> bool:
     if isinstance(resource, Observation):
         return resource.status in _RETRACTED
     return any(coding.code in _RETRACTED for coding in resource.verification_status.coding)
-
-
-def _refuse(
-    path: Path, entry: int | None, row: int | None, finding: str, advice: str, name: str, value: Any = None
-) -> DataError:
-    place = name if entry is None else f"entry[{entry}].{name}"
-    return refuse(path, finding, advice, field=place, row=row, value=value)

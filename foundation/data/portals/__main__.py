@@ -1,7 +1,6 @@
 """`python -m foundation.data.portals`: assembles a public TCGA project as a site folder."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,30 +17,12 @@ from foundation.data.portals.connection import Connection
 from foundation.data.portals.gdc import Gdc
 from foundation.data.portals.manifest import Manifest
 from foundation.data.portals.plan import Portals, make_plan
-from foundation.data.portals.selection import Selection, select
+from foundation.data.portals.selection import select
 from foundation.data.portals.tcia import Tcia
 from foundation.data.portals.transfer import Transfer
 from foundation.run_record import RunRecord
 
 _OWN = ("output", "dry_run", "refresh", "portals", "transfer")
-
-
-@contextmanager
-def _folder(cfg: DictConfig) -> Iterator[Path]:
-    """The output, or a scratch folder where nothing shall be kept."""
-    if not cfg.dry_run:
-        yield Path(cfg.output)
-        return
-    with TemporaryDirectory() as scratch:
-        yield Path(scratch)
-
-
-def _portals(cfg: DictConfig, transfer: Transfer, wanted: Selection) -> Portals:
-    return Portals(
-        Gdc(transfer, cfg.portals.gdc, wanted.project),
-        CBioPortal(transfer, cfg.portals.cbioportal, wanted.study_or_default),
-        Tcia(transfer, cfg.portals.tcia, wanted.collection or wanted.project),
-    )
 
 
 @command("assemble")
@@ -52,16 +33,21 @@ def main(cfg: DictConfig) -> None:
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-    with _folder(cfg) as folder, Manifest.open(folder, wanted.project) as manifest:
+    output = TemporaryDirectory() if cfg.dry_run else nullcontext(cfg.output)  # a plan alone leaves nothing behind
+    with output as folder, Manifest.open(Path(folder), wanted.project) as manifest:
         attempts = Attempts(cfg.transfer.attempts, cfg.transfer.pause, cfg.transfer.patience)
         connection = Connection(attempts, cfg.transfer.timeout)
         transfer = Transfer(manifest, connection, cfg.transfer.threads, cfg.refresh)
-        portals = _portals(cfg, transfer, wanted)
+        portals = Portals(
+            Gdc(transfer, cfg.portals.gdc, wanted.project),
+            CBioPortal(transfer, cfg.portals.cbioportal, wanted.study_or_default),
+            Tcia(transfer, cfg.portals.tcia, wanted.collection or wanted.project),
+        )
         if cfg.dry_run:
             console.print(make_plan(portals, wanted).table(wanted.project))
             return
         data = {"name": wanted.project.lower().replace("-", "_"), "synthetic": False}
-        with RunRecord.open(folder, "python -m foundation.data.portals", settings, cfg.seed, (), data) as record:
+        with RunRecord.open(Path(folder), "python -m foundation.data.portals", settings, cfg.seed, (), data) as record:
             plan = make_plan(portals, wanted)
             console.print(plan.table(wanted.project))
             with bars:

@@ -33,7 +33,7 @@ from rich.progress import Progress
 
 from foundation.data.problems import Problem, Problems, refuse
 from foundation.errors import UserError
-from foundation.files import read_json, replacing_folder, unfinished, write_json
+from foundation.files import replacing_folder, unfinished, write_json
 from foundation.modalities.pathology.slides import Slide, source_files
 from foundation.modalities.pathology.tile_survey import TileSurvey, draw
 
@@ -74,8 +74,6 @@ class TiledSlide:
     patient: str
     path: Path
     folder: Path
-    tiles: int
-    mpp: float
 
 
 def tile_slides(
@@ -108,7 +106,7 @@ def tile_slides(
     for cut in wanted:
         problems.listed += by_slide[cut]
     return [
-        _tiled(patient, path, folder)
+        TiledSlide(patient, path, folder)
         for patient, path in slides
         if (folder := folders[path]) is not None and folder.is_dir()
     ]
@@ -160,11 +158,6 @@ def _folder(path: Path, cache: Path, settings: TileSettings) -> Path:
     sources = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source_files(path)]
     print_of = json.dumps([_FORMAT, sources, asdict(settings)], sort_keys=True).encode()
     return cache / f"{path.stem}-{hashlib.sha256(print_of).hexdigest()[:12]}"
-
-
-def _tiled(patient: str, path: Path, folder: Path) -> TiledSlide:
-    facts = read_json(folder / FACTS, "remove it and tile the slide again")
-    return TiledSlide(patient, path, folder, facts["tiles"], facts["mpp"])
 
 
 def _write_tiles(
