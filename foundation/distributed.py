@@ -51,7 +51,7 @@ def broadcast(value: T, source: int, device: torch.device) -> T:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    # ZeRO-3 lets weights go in the backward pass where a module's inputs require a gradient: alike on all processes.
+    # ZeRO-3 lets weights go in the backward pass where inputs require a gradient: alike on all processes, then.
     return tensor.detach().cpu().requires_grad_(tensor.requires_grad)
 
 

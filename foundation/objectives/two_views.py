@@ -64,7 +64,8 @@ class _Views(Objective):
         count = int(views.who.sum())
         if count < 2:  # known after weights were gone through alone; the way on is that of a batch that has two
             embedded = sum(_embed(module, selected).sum() for _ in range(2))
-            return Term(0 * (embedded + views.one.values.sum() + views.other.values.sum()), {})
+            seen = views.one.values.sum() + views.other.values.sum()
+            return Term(0 * (embedded + seen + self.scale().sum()), {})
         loss = info_nce(_embed(module, views.one), _embed(module, views.other), self.scale())
         return Term(loss, {self.name: count}, count)
 
