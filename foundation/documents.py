@@ -25,7 +25,7 @@ def read_yaml(path: Path, advice: str, loader: type[yaml.SafeLoader] = yaml.Safe
     try:
         return yaml.load(path.read_text(encoding="utf-8"), loader)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+        raise UserError(f"{path}: not readable ({error.strerror}); {advice}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
 

@@ -437,7 +437,7 @@ def test_a_wrong_policy_is_one_line_with_file_and_field(tmp_path, text, said):
 
 
 def test_a_missing_policy_is_no_permission(tmp_path):
-    with pytest.raises(UserError, match=r"none\.yaml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"none\.yaml: not readable \(No such file or directory\)"):
         SitePolicy.load(tmp_path / "none.yaml")
 
 
