@@ -79,7 +79,7 @@ class Server:
             # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
             reply = requests.post(self.address, data=b"{}", headers=header, timeout=5)
             return reply.status_code == 400 and "error" in reply.json()
-        except (OSError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
+        except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
             return False
 
 
