@@ -7,7 +7,7 @@ _RECALL = re.compile(r"(\w+)_to_(\w+)/r@(5)")
 
 
 def samples(record: dict[str, Any]) -> dict[str, Any]:
-    """Patients that taught each modality, counted once a step, in the last round: by site, by modality.
+    """Patients that trained each modality, counted once a step, in the last round: by site, by modality.
 
     Args:
         record: `run.json` of `python -m pretrain` or `python -m pretrain.federated`.

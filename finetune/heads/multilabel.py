@@ -87,12 +87,12 @@ class MultiLabel(Head):
     def loss(self, scores: Float[Tensor, "batch labels"], targets: Targets) -> Tensor | None:
         """Weighted cross-entropy: the mean over a patient's known labels, then over the patients who have any."""
         label, known = self._known(targets)
-        taught = known.any(dim=1)
-        if not bool(taught.any()):
+        trained = known.any(dim=1)
+        if not bool(trained.any()):
             return None
         weights = torch.where(label == 1, self.class_weights[:, 1], self.class_weights[:, 0])
         losses = functional.binary_cross_entropy_with_logits(scores, label, weights, reduction="none") * known
-        return (losses.sum(dim=1)[taught] / known.sum(dim=1)[taught]).mean()
+        return (losses.sum(dim=1)[trained] / known.sum(dim=1)[trained]).mean()
 
     def calibrate(
         self, scores: Float[Tensor, "validation labels"], targets: Targets, train: tuple[Tensor, Targets]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 def group_of(parameter: str) -> str:
     """The parameter group of a name in a module's state, by convention.
 
-    A modality's encoder is that modality; its own embedding and norm inside fusion are taught by that modality alone,
+    A modality's encoder is that modality; its own embedding and norm inside fusion are trained by that modality alone,
     so they belong to it. An objective is a group by itself. Anything else, such as `head`, is the first word of its
     name. Which names a run federates at all is not decided here: `Screening` holds an update against them.
     """

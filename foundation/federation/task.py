@@ -42,7 +42,7 @@ class RoundResult:
 
     Attributes:
         weights: by parameter name.
-        samples: by parameter group, patients that taught it, counted once a step.
+        samples: by parameter group, patients that trained it, counted once a step.
         metrics: losses of training and validation.
         control: by parameter, what SCAFFOLD adds to the site's control variate; empty without it.
         frozen: by group, digest of the weights that do not learn; empty where all do.

@@ -45,7 +45,7 @@ def test_the_proximal_gradient_is_mu_times_the_distance(values, moved, mu):
     term.backward()
     assert float(term.detach()) == pytest.approx(mu / 2 * float((distance**2).sum()), rel=1e-5, abs=1e-6)
     torch.testing.assert_close(module.a.grad, mu * distance)
-    assert module.b.grad is None, "not taught, so no gradient, and no weight decay either"
+    assert module.b.grad is None, "not trained, so no gradient, and no weight decay either"
 
 
 def test_the_correction_is_the_gradient_of_its_term_and_rates_add_up_by_group():
@@ -136,7 +136,7 @@ def test_a_new_control_variate_is_the_mean_gradient_of_the_rounds_steps():
         {"w": np.array([1.0])}, {"w": np.array([end])}, {"w": np.array([server])}, {"w": "g"}, {"g": 0.1}
     )
     assert own + float(change["w"][0]) == pytest.approx(gradient, rel=1e-6)
-    assert control_change({}, {}, {}, {"w": "g"}, {}) == {}, "not taught, not changed"
+    assert control_change({}, {}, {}, {"w": "g"}, {}) == {}, "not trained, not changed"
 
 
 def sgd(*more: str) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def test_a_loss_that_is_no_number_is_skipped_and_counted(configure, tmp_path, mo
     result = fit_round(cfg, HOSPITALS, None, tmp_path, 5, 0, 5)
     assert all(np.isfinite(value).all() for value in result.weights.values())
     assert result.metrics["train/skipped"] == 2
-    assert result.samples["objective:alignment"] <= 3 * 8, "skipped patients taught nothing"
+    assert result.samples["objective:alignment"] <= 3 * 8, "skipped patients trained nothing"
     assert not (tmp_path / "non_finite_batch.safetensors").exists()
 
 

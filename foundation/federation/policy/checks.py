@@ -99,7 +99,7 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
     if suppress(policy, reply.metrics, reply.patients, reply.behind) != dict(reply.metrics):
         raise Declined(f"patients.metrics: a metric is of fewer than {policy.patients.metrics} patients")
     if withhold(policy, reply.samples, reply.behind) != dict(reply.samples):
-        raise Declined("patients: a parameter group was taught by too few of this site's patients to leave")
+        raise Declined("patients: a parameter group was trained by too few of this site's patients to leave")
     if reply.kind == "embeddings":
         _check_embeddings(policy, reply.privacy)
     _allowed("statistics", reply.statistics, policy.statistics)

@@ -63,7 +63,7 @@ def _tally(states: dict[str, list[tuple[str, str]]], rounds: Sequence[Round]) ->
 
 def coverage(run: Run) -> Section:
     """Shares of each site in each parameter group, round by round."""
-    title = "Who taught which part of the model"
+    title = "Who trained which part of the model"
     known = [part.coverage for part in run.rounds if part.coverage is not None]
     if not known or not run.groups:
         return Section(title, [unmeasured("Coverage")])
@@ -76,7 +76,7 @@ def coverage(run: Run) -> Section:
     }
     picture = charts.strips(run.groups, sites, shares, "Share of each site in each parameter group, round by round")
     rows = [[group, *(_mean(shares[group, site]) for site in sites), _untrained(run, group)] for group in run.groups]
-    table = Table("Mean share over the rounds", ["group", *sites, "rounds in which nobody taught it"], rows)
+    table = Table("Mean share over the rounds", ["group", *sites, "rounds in which nobody trained it"], rows)
     notes = [
         "A strip is a site's share in the average of a parameter group, a stripe a round: the fuller its colour, the "
         "larger; beside it the mean of the rounds. A group is averaged over those sites alone that trained it."

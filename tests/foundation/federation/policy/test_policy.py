@@ -374,7 +374,7 @@ def test_a_group_that_few_patients_taught_stays_at_home(samples, behind, cell, t
 def test_a_group_that_should_have_been_withheld_does_not_leave():
     rules = policy(patients={"training": 20})
     reply = replace(REPLY, samples={"genomics": 40, "fusion": 90}, behind={"genomics": 8, "fusion": 50})
-    with pytest.raises(Declined, match="taught by too few of this site's patients"):
+    with pytest.raises(Declined, match="trained by too few of this site's patients"):
         check_reply(rules, ORDER, reply)
     check_reply(rules, ORDER, replace(reply, samples=withhold(rules, reply.samples, reply.behind)))
 

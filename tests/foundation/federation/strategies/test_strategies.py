@@ -44,7 +44,7 @@ def weights(rng: np.random.Generator, scale: float = 1.0) -> dict:
 
 
 def updates(rng: np.random.Generator, sites: int, samples: dict | None = None, scale: float = 1.0) -> dict:
-    """Updates of as many sites; by default every group is taught by 1 to 50 patients at each."""
+    """Updates of as many sites; by default every group is trained by 1 to 50 patients at each."""
     return {
         f"site{place}": SiteUpdate(
             weights(rng, scale),
