@@ -73,7 +73,7 @@ def test_card_tells_results_and_walks_back_to_pretraining(evaluation: Path, tmp_
     json.dumps(content, default=str)
 
 
-def test_pretraining_tells_who_taught_what_and_retrieval_at_the_hospital_held_out_alone(
+def test_pretraining_tells_who_trained_what_and_retrieval_at_the_hospital_held_out_alone(
     evaluation: Path, tmp_path: Path
 ) -> None:
     markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")

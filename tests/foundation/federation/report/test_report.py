@@ -148,7 +148,7 @@ def test_coverage_is_the_mean_share_of_the_rounds(run):
     assert rows["genomics"][-1] == "none"
 
 
-def test_a_group_that_nobody_taught_is_named(tmp_path):
+def test_a_group_that_nobody_trained_is_named(tmp_path):
     content = rounds(3)
     content[1]["coverage"]["genomics"] = {}
     content[2]["coverage"]["genomics"] = {"riverside": 0.0}
