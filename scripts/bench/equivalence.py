@@ -3,8 +3,11 @@
 `python scripts/bench/equivalence.py --commit b491d09` checks the commit out beside this tree, prepares the embedded
 cohort with both, and runs the pooled pretraining, a biomarker head and a survival head on it, and the federated
 pretraining, with one seed. Pooled weights and heads must be equal to the bit; the federated run's may differ by the
-order of float sums. Prints the largest difference of each run, relative to the largest weight of its array, and last a
-verdict. With `--folder` the earlier commit's results stay there for the next comparison.
+order of float sums. That is told after one round: AdamW's first step of the next makes a whole step of a gradient that is
+all rounding, as a key's bias in attention has, so that the last bit of a sum decides its sign.
+
+Prints the largest difference of each run, relative to the largest weight of its array, and last a verdict. With
+`--folder` the earlier commit's results stay there for the next comparison.
 """
 
 import argparse
@@ -91,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commit", required=True, help="to compare with")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--folder", type=Path, help="for the results; a temporary one if not given")
     arguments = parser.parse_args()
