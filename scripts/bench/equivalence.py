@@ -3,8 +3,8 @@
 `python scripts/bench/equivalence.py --commit b491d09` checks the commit out beside this tree, prepares the embedded
 cohort with both, and runs the pooled pretraining, a biomarker head and a survival head on it, and the federated
 pretraining, with one seed. Pooled weights and heads must be equal to the bit; the federated run's may differ by the
-order of float sums. That is told after one round: AdamW's first step of the next makes a whole step of a gradient that is
-all rounding, as a key's bias in attention has, so that the last bit of a sum decides its sign.
+order of float sums. That is told after one round: AdamW's first step of the next makes a whole step of a gradient that
+is all rounding, as a key's bias in attention has, so that the last bit of a sum decides its sign.
 
 Prints the largest difference of each run, relative to the largest weight of its array, and last a verdict. With
 `--folder` the earlier commit's results stay there for the next comparison.
