@@ -81,6 +81,7 @@ def toy(line: str, port: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.timeout(2000)
 def test_the_embedded_path_of_the_readme_runs_from_first_to_last(tmp_path: Path):
     lines = [line for line in lines_of("README.md") if "demo" in line and "deployment" not in line]
     port = free_ports(1)[0]

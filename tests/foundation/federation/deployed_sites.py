@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 SITES = ("riverside", "northgate")
 PATIENCE = 400.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # in every process: sums in one order, so that the weights of runs compare
 
 
 def free_port() -> int:
@@ -28,7 +29,8 @@ def command(module: str, *settings: str) -> list[str]:
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
+    environment = os.environ | ONE_THREAD
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -85,7 +87,7 @@ class Running:
                 arguments,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"VENV": str(Path(sys.executable).parent.parent)} | environment,
+                env=os.environ | ONE_THREAD | {"VENV": str(Path(sys.executable).parent.parent)} | environment,
                 start_new_session=True,
             )
 
