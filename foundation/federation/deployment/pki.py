@@ -21,7 +21,7 @@ from foundation.errors import UserError
 from foundation.files import PUBLIC, SECRET, write_bytes
 
 _CURVE = ec.SECP384R1()  # what Flower takes for a node's key, too
-_BACKDATED = timedelta(minutes=5)  # a site's timer may lag behind
+_BACKDATED = timedelta(minutes=5)  # a site's clock may lag behind
 
 
 def write_authority(folder: Path, name: str, days: int) -> None:

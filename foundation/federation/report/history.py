@@ -133,7 +133,7 @@ def train_loss(training: SiteTraining | None) -> float | None:
 
 
 def seconds_of(metrics: Numbers | None) -> float | None:
-    """What a site took by its own timer."""
+    """What a site took by its own clock."""
     return number((metrics or {}).get("seconds"))
 
 

@@ -124,7 +124,7 @@ def _figures(run: Run, verified: bool | None, extension: type[Extension] | None)
     trained = {site for part in run.rounds for site in part.training}
     missed = sum(len(set(part.absent) - set(part.training) - set(part.evaluation)) for part in run.rounds)
     figures = [
-        Figure("Checkpoints", f"{len(run.rounds)}" + (f" of {planned}" if planned else "")),
+        Figure("Rounds", f"{len(run.rounds)}" + (f" of {planned}" if planned else "")),
         Figure("Sites trained", f"{len(trained)} of {len(run.sites)}", f"{missed} times absent" if missed else ""),
         _loss_figure(run),
     ]

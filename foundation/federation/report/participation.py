@@ -24,7 +24,7 @@ def participation(run: Run) -> Section:
     """Sites by rounds: trained, evaluated, absent and why."""
     rounds, sites = run.rounds, run.sites
     if not sites or not rounds:
-        return Section("Who took part when", [unmeasured("Checkpoints")])
+        return Section("Who took part when", [unmeasured("Rounds")])
     states = {site: [_state(site, part) for part in rounds] for site in sites}
     picture = charts.participation(
         [part.round for part in rounds],
@@ -34,7 +34,7 @@ def participation(run: Run) -> Section:
     )
     shown = {state for cells in states.values() for state, _ in cells}
     legend = [key(text, 0, kind) for state, (text, kind) in _STATES.items() if state in shown]
-    table = Table("Checkpoints by site", ["site", *(text for text, _ in _STATES.values())], _tally(states, rounds))
+    table = Table("Rounds by site", ["site", *(text for text, _ in _STATES.values())], _tally(states, rounds))
     notes = ["▸ marks a hospital that is held out of training."] if set(run.held_out) & set(sites) else []
     absences = reasons("Absences, and why", ((part.round, part.absent) for part in rounds))
     return Section("Who took part when", [Part("", legend, picture, table), *absences], notes)
@@ -83,7 +83,7 @@ def coverage(run: Run) -> Section:
     ]
     missing = [part.round for part in run.rounds if part.coverage is None]
     if missing:
-        notes.append(f"Checkpoints {spans(missing)}, grey: {NOT_MEASURED}.")
+        notes.append(f"Rounds {spans(missing)}, grey: {NOT_MEASURED}.")
     return Section(title, [Part("", [], picture, table)], notes)
 
 

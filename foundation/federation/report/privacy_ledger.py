@@ -79,7 +79,7 @@ def _secure(run: Run) -> list[Part]:
     names = list(dict.fromkeys(name for _, of_round in facts for name in of_round))
     rows = [[str(number_), *(as_text(of_round.get(name)) for name in names)] for number_, of_round in facts]
     table = Table(
-        "Checkpoints in which the server saw sums over sites, and no site's own update",
+        "Rounds in which the server saw sums over sites, and no site's own update",
         ["round", *names],
         rows,
         text=tuple(range(1, len(names) + 1)),

@@ -85,13 +85,13 @@ def time(run: Run) -> Section:
             ],
         )
         picture = charts.bars(_few(rows), "s", "Seconds of each round by phase")
-        parts[0] = Part("By round, on the server's timer", keys(used), picture, table)
+        parts[0] = Part("By round, on the server's clock", keys(used), picture, table)
         notes = _notes(run, rounds)
     return Section(title, parts, notes)
 
 
 def _few(rows: dict[str, dict[str, float]], most: int = 30) -> dict[str, dict[str, float]]:
-    """Checkpoints that have room; where there are many, means of as many as stand together."""
+    """Rounds that have room; where there are many, means of as many as stand together."""
     if len(rows) <= most:
         return rows
     together = -(-len(rows) // most)
@@ -134,7 +134,7 @@ def _notes(run: Run, rounds: dict[str, dict[str, float]]) -> list[str]:
     busy = sum(row.get("training at sites", 0.0) for row in rounds.values())
     kind = "all sites together, which trained in turn" if _in_turns(run) else "the site that took longest"
     notes = [
-        f"Training at sites is the seconds of {kind}, by the site's own timer; waiting and transport is what the "
+        f"Training at sites is the seconds of {kind}, by the site's own clock; waiting and transport is what the "
         "training phase took beyond that: transfer, the start of processes, and queues."
     ]
     if whole:
@@ -143,7 +143,7 @@ def _notes(run: Run, rounds: dict[str, dict[str, float]]) -> list[str]:
         )
     missing = [part.round for part in run.rounds if str(part.round) not in rounds]
     if missing:
-        notes.append(f"Checkpoints {spans(missing)}: not measured.")
+        notes.append(f"Rounds {spans(missing)}: not measured.")
     seconds = number(run.record.get("seconds"))
     if seconds and whole < seconds and run.record.get("status") == "finished":
         notes.append(
@@ -154,7 +154,7 @@ def _notes(run: Run, rounds: dict[str, dict[str, float]]) -> list[str]:
 
 def _by_site(run: Run) -> Part:
     """Of the rounds in which a site took part: its training, its evaluation, and the rest, in which it waited."""
-    heading = "By site, on each site's own timer"
+    heading = "By site, on each site's own clock"
     rows: dict[str, dict[str, float]] = {}
     for site in run.sites:
         trained = evaluated = waited = 0.0

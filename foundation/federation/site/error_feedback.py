@@ -1,4 +1,4 @@
-"""Error feedback: what a compression lost of a site's updates, kept between rounds in its state folder."""
+"""Error feedback: what compression lost of a site's updates, kept between rounds in its state folder."""
 
 import re
 from pathlib import Path

@@ -99,7 +99,7 @@ class Compressor:
         for key in arrays:
             name, _, kind = key.partition(_SEPARATOR)
             if kind not in ("", "bf16", "int8") or name in keys:
-                raise UserError(f"{key}: no name that a compression gives, or the second of its kind; use one release")
+                raise UserError(f"{key}: no name that compression gives, or the second of its kind; use one release")
             keys[name] = key
         return Computed(keys, lambda name: _widened(arrays, keys[name]))
 

@@ -36,7 +36,7 @@ def pack_int8(value: NDArray[np.float32], block: int, generator: np.random.Gener
     """Codes from -127 to 127 with a scale for each block of consecutive values, in one array of bytes.
 
     Layout, little-endian: int32 block, int32 number of dimensions, int32 each dimension, float32 each scale, int8 each
-    code. One array a parameter keeps the number of objects in a message as it is without a compression.
+    code. One array a parameter keeps the number of objects in a message as it is without compression.
 
     Args:
         value: finite numbers of any shape.

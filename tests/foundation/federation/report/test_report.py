@@ -126,7 +126,7 @@ def test_every_picture_is_drawn_whole_named_and_beside_its_numbers(run, tmp_path
 
 def test_who_took_part_when(run):
     page = Page(report(run))
-    rows = page.tables["Checkpoints by site"]
+    rows = page.tables["Rounds by site"]
     assert rows["riverside"] == ["1–6, 8", "–", "7", "–", "–"]
     assert rows["northgate"] == ["1–2, 5–8", "4", "–", "3", "–"]
     assert rows["lakeview"] == ["1–4, 7–8", "–", "–", "5–6", "–"]
@@ -240,7 +240,7 @@ def test_secure_rounds_are_named(tmp_path):
         part["coverage"] = {"genomics": {"sum of sites": 1.0}}
         part["secure"] = {"contributors": {"genomics": 3}, "withheld": {"report": "1 site"}}
     page = Page(report(write_run(tmp_path / "run", content)))
-    rows = page.tables["Checkpoints in which the server saw sums over sites, and no site's own update"]
+    rows = page.tables["Rounds in which the server saw sums over sites, and no site's own update"]
     assert rows["2"] == ['{"genomics": 3}', '{"report": "1 site"}']
     assert page.tables["Mean share over the rounds"]["genomics"] == ["100.0%", "none"]
 
@@ -267,13 +267,13 @@ def test_what_is_missing_is_not_measured(tmp_path, missing, said):
 
 def test_an_unfinished_run_has_a_page(tmp_path):
     page = Page(report(write_run(tmp_path / "run", [], status="failed")))
-    assert "Checkpoints 0 of 8" in page.text
+    assert "Rounds 0 of 8" in page.text
     assert page.text.count("not measured") > 10
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "run.json").write_text("{}")
     (bare / "history.json").write_text('{"rounds": [{"round": 1}]}')
-    assert "Checkpoints 1" in Page(report(bare)).text
+    assert "Rounds 1" in Page(report(bare)).text
 
 
 def cut(content, draw):

@@ -179,7 +179,7 @@ def test_no_bytes_break_decoding(content):
     ],
 )
 def test_names_that_no_compression_gives_are_refused(arrays):
-    with pytest.raises(UserError, match="no name that a compression gives"):
+    with pytest.raises(UserError, match="no name that compression gives"):
         Compressor.decode(arrays)
 
 
