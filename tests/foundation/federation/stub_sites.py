@@ -84,7 +84,7 @@ class Stubs:
 
 
 class PatchyGrid(SerialGrid):
-    """NodeRegistry that come, go and fall silent.
+    """Nodes that come, go and fall silent.
 
     Args:
         app: of the nodes.
@@ -103,12 +103,12 @@ class PatchyGrid(SerialGrid):
         return [node for node in self.contexts if SITES[node - 1] not in self.gone]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        on_reply = [
+        answered = [
             number
             for number in message_ids
             if number in self._asked and SITES[self._asked[number].metadata.dst_node_id - 1] not in self.silent
         ]
-        return super().pull_messages(on_reply)
+        return super().pull_messages(answered)
 
 
 def config(folder: Path, **more: Any) -> DictConfig:
