@@ -167,7 +167,7 @@ class Benchmark:
         return model
 
     def federated(self, make: Make, hyperparameters: Settings, rounds: int, seed: int) -> nn.Linear:
-        """Checkpoints over the six regions under one of the project's strategies, with FLamby's hyperparameters."""
+        """Rounds over the six regions under one of the project's strategies, with FLamby's hyperparameters."""
         strategy, rate = make(hyperparameters, seed), hyperparameters["learning_rate"]
         torch.manual_seed(seed)
         weights = to_weights(nn.Linear(FEATURES, 1))

@@ -67,7 +67,7 @@ def federated(
     update: Update = by_modality,
     strategy_of: Callable[[tuple[str, ...]], Strategy] = FedAvg,
 ) -> Weights:
-    """Checkpoints of a strategy; what stays at a site, and what the sites' bank holds, as given."""
+    """Rounds of a strategy; what stays at a site, and what the sites' bank holds, as given."""
     module = build_module(setting.cfg, None, 0, setting.total)
     weights = to_weights(module.state_dict())
     buffers = frozenset(name for name, _ in module.named_buffers())
