@@ -2,4 +2,3 @@
 
 from foundation.federation.ledger.files import verify as verify
 from foundation.federation.ledger.writer import Ledger as Ledger
-from foundation.federation.wire.digest import digest_of_weights as digest_of_weights

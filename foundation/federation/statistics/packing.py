@@ -10,14 +10,13 @@ from pydantic import ValidationError
 
 from foundation.errors import UserError
 from foundation.federation.statistics.contract import NAMES, SiteStatistics, section_of
-
-Arrays = dict[str, NDArray[np.generic]]
+from foundation.federation.weights.types import Arrays, Weights
 
 _ARRAYS = ("count", "mean", "m2")  # of expression: too many numbers for text
 _ABOUT = "about"  # sites, and what they withheld: of no statistic by itself
 
 
-def to_arrays(statistics: SiteStatistics) -> tuple[Arrays, dict[str, str]]:
+def to_arrays(statistics: SiteStatistics) -> tuple[Weights, dict[str, str]]:
     """As arrays and JSON texts.
 
     Returns:
@@ -25,7 +24,7 @@ def to_arrays(statistics: SiteStatistics) -> tuple[Arrays, dict[str, str]]:
         and `about`. A policy may drop any statistic by its name and leave the others.
     """
     content = statistics.model_dump(mode="json")
-    arrays: Arrays = {}
+    arrays: Weights = {}
     if expression := content["expression"]:
         for name in _ARRAYS:
             values = [np.nan if value is None else value for value in expression.pop(name)]
@@ -35,7 +34,7 @@ def to_arrays(statistics: SiteStatistics) -> tuple[Arrays, dict[str, str]]:
     return arrays, texts
 
 
-def from_arrays(arrays: Mapping[str, NDArray[np.generic]], texts: Mapping[str, str]) -> SiteStatistics:
+def from_arrays(arrays: Arrays, texts: Mapping[str, str]) -> SiteStatistics:
     """The way back; a statistic that was dropped on the way is None.
 
     Raises:

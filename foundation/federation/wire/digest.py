@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+from foundation.federation.weights.types import Arrays
 
 
 class WeightsDigest:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from foundation.command import instantiate
 from foundation.errors import UserError
-from foundation.federation.ledger import digest_of_weights, verify
+from foundation.federation.ledger import verify
 from foundation.federation.ledger.files import load
 from foundation.federation.ledger.reconcile import Side, reconcile
 from foundation.federation.ledger.spent import Spent, spent_by_run
@@ -31,6 +31,7 @@ from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
 from foundation.federation.task import RoundArrays, RoundOptions
 from foundation.federation.weights.module import to_weights
+from foundation.federation.wire.digest import digest_of_weights
 from foundation.federation.wire.messages import (
     REFUSAL,
     Order,

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from foundation.federation.ledger import Ledger, digest_of_weights, verify
+from foundation.federation.ledger import Ledger, verify
 from foundation.federation.ledger.__main__ import main
 from foundation.federation.ledger.chain import head_path, read_chain
 from foundation.federation.ledger.entry import GENESIS, Entry
 from foundation.federation.ledger.files import load
 from foundation.federation.ledger.reconcile import Side, reconcile
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases, spent_by_run
-from foundation.federation.wire.digest import WeightsDigest
+from foundation.federation.wire.digest import WeightsDigest, digest_of_weights
 
 DIGEST = "ab" * 32
 OTHER = "cd" * 32

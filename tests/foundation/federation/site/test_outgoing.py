@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from foundation.errors import UserError
-from foundation.federation.ledger import digest_of_weights
 from foundation.federation.policy import SitePolicy
 from foundation.federation.secure import Secure, SecureOrder
 from foundation.federation.site.config import Site
@@ -31,6 +30,7 @@ from foundation.federation.site.outgoing import (
 from foundation.federation.site.training import state_of
 from foundation.federation.statistics import from_arrays
 from foundation.federation.wire.compression import Compressor
+from foundation.federation.wire.digest import digest_of_weights
 from foundation.federation.wire.messages import Order, Reply, pack_order, unpack_order, unpack_reply
 from foundation.release import installed_release
 
