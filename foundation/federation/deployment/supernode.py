@@ -37,7 +37,6 @@ _PRELOADED = [
     "transformers.modeling_utils",
 ]
 _POLL_SECONDS = 0.2
-_START_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 

@@ -2,7 +2,7 @@
 
 from foundation.federation.secure.server import SecureRound, secure_round
 from foundation.federation.secure.settings import Secure, SecureOrder, refuse_single_updates
-from foundation.federation.secure.site import asked, masked_reply, masking_sites, secure_mod, submission
+from foundation.federation.secure.site import asked, masked_reply, secure_mod, submission
 
 __all__ = [
     "Secure",
@@ -10,7 +10,6 @@ __all__ = [
     "SecureRound",
     "asked",
     "masked_reply",
-    "masking_sites",
     "refuse_single_updates",
     "secure_mod",
     "secure_round",

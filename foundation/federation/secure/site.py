@@ -94,14 +94,6 @@ def asked(content: RecordDict) -> bool:
     return RECORD in content.config_records and RECORD_KEY_CONFIGS in content.config_records
 
 
-def masking_sites(content: RecordDict) -> int:
-    """How many sites' updates will be summed with this one at most, this one included: the crowd that a site hides in.
-
-    They are the sites whose shares of keys came with the order.
-    """
-    return len(cast(list[int], content.config_records[RECORD_KEY_CONFIGS][Key.SOURCE_LIST])) + 1
-
-
 def secure_mod(message: Message, context: Context, call_next: Handler) -> Message:
     """Flower's SecAgg+ for orders that ask for it; every other message passes through.
 

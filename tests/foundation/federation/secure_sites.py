@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS
+from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key
 from flwr.common.serde import context_from_proto, context_to_proto, recorddict_from_proto, recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -18,7 +19,6 @@ from foundation.federation.secure import (
     SecureRound,
     asked,
     masked_reply,
-    masking_sites,
     secure_mod,
     secure_round,
 )
@@ -95,6 +95,11 @@ def site_app(name: str, after: Weights, samples: Samples) -> ClientApp:
         return Message(RecordDict({"metrics": MetricRecord({"loss": 1.0})}), reply_to=message)
 
     return app
+
+
+def masking_sites(content: RecordDict) -> int:
+    """How many sites are summed at most, this one included: those whose shares of keys came with the order."""
+    return len(cast(list[int], content.config_records[RECORD_KEY_CONFIGS][Key.SOURCE_LIST])) + 1
 
 
 def wire(content: RecordDict) -> RecordDict:
