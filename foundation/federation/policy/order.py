@@ -2,7 +2,7 @@
 
 import importlib.resources
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -101,7 +101,7 @@ def order_facts(cfg: DictConfig, order: OrderFacts) -> OrderFacts:
     strategy = content.get("strategy") or {}
     return replace(
         order,
-        config_digest=digest_of({key: value for key, value in content.items() if key not in _NOT_WEIGHTS}),
+        config_digest=config_digest(content),
         objectives=tuple(map(str, content.get("objective") or ())),
         modalities=tuple(map(str, chosen or content.get("modality") or ())),
         strategy=str(strategy.get("_target_", "")).rpartition(".")[2],
@@ -110,6 +110,11 @@ def order_facts(cfg: DictConfig, order: OrderFacts) -> OrderFacts:
         targets=tuple(sorted({str(value) for path, value in leaves if path.endswith("._target_")})),
         unresolved=tuple(path[1:] for path, value in leaves if isinstance(value, str) and "${" in value),
     )
+
+
+def config_digest(content: Mapping[Any, Any]) -> str:
+    """Of a run's settings on which its weights depend, in plain values: by it policies know a run, and checkpoints."""
+    return digest_of({key: value for key, value in content.items() if key not in _NOT_WEIGHTS})
 
 
 @cache

@@ -10,14 +10,13 @@ from torch import nn
 
 from foundation.command import plain
 from foundation.errors import UserError
+from foundation.federation.policy.order import config_digest
 from foundation.federation.report.page import write_report
 from foundation.federation.runtime.run import run
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
-from foundation.run_record import RunRecord, digest_of
-
-_NOT_WEIGHTS = ("output", "resume", "progress")  # settings that do not touch them
+from foundation.run_record import RunRecord
 
 
 def federate(cfg: DictConfig, command: str) -> None:
@@ -50,7 +49,7 @@ def _federate(cfg: DictConfig, command: str) -> None:
     extension = task.extension()
     if extension is not None:
         extension.check(module, local)
-    checkpoints = Checkpoints(output, digest_of({k: v for k, v in plain(cfg).items() if k not in _NOT_WEIGHTS}))
+    checkpoints = Checkpoints(output, config_digest(plain(cfg)))
     if not cfg.resume or checkpoints.resume() is None:
         shutil.rmtree(output / "rounds", ignore_errors=True)
         _begin(checkpoints, module, local)
