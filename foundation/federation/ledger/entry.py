@@ -28,6 +28,7 @@ Kind = Literal[
     "refusal",
     "note",
 ]
+OrderKind = Literal["order", "evaluation", "statistics"]  # of them, what the server asks of a site
 SERVER = "server"  # who owns the server's ledger, and whom a site's entries name as their peer
 GENESIS = "0" * 64
 _LONGEST = 300

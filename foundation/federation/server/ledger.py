@@ -7,13 +7,12 @@ from typing import Literal, Unpack
 
 from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import SERVER, Direction, Kind, printable
+from foundation.federation.ledger.entry import SERVER, Direction, Kind, OrderKind, printable
 from foundation.federation.ledger.writer import Facts
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, Reply, travelling_digest
 
-OrderKind = Literal["order", "evaluation", "statistics"]
 ReplyKind = Literal["update", "evaluation", "statistics"]
 
 

@@ -15,10 +15,10 @@ from foundation.federation.extension import is_asked
 from foundation.federation.policy import public_reason
 from foundation.federation.secure import SecureOrder, asked, secure_mod
 from foundation.federation.site.config import Site
-from foundation.federation.site.extension import give
+from foundation.federation.site.extension import contribute
 from foundation.federation.site.filters.base import Outgoing
-from foundation.federation.site.gate import PolicyGate, Work
-from foundation.federation.site.outgoing import EVALUATION, MASKED_UPDATE, STATISTICS, UPDATE, leave, packed
+from foundation.federation.site.gate import OrderType, PolicyGate
+from foundation.federation.site.outgoing import EVALUATION, MASKED_UPDATE, STATISTICS, UPDATE, apply_filters, packed
 from foundation.federation.site.training import module_here, train_here
 from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
@@ -43,7 +43,7 @@ def introduce(message: Message, context: Context) -> Message:
 @app.query(collect.QUERY)
 def statistics(message: Message, context: Context) -> Message:
     """Counts and sums of this hospital's patients, as far as its policy allows."""
-    return Message(_answer(_tell, "statistics", message, context), reply_to=message)
+    return Message(_answer(_statistics, "statistics", message, context), reply_to=message)
 
 
 @app.train()
@@ -64,7 +64,7 @@ def _train(gate: PolicyGate, message: Message) -> RecordDict:
         result = train_here(gate, Path(scratch))
     result.metrics["seconds"] = time.monotonic() - started
     secure = SecureOrder.read(message.content) if gate.masked else None
-    return packed(leave(_update_of(gate, result, secure), UPDATE if secure is None else MASKED_UPDATE, gate))
+    return packed(apply_filters(_update_of(gate, result, secure), UPDATE if secure is None else MASKED_UPDATE, gate))
 
 
 def _update_of(gate: PolicyGate, result: RoundResult, secure: SecureOrder | None) -> Outgoing:
@@ -73,11 +73,11 @@ def _update_of(gate: PolicyGate, result: RoundResult, secure: SecureOrder | None
     return Outgoing("update", reply, len(gate.task.patients("train")), gate.task.behind("train"), secure=secure)
 
 
-def _tell(gate: PolicyGate, message: Message) -> RecordDict:
+def _statistics(gate: PolicyGate, message: Message) -> RecordDict:
     statistics = gate.task.statistics(gate.statistics)
     patients = len(gate.task.patients("train"))
     outgoing = Outgoing("statistics", Reply(gate.site.name), patients, statistics=statistics)
-    return packed(leave(outgoing, STATISTICS, gate))
+    return packed(apply_filters(outgoing, STATISTICS, gate))
 
 
 def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
@@ -85,25 +85,27 @@ def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
     evaluation = gate.task.evaluate(module_here(gate))
     metrics = evaluation.metrics | {"seconds": time.monotonic() - started}
     reply = Reply(gate.site.name, metrics=metrics)
-    outgoing = leave(Outgoing("evaluation", reply, int(metrics["patients"]), evaluation.behind), EVALUATION, gate)
+    outgoing = apply_filters(
+        Outgoing("evaluation", reply, int(metrics["patients"]), evaluation.behind), EVALUATION, gate
+    )
     if gate.extension is not None and is_asked(gate.order, gate.site.name):
-        outgoing.reply = give(gate, outgoing.reply)
+        outgoing.reply = contribute(gate, outgoing.reply)
     return packed(outgoing)
 
 
-def _answer(answer: Answer, work: Work, message: Message, context: Context) -> RecordDict:
-    """Runs the work; a refusal travels as one line, never as a traceback that might hold a patient's row."""
+def _answer(answer: Answer, order_type: OrderType, message: Message, context: Context) -> RecordDict:
+    """Does what an order asks; a refusal travels as one line, never as a traceback that might hold a patient's row."""
     order = unpack_order(message.content)
     site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
     try:
-        statistics = order.cfg.statistics if work == "statistics" else ()
-        gate = PolicyGate(site, order, work, statistics, masked=asked(message.content))
+        statistics = order.cfg.statistics if order_type == "statistics" else ()
+        gate = PolicyGate(site, order, order_type, statistics, masked=asked(message.content))
         try:
             gate.admit()
             return answer(gate, message)
         except UserError as error:
-            _log.error("%s: %s declined: %s", site.name, work, error)
+            _log.error("%s: %s declined: %s", site.name, order_type, error)
             return pack_decline(Decline(site.name, gate.decline(error)))
     except UserError as error:
-        _log.error("%s: %s declined: %s", site.name, work, error)
+        _log.error("%s: %s declined: %s", site.name, order_type, error)
         return pack_decline(Decline(site.name, public_reason(site.policy, error)))

@@ -10,14 +10,14 @@ from dataclasses import replace
 from foundation.errors import UserError
 from foundation.federation.site.filters.base import Outgoing
 from foundation.federation.site.gate import PolicyGate
-from foundation.federation.site.outgoing import EMBEDDINGS, leave
+from foundation.federation.site.outgoing import EMBEDDINGS, apply_filters
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import REFUSAL, Reply
 
 _log = logging.getLogger(__name__)
 
 
-def give(gate: PolicyGate, reply: Reply) -> Reply:
+def contribute(gate: PolicyGate, reply: Reply) -> Reply:
     """Adds a site's arrays to its evaluation as its policy allows; else the reason, and the evaluation leaves without.
 
     Args:
@@ -28,19 +28,19 @@ def give(gate: PolicyGate, reply: Reply) -> Reply:
     assert extension is not None
     try:
         least = gate.admit_extension()
-        return add(gate, reply, extension.after_evaluation(dict(gate.order.weights), least))
+        return with_extension(gate, reply, extension.after_evaluation(dict(gate.order.weights), least))
     except UserError as error:
         _log.warning("%s: gives nothing to the %s: %s", gate.site.name, extension.name, error)
         reply.facts |= {REFUSAL: gate.decline(error), "head": gate.ledger.head}
         return reply
 
 
-def add(gate: PolicyGate, reply: Reply, arrays: Arrays) -> Reply:
+def with_extension(gate: PolicyGate, reply: Reply, arrays: Arrays) -> Reply:
     """An evaluation with a site's arrays, which pass filters of their own.
 
     Raises:
         UserError: of the filter that refuses; the answer is then as it was.
     """
     outgoing = Outgoing("embeddings", Reply(gate.site.name, extension=arrays), len(gate.task.patients("train")))
-    passed = leave(outgoing, EMBEDDINGS, gate).reply
+    passed = apply_filters(outgoing, EMBEDDINGS, gate).reply
     return replace(reply, extension=passed.extension, facts=reply.facts | passed.facts)

@@ -9,7 +9,7 @@ from foundation.errors import UserError
 from foundation.federation.extension import Extension
 from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import SERVER, Direction, Kind, printable
+from foundation.federation.ledger.entry import SERVER, Direction, Kind, OrderKind, printable
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
@@ -20,8 +20,8 @@ from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
 
-Work = Literal["train", "evaluate", "statistics"]
-_IN: dict[Work, Literal["order", "evaluation", "statistics"]] = {
+OrderType = Literal["train", "evaluate", "statistics"]
+_ENTRY_KINDS: dict[OrderType, OrderKind] = {
     "train": "order",
     "evaluate": "evaluation",
     "statistics": "statistics",
@@ -36,7 +36,7 @@ class PolicyGate:
     Args:
         site: whose.
         order: that came.
-        work: that it asks for.
+        order_type: what it asks for.
         statistics: names of those that it asks for.
         masked: whether its message asks for an update that secure aggregation masks.
 
@@ -52,11 +52,11 @@ class PolicyGate:
     facts: OrderFacts
 
     def __init__(
-        self, site: Site, order: Order, work: Work, statistics: Sequence[str] = (), masked: bool = False
+        self, site: Site, order: Order, order_type: OrderType, statistics: Sequence[str] = (), masked: bool = False
     ) -> None:
         self.site = site
         self.order = order
-        self.work: Work = work
+        self.order_type: OrderType = order_type
         self.statistics = tuple(statistics)
         self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
@@ -72,11 +72,11 @@ class PolicyGate:
         """
         order, policy = self.order, self.site.policy
         digest = travelling_digest(order.weights, order.control)
-        self.note(_IN[self.work], "in", digest, groups=groups_of(order.weights), witness=order.head)
+        self.note(_ENTRY_KINDS[self.order_type], "in", digest, groups=groups_of(order.weights), witness=order.head)
         if order.extension:
             self.note("embeddings", "in", travelling_digest(order.extension, {}), groups=sorted(order.extension))
         entries = self.ledger.entries()
-        if self.work == "train" and order.cfg.get("secure") is not None and not self.masked:
+        if self.order_type == "train" and order.cfg.get("secure") is not None and not self.masked:
             raise Declined("secure: the run's config masks updates, and this order asks for one in the open")
         # Nothing that the order names is built before the policy has seen what it names.
         check_order(policy, self._read(""), entries, spent_after=Spent())
@@ -85,7 +85,7 @@ class PolicyGate:
         self.task = federated_task(self.site.localised(order.cfg), self.site.name)
         self.extension = self.task.extension()
         self.facts = self._read(self.task.name)
-        patients = len(self.task.patients("train")) if self.work == "train" else None
+        patients = len(self.task.patients("train")) if self.order_type == "train" else None
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
 
     def admit_extension(self) -> int:
@@ -125,7 +125,7 @@ class PolicyGate:
         cfg, order = self.order.cfg, self.order
         facts = OrderFacts(
             run=order.run,
-            task=task if self.work == "train" else self.work,
+            task=task if self.order_type == "train" else self.order_type,
             release=order.release,
             round=order.round,
             privacy=self.privacy.promises(order.settings, self.masked),

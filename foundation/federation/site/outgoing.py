@@ -34,7 +34,7 @@ STATISTICS = (SmallCells(), PolicyCheck(), LedgerNote())
 EMBEDDINGS = (PolicyCheck(), ExtensionEpsilon(), LedgerNote())
 
 
-def leave(outgoing: Outgoing, filters: Sequence[Filter], gate: PolicyGate) -> Outgoing:
+def apply_filters(outgoing: Outgoing, filters: Sequence[Filter], gate: PolicyGate) -> Outgoing:
     """Lets something pass all filters of a list.
 
     Raises:
@@ -43,7 +43,7 @@ def leave(outgoing: Outgoing, filters: Sequence[Filter], gate: PolicyGate) -> Ou
     for rule in filters:
         outgoing = rule.apply(outgoing, gate)
     for rule in filters:
-        rule.left(outgoing, gate)
+        rule.on_passed(outgoing, gate)
     return outgoing
 
 

@@ -26,7 +26,7 @@ from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.site import round as site_round
 from foundation.federation.site.config import Site
-from foundation.federation.site.extension import add
+from foundation.federation.site.extension import with_extension
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.site.round import run_round
 from foundation.federation.task import RoundArrays, RoundOptions
@@ -292,7 +292,7 @@ def test_updates_and_embeddings_are_added_for_the_same_neighbours(gate):
     assert at.spent(embeddings=1) == updates.spent(2, replaced=True) + bank.spent(2)
     assert at.spent(updates=1) == updates.spent(3, replaced=True) + bank.spent(1)
     at.admit_extension()
-    reply = add(at, Reply("riverside"), rows())
+    reply = with_extension(at, Reply("riverside"), rows())
     entry = at.ledger.entries()[-1]
     assert (entry.epsilon, entry.delta) == (at.spent().epsilon, at.spent().delta) and entry.delta == 2e-5
     assert entry.digest == digest_of_weights(rows()) and entry.samples == {"genomics": 3, "pathology": 3}
@@ -304,7 +304,7 @@ def test_without_noise_on_updates_the_ledger_counts_the_bank_alone_and_says_so(g
     at = gate()
     at.admit_extension()
     for releases in (1, 2):
-        add(at, Reply("riverside"), rows())
+        with_extension(at, Reply("riverside"), rows())
         assert spent_by_run(at.ledger.entries())["run-1"].epsilon == pytest.approx(settings().spent(releases).epsilon)
     assert at.ledger.entries()[-1].note == "epsilon is that of the bank alone: nothing counts what updates tell"
     assert at.spent(updates=1) is None
@@ -335,7 +335,7 @@ def test_what_a_policy_forbids_does_not_leave(gate, overrides, rules, said):
     reply = Reply("riverside")
     with pytest.raises(UserError, match=said):
         at.admit_extension()
-        add(at, reply, rows())
+        with_extension(at, reply, rows())
     assert (reply.extension, len(at.ledger.entries())) == ({}, before)
 
 

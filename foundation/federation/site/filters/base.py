@@ -62,5 +62,5 @@ class Filter:
         """
         return outgoing
 
-    def left(self, outgoing: Outgoing, gate: PolicyGate) -> None:
+    def on_passed(self, outgoing: Outgoing, gate: PolicyGate) -> None:
         """What is to be done once every filter has let it pass."""

@@ -17,7 +17,7 @@ class Compression(Filter):
         encoded = gate.compression.encode(reply.update, lost, f"{gate.site.name}/{order.round}")
         return replace(outgoing, reply=replace(reply, update=encoded.arrays), residual=encoded.residual)
 
-    def left(self, outgoing: Outgoing, gate: PolicyGate) -> None:
+    def on_passed(self, outgoing: Outgoing, gate: PolicyGate) -> None:
         _feedback(gate).save(gate.order.round, outgoing.residual)
 
 

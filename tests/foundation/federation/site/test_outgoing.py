@@ -17,14 +17,14 @@ from foundation.federation.site.filters.metrics import WithheldMetrics
 from foundation.federation.site.filters.policy import PolicyCheck
 from foundation.federation.site.filters.privacy import ClipAndNoise
 from foundation.federation.site.filters.small_cells import SmallCells
-from foundation.federation.site.gate import PolicyGate, Work
+from foundation.federation.site.gate import OrderType, PolicyGate
 from foundation.federation.site.outgoing import (
     EMBEDDINGS,
     EVALUATION,
     MASKED_UPDATE,
     STATISTICS,
     UPDATE,
-    leave,
+    apply_filters,
     packed,
 )
 from foundation.federation.site.training import state_of
@@ -50,13 +50,15 @@ Made = Callable[..., PolicyGate]
 def gate(configure, tmp_path) -> Made:
     """A gate that has let an order in."""
 
-    def made(*overrides: str, work: Work = "train", masked: bool = False, number: int = 1, **rules) -> PolicyGate:
+    def made(
+        *overrides: str, order_type: OrderType = "train", masked: bool = False, number: int = 1, **rules
+    ) -> PolicyGate:
         cfg = configure("sites=[riverside,northgate]", f"output={tmp_path}", *overrides, command="federated")
         order = Order(cfg, WEIGHTS, "run-1", installed_release(), number, 0)
         order.settings = {"privacy_clip": 1.0, "privacy_sites": 2.0}
         site = Site("riverside", None, SitePolicy.model_validate(rules), tmp_path / "ledger.jsonl", tmp_path, {})
-        statistics = ["counts"] if work == "statistics" else ()
-        at = PolicyGate(site, unpack_order(pack_order(order)), work, statistics, masked)
+        statistics = ["counts"] if order_type == "statistics" else ()
+        at = PolicyGate(site, unpack_order(pack_order(order)), order_type, statistics, masked)
         at.admit()
         return at
 
@@ -101,12 +103,12 @@ def test_a_group_that_the_site_did_not_train_has_no_difference(gate: Made):
 def test_metrics_of_too_few_patients_stay(gate: Made):
     reply = Reply("riverside", metrics={"genomics/loss": 1.0, "patients": 12.0, "seconds": 2.0})
     outgoing = Outgoing("evaluation", reply, 12, {"genomics": 3})
-    passed = WithheldMetrics().apply(outgoing, gate(work="evaluate", patients={"metrics": 5}))
+    passed = WithheldMetrics().apply(outgoing, gate(order_type="evaluate", patients={"metrics": 5}))
     assert passed.reply.metrics == {"patients": 12.0, "seconds": 2.0}
 
 
 def test_small_cells_stay_and_what_is_left_reads_as_statistics(gate: Made):
-    at = gate(work="statistics", patients={"cell": 1000})
+    at = gate(order_type="statistics", patients={"cell": 1000})
     outgoing = Outgoing("statistics", Reply("riverside"), 12, statistics=at.task.statistics(["counts"]))
     passed = SmallCells().apply(outgoing, at).reply
     texts = {name.removeprefix("statistic."): str(text) for name, text in passed.facts.items()}
@@ -123,7 +125,7 @@ def test_privacy_clips_the_update_and_hides_counts(gate: Made):
 
 def test_an_update_is_noted_as_it_leaves(gate: Made):
     at = gate("compression=int8")
-    passed = leave(update(), UPDATE, at)
+    passed = apply_filters(update(), UPDATE, at)
     entry = at.ledger.entries()[-1]
     assert (entry.kind, entry.direction, entry.masked) == ("update", "out", False)
     assert any(name.endswith(":int8") for name in passed.reply.update), "narrowed before it was noted"
@@ -138,7 +140,7 @@ def test_what_compression_loses_is_added_to_the_next_update(gate: Made):
     for number in (1, 2):
         outgoing = update(seed=number)
         wanted = wanted + outgoing.reply.update[PATIENT].astype(np.float64)
-        passed = leave(outgoing, UPDATE, gate("compression=int8", number=number))
+        passed = apply_filters(outgoing, UPDATE, gate("compression=int8", number=number))
         sent = sent + Compressor.decode(passed.reply.update)[PATIENT].astype(np.float64)
     at = gate()
     lost = ErrorFeedback(state_of(at.site, at.order), "run-1").before(3)[PATIENT]
@@ -151,7 +153,7 @@ def test_an_update_that_the_policy_refuses_leaves_no_note_and_loses_nothing(gate
     before = len(at.ledger.entries())
     at.site.policy = SitePolicy.model_validate({"modalities": ["pathology"]})
     with pytest.raises(UserError, match="modalities: 'genomics' is not allowed here"):
-        leave(update(), UPDATE, at)
+        apply_filters(update(), UPDATE, at)
     assert len(at.ledger.entries()) == before
     assert not list(tmp_path.rglob("residuals/**/*.safetensors")), "the next round starts from what really left"
 
@@ -159,7 +161,7 @@ def test_an_update_that_the_policy_refuses_leaves_no_note_and_loses_nothing(gate
 def test_of_a_masked_update_neither_arrays_nor_counts_are_in_the_open(gate: Made):
     at = gate("secure=secagg_plus", masked=True)
     secure = SecureOrder.of(Secure(), 64, ["fusion", "genomics"])
-    content = packed(leave(update(secure=secure), MASKED_UPDATE, at))
+    content = packed(apply_filters(update(secure=secure), MASKED_UPDATE, at))
     opened = unpack_reply(content)
     assert isinstance(opened, Reply)
     assert (dict(opened.update), dict(opened.control), opened.samples) == ({}, {}, {})
