@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     counts = head.count(target_columns(cohort, train.patients, head))
     head.check(counts)
     if cfg.private is None:  # the head's file would tell what was taken from the counts
-        head.take(counts)
+        head.set_counts(counts)
     parents = [*pretraining, cohort.folder]
     with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
         parts.save(output / "split.json", cohort.digest)

@@ -80,7 +80,7 @@ class Head(nn.Module, ABC):
             UserError: saying why not.
         """
 
-    def take(self, counts: TargetCounts) -> None:
+    def set_counts(self, counts: TargetCounts) -> None:
         """Takes from the counts of the training patients what the loss needs, such as weights of classes."""
 
     @abstractmethod

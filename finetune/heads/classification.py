@@ -72,7 +72,7 @@ class Classification(Head):
                 "train on hospitals that hold at least two classes (data.test_hospitals)"
             )
 
-    def take(self, counts: TargetCounts) -> None:
+    def set_counts(self, counts: TargetCounts) -> None:
         """Weights inverse to how often a class occurs, so that each weighs the same; those of the config stay."""
         if not self.weighted:
             self.class_weights.copy_(torch.tensor(balanced_weights(self._by_class(counts))))

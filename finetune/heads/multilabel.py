@@ -65,7 +65,7 @@ class MultiLabel(Head):
                     "that hold both (data.test_hospitals)"
                 )
 
-    def take(self, counts: TargetCounts) -> None:
+    def set_counts(self, counts: TargetCounts) -> None:
         """Weights inverse to how often a label is 0 and 1, so that each weighs the same; those of the config stay."""
         if not self.weighted:
             by_label = [counts.by_target[name] for name in self.targets]

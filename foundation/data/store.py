@@ -71,7 +71,7 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
         self._type: str | None = None
         self._shards: list[_Shard] = []
         self._rows: list[dict[str, Any]] = []
-        self._held = self._written = 0
+        self._buffered = self._written = 0
         self._writer: ArrowWriter | None = None
         self._count = 0
         self._remove_unfinished()
@@ -97,9 +97,9 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
         for row in images:
             data, shape = row.tobytes(), list(row.shape)
             self._rows.append({"data": data, "shape": shape, "digest": _digest(data, shape)})
-            self._held += len(data)
+            self._buffered += len(data)
             self._count += 1
-            if self._held >= _BATCH_BYTES:
+            if self._buffered >= _BATCH_BYTES:
                 self._flush()
         return start, len(images)
 
@@ -133,8 +133,8 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
         columns = {name: [row[name] for row in self._rows] for name in _FEATURES}
         self._writer.write_table(pa.table(columns, schema=_FEATURES.arrow_schema), len(self._rows))
         self._shards[-1].rows += len(self._rows)
-        self._written += self._held
-        self._rows, self._held = [], 0
+        self._written += self._buffered
+        self._rows, self._buffered = [], 0
         if self._written >= self._limit:
             self._end_shard()
 

@@ -85,7 +85,7 @@ class Extension(ABC):
     # At the server.
 
     @abstractmethod
-    def taken(self, site: str, arrays: Arrays) -> Weights:
+    def receive(self, site: str, arrays: Arrays) -> Weights:
         """What a site sent, held against what it was asked for; the message is let go.
 
         Raises:

@@ -18,7 +18,7 @@ from foundation.errors import UserError
 def weighed(head: Classification, labels: list[float]) -> list[float]:
     counts = head.count({head.target: np.array(labels)})
     head.check(counts)
-    head.take(counts)
+    head.set_counts(counts)
     return head.class_weights.tolist()
 
 

@@ -31,7 +31,7 @@ def counted(*rows: list[float]) -> MultiLabel:
     head = MultiLabel(4, LABELS)
     counts = head.count({name: column.numpy().astype(float) for name, column in targets(*rows).items()})
     head.check(counts)
-    head.take(counts)
+    head.set_counts(counts)
     return head
 
 

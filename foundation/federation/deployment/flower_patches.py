@@ -42,10 +42,10 @@ def outlast_broken_handshakes() -> None:
     """
     from flwr.supernode import fleet_http_connection as connection
 
-    flowers = connection.make_simple_http_retry_invoker  # type: ignore[attr-defined]
+    original = connection.make_simple_http_retry_invoker  # type: ignore[attr-defined]
 
     def outlasting() -> Any:
-        invoker = flowers()
+        invoker = original()
         gives_up: Any = invoker.should_giveup
 
         def refused(error: Exception) -> bool:

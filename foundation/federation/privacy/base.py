@@ -8,7 +8,7 @@ from foundation.federation.weights.types import Arrays
 from foundation.federation.weights.update import SiteUpdate
 
 Settings = Mapping[str, float | str]
-_OWN = "privacy_"
+_PREFIX = "privacy_"
 
 
 class Privacy:
@@ -41,4 +41,4 @@ class Privacy:
 
 def training_settings(settings: Settings) -> dict[str, float | str]:
     """What an order's settings ask of training: those that privacy put there are for `protect` alone."""
-    return {name: value for name, value in settings.items() if not name.startswith(_OWN)}
+    return {name: value for name, value in settings.items() if not name.startswith(_PREFIX)}

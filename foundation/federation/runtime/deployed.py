@@ -31,7 +31,7 @@ def deploy(cfg: DictConfig, checkpoints: Checkpoints) -> LazySafetensors:
     superlink = connect(ServerFolder.load(cfg.federation.server))
     if (folder / STATE).is_file():
         superlink.stop(_read(folder)["run"])  # of a command that was cut short: the sites must not work for it
-    _say_who_is_there(superlink, list(cfg.sites))
+    _check_nodes(superlink, list(cfg.sites))
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     run = superlink.start(write_bundle(installed_release(), checkpoints.config_digest, str(folder.parent)))
@@ -59,7 +59,7 @@ def finish(folder: Path, failure: str | None) -> None:
     write_json(folder / STATE, _read(folder) | {"ended": True, "failure": failure})
 
 
-def _say_who_is_there(superlink: SuperLink, sites: list[str]) -> None:
+def _check_nodes(superlink: SuperLink, sites: list[str]) -> None:
     nodes = {node.name: node.status for node in superlink.nodes() if node.status != "unregistered"}
     for site in sites:
         if site not in nodes:

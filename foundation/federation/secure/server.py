@@ -9,7 +9,6 @@ from flwr.serverapp import Grid
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
-from foundation.federation.secure.mail import Mail
 from foundation.federation.secure.settings import (
     HEAD,
     MODULUS,
@@ -18,6 +17,7 @@ from foundation.federation.secure.settings import (
     SecureOrder,
     levels,
 )
+from foundation.federation.secure.summing_grid import SummingGrid
 from foundation.federation.secure.workflow import Workflow, mean_of
 from foundation.federation.weights.types import Weights
 from foundation.federation.weights.update import SiteUpdate
@@ -104,25 +104,25 @@ def secure_round(
         raise UserError(f"secure aggregation: {most} samples a site are too many to count; make rounds shorter")
     names = asked.names(before)
     shapes: list[tuple[int, ...]] = [(1,), (len(HEAD) * len(asked.groups),), *((before[name].size,) for name in names)]
-    mail = Mail(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
+    summing = SummingGrid(grid, {node: site for site, node in nodes.items()}, shapes, MODULUS, seconds)
     content = RecordDict({**order, RECORD: asked.record()})
     threshold = settings.shares_needed(len(nodes))
     by_node = {nodes[site]: records for site, records in (extra or {}).items()}
     workflow = Workflow(content, threshold, levels(len(nodes)), settings.exchange_seconds, by_node)
-    opened = mean_of(mail, nodes, workflow, number)
+    opened = mean_of(summing, nodes, workflow, number)
     if opened is None:
-        reasons = "; ".join(f"{site}: {why}" for site, why in mail.absent.items())
+        reasons = "; ".join(f"{site}: {why}" for site, why in summing.absent.items())
         raise UserError(
-            f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(mail.absent)} "
+            f"secure aggregation: {threshold} of {len(nodes)} sites must stay to the end, and {len(summing.absent)} "
             f"left ({reasons}); let them come back, or lower secure.threshold"
         )
     mean, present = opened
     took_part = [site for site, node in nodes.items() if node in present]
     result = _read(asked, settings, before, [vector * len(took_part) for vector in mean])
     result.took_part = took_part
-    result.absent = {site: why for site, why in mail.absent.items() if site not in took_part}
-    result.replies = mail.replies
-    result.bytes = {site: {"to_site": mail.to_site[site], "from_site": mail.from_site[site]} for site in nodes}
+    result.absent = {site: why for site, why in summing.absent.items() if site not in took_part}
+    result.replies = summing.replies
+    result.bytes = {site: {"to_site": summing.to_site[site], "from_site": summing.from_site[site]} for site in nodes}
     return result
 
 

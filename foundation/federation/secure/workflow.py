@@ -16,7 +16,7 @@ from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow
 from flwr.serverapp import Grid
 
-from foundation.federation.secure.mail import Mail
+from foundation.federation.secure.summing_grid import SummingGrid
 
 
 class Workflow(SecAggPlusWorkflow):
@@ -62,7 +62,7 @@ class Workflow(SecAggPlusWorkflow):
         return going and self._check_threshold(state)
 
 
-class Sum:
+class SumStrategy:
     """The legacy strategy that Flower's workflow asks: it hands out empty orders and keeps the sum.
 
     Args:
@@ -88,11 +88,11 @@ class Sum:
 
 
 def mean_of(
-    mail: Mail, nodes: Mapping[str, int], workflow: Workflow, number: int
+    grid: SummingGrid, nodes: Mapping[str, int], workflow: Workflow, number: int
 ) -> tuple[list[np.ndarray], list[int]] | None:
     """Runs the workflow: the mean of the sites' vectors and the nodes in it; None if too few stayed."""
-    watched = cast(Grid, mail)  # the workflow calls send_and_receive alone
-    strategy = Sum(nodes.values())
+    watched = cast(Grid, grid)  # the workflow calls send_and_receive alone
+    strategy = SumStrategy(nodes.values())
     state = RecordDict(
         {MAIN_CONFIGS_RECORD: ConfigRecord({WorkflowKey.CURRENT_ROUND: number}), MAIN_PARAMS_RECORD: ArrayRecord()}
     )

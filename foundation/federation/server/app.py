@@ -16,7 +16,7 @@ from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.node_registry import NodeRegistry
-from foundation.federation.server.round import Training
+from foundation.federation.server.round import Round
 from foundation.federation.server.statistics import collect_statistics
 from foundation.federation.server.timing import PhaseTimer
 from foundation.federation.weights.types import Arrays
@@ -107,22 +107,22 @@ class Federation:
         """A round, and the weights after it."""
         timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        training = Training(self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
-        training.absent |= {name: "not connected" for name in self.training if name not in here}
+        current = Round(self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
+        current.absent |= {name: "not connected" for name in self.training if name not in here}
         for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(stage)} train"):
-                weights = training.stage(self._order(number, weights), {name: here[name] for name in stage})
-        self._check_quorum(number, training)
+                weights = current.stage(self._order(number, weights), {name: here[name] for name in stage})
+        self._check_quorum(number, current)
         weights = self.checkpoints.keep_weights(number, dict(weights))
         with self.console.status(f"{title}: {', '.join(here)} evaluate"), timer.of("evaluation"):
             evaluation, silent = self._evaluate(self._order(number, weights), here)
-        facts = training.facts()
+        facts = current.facts()
         facts = {
             **facts,
             **self.extension.facts(self.checkpoints.run, facts.get("privacy")),
             "started": timer.started,
             "evaluation": evaluation,
-            "absent": silent | training.absent,
+            "absent": silent | current.absent,
             "seconds": timer.seconds(),
         }
         extension = self.extension.extension
@@ -147,17 +147,17 @@ class Federation:
             self.ledger.head,
         )
 
-    def _check_quorum(self, number: int, training: Training) -> None:
+    def _check_quorum(self, number: int, current: Round) -> None:
         """Holds a round to the sites that it needs.
 
         Raises:
             UserError: if fewer gave an update that could be taken.
         """
-        if len(training.sites) >= self.quorum:
+        if len(current.sites) >= self.quorum:
             return
-        reasons = "; ".join(f"{site}: {reason}" for site, reason in training.absent.items())
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in current.absent.items())
         raise UserError(
-            f"round {number}: {len(training.sites)} of {len(self.training)} sites gave an update, {self.quorum} are "
+            f"round {number}: {len(current.sites)} of {len(self.training)} sites gave an update, {self.quorum} are "
             f"needed ({reasons}); go on with resume=true when they can, or lower quorum"
         )
 

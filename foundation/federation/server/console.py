@@ -29,13 +29,13 @@ def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str 
             _number(training["metrics"].get("seconds", 0.0) + evaluation.get("seconds", 0.0), 0),
         )
     for site, reason in facts["absent"].items():
-        _say(table, f"{site}: {reason}")
+        _add_caption(table, f"{site}: {reason}")
     for site, reason in facts.get(extension, {}).get("none", {}).items():
-        _say(table, f"{site} gives nothing to the {extension}: {reason}")
+        _add_caption(table, f"{site} gives nothing to the {extension}: {reason}")
     return table
 
 
-def _say(table: Table, line: str) -> None:
+def _add_caption(table: Table, line: str) -> None:
     table.caption = f"{table.caption}\n{line}" if table.caption else line
 
 

@@ -47,7 +47,7 @@ class ExtensionExchange:
         if reply.extension:
             self.ledger.embeddings("in", order, site, reply.extension)
             try:
-                self.arrays[site] = self._taken(order, site, reply.extension)
+                self.arrays[site] = self._receive(order, site, reply.extension)
             except UserError as error:
                 self.ledger.refused(order, site, str(error))
                 self.none[site] = f"refused: {printable(str(error))}"
@@ -78,8 +78,8 @@ class ExtensionExchange:
         spent = self.extension.record(self.ledger.releases(run), updates)
         return {self.extension.name: {"rows": rows, "none": dict(self.none), **spent}}
 
-    def _taken(self, order: Order, site: str, arrays: Arrays) -> Weights:
+    def _receive(self, order: Order, site: str, arrays: Arrays) -> Weights:
         if self.extension is None or not is_asked(order, site):
             name = "extension" if self.extension is None else self.extension.name
             raise UserError(f"site {site}: {name}: was not asked for; leave this site out")
-        return self.extension.taken(site, arrays)
+        return self.extension.receive(site, arrays)

@@ -22,7 +22,7 @@ from foundation.federation.weights.update import SiteUpdate
 from foundation.federation.wire.messages import Order, extension_records, pack_order, unpack_reply
 
 
-class Training:
+class Round:
     """A round's training, and what history keeps of it.
 
     Args:

@@ -58,7 +58,7 @@ class UpdateCollector:
             self._refuse(site, str(error))
             return
         try:
-            self.updates[site] = self._take(site, answer, size)
+            self.updates[site] = self._decode(site, answer, size)
         except UserError as error:
             self._refuse(site, str(error))
 
@@ -78,7 +78,7 @@ class UpdateCollector:
         self.ledger.refused(self.order, site, reason)
         self.absent[site] = f"update refused: {reason}"
 
-    def _take(self, site: str, reply: Reply, size: int) -> SiteUpdate:
+    def _decode(self, site: str, reply: Reply, size: int) -> SiteUpdate:
         difference = self.components.compression.decode(self._keep(f"{site}-update", reply.update))
         norms = self.components.screening.check(site, self.order.weights, difference, reply.samples)
         control = self._keep(f"{site}-control", reply.control)

@@ -80,14 +80,14 @@ class DiskSpill(Mapping[str, NDArray[np.generic]]):
     def __init__(self, folder: Path, budget: int) -> None:
         self.folder = folder
         self.budget = budget
-        self._held: dict[str, NDArray[np.generic]] = {}
+        self._in_memory: dict[str, NDArray[np.generic]] = {}
         self._files: dict[str, Path] = {}
 
     def put(self, name: str, value: NDArray[np.generic]) -> None:
         """Keeps an array; a second one of the same name replaces the first."""
         if value.nbytes <= self.budget:
             self.budget -= value.nbytes
-            self._held[name] = np.array(value)  # a view would keep the part of a message that it came in
+            self._in_memory[name] = np.array(value)  # a view would keep the part of a message that it came in
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self._files):06d}.npy"
@@ -95,20 +95,20 @@ class DiskSpill(Mapping[str, NDArray[np.generic]]):
         self._files[name] = path
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
-        if name in self._held:
-            return self._held[name]
+        if name in self._in_memory:
+            return self._in_memory[name]
         value: NDArray[np.generic] = np.load(self._files[name], allow_pickle=False)
         return value
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._held
+        yield from self._in_memory
         yield from self._files
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._files)
+        return len(self._in_memory) + len(self._files)
 
     def clear(self) -> None:
         """Forgets everything, files included."""
-        self._held.clear()
+        self._in_memory.clear()
         self._files.clear()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -24,9 +24,9 @@ class WeightsDigest:
         self._lines: dict[str, str] = {}
         self.bytes = 0
         for name, value in (arrays or {}).items():
-            self.add(name, value)
+            self.update(name, value)
 
-    def add(self, name: str, value: NDArray[Any]) -> None:
+    def update(self, name: str, value: NDArray[Any]) -> None:
         """Takes in one array; each name once."""
         if name in self._lines:
             raise ValueError(f"{name}: added twice")

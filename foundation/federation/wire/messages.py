@@ -193,5 +193,5 @@ def travelling_digest(arrays: Arrays, control: Arrays) -> WeightsDigest:
     """Digest and size of all arrays of a message, as both ends' ledgers write them."""
     digest = WeightsDigest(arrays)
     for name, value in control.items():
-        digest.add(f"{_CONTROL}/{name}", value)
+        digest.update(f"{_CONTROL}/{name}", value)
     return digest

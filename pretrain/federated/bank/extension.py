@@ -76,7 +76,7 @@ class EmbeddingBank(Extension):
     def spent(self, releases: int = 1) -> Spent:
         return self.settings.spent(releases)
 
-    def taken(self, site: str, arrays: Arrays) -> Weights:
+    def receive(self, site: str, arrays: Arrays) -> Weights:
         check_rows(arrays, self.settings, site, self.task.cfg.encoder.width)
         return {name: np.array(values, dtype=np.float32) for name, values in arrays.items()}
 

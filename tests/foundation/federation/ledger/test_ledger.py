@@ -430,7 +430,7 @@ def test_a_digest_is_that_of_names_types_shapes_and_values():
     assert len({digest, *map(digest_of_weights, others)}) == 1 + len(others)
     by_hand = WeightsDigest()
     for name in ("a", "c", "b"):
-        by_hand.add(name, ARRAYS[name])
+        by_hand.update(name, ARRAYS[name])
     assert (by_hand.hexdigest(), by_hand.bytes) == (digest, 32)
 
 

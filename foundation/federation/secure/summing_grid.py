@@ -26,7 +26,7 @@ _HEADER = 256  # bytes that hold the header of a flat array
 _POLL_SECONDS = 0.1
 
 
-class Mail:
+class SummingGrid:
     """The grid as Flower's workflow sees it.
 
     Replies are fetched one at a time and their masked vectors added up at once, so that the server holds one site's

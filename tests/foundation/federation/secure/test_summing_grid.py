@@ -7,8 +7,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import bytes_to_ndarray, ndarray_to_bytes
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 
-from foundation.federation.secure.mail import Mail
 from foundation.federation.secure.settings import MODULUS
+from foundation.federation.secure.summing_grid import SummingGrid
 from tests.foundation.federation.secure_sites import a_task  # noqa: F401 - a fixture for every test here
 
 
@@ -31,7 +31,9 @@ class Lazily:
 
 def peak_and_sum(sites: int) -> tuple[int, np.ndarray]:
     values = 200_000
-    grid = Mail(Lazily(values), {node: str(node) for node in range(1, sites + 1)}, [(1,), (values,)], MODULUS, None)  # type: ignore[arg-type]
+    grid = SummingGrid(
+        Lazily(values), {node: str(node) for node in range(1, sites + 1)}, [(1,), (values,)], MODULUS, None
+    )  # type: ignore[arg-type]
     order = RecordDict({RECORD_KEY_CONFIGS: ConfigRecord({Key.STAGE: Stage.COLLECT_MASKED_VECTORS})})
     messages = [Message(order, node, MessageType.TRAIN) for node in range(1, sites + 1)]
     tracemalloc.start()
