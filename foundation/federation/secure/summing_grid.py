@@ -1,4 +1,4 @@
-"""What goes to the sites and comes back in a secure round: bytes, reasons, and masked vectors summed as they come."""
+"""The grid of a secure round: it counts bytes, keeps reasons, and sums masked vectors as they come."""
 
 import io
 import math
