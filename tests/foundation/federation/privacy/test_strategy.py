@@ -1,206 +1,32 @@
-"""Differential privacy by site: clip, noise, what it spends, and what strategies may see of it."""
-
-import itertools
-import math
+"""Strategies under privacy: the server's mean, what is refused, promised, recorded and kept."""
 
 import hydra
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from opacus.accountants import RDPAccountant
-from torch import nn
 
 from foundation.command import instantiate
 from foundation.engine.drift_correction import DriftSettings
 from foundation.errors import UserError
 from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
-from foundation.federation.privacy.accountant import Accountant, delta_of, epsilon_of
-from foundation.federation.privacy.clipping import Adaptive, Fixed, factor, update_noise
-from foundation.federation.privacy.mechanism import CLIP, SITES, VOTE
+from foundation.federation.privacy.clipping import Adaptive, Fixed, factor
+from foundation.federation.privacy.mechanism import CLIP, SITES
 from foundation.federation.secure import Secure, SecureOrder, submission
 from foundation.federation.strategies.averaging import Cyclic, FedAvg, FedProx
 from foundation.federation.strategies.robust import Median
 from foundation.federation.strategies.scaffold import Scaffold
 from foundation.federation.strategies.server_optimisers import FedAvgM
 from foundation.federation.weights.aggregation import norm_of
-from foundation.federation.weights.module import local_names
-from foundation.federation.weights.update import SiteUpdate
-
-REPORT, FUSION, STATISTIC = (
-    "encoder.modalities.report.weight",
-    "encoder.fusion.weight",
-    "encoder.fusion.bn.running_mean",
+from tests.foundation.federation.privacy.updates import (
+    BUFFERS,
+    FUSION,
+    PREVIOUS,
+    REPORT,
+    STATISTIC,
+    change,
+    privacy,
+    protect,
+    update,
 )
-COUNT = "encoder.fusion.bn.num_batches_tracked"
-BUFFERS = frozenset({STATISTIC, COUNT})
-PREVIOUS = {
-    REPORT: np.full((30, 40), 0.5, dtype=np.float32),
-    FUSION: np.zeros(800, dtype=np.float32),
-    STATISTIC: np.ones(4, dtype=np.float32),
-    COUNT: np.array(2, dtype=np.int64),
-}
-
-
-def privacy(place: str = "server", multiplier: float = 1.0, clipping: Fixed | None = None, **more) -> SitePrivacy:
-    """A mechanism whose secrets are 0, 1, 2 and so on."""
-    found = SitePrivacy(multiplier, clipping or Fixed(1.0), place, **more)
-    found.secret = itertools.count().__next__
-    return found
-
-
-def change(seed: int, size: float = 1.0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {
-        name: (size * generator.standard_normal(PREVIOUS[name].shape)).astype(np.float32) for name in (REPORT, FUSION)
-    }
-
-
-def update(difference: dict[str, np.ndarray], **samples: int) -> SiteUpdate:
-    return SiteUpdate(difference, samples or {"report": 5, "fusion": 5})
-
-
-def protect(mechanism: Privacy, difference: dict[str, np.ndarray], samples: dict[str, int] | None = None, **settings):
-    counts = samples or {"report": 5, "fusion": 5}
-    sent = SiteUpdate(difference, counts, metrics={"loss": 1.0, "seconds": 2.0})
-    return mechanism.protect(sent, PREVIOUS, {SITES: 4.0, **settings}, BUFFERS)
-
-
-# The accountant
-
-
-@pytest.mark.parametrize(
-    ("multiplier", "releases", "delta", "expected"),
-    [  # dp-accounting 0.6.0, PLDAccountant, which bounds the exact figure from above
-        (1.0, 1, 1e-5, 4.37717810002493),
-        (1.0, 10, 1e-5, 17.85658683146691),
-        (4.0, 100, 1e-6, 14.450776968552242),
-        (0.8, 8, 1e-5, 20.675508047742515),
-        (10.0, 30, 1e-5, 2.2070594796932776),
-    ],
-)
-def test_epsilon_is_that_of_an_independent_accountant(multiplier, releases, delta, expected):
-    counted = Accountant(delta)
-    counted.compose(multiplier, releases)
-    assert counted.epsilon() == pytest.approx(expected, rel=2e-4)
-    assert counted.epsilon() <= expected
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.floats(0.5, 20), st.integers(1, 50), st.sampled_from([1e-8, 1e-5, 1e-3]))
-def test_renyi_accounting_bounds_it_from_above(multiplier, releases, delta):
-    counted, bound = Accountant(delta), RDPAccountant()
-    counted.compose(multiplier, releases)
-    bound.history = [(multiplier, 1.0, releases)]
-    assert counted.epsilon() <= bound.get_epsilon(delta) * (1 + 1e-9)
-    assert delta_of(math.sqrt(counted.square), counted.epsilon()) <= delta * (1 + 1e-9)
-
-
-def test_the_definition_holds_in_numbers():
-    """Delta is the mass by which one neighbour's density exceeds e^epsilon times the other's."""
-    mean, epsilon = 0.7, 1.3
-    x = np.linspace(-12, 12, 2_000_001)
-    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-    other = np.exp(-((x - mean) ** 2) / 2) / math.sqrt(2 * math.pi)
-    mass = np.maximum(other - math.exp(epsilon) * density, 0).sum() * (x[1] - x[0])
-    assert delta_of(mean, epsilon) == pytest.approx(mass, rel=1e-6)
-
-
-def test_rounds_of_different_noise_compose_and_nothing_costs_nothing():
-    counted = Accountant(1e-5)
-    assert counted.epsilon() == 0
-    counted.compose(2.0)
-    counted.compose(1.0)
-    assert counted.epsilon() == pytest.approx(epsilon_of(math.sqrt(1.25), 1e-5))
-    assert counted.epsilon(sensitivity=2.0) == pytest.approx(epsilon_of(2 * math.sqrt(1.25), 1e-5))
-    assert epsilon_of(1e-9, 1e-5) == 0
-    assert epsilon_of(1e9, 1e-5) == math.inf
-
-
-# The clip
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**31), st.floats(1e-6, 1e6), st.floats(1e-4, 1e4))
-def test_no_update_leaves_longer_than_the_clip_over_all_groups_together(seed, size, clip):
-    given = change(seed, size)
-    found = protect(privacy(clipping=Fixed(clip)), given).difference
-    assert norm_of(found.values()) <= clip
-    if norm_of(given.values()) <= clip:
-        assert all(np.array_equal(found[name], given[name]) for name in given)
-    else:
-        assert norm_of(found.values()) == pytest.approx(clip, rel=1e-5)
-
-
-def test_groups_that_a_site_did_not_train_neither_leave_nor_count():
-    given = change(0)
-    found = protect(privacy(), given, {"report": 7, "fusion": 0})
-    assert set(found.difference) == {REPORT}
-    assert norm_of(found.difference.values()) == pytest.approx(1.0, rel=1e-5)
-    assert found.samples == {"report": 1}, "true counts are the patients'"
-    assert found.metrics == {"seconds": 2.0}, "so are losses"
-
-
-@pytest.mark.parametrize(("name", "value"), [(STATISTIC, np.ones(4, np.float32)), (COUNT, np.array(1))])
-def test_buffers_that_changed_are_refused_and_others_do_not_travel(name, value):
-    with pytest.raises(UserError, match=f"{name} changed in training"):
-        protect(privacy(), {**change(0), name: value})
-    assert set(protect(privacy("site"), {**change(0), name: 0 * value}).difference) == {REPORT, FUSION}
-
-
-def test_one_word_keeps_all_buffers_at_the_sites():
-    module = nn.Module()
-    module.encoder = nn.Module()
-    module.encoder.fusion = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    kept = {"encoder.fusion.1.running_mean", "encoder.fusion.1.running_var", "encoder.fusion.1.num_batches_tracked"}
-    assert set(local_names(module, ["buffers"])) == kept
-    assert local_names(nn.Linear(2, 2), ["buffers"]) == ()
-
-
-def test_an_update_that_is_not_finite_is_refused():
-    given = change(0)
-    given[FUSION][3] = np.nan
-    with pytest.raises(UserError, match="not finite"):
-        protect(privacy(), given)
-
-
-# The noise
-
-
-@pytest.mark.parametrize(("place", "expected"), [("site", 3.0), ("shares", 1.5)])
-def test_noise_of_a_site_has_the_standard_deviation_that_it_says(place, expected):
-    """2000 numbers: their standard deviation is within 5 % but once in a thousand times."""
-    found = protect(privacy(place, multiplier=1.5), {}, privacy_clip=2.0).difference
-    values = np.concatenate([value.ravel() for value in found.values()])
-    assert len(values) == 2000, "what did not change is noised all the same"
-    assert values.std() == pytest.approx(expected, rel=0.05)
-    assert abs(values.mean()) < 4 * expected / math.sqrt(2000)
-
-
-def test_shares_add_up_to_the_whole_noise():
-    mechanism = privacy("shares", 2.0)
-    sites = [protect(mechanism, {}).difference[REPORT].astype(np.float64) for _ in range(4)]
-    assert not np.array_equal(sites[0], sites[1])
-    assert sum(sites).std() == pytest.approx(2.0, rel=0.07)
-
-
-def test_noise_of_the_server_covers_the_mean_of_groups_that_were_trained():
-    strategy = PrivateStrategy(FedAvg(), privacy(multiplier=3.0, clipping=Fixed(0.5)), sites=4, secure=False)
-    zero = {name: np.zeros_like(PREVIOUS[name]) for name in (REPORT, FUSION)}
-    found = strategy.combine(PREVIOUS, {"a": update(zero, report=3), "b": update(zero, report=1)}, BUFFERS)
-    noise = found.weights[REPORT].astype(np.float64) - PREVIOUS[REPORT]
-    assert noise.std() == pytest.approx(3.0 * 0.5 / 4, rel=0.07)
-    assert np.array_equal(found.weights[FUSION], PREVIOUS[FUSION]), "nobody trained it, which is public"
-    assert found.coverage == {"report": {"a": 0.25, "b": 0.25}, "fusion": {}}
-
-
-def test_secrets_differ_from_release_to_release():
-    mechanism = SitePrivacy(1.0, Fixed(1.0), "site")
-    first, second = (protect(mechanism, {}).difference[FUSION] for _ in range(2))
-    assert np.abs(first - second).min() > 0
-
-
-# The server's mean
 
 
 def test_the_sum_moves_by_no_more_than_the_clip_whatever_one_site_sends():
@@ -268,50 +94,6 @@ def test_server_optimisers_step_along_the_noisy_mean():
     given = change(1)
     first = strategy.combine(PREVIOUS, {"a": update(given)}, BUFFERS).weights
     assert first[FUSION] == pytest.approx(PREVIOUS[FUSION] + given[FUSION], abs=1e-5)
-
-
-# The adaptive clip
-
-
-@pytest.mark.parametrize("quantile", [0.3, 0.5, 0.8])
-def test_the_clip_finds_the_quantile_of_the_norms(quantile):
-    generator = np.random.default_rng(0)
-    mechanism = privacy(multiplier=0.5, clipping=Adaptive(0.01, quantile, 0.2))
-    strategy = PrivateStrategy(FedAvg(), mechanism, sites=100, secure=False)
-    previous = {FUSION: np.zeros(2, dtype=np.float32)}
-    clips = []
-    for _ in range(150):
-        norms = np.exp(generator.standard_normal(100))
-        updates = {
-            f"{place:03d}": SiteUpdate({FUSION: np.array([norm, 0], dtype=np.float32)}, {"fusion": 1})
-            for place, norm in enumerate(norms)
-        }
-        strategy.combine(previous, updates, frozenset())
-        clips.append(strategy.clip)
-    within = np.mean(np.exp(generator.standard_normal(10**5)) <= np.exp(np.mean(np.log(clips[-60:]))))
-    assert within == pytest.approx(quantile, abs=0.03)
-    assert strategy.site_settings()[CLIP] == clips[-1]
-
-
-def test_votes_cost_noise_and_together_they_spend_what_is_said():
-    mechanism = privacy(multiplier=1.2, clipping=Adaptive(1.0))
-    assert mechanism.update_noise == pytest.approx(1.2 / math.sqrt(0.9))
-    counted = Accountant(1e-5)
-    counted.compose(mechanism.update_noise)
-    counted.compose(2 * mechanism.vote_noise)  # a vote's sensitivity is 1/2
-    assert counted.epsilon() == pytest.approx(mechanism.spent(1).epsilon)
-    with pytest.raises(UserError, match="count_noise: 0.5; votes alone would spend"):
-        update_noise(1.0, 0.5)
-
-
-def test_sites_vote_with_noise_of_their_own():
-    mechanism = privacy("site", clipping=Adaptive(1.0, count_noise=2.0))
-    votes = [protect(mechanism, change(0, 100.0)).metrics[VOTE] for _ in range(500)]
-    assert np.mean(votes) == pytest.approx(-0.5, abs=0.3)
-    assert np.std(votes) == pytest.approx(2.0, rel=0.15)
-
-
-# What is refused, promised, recorded and kept
 
 
 @pytest.mark.parametrize(

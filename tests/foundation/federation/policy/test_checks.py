@@ -1,64 +1,27 @@
-"""A site's policy: read or refused, held against orders and answers, and small numbers kept at home."""
+"""The checks of a site's policy: each rule declines by its name."""
 
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
-from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.ledger.spent import Spent
 from foundation.federation.policy import (
     Declined,
     Noise,
-    OrderFacts,
     PrivacyFacts,
     ReplyFacts,
     SitePolicy,
     check_order,
     check_reply,
-    order_facts,
-    public_reason,
-    suppress,
-    withhold,
 )
-from foundation.federation.policy.contract import TEMPLATE
-from foundation.federation.policy.order import shipped_targets
-
-ORDER = OrderFacts(
-    run="r1",
-    task="pretrain",
-    release="0.1.0",
-    config_digest="c" * 64,
-    commit="abc",
-    objectives=("alignment",),
-    modalities=("pathology", "genomics"),
-    strategy="FedProx",
-    privacy=PrivacyFacts(secure_aggregation=True, site_dp=Noise(1.0, 0.5)),
-    rounds=8,
-    round=2,
-    steps=16,
-    seconds=600.0,
-    targets=("foundation.objectives.alignment.Alignment",),
-)
-REPLY = ReplyFacts("update", patients=50, groups=("pathology", "fusion", "objective:alignment"), privacy=ORDER.privacy)
-
-
-def policy(**rules: object) -> SitePolicy:
-    return SitePolicy.model_validate(rules)
+from tests.foundation.federation.policy.orders import ORDER, REPLY, order, policy
 
 
 def sent(epsilon: float | None, run: str = "r1", kind: str = "update", delta: float = 1e-6) -> Entry:
     facts = {"direction": "out", "run": run, "epsilon": epsilon, "delta": None if epsilon is None else delta}
     return Entry.model_validate({"index": 0, "previous": "", "time": "", "kind": kind, **facts})
-
-
-def order(rules: SitePolicy, facts: OrderFacts = ORDER, **more: object) -> None:
-    check_order(rules, facts, installed="0.1.0", **more)  # type: ignore[arg-type]
 
 
 def test_without_rules_anything_passes_but_embeddings():
@@ -233,216 +196,3 @@ def test_only_allowed_modalities_and_statistics_leave():
     check_reply(policy(statistics=["counts", "expression"]), ORDER, told)
     with pytest.raises(Declined, match="statistics: 'expression'"):
         check_reply(policy(statistics=["counts"]), ORDER, told)
-
-
-# What a config asks to be built
-
-
-def config(**more: object):
-    return OmegaConf.create(
-        {
-            "seed": 0,
-            "output": "runs/x",
-            "rounds": 8,
-            "steps_per_round": 16,
-            "objective": {"alignment": {"_target_": "foundation.objectives.alignment.Alignment"}},
-            "modality": {
-                "record": {"_target_": "foundation.modalities.record.encoder.Record"},
-                "report": {"_target_": "foundation.modalities.report.encoder.Report"},
-            },
-            "data": {"modalities": None},
-            "strategy": {"_target_": "foundation.federation.strategies.averaging.FedAvg"},
-            **more,
-        }
-    )
-
-
-def facts(cfg) -> OrderFacts:
-    return order_facts(cfg, OrderFacts(run="r", task="pretrain", release="0.1.0", round=3))
-
-
-def test_the_facts_of_an_order_come_from_its_config():
-    found = facts(config())
-    assert (found.objectives, found.modalities, found.strategy) == (("alignment",), ("record", "report"), "FedAvg")
-    assert (found.rounds, found.round, found.steps) == (8, 3, 16)
-    assert found.unresolved == ()
-    assert facts(config(data={"modalities": ["report"]})).modalities == ("report",)
-    assert facts(config(output="runs/y")).config_digest == found.config_digest
-    assert facts(config(seed=1)).config_digest != found.config_digest
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["os.system", "foundation.modalities.report.encoder.os.system", "subprocess.run", "hydra.utils.get_method"],
-)
-@pytest.mark.parametrize("place", ["trainer", "objective.alignment.reader", "callbacks.0"])
-def test_a_config_that_builds_what_no_shipped_config_names_is_declined(target, place):
-    cfg = config(callbacks=[{"_target_": "pytorch_lightning.Trainer"}])
-    OmegaConf.update(cfg, f"{place}._target_", target, force_add=True)
-    with pytest.raises(Declined, match=f"targets: the config builds {target}"):
-        order(SitePolicy(), facts(cfg))
-    order(policy(targets=[target]), facts(cfg))
-
-
-def test_the_shipped_configs_are_let_through():
-    assert {"pytorch_lightning.Trainer", "foundation.engine.deepspeed.DeepSpeed"} <= shipped_targets()
-    order(SitePolicy(), facts(config()))
-
-
-def test_a_setting_that_would_be_filled_in_at_the_site_is_declined(monkeypatch):
-    monkeypatch.setenv("SECRET", "s3cret")
-    cfg = config(data={"modalities": None, "folder": "${oc.env:SECRET}"})
-    with pytest.raises(Declined, match=r"config: data\.folder holds") as declined:
-        order(SitePolicy(), facts(cfg))
-    assert "s3cret" not in str(declined.value)
-
-
-# Small numbers
-
-
-METRICS = {
-    "patients": 30.0,
-    "seconds": 2.5,
-    "loss": 0.5,
-    "train/loss": 0.4,
-    "report_to_record/r@5": 0.5,
-    "report_to_record/chance@5": 5 / 30,
-    "report_to_genomics/r@1": 0.5,
-    "report_to_genomics/chance@1": 1 / 4,
-    "report_genomics/alignment": 0.1,
-    "record_genomics/alignment": 0.1,
-    "report_record/alignment": 0.1,
-    "genomics/uniformity": -2.0,
-    "record/uniformity": -2.0,
-}
-
-
-def test_metrics_of_few_patients_stay_at_home():
-    rules = policy(patients={"metrics": 20})
-    assert suppress(rules, METRICS, 19) == {"seconds": 2.5}
-    assert suppress(rules, METRICS, 30) == {
-        name: METRICS[name]
-        for name in (
-            "patients",
-            "seconds",
-            "loss",
-            "train/loss",
-            "report_to_record/r@5",
-            "report_to_record/chance@5",
-            "report_record/alignment",
-            "record/uniformity",
-        )
-    }
-    assert suppress(SitePolicy(), METRICS, 1) == METRICS
-
-
-def test_counts_given_for_a_metric_decide():
-    rules = policy(patients={"metrics": 20})
-    found = suppress(
-        rules, {"masked_genes": 1.0, "loss": 1.0, "genomics/x": 1.0}, 30, {"masked_genes": 4, "genomics": 25}
-    )
-    assert found == {"loss": 1.0, "genomics/x": 1.0}
-
-
-def test_a_small_number_of_patients_is_itself_no_metric():
-    assert suppress(policy(patients={"cell": 10}), {"patients": 9.0, "loss": 1.0}, 9) == {"loss": 1.0}
-
-
-def test_a_metric_that_should_have_been_suppressed_does_not_leave():
-    rules = policy(patients={"metrics": 20})
-    reply = ReplyFacts("evaluation", patients=19, metrics={"loss": 0.5})
-    with pytest.raises(Declined, match=r"patients\.metrics"):
-        check_reply(rules, ORDER, reply)
-    check_reply(rules, ORDER, replace(reply, metrics=suppress(rules, reply.metrics, 19)))
-
-
-@given(
-    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6),
-    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6),
-    st.integers(1, 15),
-    st.integers(1, 15),
-)
-def test_a_group_that_few_patients_taught_stays_at_home(samples, behind, cell, training):
-    rules = policy(patients={"cell": cell, "training": training})
-    kept = withhold(rules, samples, behind)
-    assert kept.items() <= samples.items()
-    for group, count in samples.items():
-        few = count and (count < cell or behind.get(group, 99) < max(cell, training))
-        assert (group in kept) == (not few)
-
-
-def test_a_group_that_should_have_been_withheld_does_not_leave():
-    rules = policy(patients={"training": 20})
-    reply = replace(REPLY, samples={"genomics": 40, "fusion": 90}, behind={"genomics": 8, "fusion": 50})
-    with pytest.raises(Declined, match="trained by too few of this site's patients"):
-        check_reply(rules, ORDER, reply)
-    check_reply(rules, ORDER, replace(reply, samples=withhold(rules, reply.samples, reply.behind)))
-
-
-def test_an_error_that_may_quote_a_table_is_not_told():
-    error = UserError("patients.csv: row 7, field age: no number (abc)")
-    assert public_reason(SitePolicy(), error) == str(error)
-    assert public_reason(policy(error_details=False), error) == "this site could not do its part; its own log says why"
-    assert public_reason(policy(error_details=False), Declined("tasks: no")) == "policy: tasks: no"
-
-
-# Reading the file
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "policy.yaml"
-    path.write_text(text)
-    return path
-
-
-def test_the_template_is_a_policy_and_names_every_rule():
-    rules = SitePolicy.load(TEMPLATE)
-    assert rules.patients.training == rules.patients.metrics == 20
-    assert not rules.shared_embeddings
-    assert rules.model_fields_set == set(SitePolicy.model_fields)
-    assert rules.statistics == ()
-
-
-def test_numbers_may_be_written_as_people_write_them(tmp_path):
-    rules = SitePolicy.load(written(tmp_path, "budget: {epsilon: 10, delta: 1e-5}\ntasks: pretrain\n"))
-    assert rules.budget is not None
-    assert rules.budget.delta == 1e-5
-    assert rules.tasks == ("pretrain",)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("limitz: {}", "limitz: no such rule; did you mean limits?"),
-        ("limits: {round: 3}", "limits.round: no such rule; did you mean rounds?"),
-        ("limits: {rounds: 0}", "limits.rounds: Input should be greater than or equal to 1, found 0"),
-        ("limits: {rounds: true}", "limits.rounds: Value error, YAML reads this word as true or false"),
-        ("budget: {epsilon: .inf, delta: 0.1}", "budget.epsilon: Input should be a finite number, found inf"),
-        ("budget: {epsilon: 3}", "budget.delta: Field required"),
-        ("privacy: {site_dp: {min_noise_multiplier: 0}}", "privacy.site_dp.min_noise_multiplier: Input should be"),
-        ("", "found None; a policy names its rules"),
-        ("- tasks", "found ['tasks']; a policy names its rules"),
-        ("tasks: [a\n", "not readable as YAML"),
-        ("tasks: [a]\ntasks: [b]\n", "'tasks' stands twice"),
-        ("patients: {cell: 5, cell: 1}", "'cell' stands twice"),
-    ],
-)
-def test_a_wrong_policy_is_one_line_with_file_and_field(tmp_path, text, said):
-    path = written(tmp_path, text)
-    with pytest.raises(UserError) as error:
-        SitePolicy.load(path)
-    assert str(error.value).startswith(f"{path}: ")
-    assert said in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_missing_policy_is_no_permission(tmp_path):
-    with pytest.raises(UserError, match=r"none\.yaml: not readable \(No such file or directory\)"):
-        SitePolicy.load(tmp_path / "none.yaml")
-
-
-def test_the_digest_names_the_rules(tmp_path):
-    one = SitePolicy.load(written(tmp_path, "tasks: [pretrain]\nlimits: {rounds: 3}\n"))
-    assert one.digest == policy(limits={"rounds": 3}, tasks="pretrain").digest
-    assert one.digest != SitePolicy().digest
-    assert len(one.digest) == 64
