@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from finetune.evaluation import Evaluator
 from finetune.plots import draw
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         write_text(output / "evaluation.md", as_markdown(result, evaluator))
         _draw(result, evaluator, output / "evaluation.png")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
-    _print(result, evaluator.primary)
+    print_table(result, evaluator.primary)
     print(f"evaluation: {output / 'evaluation.md'}\npicture: {output / 'evaluation.png'}")
 
 
@@ -93,8 +93,10 @@ def _draw(result: dict[str, Any], evaluator: Evaluator, path: Path) -> None:
     draw(result, evaluator.primary, chance, lambda axes: evaluator.head.plot(axes, targets, estimates), title, path)
 
 
-def _print(result: dict[str, Any], metric: str) -> None:
-    table = Table("", "patients", *outcome_names(result), metric, title="Held-out test, 95 % intervals")
+def print_table(result: dict[str, Any], metric: str) -> None:
+    """The primary metric of every group, on the terminal."""
+    groups = Column(overflow="fold")  # names whole, however narrow the terminal
+    table = Table(groups, "patients", *outcome_names(result), metric, title="Held-out test, 95 % intervals")
     for label, *counts, _, value in _rows(result, [metric]):
         table.add_row(label, *counts, value)
     Console().print(table)
