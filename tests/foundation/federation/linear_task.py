@@ -1,22 +1,26 @@
-"""A federated task with nothing of pretraining in it: a linear model of a few synthetic columns a patient."""
+"""A federated task with nothing of pretraining in it: a linear model of a few synthetic columns a patient.
+
+What trains is imported when it trains, for a server has no training stack.
+"""
+
+from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
-from foundation.data.cohort import Cohort
-from foundation.engine.drift_correction import DriftCorrection
-from foundation.engine.optimizer_state import OptimizerState
 from foundation.federation.task import Evaluation, FederatedTask, RoundOptions, RoundResult
-from foundation.federation.weights.module import to_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from foundation.engine.drift_correction import DriftCorrection
+    from foundation.engine.optimizer_state import OptimizerState
 
 TARGET = "tests.foundation.federation.linear_task.LinearTask"
 COLUMNS = 3
@@ -29,6 +33,9 @@ class LinearTask(FederatedTask):
     name = "linear"
 
     def build(self, start_step: int = 0, total_steps: int = 1) -> nn.Module:
+        import torch
+        from torch import nn
+
         torch.manual_seed(self.cfg.seed)
         return nn.ModuleDict({"line": nn.Linear(COLUMNS, 1)})
 
@@ -40,6 +47,10 @@ class LinearTask(FederatedTask):
         optimizer_state: OptimizerState | None = None,
         masters: Mapping[str, Tensor] | None = None,
     ) -> RoundResult:
+        import torch
+
+        from foundation.federation.weights.module import to_weights
+
         patients = self.patients("train")
         optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
         if drift is not None:
@@ -55,17 +66,24 @@ class LinearTask(FederatedTask):
         return RoundResult(to_weights(state), samples, {"train/loss_epoch": float(loss.detach())})
 
     def evaluate(self, module: nn.Module) -> Evaluation:
+        import torch
+
         patients = self.patients("evaluation")
         with torch.no_grad():
             return Evaluation({"patients": float(len(patients)), "loss": float(_loss(module, patients))})
 
     def export(self, module: nn.Module, output: Path) -> Path:
+        from safetensors.torch import save_file
+
         path = output / "line.safetensors"
         save_file(module.state_dict(), path)
         return path
 
 
 def _loss(module: nn.Module, patients: Sequence[str]) -> Tensor:
+    import torch
+    from torch import nn
+
     columns, target = (torch.from_numpy(values) for values in synthetic(patients))
     line: Any = module.get_submodule("line")
     return nn.functional.mse_loss(line(columns)[:, 0], target)
@@ -119,6 +137,8 @@ def linear_config(cohort: Path, output: Path, sites: Sequence[str], **more: Any)
 
 def pooled_weights(cfg: DictConfig) -> dict[str, NDArray[np.generic]]:
     """Weights of as many steps over the train patients of all sites together."""
+    from foundation.data.cohort import Cohort
+
     task = LinearTask(cfg)
     task.cohort = Cohort(Path(cfg.data.folder), list(cfg.sites))
     module = task.build()

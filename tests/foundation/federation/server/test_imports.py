@@ -66,6 +66,12 @@ def loaded() -> dict[str, tuple[float, list[str]]]:
     return modules
 
 
+def test_task_of_the_tests_needs_no_training_stack_to_be_served():
+    code = "import sys; import tests.foundation.federation.linear_task; print([name for name in sys.modules])"
+    names = python(code)
+    assert not [part for part in STACK if f"'{part}'" in names]
+
+
 @pytest.mark.parametrize("name", SERVER)
 def test_server_imports_no_training_stack(loaded: dict[str, tuple[float, list[str]]], name: str):
     assert loaded[name][1] == []
