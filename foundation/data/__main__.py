@@ -1,9 +1,10 @@
 """`python -m foundation.data prepare|validate|describe`: from hospital folders to a trusted, prepared cohort."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -63,14 +64,19 @@ def prepare(cfg: DictConfig) -> None:
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
     with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
         record.note("found", packed["found"])
+    Console().print(counts_table(packed))
+    print(f"cohort: {output}")
+
+
+def counts_table(packed: Mapping[str, Any]) -> Table:
+    """Who has what, by hospital; names fold where the terminal is narrow, so that no two of them look alike."""
     table = Table(title=packed["name"] + (" (synthetic)" if packed["synthetic"] else ""))
     table.add_column("hospital", overflow="fold")
     for name in next(iter(packed["found"].values())):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for hospital, counts in packed["found"].items():
         table.add_row(hospital, *(str(value) for value in counts.values()))
-    Console().print(table)
-    print(f"cohort: {output}")
+    return table
 
 
 @command("validate")
