@@ -9,13 +9,13 @@ def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str 
     """A site a row: samples that trained each modality, losses, and evaluation on patients outside training.
 
     Retrieval is the mean of recall over chance of all modality pairs. What a site's policy keeps at home, and what a
-    site that was absent did not say, is a dash.
+    site that was absent did not say, is a dash. Names fold where the terminal is narrow.
     """
     table = Table(title=f"Round {number} of {rounds}")
     modalities = [group for group in facts["coverage"] if ":" not in group and group != "fusion"]
-    table.add_column("site")
+    table.add_column("site", overflow="fold")
     for column in (*modalities, "train loss", "evaluated", "loss", "retrieval", "seconds"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for site in dict.fromkeys([*facts["evaluation"], *facts["training"], *facts["absent"]]):
         training = facts["training"].get(site, {"samples": {}, "metrics": {}})
         evaluation = facts["evaluation"].get(site, {})
