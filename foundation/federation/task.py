@@ -224,7 +224,9 @@ def task_class(cfg: Mapping[str, Any] | DictConfig) -> type[FederatedTask]:
     Raises:
         UserError: if the config names none.
     """
-    target = (cfg.get("federated_task") or {}).get("_target_")
+    node = cfg.get("federated_task")
+    # Nothing but a `_target_` was judged: a bare name here would be imported past the policy.
+    target = node.get("_target_") if isinstance(node, Mapping | DictConfig) else None
     try:
         kind = resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:

@@ -15,7 +15,7 @@ from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
 from foundation.federation.site.config import Site
-from foundation.federation.task import FederatedTask, federated_task
+from foundation.federation.task import FederatedTask, federated_task, task_class
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
@@ -78,8 +78,10 @@ class PolicyGate:
         entries = self.ledger.entries()
         if self.order_type == "train" and order.cfg.get("secure") is not None and not self.masked:
             raise Declined("secure: the run's config masks updates, and this order asks for one in the open")
-        # Nothing that the order names is built before the policy has seen what it names.
+        # Nothing that the order names is built, or even imported, before the policy has seen what it names.
         check_order(policy, self._read(""), entries, spent_after=Spent())
+        self.facts = self._read(task_class(order.cfg).name)
+        check_order(policy, self.facts, entries, spent_after=Spent())
         self.privacy = instantiate(order.cfg.privacy)
         self.compression = instantiate(order.cfg.compression)
         self.task = federated_task(self.site.localised(order.cfg), self.site.name)

@@ -1,9 +1,11 @@
 """What a site lets in at its front gate, whatever the run's config promises."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from foundation.errors import UserError
 from foundation.federation.policy import Declined, SitePolicy
 from foundation.federation.site.config import Site
 from foundation.federation.site.gate import PolicyGate
@@ -37,3 +39,16 @@ def test_a_config_that_promises_masks_does_not_open_an_update(gate):
 def test_a_site_that_asks_for_masks_declines_a_run_without(gate):
     with pytest.raises(Declined, match=r"privacy\.secure_aggregation: required here, and the run does without"):
         gate(masked=False, **MASKED_ALONE).admit()
+
+
+def test_a_task_that_is_not_allowed_is_declined_before_any_patient_is_read(gate, monkeypatch):
+    monkeypatch.setattr("foundation.data.cohort.Cohort.__init__", lambda *_: pytest.fail("patients were read"))
+    with pytest.raises(Declined, match="tasks: 'pretrain' is not allowed here; allowed: evaluate"):
+        gate(masked=False, tasks=["evaluate"]).admit()
+
+
+@pytest.mark.parametrize("sent", ["[os]", "antigravity", "null", "5", "{_target_: [antigravity]}", "{_target_: null}"])
+def test_a_federated_task_of_another_shape_is_refused_in_one_line_and_not_imported(gate, sent):
+    with pytest.raises(UserError, match="federated_task|targets"):
+        gate("~federated_task", f"+federated_task={sent}", masked=False).admit()
+    assert "antigravity" not in sys.modules
