@@ -17,6 +17,8 @@ from foundation.data.problems import Problems, refuse
 from foundation.modalities.radiology.scan import Scan, SliceSettings, Volume
 
 _AGAIN = "copy or convert the file again"
+# What nibabel raises for a file that is none; an offset beyond all numbers overflows.
+UNREADABLE = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, OverflowError)
 _SECOND = 540  # bytes in the header of NIfTI-2, which opens with this number
 
 
@@ -63,15 +65,23 @@ def open_nifti(path: Path, channel: int | None, problems: Problems) -> Volume:
     return parse_nifti(content, path, channel, problems)
 
 
-def parse_nifti(content: bytes, path: Path, channel: int | None, problems: Problems) -> Volume:
-    """The same of a file's bytes, uncompressed; `path` is named in errors."""
+def parse_nifti(
+    content: bytes, path: Path, channel: int | None, problems: Problems, most: int | None = None
+) -> Volume:
+    """The same of a file's bytes, uncompressed; `path` is named in errors, and `most` voxels are read."""
     try:
         second = content[:4] in (_SECOND.to_bytes(4, "little"), _SECOND.to_bytes(4, "big"))
         image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
-    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise refuse(path, "no readable NIfTI file", "copy it again, or convert it to NIfTI") from error
-    size = math.prod(image.shape) * image.get_data_dtype().itemsize
-    if int(image.header.get_data_offset()) + size > len(content):
+    if any(side < 0 for side in image.shape):
+        raise refuse(path, "a negative number of voxels", _AGAIN, field="dim", value=image.shape)
+    if most is not None and math.prod(image.shape) > most:
+        raise refuse(path, f"more than {most} voxels", "give a smaller scan", field="dim", value=image.shape)
+    size, start = math.prod(image.shape) * image.get_data_dtype().itemsize, int(image.dataobj.offset)
+    if start < int(image.header["sizeof_hdr"]):
+        raise refuse(path, "voxels that begin within its header", _AGAIN, field="vox_offset", value=start)
+    if start + size > len(content):
         raise refuse(path, "cut off: fewer voxels than its header says", _AGAIN, field="voxels", value=image.shape)
     return _canonical(path, image, channel, problems)
 

@@ -8,20 +8,19 @@ from typing import Any, Literal
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems
 from foundation.errors import UserError
 from foundation.modalities.image_request import decode_base64, encode_base64
-from foundation.modalities.radiology.nifti import parse_nifti
+from foundation.modalities.radiology.nifti import UNREADABLE, parse_nifti
 from foundation.modalities.radiology_volumes.grid import Grid
+from foundation.modalities.radiology_volumes.scans import check_spacing
 from foundation.modalities.request import RequestForm, shown
 
 _MOST = 16
 _LARGEST = 1 << 30  # bytes of one scan, uncompressed
+_VOXELS = 1 << 28  # of one scan, such as 512 x 512 x 1024: in memory, each takes a dozen bytes for a while
 _WHAT = "a .nii.gz file"
 _ON_THE_GRID = "on the grid"  # in the header of a scan that was brought there already
 
@@ -62,8 +61,9 @@ class VolumesForm(RequestForm):
                 raise UserError(f"{field}: {placed.shape} voxels on a grid of {self.grid.size}; give the scan itself")
             return placed
         problems = Problems()
-        volume = parse_nifti(content, Path(field), None, problems)
+        volume = parse_nifti(content, Path(field), None, problems, _VOXELS)
         warnings += [str(problem) for problem in problems.warnings]
+        check_spacing(volume, Path(field))
         return self.grid.place(volume)
 
 
@@ -93,9 +93,9 @@ def _on_the_grid(content: bytes) -> NDArray[np.uint8] | None:
     """The voxels of a scan that `write` made; None for any other."""
     try:
         image = nibabel.Nifti1Image.from_bytes(content)
-    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError):
+    except UNREADABLE:
         return None  # what is wrong with it is said where scans are read
     if image.header["intent_name"].item() != _ON_THE_GRID.encode() or image.get_data_dtype() != np.uint8:
         return None
-    whole = len(content) >= int(image.header.get_data_offset()) + math.prod(image.shape)
-    return np.asarray(image.dataobj, dtype=np.uint8) if whole else None
+    whole = min(image.shape) > 0 and len(content) >= int(image.dataobj.offset) + math.prod(image.shape)
+    return np.asarray(image.dataobj.get_unscaled()) if whole else None

@@ -12,6 +12,7 @@ from foundation.modalities.radiology.dicom_order import DicomSlice
 from foundation.modalities.radiology.nifti import open_nifti
 from foundation.modalities.radiology.scan import Volume
 
+_FINEST, _COARSEST = 0.01, 100.0  # millimetres from voxel to voxel, from a micrograph of a specimen to no scan at all
 _EXPORT = "export the series again from the archive, or leave it out"
 
 
@@ -27,9 +28,21 @@ def read_volume(path: Path, kind: str, channel: int | None, problems: Problems) 
     Raises:
         DataError: if the scan cannot be read, or does not say how it lies in space.
     """
-    if kind == "nifti":
-        return open_nifti(path, channel, problems)
-    return _in_space(path, open_series(path, problems))
+    volume = open_nifti(path, channel, problems) if kind == "nifti" else _in_space(path, open_series(path, problems))
+    check_spacing(volume, path)
+    return volume
+
+
+def check_spacing(volume: Volume, path: Path) -> None:
+    """Refuses a scan whose voxels are of no size that scanners make: smoothing to the grid's would know no end.
+
+    Raises:
+        DataError: naming the spacing.
+    """
+    steps = [float(step) for step in np.linalg.norm(volume.affine[:3, :3], axis=0)]
+    if not all(_FINEST <= step <= _COARSEST for step in steps):
+        finding, advice = "voxels of no size that scanners make", "mend sform, qform and units: millimetres"
+        raise refuse(path, finding, advice, field="spacing", value=", ".join(f"{step:g}" for step in steps))
 
 
 def _in_space(path: Path, series: Series) -> Volume:

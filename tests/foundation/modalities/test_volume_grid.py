@@ -140,3 +140,41 @@ def test_a_scan_that_swells_without_end_is_refused(monkeypatch):
     monkeypatch.setattr("foundation.modalities.radiology_volumes.request._LARGEST", 1 << 20)
     with pytest.raises(UserError, match="more than 1 MiB uncompressed"):
         VolumesForm(grid=Grid()).read([zipped(bytes(1 << 21))], NAME, [])
+
+
+def header_of(**fields: object) -> list[str]:
+    """A scan whose header says something else than it was written with."""
+    image = nibabel.Nifti1Image(body(), np.eye(4))
+    image.header.set_sform(np.eye(4), 1)
+    content = bytearray(image.to_bytes())
+    header = np.ndarray((), nibabel.Nifti1Header.template_dtype, content)
+    for name, value in fields.items():
+        header[name] = value
+    return [zipped(bytes(content))]
+
+
+MISLEADING = {
+    "voxels of an atom": ({"srow_x": [1e-8, 0, 0, 0]}, "field spacing: voxels of no size that scanners make"),
+    "voxels of a house": ({"srow_z": [0, 0, 1e4, 0]}, "field spacing: voxels of no size that scanners make"),
+    "fewer than no voxels": ({"dim": [3, -6, -24, 32, 1, 1, 1, 1]}, "field dim: a negative number of voxels"),
+    "on the grid, of fewer than none": (
+        {"dim": [3, -6, -24, 32, 1, 1, 1, 1], "datatype": 2, "bitpix": 8, "intent_name": b"on the grid"},
+        "field dim: a negative number of voxels",
+    ),
+    "voxels in the header": ({"vox_offset": 0}, "field vox_offset: voxels that begin within its header"),
+    "voxels nowhere": ({"vox_offset": np.inf}, "no readable NIfTI file"),
+    "voxels far beyond the end": ({"vox_offset": 1e30}, "cut off: fewer voxels than its header says"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize(("fields", "words"), MISLEADING.values(), ids=MISLEADING)
+def test_a_scan_with_a_misleading_header_is_refused_at_once(fields, words):
+    with pytest.raises(UserError, match=words):
+        VolumesForm(grid=Grid.model_validate(GRID)).read(header_of(**fields), NAME, [])
+
+
+def test_a_scan_of_too_many_voxels_is_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setattr("foundation.modalities.radiology_volumes.request._VOXELS", body().size - 1)
+    with pytest.raises(UserError, match=f"field dim: more than {body().size - 1} voxels"):
+        VolumesForm(grid=Grid()).read(header_of(), NAME, [])
