@@ -1,7 +1,6 @@
 """The request form of a modality: what a request holds of it, and how it becomes what its encoder's transform takes."""
 
 import difflib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from foundation.data.packages import modules
 from foundation.errors import UserError
+
+_LARGEST = 3e38  # a model's numbers are in single precision: more is infinite there
 
 
 class RequestForm(BaseModel, ABC):
@@ -72,7 +73,7 @@ def read_number(value: Any, field: str) -> float:
     Raises:
         UserError: naming the field, for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
         raise UserError(f"{field}: found {shown(value)}; give a finite number, or null where it is not known")
     return float(value)
 

@@ -30,6 +30,8 @@ def test_features_are_asked_for_read_and_written():
         ([[1, 2, None]], "pathology[0][2]: found nothing; give a finite number"),
         ([[1, 2, float("nan")]], "pathology[0][2]: found nan; give a finite number"),
         ([[1, 2, True]], "pathology[0][2]: found True; give a finite number"),
+        ([[1, 2, 1e39]], "pathology[0][2]: found 1e+39; give a finite number"),
+        ([[1, 2, 10**400]], "pathology[0][2]: found int 1000"),
     ],
 )
 def test_what_is_no_feature_is_refused_by_field(value, said):
