@@ -65,9 +65,7 @@ def open_nifti(path: Path, channel: int | None, problems: Problems) -> Volume:
     return parse_nifti(content, path, channel, problems)
 
 
-def parse_nifti(
-    content: bytes, path: Path, channel: int | None, problems: Problems, most: int | None = None
-) -> Volume:
+def parse_nifti(content: bytes, path: Path, channel: int | None, problems: Problems, most: int | None = None) -> Volume:
     """The same of a file's bytes, uncompressed; `path` is named in errors, and `most` voxels are read."""
     try:
         second = content[:4] in (_SECOND.to_bytes(4, "little"), _SECOND.to_bytes(4, "big"))

@@ -97,5 +97,6 @@ def _on_the_grid(content: bytes) -> NDArray[np.uint8] | None:
         return None  # what is wrong with it is said where scans are read
     if image.header["intent_name"].item() != _ON_THE_GRID.encode() or image.get_data_dtype() != np.uint8:
         return None
-    whole = min(image.shape) > 0 and len(content) >= int(image.dataobj.offset) + math.prod(image.shape)
-    return np.asarray(image.dataobj.get_unscaled()) if whole else None
+    voxels: Any = image.dataobj  # nibabel's type names neither
+    whole = min(image.shape) > 0 and len(content) >= int(voxels.offset) + math.prod(image.shape)
+    return np.asarray(voxels.get_unscaled()) if whole else None

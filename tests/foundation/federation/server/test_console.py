@@ -11,7 +11,7 @@ MODALITIES = ("pathology", "radiology", "radiology_volumes", "genomics", "report
 
 def test_round_table_tells_every_modality_apart_on_a_narrow_terminal():
     training = {"riverside": {"samples": dict.fromkeys(MODALITIES, 60), "metrics": {}}}
-    facts = {"coverage": dict.fromkeys(MODALITIES, {}), "training": training, "evaluation": {}, "absent": {}}
+    facts = {"coverage": {name: {} for name in MODALITIES}, "training": training, "evaluation": {}, "absent": {}}
     console = Console(file=io.StringIO(), width=80)
     console.print(round_table(1, 2, facts))
     assert isinstance(console.file, io.StringIO)
