@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -76,7 +77,8 @@ def parse_nifti(content: bytes, path: Path, channel: int | None, problems: Probl
         raise refuse(path, "a negative number of voxels", _AGAIN, field="dim", value=image.shape)
     if most is not None and math.prod(image.shape) > most:
         raise refuse(path, f"more than {most} voxels", "give a smaller scan", field="dim", value=image.shape)
-    size, start = math.prod(image.shape) * image.get_data_dtype().itemsize, int(image.dataobj.offset)
+    voxels: Any = image.dataobj  # nibabel's type names no offset
+    size, start = math.prod(image.shape) * image.get_data_dtype().itemsize, int(voxels.offset)
     if start < int(image.header["sizeof_hdr"]):
         raise refuse(path, "voxels that begin within its header", _AGAIN, field="vox_offset", value=start)
     if start + size > len(content):
