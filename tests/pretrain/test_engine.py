@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,37 +171,48 @@ def test_frozen_weights_are_not_optimised(configure):
     assert held == {id(value) for value in module.parameters() if value.requires_grad}
 
 
+STOPPED_AT_STEP = """
+import os, signal
+from pretrain import __main__, module
+step = module.PretrainModule.training_step
+def training_step(self, batch, index):
+    if self.global_step == 7:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, batch, index)
+module.PretrainModule.training_step = training_step
+__main__.main()
+"""
+
+
 @pytest.mark.process
 def test_sigterm_finishes_the_step_saves_and_says_how_to_go_on(small_cohort: Path, tmp_path: Path):
-    def start(folder: str, *more: str) -> subprocess.Popen:
+    def run(folder: str, *more: str, code: Sequence[str] = ("-m", "pretrain")) -> subprocess.CompletedProcess[str]:
         arguments = [
             "experiment=demo",
             "data.batch_size=8",
             "steps=30",
             "progress=false",
             f"data.folder={small_cohort}",
+            f"output={tmp_path / folder}",
+            "validate_every=0",
+            "monitor_every=0",
+            "loggers=[csv]",
+            "checkpoint_every=1000",
         ]
-        arguments += [f"output={tmp_path / folder}", "validate_every=0", "monitor_every=0", "loggers=[csv]", *more]
-        return subprocess.Popen(
-            [sys.executable, "-m", "pretrain", *arguments, "checkpoint_every=1000"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        return subprocess.run(
+            [sys.executable, *code, *arguments, *more],
+            capture_output=True,
             text=True,
+            timeout=300,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    whole = start("whole")
-    assert whole.wait(timeout=300) == 0
-    told = start("told", "speed_every=1")
-    metrics = tmp_path / "told" / "csv" / "metrics.csv"
-    deadline = time.monotonic() + 240
-    while told.poll() is None and not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    told.send_signal(signal.SIGTERM)
-    _, said = told.communicate(timeout=120)
-    assert told.returncode == 2, said
-    last = tmp_path / "told" / "checkpoints" / "last.ckpt"
-    assert said.splitlines()[-1].startswith(f"error: {last}: stopped by SIGTERM after step ")
-    assert start("told", "resume=true").wait(timeout=300) == 0
-    one, other = (load_file(tmp_path / name / "encoder" / "model.safetensors") for name in ("whole", "told"))
+    assert run("whole").returncode == 0
+    stopped = run("stopped", code=("-c", STOPPED_AT_STEP))
+    assert stopped.returncode == 2, stopped.stderr
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    message = f"error: {last}: stopped by SIGTERM after step 8; go on with resume=true"
+    assert stopped.stderr.splitlines()[-1] == message
+    assert run("stopped", "resume=true").returncode == 0
+    one, other = (load_file(tmp_path / name / "encoder" / "model.safetensors") for name in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
