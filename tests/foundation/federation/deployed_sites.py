@@ -30,7 +30,7 @@ def command(module: str, *settings: str) -> list[str]:
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     environment = os.environ | ONE_THREAD
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=1500, check=False)
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE) -> None:
