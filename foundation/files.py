@@ -1,17 +1,12 @@
-"""Files that are written whole or not at all, and read with one line of error; nothing here needs torch."""
+"""Files that are written whole or not at all, and read with one line of error; nothing here needs torch or numpy."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from foundation.errors import UserError
 
@@ -100,34 +95,3 @@ def read_json(path: Path, advice: str, *keys: str) -> dict[str, Any]:
         if key not in content:
             raise UserError(f"{path}: holds no '{key}'; {advice}")
     return content
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes a safetensors file; see `replacing`.
-
-    Raises:
-        OSError: if the disk does not take it.
-    """
-    with replacing(path) as temporary:
-        try:
-            # In order, for safetensors writes a strided array's memory as it lies.
-            save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, temporary)
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-
-
-def read_arrays(path: Path, advice: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file.
-
-    Args:
-        path: of the file.
-        advice: what to do where it cannot be read, for the error.
-
-    Raises:
-        UserError: if it is missing or damaged.
-    """
-    try:
-        arrays: dict[str, NDArray[Any]] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable as safetensors ({error}); {advice}") from error
-    return arrays

@@ -35,9 +35,9 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from foundation.arrays import write_arrays
 from foundation.data.splits import Split
 from foundation.federation.weights.types import Weights
-from foundation.files import write_arrays
 from foundation.run_record import digest_of
 from pretrain.assemble import load_cohort
 from pretrain.controls.figures import Reading

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from foundation.arrays import write_arrays
 from foundation.errors import UserError
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays, Weights
-from foundation.files import read_json, write_arrays, write_json
+from foundation.files import read_json, write_json
 
 _HISTORY, _MODEL = "history.json", "rounds/model.json"
 _ADVICE = "restore it, or drop resume=true to start anew"

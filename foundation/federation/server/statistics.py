@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
+from foundation.arrays import write_arrays
 from foundation.errors import UserError
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import send_and_collect
@@ -15,7 +16,7 @@ from foundation.federation.task import FederatedTask
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
-from foundation.files import write_arrays, write_text
+from foundation.files import write_text
 
 
 def collect_statistics(

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from foundation.arrays import write_arrays
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays, Weights
-from foundation.files import write_arrays
 
 _NAME = re.compile(r"round_(\d+)\.safetensors")
 

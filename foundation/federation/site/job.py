@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from foundation.arrays import read_arrays, write_arrays
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
 from foundation.federation.weights.types import Weights
-from foundation.files import read_arrays, read_json, write_arrays, write_json
+from foundation.files import read_json, write_json
 
 _ADVICE = "make room on the disk, and train the round again"
 _ARRAYS = ("weights", "control", "extension")  # of `RoundArrays`, a file each

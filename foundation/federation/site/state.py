@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
+from foundation.arrays import read_arrays, write_arrays
 from foundation.engine.optimizer_state import OptimizerState
 from foundation.errors import UserError
 from foundation.federation.weights.types import Weights
-from foundation.files import read_arrays, read_json, write_arrays, write_json
+from foundation.files import read_json, write_json
 
 _FACTS = "state.json"
 _LOCAL, _CONTROL = "local", "control"
