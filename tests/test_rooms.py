@@ -53,7 +53,10 @@ FLOWER_INTERNALS = {
         "flwr.supercore.runtime",
         "flwr.supernode.runtime.run_clientapp",
     },
-    "foundation/federation/deployment/superlink.py": {"flwr.common.constant", "flwr.superlink.cli.flower_superlink"},
+    "foundation/federation/deployment/superlink_app.py": {
+        "flwr.common.constant",
+        "flwr.superlink.cli.flower_superlink",
+    },
     "foundation/federation/secure/records.py": {
         "flwr.client.mod",
         "flwr.common",
@@ -75,6 +78,7 @@ CONFIG_READERS = {
     "finetune/private.py",
     "foundation/command.py",
     "foundation/engine/trainer.py",
+    "foundation/federation/deployment/orders.py",
     "foundation/federation/deployment/provision.py",
     "foundation/federation/deployment/superlink.py",
     "foundation/federation/deployment/supernode.py",

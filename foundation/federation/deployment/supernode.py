@@ -1,49 +1,29 @@
 """`python -m foundation.federation.deployment.supernode`: a hospital's node, next to its data."""
 
 import logging
-import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import FrameType
+
+from omegaconf import DictConfig
 
 # Read by Flower when it is first imported: a hospital's node talks to its SuperLink and to nobody else.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
-import httpx
-from omegaconf import DictConfig
-
 from foundation.command import command
 from foundation.errors import UserError
-from foundation.federation.deployment.control_client import UnreachableError, check_connection
-from foundation.federation.deployment.registration import ask_admission, only_one
-from foundation.federation.deployment.runtime_client import OrderQueue
-from foundation.federation.deployment.worker import Task, run_task
 from foundation.federation.site.config import Site
 from foundation.ports import check_port
-from foundation.release import installed_release
-
-# What an order needs; the last four would else be imported when they are first used, by every order anew.
-_PRELOADED = [
-    "foundation.federation.site.app",
-    "foundation.federation.deployment.worker",
-    "httpcore",
-    "peft",
-    "torch.utils.tensorboard",
-    "transformers.modeling_utils",
-]
-_POLL_SECONDS = 0.2
-_RETRY_SECONDS = 5.0
-_STOP_SECONDS = 10.0
 
 
 @command("supernode")
 def main(cfg: DictConfig) -> None:
     """Connects to the SuperLink and answers its orders until interrupted."""
+    from foundation.federation.deployment.orders import answer_orders
+    from foundation.federation.deployment.registration import only_one
+
     logging.getLogger("httpx").setLevel(logging.WARNING)
     site_file = Path(cfg.site).resolve()
     site = Site.load(site_file)
@@ -54,95 +34,9 @@ def main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     with only_one(site.state):
         try:
-            _run(cfg, site, site_file)
+            answer_orders(cfg, site, site_file)
         except KeyboardInterrupt:
             print(f"{site.name}: stopped")
-
-
-def _run(cfg: DictConfig, site: Site, site_file: Path) -> None:
-    """Answers orders, and connects again whenever the connection broke."""
-    context = warm()
-    address, runtime = str(cfg.superlink), f"127.0.0.1:{cfg.port}"
-    while True:
-        _await_admission(cfg, site)
-        node = subprocess.Popen(_command(cfg, site_file), env=os.environ | {"FLWR_HOME": str(site.state / "flower")})
-        print(f"{site.name}: node of {address}, release {installed_release()}", flush=True)
-        try:
-            serve(node, runtime, Path(cfg.secret).read_bytes(), context)
-        finally:
-            _stop(node)
-        print(f"{site.name}: the SuperNode ended with code {node.returncode}; connecting again", flush=True)
-        time.sleep(_RETRY_SECONDS)
-
-
-def warm() -> multiprocessing.context.ForkServerContext:
-    """A process that has imported all that training needs, ready to fork: an order then starts at once."""
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for GPUs must not start CUDA before a fork
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    from multiprocessing.forkserver import ensure_running
-
-    ensure_running()
-    return context
-
-
-def serve(
-    node: "subprocess.Popen[bytes]", runtime: str, secret: bytes, context: multiprocessing.context.ForkServerContext
-) -> None:
-    """Answers orders, one after another, as long as the SuperNode runs."""
-    queue = OrderQueue(runtime, secret)
-    while node.poll() is None:
-        try:
-            token = queue.claim()
-        except httpx.TransportError:
-            time.sleep(_POLL_SECONDS)  # the SuperNode still starts, or it just ended
-            continue
-        except httpx.HTTPStatusError as error:
-            raise UserError(f"{runtime}: answers as no SuperNode of this site ({error}); set another port") from error
-        if not token:
-            time.sleep(_POLL_SECONDS)
-            continue
-        reason = run_task(Task(runtime, token, installed_release()), context)
-        if reason is not None:
-            print(f"an order failed: {reason}", file=sys.stderr, flush=True)
-
-
-def _command(cfg: DictConfig, site_file: Path) -> list[str]:
-    return [
-        *(sys.executable, "-m", "foundation.federation.deployment.node_process"),
-        *("--superlink", str(cfg.superlink)),
-        *("--root-certificates", str(Path(cfg.certificate).resolve())),
-        *("--auth-supernode-private-key", str(Path(cfg.key).resolve())),
-        *("--isolation", "process", "--superexec-auth-secret-file", str(Path(cfg.secret).resolve())),
-        *("--host", "127.0.0.1", "--port", str(cfg.port)),
-        *("--node-config", f'site="{site_file}"'),
-    ]
-
-
-def _await_admission(cfg: DictConfig, site: Site) -> None:
-    """Waits for a SuperLink out of reach; one that is not trusted, or refuses the key, is an error at once."""
-    address, certificate = str(cfg.superlink), Path(cfg.certificate)
-    end = time.monotonic() + cfg.wait
-    while True:
-        try:
-            check_connection(address, certificate)
-            return ask_admission(address, certificate, Path(cfg.key), site.state)
-        except UnreachableError as error:
-            if time.monotonic() > end:
-                raise
-            print(f"{error}; trying again", file=sys.stderr, flush=True)
-            time.sleep(_RETRY_SECONDS)
-
-
-def _stop(node: "subprocess.Popen[bytes]") -> None:
-    if node.poll() is not None:
-        return
-    node.send_signal(signal.SIGINT)
-    try:
-        node.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        node.kill()
-        node.wait()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

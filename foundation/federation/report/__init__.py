@@ -1,3 +1,1 @@
 """The page of a federated run: who took part, what was learned, what it cost, and what protects the patients."""
-
-from foundation.federation.report.page import write_report as write_report

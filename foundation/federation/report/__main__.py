@@ -6,12 +6,13 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.federation.report.page import write_report
 
 
 @command("report_federation")
 def main(cfg: DictConfig) -> None:
     """Writes report.html into the run's folder."""
+    from foundation.federation.report.page import write_report
+
     settings = plain(cfg)
     if not settings["run"]:
         raise UserError("run: none given; say run=FOLDER, the output folder of a federated run")

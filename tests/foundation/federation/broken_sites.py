@@ -21,8 +21,8 @@ from tests.foundation.federation.deployed_sites import SITES, Running, command, 
 ALL = (*SITES, "lakeview")
 _ROOT = Path(__file__).resolve().parents[3]
 _NODE = (
-    "import foundation.federation.deployment.supernode as node; "
-    "node._PRELOADED.append('tests.foundation.federation.faulty_site'); node.main()"
+    "from foundation.federation.deployment import orders, supernode; "
+    "orders._PRELOADED.append('tests.foundation.federation.faulty_site'); supernode.main()"
 )
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from foundation.federation.deployment import flower_patches
-from foundation.federation.deployment.superlink import SitesStayOutside
+from foundation.federation.deployment.superlink_app import SitesStayOutside
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from foundation.federation.deployment.app_bundle import check_bundle, write_bund
 from foundation.federation.deployment.control_client import ServerFolder, check_connection
 from foundation.federation.deployment.pki import read_public_key, write_authority, write_certificate, write_node_key
 from foundation.federation.deployment.registration import only_one
-from foundation.federation.deployment.superlink import SitesStayOutside
+from foundation.federation.deployment.superlink_app import SitesStayOutside
 from foundation.federation.policy import SitePolicy
 from foundation.federation.site.config import Site
 

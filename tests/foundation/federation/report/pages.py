@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from foundation.federation.report import write_report
+from foundation.federation.report.page import write_report
 
 Rows = dict[str, list[str]]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from foundation.errors import UserError
-from foundation.federation.report import write_report
+from foundation.federation.report.page import write_report
 from tests.foundation.federation.report.pages import Page, report
 from tests.foundation.federation.report_runs import SITES, rounds, write_other, write_run
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from foundation.federation.report import write_report
+from foundation.federation.report.page import write_report
 from tests.foundation.federation.report.pages import Page, report
 from tests.foundation.federation.report_runs import SITES, record, rounds, write_run
 

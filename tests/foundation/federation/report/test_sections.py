@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
-from foundation.federation.report import write_report
 from foundation.federation.report.history import nearest, times_chance
+from foundation.federation.report.page import write_report
 from tests.foundation.federation.report.pages import Page, Rows, report
 from tests.foundation.federation.report_runs import SITES, record, rounds, write_other, write_run
 

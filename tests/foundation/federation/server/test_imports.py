@@ -29,7 +29,9 @@ SERVER = [
     "server.app",
     "runtime.server_process",
     "deployment.superlink",
+    "deployment.superlink_app",
     "deployment.supernode",
+    "deployment.orders",
 ]
 IMPORTS = """
 import importlib, json, sys, time
