@@ -4,20 +4,21 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from finetune.assemble import build_head, check_vocabulary, encoder_folder, task_modalities
-from finetune.fit import fit, save
-from finetune.patients import patients_with_target, target_columns
 from foundation.command import command, plain
-from foundation.data.cohort import Cohort
-from foundation.data.splits import configured_split
-from foundation.encoder import MultimodalEncoder
-from foundation.engine.trainer import seeded
 from foundation.run_record import RunRecord
 
 
-@command("finetune")
+@command("finetune", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains the head, calibrates it on the validation patients and writes the task model."""
+    from finetune.assemble import build_head, check_vocabulary, encoder_folder, task_modalities
+    from finetune.fit import fit, save
+    from finetune.patients import patients_with_target, target_columns
+    from foundation.data.cohort import Cohort
+    from foundation.data.splits import configured_split
+    from foundation.encoder import MultimodalEncoder
+    from foundation.engine.trainer import seeded
+
     output = Path(cfg.output)
     folder, pretraining = encoder_folder(Path(cfg.pretrained))
     encoder = MultimodalEncoder.from_pretrained(folder)

@@ -1,25 +1,28 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
-from finetune.evaluation import Evaluator
-from finetune.plots import draw
-from finetune.predictor import TaskModel
 from foundation.command import command, plain
-from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
 from foundation.run_record import RunRecord
 
+if TYPE_CHECKING:
+    from finetune.evaluation import Evaluator
 
-@command("evaluate")
+
+@command("evaluate", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Writes evaluation.json, evaluation.md and evaluation.png."""
+    from finetune.evaluation import Evaluator
+    from finetune.predictor import TaskModel
+    from foundation.data.cohort import Cohort
+
     run, output = Path(cfg.run), Path(cfg.output)
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
@@ -37,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     print(f"evaluation: {output / 'evaluation.md'}\npicture: {output / 'evaluation.png'}")
 
 
-def as_markdown(result: dict[str, Any], evaluator: Evaluator) -> str:
+def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
     """The tables as a page of Markdown."""
     cohort = evaluator.cohort
     note = " Synthetic patients: no clinical meaning." if cohort.synthetic else ""
@@ -85,7 +88,9 @@ def _interval(interval: dict[str, float | None]) -> str:
     return f"{interval['value']:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"
 
 
-def _draw(result: dict[str, Any], evaluator: Evaluator, path: Path) -> None:
+def _draw(result: dict[str, Any], evaluator: "Evaluator", path: Path) -> None:
+    from finetune.plots import draw
+
     targets, estimates = evaluator.columns(evaluator.test), evaluator.test_estimates
     label = " (synthetic patients)" if evaluator.cohort.synthetic else ""
     title = f"{evaluator.model.task['name']} on {evaluator.cohort.name}{label}, {result['n']} test patients"

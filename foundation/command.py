@@ -1,4 +1,8 @@
-"""Commands as Hydra apps, whose bad input ends in one clear line and exit code 2."""
+"""Commands as Hydra apps, whose bad input ends in one clear line and exit code 2.
+
+A command's module imports at its top what is light, and in `main`, before anything else, what does the work. So
+`--help`, completion and a misspelt setting answer at once, and only work waits for PyTorch.
+"""
 
 import difflib
 import functools
@@ -17,15 +21,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import UserError
+from foundation.run_record import is_main_process
 
 __all__ = ["choose", "command", "instantiate", "one_line", "plain"]
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Makes a function of a config into a command.
 
     Args:
         config_name: the primary config under `configs/`, for example `pretrain`.
+        loads: the large packages that `main` imports, named in the first line of output, for they take seconds.
     """
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -34,6 +40,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
+            _say_what_loads(loads)
             try:
                 main(cfg)
             except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -95,6 +102,12 @@ def one_line(error: Exception, config_name: str) -> str:
         options = [line for line in lines[1:] if "/" not in line and " " not in line]
         hint = "available: " + ", ".join(options)
     return f"{text.rstrip('.')}; {hint}"
+
+
+def _say_what_loads(packages: str) -> None:
+    missing = [name for name in packages.split(", ") if name and name not in sys.modules]
+    if missing and is_main_process():
+        print(f"loading {', '.join(missing)}", flush=True)
 
 
 def _known_keys(config_name: str) -> set[str]:

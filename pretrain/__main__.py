@@ -7,14 +7,15 @@ from omegaconf import DictConfig
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, is_main_process
-from pretrain.assemble import load_cohort
-from pretrain.evaluation import evaluate_weights
-from pretrain.fit import build_module, fit_round
 
 
-@command("pretrain")
+@command("pretrain", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains the encoder and writes its portable folder."""
+    from pretrain.assemble import load_cohort
+    from pretrain.evaluation import evaluate_weights
+    from pretrain.fit import build_module, fit_round
+
     output = Path(cfg.output)
     cohort, _ = load_cohort(cfg)
     last = output / "checkpoints" / "last.ckpt"

@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 from foundation.command import command
 from foundation.errors import UserError
 from foundation.files import write_json
-from serve.client import send
-from serve.torchserve.server import Server
 
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Sends the patient and prints prediction, modalities used and model version as JSON."""
+    from serve.client import send
+    from serve.torchserve.server import Server
+
     path = Path(cfg.patient)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a patient's JSON: python -m serve.predict patient.json")

@@ -4,11 +4,13 @@ import importlib
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from foundation.command import command
 from foundation.data.pack import pack
 from foundation.run_record import RunRecord
 
@@ -17,6 +19,7 @@ from foundation.run_record import RunRecord
 COMMANDS = {
     "foundation.data prepare": ("outputt=x", "output", "cohort.root={}"),
     "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
+    "foundation.data.portals": ("patientz=3", "patients", ""),
     "foundation.data describe": ("foldr=x", "folder", "folder={}"),
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
     "pretrain.controls": ("contrls=[intra]", "controls", "data.folder={}"),
@@ -32,6 +35,11 @@ COMMANDS = {
     "serve": ("porrt=8081", "port", "bundle={}"),
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),
     "serve.card": ("licence=mit", "license", "evaluation={}"),
+}
+# Packages that take a good part of a second to import, and that no help needs.
+LARGE = {
+    *("torch", "torchvision", "pytorch_lightning", "torchmetrics", "timm", "transformers", "deepspeed", "opacus"),
+    *("flwr", "ray", "datasets", "pyarrow", "pandas", "numpy", "scipy", "sklearn", "matplotlib", "monai", "lifelines"),
 }
 # They write into a folder that is there already.
 STANDING = {
@@ -114,6 +122,29 @@ def test_help_lists_the_settings(run, command):
     assert max(map(len, out.splitlines())) <= 160
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_that_is_large(command):
+    done = start(*command.split(), "--help", options=["-X", "importtime"])
+    assert done.returncode == 0, done.stderr
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "foundation.command" in modules
+    assert not LARGE & modules
+
+
+def test_what_takes_long_to_load_is_the_first_line(monkeypatch, capsys):
+    @command("predict", loads="sys, no_such_package")
+    def main(cfg):
+        print("works")
+
+    monkeypatch.setattr(sys, "argv", ["predict"])
+    for rank, line in (("0", "loading no_such_package\n"), ("1", "")):
+        GlobalHydra.instance().clear()
+        monkeypatch.setenv("RANK", rank)
+        main()
+        assert capsys.readouterr().out == f"{line}works\n"
+
+
 @pytest.mark.parametrize(("command", "misspelt", "meant"), [(name, *facts[:2]) for name, facts in COMMANDS.items()])
 def test_a_misspelt_setting_is_one_line_with_the_right_one(run, tmp_path, command, misspelt, meant):
     code, out, err = run(command, misspelt)
@@ -176,8 +207,9 @@ def test_data_needs_its_action(run, arguments):
     assert only_line(err) == f"error: python -m foundation.data: '{found}' given; say prepare, validate or describe"
 
 
-def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=120, check=False)
+def start(*arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, *options, "-m", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.process

@@ -4,24 +4,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from foundation.command import choose, command, instantiate, plain
-from foundation.data import validation_report
-from foundation.data.cohort import Cohort
-from foundation.data.declaration import Declaration, declare, read_declaration
-from foundation.data.description import describe as describe_cohort
-from foundation.data.pack import pack
-from foundation.data.splits import split_source
-from foundation.data.validation import validate as validate_cohort
 from foundation.errors import UserError
 from foundation.files import write_text
 from foundation.run_record import RunRecord
 
+if TYPE_CHECKING:
+    from foundation.data.declaration import Declaration
+
+_LOADS = "torch, pandas"
 _HELP = """usage: python -m foundation.data ACTION [overrides]
 
   validate   lists what a cohort's folders hold and every problem with it (Markdown and JSON); --strict
@@ -48,16 +45,20 @@ def _site_folders(cohort: DictConfig, output: Path) -> Iterator[Path]:
             yield sites
 
 
-def _declaration(cohort: DictConfig, root: Path) -> Declaration:
+def _declaration(cohort: DictConfig, root: Path) -> "Declaration":
     """The config's own, where it declares the cohort; else that in the folder."""
+    from foundation.data.declaration import declare, read_declaration
+
     if cohort.get("declaration") is None:
         return read_declaration(root)
     return declare(plain(cohort.declaration), Path("cohort.declaration"))
 
 
-@command("data")
+@command("data", loads=_LOADS)
 def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them."""
+    from foundation.data.pack import pack
+
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
         packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
@@ -79,9 +80,13 @@ def counts_table(packed: Mapping[str, Any]) -> Table:
     return table
 
 
-@command("validate")
+@command("validate", loads=_LOADS)
 def validate(cfg: DictConfig) -> None:
     """Writes validation.md and validation.json; ends with code 2 where a problem must be mended."""
+    from foundation.data import validation_report
+    from foundation.data.splits import split_source
+    from foundation.data.validation import validate as validate_cohort
+
     output = Path(cfg.output)
     with _site_folders(cfg.cohort, output) as sites:
         declaration = _declaration(cfg.cohort, sites)
@@ -102,9 +107,12 @@ def validate(cfg: DictConfig) -> None:
         raise UserError(f"{stopping[0]}{more}")
 
 
-@command("describe")
+@command("describe", loads=_LOADS)
 def describe(cfg: DictConfig) -> None:
     """Writes index.html."""
+    from foundation.data.cohort import Cohort
+    from foundation.data.description import describe as describe_cohort
+
     folder, output = Path(cfg.folder), Path(cfg.output)
     cohort = Cohort(folder)
     with RunRecord.open(output, "python -m foundation.data describe", plain(cfg), cfg.seed, [folder], cohort.facts()):

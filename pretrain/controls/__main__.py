@@ -1,29 +1,32 @@
 """`python -m pretrain.controls`: a pretraining run and its negative controls, over seeds, in one table."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.command import command, plain
-from foundation.data.cohort import Cohort
-from foundation.data.splits import Split
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
 from foundation.run_record import RunRecord
-from pretrain.assemble import load_cohort
-from pretrain.controls.figures import Reading
-from pretrain.controls.table import REFERENCE, Figures, draw, markdown
-from pretrain.fit import build_module, fit_round
+
+if TYPE_CHECKING:
+    from foundation.data.cohort import Cohort
+    from foundation.data.splits import Split
+    from pretrain.controls.table import Figures
 
 SITE = "site alone"
 _OWN = ("seed", "seeds", "controls", "output")  # settings that differ from run to run
 
 
-@command("controls")
+@command("controls", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains every arm for every seed, reads its embeddings at held-out hospitals, and writes table and picture."""
+    from pretrain.assemble import load_cohort
+    from pretrain.controls.table import REFERENCE, draw, markdown
+
     output = Path(cfg.output)
     cohort, split = load_cohort(cfg)
     _check(cfg, cohort, split)
@@ -56,7 +59,11 @@ def main(cfg: DictConfig) -> None:
     print(f"\n{table}\ntable: {output / 'controls.md'}\npicture: {output / 'controls.png'}")
 
 
-def _run(cfg: DictConfig, folder: Path, cohort: Cohort, split: Split, arm: str) -> dict[str, dict[str, float]]:
+def _run(cfg: DictConfig, folder: Path, cohort: "Cohort", split: "Split", arm: str) -> dict[str, dict[str, float]]:
+    from pretrain.controls.figures import Reading
+    from pretrain.controls.table import REFERENCE
+    from pretrain.fit import build_module, fit_round
+
     folder.mkdir(parents=True, exist_ok=True)
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
@@ -66,7 +73,7 @@ def _run(cfg: DictConfig, folder: Path, cohort: Cohort, split: Split, arm: str) 
     return figures | {SITE: reading.of_site_alone()} if arm == REFERENCE else figures
 
 
-def _check(cfg: DictConfig, cohort: Cohort, split: Split) -> None:
+def _check(cfg: DictConfig, cohort: "Cohort", split: "Split") -> None:
     for key in ("images", "genes"):
         if cfg[key] not in cfg.modality:
             raise UserError(f"{key}: '{cfg[key]}' is not configured; choose from {', '.join(cfg.modality)}")

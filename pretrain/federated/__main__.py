@@ -8,12 +8,13 @@ from omegaconf import DictConfig
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command
-from foundation.federation.runtime.command import federate
 
 
-@command("federated")
+@command("federated", loads="torch, flwr")
 def main(cfg: DictConfig) -> None:
     """Runs the rounds and writes the encoder's portable folder; told to stop, it leaves nothing running."""
+    from foundation.federation.runtime.command import federate
+
     federate(cfg, "python -m pretrain.federated")
 
 

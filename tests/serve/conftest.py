@@ -18,7 +18,7 @@ from foundation.modalities.radiology.encoder import Radiology
 from foundation.modalities.record.encoder import Record
 from foundation.modalities.report.encoder import Report
 from foundation.run_record import RunRecord
-from serve.export import write_bundle
+from serve.bundle import write_bundle
 from serve.predictor import Predictor
 
 WIDTH = 32

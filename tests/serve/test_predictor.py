@@ -19,8 +19,8 @@ from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from serve import manifest
+from serve.bundle import held_out_patient, largest_difference
 from serve.client import to_request
-from serve.export import held_out_patient, largest_difference
 from serve.predictor import Predictor
 from serve.schema import Response, read_request
 

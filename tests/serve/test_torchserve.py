@@ -16,8 +16,8 @@ import requests
 from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
+from serve.bundle import largest_difference, write_archive
 from serve.client import send, to_request
-from serve.export import largest_difference, write_archive
 from serve.schema import BundleSchema
 from serve.torchserve import server as torchserve
 

@@ -10,16 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from foundation.command import command, plain
-from foundation.data.portals.assembly import assemble
-from foundation.data.portals.attempts import Attempts
-from foundation.data.portals.cbioportal import CBioPortal
-from foundation.data.portals.connection import Connection
-from foundation.data.portals.gdc import Gdc
-from foundation.data.portals.manifest import Manifest
-from foundation.data.portals.plan import Portals, make_plan
-from foundation.data.portals.selection import select
-from foundation.data.portals.tcia import Tcia
-from foundation.data.portals.transfer import Transfer
 from foundation.run_record import RunRecord
 
 _OWN = ("output", "dry_run", "refresh", "portals", "transfer")
@@ -28,6 +18,17 @@ _OWN = ("output", "dry_run", "refresh", "portals", "transfer")
 @command("assemble")
 def main(cfg: DictConfig) -> None:
     """Plans, shows the plan, and receives and writes it unless that was all that was asked for."""
+    from foundation.data.portals.assembly import assemble
+    from foundation.data.portals.attempts import Attempts
+    from foundation.data.portals.cbioportal import CBioPortal
+    from foundation.data.portals.connection import Connection
+    from foundation.data.portals.gdc import Gdc
+    from foundation.data.portals.manifest import Manifest
+    from foundation.data.portals.plan import Portals, make_plan
+    from foundation.data.portals.selection import select
+    from foundation.data.portals.tcia import Tcia
+    from foundation.data.portals.transfer import Transfer
+
     settings: dict[str, Any] = plain(cfg)
     wanted = select({key: value for key, value in settings.items() if key not in _OWN})
     console = Console()

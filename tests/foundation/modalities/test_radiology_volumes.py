@@ -29,8 +29,8 @@ from foundation.modalities.radiology_volumes.encoder import RadiologyVolumes
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.run_record import RunRecord
 from pretrain.fit import build_module, fit_round
+from serve.bundle import write_bundle
 from serve.client import to_request
-from serve.export import write_bundle
 from serve.predictor import Predictor
 from tests.foundation.modalities.volumes import GRID, NAME, declaration, placed
 from tests.foundation.scan_files import body, write_nifti, write_series

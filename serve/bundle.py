@@ -1,0 +1,137 @@
+"""A fine-tuned model as a bundle folder and a TorchServe archive, and the check that it answers as it did."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from finetune.predictor import TaskModel
+from foundation.data.cohort import Cohort
+from foundation.errors import UserError
+from foundation.files import read_json, replacing_folder, write_json, write_text
+from serve import manifest
+from serve import schema as bundle_schema
+from serve.client import to_request
+from serve.predictor import MODEL, Predictor
+from serve.schema import BundleSchema
+from serve.torchserve import consilium_handler
+
+_PARTS = ("encoder", "head.safetensors", "task.json")
+_TOLERANCE = 1e-4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> BundleSchema:
+    """Copies the task model and writes schema and manifest: under a temporary name first, then renamed.
+
+    Args:
+        run: output of fine-tuning.
+        bundle: folder to write.
+        name: of the model; made from cohort and task if not given.
+        cohort: the model was trained on; tells the unit of expression.
+
+    Raises:
+        UserError: if the run holds no task model.
+    """
+    for part in _PARTS:
+        if not (run / part).exists():
+            raise UserError(f"{run / part}: missing; give the output folder of python -m finetune as run=...")
+    with replacing_folder(bundle) as temporary:
+        (temporary / MODEL).mkdir()
+        for part in _PARTS:
+            copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
+            copy(run / part, temporary / MODEL / part)
+        schema = _describe(run, name, cohort, manifest.digests(temporary))
+        write_text(temporary / bundle_schema.FILE, schema.model_dump_json(indent=2) + "\n")
+        for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
+            write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
+        manifest.write(temporary)
+    return schema
+
+
+def write_archive(bundle: Path, schema: BundleSchema, output: Path) -> Path:
+    """Packs the bundle and the handler as `<name>.mar` with TorchServe's own archiver."""
+    with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
+        # The archiver flattens the folder that it is given, not the folders inside: one level more keeps the tree.
+        shutil.copytree(bundle, Path(scratch) / "files" / "bundle")
+        (Path(scratch) / "made").mkdir()
+        program = "from model_archiver.model_packaging import generate_model_archive as run; run()"
+        arguments = ["--model-name", schema.name, "--version", schema.version, "--runtime", "python"]
+        arguments += ["--handler", str(Path(consilium_handler.__file__)), "--extra-files", f"{scratch}/files"]
+        arguments += ["--export-path", f"{scratch}/made", "--archive-format", "zip-store"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, "TMPDIR": scratch},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = Path(scratch) / "made" / f"{schema.name}.mar"
+        if done.returncode != 0 or not made.is_file():
+            raise UserError(f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        unfinished = output / f".{made.name}.writing"
+        shutil.move(made, unfinished)
+        return unfinished.replace(output / made.name)
+
+
+def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float, dict[str, Any]]:
+    """Sends one patient through the bundle as a request, and through the fine-tuned model as it is.
+
+    Returns:
+        The largest difference of any number predicted, and the request.
+
+    Raises:
+        UserError: if it exceeds 1e-4.
+    """
+    sample = cohort.sample(patient)
+    predictor = Predictor.load(bundle)
+    request = to_request(sample, predictor.schema)
+    answer = predictor.answer([json.dumps(request)])[0]
+    if isinstance(answer, UserError):
+        raise answer
+    eager = TaskModel.load(run).predict([sample])[0]
+    difference = largest_difference(answer.prediction, eager)
+    if difference > _TOLERANCE:
+        raise UserError(f"{bundle}: differs from {run} by {difference:.2g} for {patient}; were files of it exchanged?")
+    return difference, request
+
+
+def largest_difference(one: Any, other: Any) -> float:
+    """The largest difference between the numbers that two predictions have in common."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return max((largest_difference(one[key], other[key]) for key in one.keys() & other.keys()), default=0.0)
+    if isinstance(one, list) and isinstance(other, list):
+        return max((largest_difference(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    return abs(float(one) - float(other)) if numbers else 0.0
+
+
+def held_out_patient(run: Path, cohort: Cohort) -> str | None:
+    """The patient of the run's test split who has the most modalities; None if nobody was held out."""
+    path = run / "split.json"
+    test: list[str] = read_json(path, "run python -m finetune again")["test"] if path.is_file() else []
+    return max(test, key=lambda patient: len(cohort.sample(patient)), default=None)
+
+
+def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:
+    model = TaskModel.load(run)
+    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{model.task['name']}")
+    if not _NAME.fullmatch(name):
+        raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
+    return BundleSchema(
+        name=name,
+        version=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12],
+        task=model.task["name"],
+        prediction=model.head.prediction_schema(),
+        synthetic=cohort.synthetic,
+        modalities={
+            key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
+            for key, modality in model.encoder.modalities.items()
+        },
+    )
