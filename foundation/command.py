@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import UserError
+from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 
 __all__ = ["choose", "command", "instantiate", "one_line", "plain"]
@@ -50,10 +51,11 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
 
         @functools.wraps(main)
         def run() -> None:
-            try:
-                app()
-            except (HydraException, OmegaConfBaseException) as error:
-                _leave(_user_line(error, config_name))
+            with ends_with_reader():
+                try:
+                    app()
+                except (HydraException, OmegaConfBaseException) as error:
+                    _leave(_user_line(error, config_name))
 
         return run
 
@@ -70,7 +72,8 @@ def choose(program: str, actions: Mapping[str, Callable[[], None]], text: str) -
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "nothing"
     if name in ("-h", "--help"):
-        print(text)
+        with ends_with_reader():
+            print(text)
         return
     if name not in actions:
         *some, last = actions

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -130,6 +131,17 @@ def test_help_loads_nothing_that_is_large(command):
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "foundation.command" in modules
     assert not LARGE & modules
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_that_nobody_reads_ends_without_a_word(command):
+    near, far = os.pipe()
+    os.close(near)
+    line = [sys.executable, "-m", *command.split(), "--help"]
+    done = subprocess.run(line, stdout=far, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(far)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_what_takes_long_to_load_is_the_first_line(monkeypatch, capsys):
