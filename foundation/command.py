@@ -20,6 +20,8 @@ from hydra.utils import instantiate as instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from foundation import help as help_page
+from foundation.catalogue import entry_of
 from foundation.errors import UserError
 from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
@@ -53,7 +55,10 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
         def run() -> None:
             with ends_with_reader():
                 try:
-                    app()
+                    if {"-h", "--help"} & set(sys.argv[1:]):
+                        print(_help(main, config_name))
+                    else:
+                        app()
                 except (HydraException, OmegaConfBaseException) as error:
                     _leave(_user_line(error, config_name))
 
@@ -105,6 +110,25 @@ def one_line(error: Exception, config_name: str) -> str:
         options = [line for line in lines[1:] if "/" not in line and " " not in line]
         hint = "available: " + ", ".join(options)
     return f"{text.rstrip('.')}; {hint}"
+
+
+def _help(main: Callable[[DictConfig], None], config_name: str) -> str:
+    """The page of `--help`, with the values that the other arguments lead to."""
+    import configs
+
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+    config = OmegaConf.to_container(cfg)
+    assert isinstance(config, dict)
+    values = {str(key): value for key, value in config.items()}
+    module = sys.modules[main.__module__]
+    name = module.__spec__.name if module.__spec__ else main.__module__
+    entry = entry_of(name, main.__name__)
+    usage = [f"consilium {entry.name}", entry.typed] if entry else [f"python -m {name}"]
+    _, _, topic = (module.__doc__ or "").partition(": ")
+    text = f"{topic[:1].upper()}{topic[1:]} {main.__doc__ or ''}"
+    return help_page.page(Path(next(iter(configs.__path__))), config_name, usage, text, values)
 
 
 def _say_what_loads(packages: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from foundation.catalogue import entry_of
 from foundation.command import command
 from foundation.data.pack import pack
 from foundation.run_record import RunRecord
@@ -117,10 +118,14 @@ def only_line(stderr: str) -> str:
 def test_help_lists_the_settings(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
-    for line in ("consilium", "seed: 0", *([] if command in STANDING else ["output:"])):
+    name, _, action = command.partition(" ")
+    entry = entry_of(name, action or "main")
+    assert entry is not None
+    assert out.startswith(f"usage: consilium {entry.name} [setting=value ...]\n   or: python -m {command} [")
+    for line in ("\nSettings\n", "\n  seed=0", *([] if command in STANDING else ["\n  output="])):
         assert line in out
     assert "Traceback" not in out
-    assert max(map(len, out.splitlines())) <= 160
+    assert max(map(len, out.splitlines())) <= 120
 
 
 @pytest.mark.process

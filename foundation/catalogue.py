@@ -1,0 +1,63 @@
+"""All commands, by who uses them: what `consilium` lists, and which module runs each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command.
+
+    Attributes:
+        name: what is typed after `consilium`.
+        module: that `python -m` runs.
+        line: what it does.
+        action: the module's first argument, where it has several commands.
+    """
+
+    name: str
+    module: str
+    line: str
+    action: str | None = None
+
+    @property
+    def typed(self) -> str:
+        """The same without `consilium`."""
+        return " ".join(filter(None, ("python -m", self.module, self.action)))
+
+
+_DATA, _FEDERATION = "foundation.data", "foundation.federation"
+CATALOGUE = {
+    "Researchers: prepare, train, evaluate": (
+        Entry("data portals", f"{_DATA}.portals", "a public TCGA project, received as a site folder"),
+        Entry("data validate", _DATA, "every problem of a cohort's folders, before anything is packed", "validate"),
+        Entry("data prepare", _DATA, "checks a cohort's folders and packs them for training", "prepare"),
+        Entry("data describe", _DATA, "a prepared cohort on one page", "describe"),
+        Entry("pretrain", "pretrain", "the encoder, at one place, on any trainer"),
+        Entry("pretrain federated", "pretrain.federated", "the same across hospitals whose data stay where they are"),
+        Entry("pretrain controls", "pretrain.controls", "a pretraining run beside its negative controls, over seeds"),
+        Entry("finetune", "finetune", "a task head on a pretrained encoder"),
+        Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
+        Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
+    ),
+    "Hospitals: join a federation, see what left": (
+        Entry("federation provision", f"{_FEDERATION}.deployment.provision", "keys, certificates and a folder a site"),
+        Entry("federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes; a key revoked"),
+        Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
+        Entry("federation ledger verify", f"{_FEDERATION}.ledger", "whether a ledger was altered", "verify"),
+        Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
+        Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
+    ),
+    "Downstream teams: call the endpoint": (
+        Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
+        Entry("serve", "serve", "starts and stops the endpoint"),
+        Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
+    ),
+    "Readers of the model card": (Entry("card", "serve.card", "the model card, in which every number names its run"),),
+}
+ENTRIES = {entry.name: entry for entries in CATALOGUE.values() for entry in entries}
+
+
+def entry_of(module: str, action: str) -> Entry | None:
+    """The command that a function of a module is; None for a function that the catalogue does not list."""
+    name = module.removesuffix(".__main__")
+    return next((entry for entry in ENTRIES.values() if entry.module == name and entry.action in (None, action)), None)
