@@ -122,12 +122,11 @@ def _help(main: Callable[[DictConfig], None], config_name: str) -> str:
     config = OmegaConf.to_container(cfg)
     assert isinstance(config, dict)
     values = {str(key): value for key, value in config.items()}
-    module = sys.modules[main.__module__]
-    name = module.__spec__.name if module.__spec__ else main.__module__
-    entry = entry_of(name, main.__name__)
-    usage = [f"consilium {entry.name}", entry.typed] if entry else [f"python -m {name}"]
-    _, _, topic = (module.__doc__ or "").partition(": ")
-    text = f"{topic[:1].upper()}{topic[1:]} {main.__doc__ or ''}"
+    spec = sys.modules[main.__module__].__spec__
+    module = spec.name if spec else main.__module__
+    entry = entry_of(module, main.__name__)
+    usage = [f"consilium {entry.name}", entry.typed] if entry else [f"python -m {module}"]
+    text = (f"{entry.line[0].upper()}{entry.line[1:]}. " if entry else "") + (main.__doc__ or "")
     return help_page.page(Path(next(iter(configs.__path__))), config_name, usage, text, values)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 _WIDTH, _COLUMN = 118, 42  # characters of a line, and before the comments
-_REQUIRED = "???"  # as OmegaConf marks a setting that must be given
+_REQUIRED = "required: "  # how the comment of a setting begins that must be given, and is not `???`
 _KEY = re.compile(r"(?P<indent> *(?:- )?)(?P<key>[\w@.]+):")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _NOTES = (
-    "The options of groups have settings of their own, changed likewise: --cfg job prints them all. A setting that no "
-    "config names is added with +, one that is there is removed with ~. With -m, commas make a run each: seed=0,1,2."
+    "The options of groups have settings of their own, changed likewise: --cfg job prints them all. What the class of "
+    "a _target_ takes beyond them is added with +; ~ removes. With -m, commas make a run each: seed=0,1,2."
 )
 
 
@@ -66,14 +66,14 @@ def page(folder: Path, name: str, usage: Sequence[str], text: str, config: Mappi
     """
     comments = Comments.read(folder, name)
     settings = [(key, _value(config, key), comment) for key, comment in comments.settings.items()]
-    required = [row for row in settings if row[1] == _REQUIRED]
-    others = [row for row in settings if row[1] != _REQUIRED and (not isinstance(row[1], dict) or row[2] or not row[1])]
+    required = [row for row in settings if row[1] == "???" or row[2].startswith(_REQUIRED)]
+    others = [row for row in settings if row not in required and (row[2] or not row[1] or not isinstance(row[1], dict))]
     lines = [f"{'   or:' if at else 'usage:'} {typed} [setting=value ...]" for at, typed in enumerate(usage)]
     lines += ["", *(textwrap.fill(paragraph, _WIDTH) for paragraph in (text, comments.top) if paragraph)]
-    lines += _section("Required", (_row(*row) for row in required))
+    lines += _section("Required", (_row(key, value, text.removeprefix(_REQUIRED)) for key, value, text in required))
     lines += _section("Groups (another option swaps the whole part)", _group_rows(folder, comments.groups, config))
     lines += _section("Settings", (_row(*row) for row in others))
-    return "\n".join([*lines, "", textwrap.fill(_NOTES, _WIDTH)])
+    return "\n".join([*lines, *(["", textwrap.fill(_NOTES, _WIDTH)] if comments.groups else [])])
 
 
 def _keys(text: str) -> Iterator[tuple[tuple[str, ...], str]]:

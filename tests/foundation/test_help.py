@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from foundation.help import Comments, page
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PRIMARY = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in ("base", "training"))
+DEFAULTS = {path.stem: yaml.safe_load(path.read_text()).get("defaults", []) for path in CONFIGS.glob("*.yaml")}
+FRAGMENTS = {entry for entries in DEFAULTS.values() for entry in entries if isinstance(entry, str)}
+PRIMARY = sorted(DEFAULTS.keys() - FRAGMENTS)
 OWN = """
 # Trains what is given.
 # For example: steps=3
@@ -22,6 +25,7 @@ defaults:
   - _self_
 
 steps: ???                 # of the optimiser
+sites: []                  # required: names
 name: "a # b"              # a hash in quotes is no comment
 plain: a#b
 inner:                     # what is nested
@@ -42,6 +46,7 @@ hydra:
 """
 CONFIG = {
     "steps": "???",
+    "sites": [],
     "name": "a # b",
     "plain": "a#b",
     "inner": {"width": 8, "deep": {"depth": None}},
@@ -70,6 +75,7 @@ def test_comments_are_those_of_keys_and_the_first_that_says_something_counts(fol
     assert comments.groups == {"size": "how large", "part@inner.part": ""}
     assert comments.settings == {
         "steps": "of the optimiser",
+        "sites": "required: names",
         "name": "a hash in quotes is no comment",
         "plain": "",
         "inner": "what is nested",
@@ -86,9 +92,11 @@ def test_comments_are_those_of_keys_and_the_first_that_says_something_counts(fol
 def test_page_shows_required_settings_groups_with_options_and_values_as_typed(folder: Path):
     lines = page(folder, "own", ["consilium own", "python -m own"], "It trains.", CONFIG).splitlines()
     assert lines[:2] == ["usage: consilium own [setting=value ...]", "   or: python -m own [setting=value ...]"]
-    assert [" ".join(line.split()) for line in lines[lines.index("Required") :][:2]] == [
+    assert [" ".join(line.split()) for line in lines[lines.index("Required") :][:4]] == [
         "Required",
         "steps=??? of the optimiser",
+        "sites=[] names",
+        "",
     ]
     assert [" ".join(line.split()) for line in lines[lines.index("Settings") :]][:11] == [
         "Settings",
