@@ -1,8 +1,10 @@
 """Training batches, prepared while the step computes, in an order that a killed run goes on with."""
 
 import copy
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import torch
@@ -44,6 +46,7 @@ class PatientLoader(DataLoader[Any]):
             prefetch_factor=prefetch_factor if num_workers else None,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=_outlive_a_signal if num_workers else None,
             generator=torch.Generator(),  # the global one is the model's
         )
         self.turns = sampler
@@ -104,6 +107,15 @@ class _Epochs(Sampler[list[Draw]]):
         while True:
             yield from ahead
             ahead.load_state_dict({"epoch": ahead.epoch + 1, "taken": 0})
+
+
+def _outlive_a_signal(worker: int) -> None:
+    """Lets a first SIGTERM pass: one to all of a run's processes must not take its batches before it has saved."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # PyTorch ends a worker that hangs with another one
+
+    signal.signal(signal.SIGTERM, note)
 
 
 def _as_it_is(batch: Any) -> Any:

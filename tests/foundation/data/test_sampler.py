@@ -1,6 +1,8 @@
 """Who is shown when: nobody twice, nobody lost, in an order that only seed and epoch decide."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +226,15 @@ def test_only_the_images_drawn_are_read(module, monkeypatch):
             pass
     module.encoder.modalities["pathology"].max_images = kept
     assert set(asked) == {2}, "each patient has four"
+
+
+def test_a_sigterm_to_all_processes_of_a_run_takes_no_batches_from_it(module):
+    module.workers["num_workers"] = 2
+    loader = module.train_dataloader()
+    batches = iter(loader)
+    first = next(batches)
+    for worker in loader._iterator._workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    after = [patient for batch in batches for patient in batch.patients]
+    module.workers["num_workers"] = 0
+    assert [*first.patients, *after] == [patient for batch in module.train_dataloader() for patient in batch.patients]
