@@ -22,6 +22,7 @@ _ADVICE = (
     "isinstance\\(treespec, LeafSpec\\)",
     "exists and is not empty",
     "in eval mode at the",
+    "`srun` command is available",  # on a machine of a cluster, outside its jobs
     "sync_dist=True",  # logged losses are the main process's own: one whose batch lacks a pair would block the others
 )
 
