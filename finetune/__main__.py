@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
-from foundation.run_record import RunRecord
+from foundation.run_record import RunRecord, is_main_process
 
 
 @command("finetune", loads="torch, pytorch_lightning, timm, transformers")
@@ -38,8 +38,11 @@ def main(cfg: DictConfig) -> None:
         head.set_counts(counts)
     parents = [*pretraining, cohort.folder]
     with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
-        parts.save(output / "split.json", cohort.digest)
+        if is_main_process():
+            parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
+        if not is_main_process():
+            return
         save(model, cfg.task, modalities, output)
         record.metrics.update(metrics)
         if model.privacy is not None:

@@ -1,32 +1,38 @@
 """Training a head: fit, take the best weights, calibrate, save."""
 
-import shutil
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from finetune.embeddings import EmbeddedCohort
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
 from finetune.predictor import FORMAT
 from finetune.private import check, train_privately
 from foundation.command import plain
-from foundation.data.dataset import CohortModule, Collate, PatientDataset
+from foundation.data.dataset import CohortModule, PatientDataset
 from foundation.encoder import MultimodalEncoder
-from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
+from foundation.engine import run
+from foundation.engine.checkpoints import find_checkpoint
+from foundation.engine.run import Criterion, RunSettings
+from foundation.engine.trainer import seeded
 from foundation.errors import UserError
 from foundation.files import write_json
+from foundation.run_record import is_main_process
 from foundation.tensors import write_tensors
 
 
 def fit(
     cfg: DictConfig, encoder: MultimodalEncoder, head: Head, train: PatientDataset, validation: PatientDataset
 ) -> tuple[FinetuneModule, dict[str, float]]:
-    """Trains, goes back to the weights with the lowest validation loss, and calibrates there.
+    """Trains, goes back to the weights of the best validation, and calibrates there.
+
+    On several processes each calls it; only the first one's module has the trained weights.
 
     Raises:
         UserError: if a part has too few patients, or there is nothing to resume from.
@@ -34,70 +40,76 @@ def fit(
     for name, part in (("train", train), ("validation", validation)):
         if len(part) < 2:
             raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
+    criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
-    output = Path(cfg.output)
-    last = output / "checkpoints" / "last.ckpt"
-    if cfg.resume and not last.is_file():
-        raise UserError(f"{last}: nothing to resume from; drop resume=true to start anew")
-    if not cfg.resume:
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
     module.train()
+    data = _cohort(cfg, encoder, train, validation)
     if private is None:
-        metrics = _train(cfg, module, train, validation)
+        module, metrics = _train(cfg, module, data, criterion)
+        if not is_main_process():
+            return module, metrics
     else:
         with seeded(cfg.seed):
             metrics, module.privacy = train_privately(cfg, module, train, validation, private)
     module.cpu().eval()
-    scores, targets = score(module, validation)
+    scores, targets = score(module, validation, data)
     none = scores[:0], {name: value[:0] for name, value in targets.items()}
     # Under privacy nothing of a training patient counts but the noisy gradients.
-    head.calibrate(scores, targets, score(module, train) if private is None else none)
+    module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
     return module, metrics
 
 
+def _cohort(
+    cfg: DictConfig, encoder: MultimodalEncoder, train: PatientDataset, validation: PatientDataset
+) -> CohortModule:
+    """Batches of inputs; of embeddings, computed once, where the encoder is frozen and nothing is augmented."""
+    settings: dict[str, Any] = {
+        "batch_size": cfg.data.batch_size,
+        "seed": cfg.seed,
+        "modality_dropout": cfg.data.modality_dropout,
+        "num_workers": cfg.data.num_workers,
+        "prefetch_factor": cfg.data.prefetch_factor,
+        "pin_memory": cfg.data.pin_memory,
+    }
+    augment = not cfg.frozen if cfg.data.augment is None else cfg.data.augment
+    if cfg.frozen and not augment and cfg.private is None and cfg.embeddings is not None:
+        return EmbeddedCohort(Path(cfg.embeddings), train, validation, encoder, **settings)
+    return CohortModule(train, validation, encoder, augment=augment, **settings)
+
+
+def _criterion(cfg: DictConfig, head: Head) -> Criterion:
+    """What `best_by` asks for: the loss, or the head's first metric, of which more is better."""
+    primary = next(iter(head.metrics()))
+    if cfg.best_by not in ("loss", primary):
+        raise UserError(f"best_by: found {cfg.best_by!r}; choose loss or {primary}")
+    learns = (lambda name: name.startswith("head.")) if cfg.frozen else (lambda name: True)
+    return Criterion(f"validation/{cfg.best_by}", cfg.best_by == primary, learns)
+
+
 def _train(
-    cfg: DictConfig, module: FinetuneModule, train: PatientDataset, validation: PatientDataset
-) -> dict[str, float]:
-    """Lightning's training, then the weights with the lowest validation loss; its metrics."""
+    cfg: DictConfig, module: FinetuneModule, data: CohortModule, criterion: Criterion
+) -> tuple[FinetuneModule, dict[str, float]]:
+    """The run; a module with the weights of the best validation, and metrics."""
     output = Path(cfg.output)
-    data = CohortModule(
-        train,
-        validation,
-        module.encoder,
-        batch_size=cfg.data.batch_size,
-        seed=cfg.seed,
-        modality_dropout=cfg.data.modality_dropout,
-        num_workers=cfg.data.num_workers,
-        prefetch_factor=cfg.data.prefetch_factor,
-        pin_memory=cfg.data.pin_memory,
-    )
-    best = ModelCheckpoint(output / "checkpoints", filename="best", monitor="validation/loss", save_weights_only=True)
-    callbacks = [best, SeedSteps(cfg.seed)]
-    trainer = build_trainer(
-        cfg.trainer, output, cfg.steps, cfg.validate_every, cfg.checkpoint_every, cfg.progress, callbacks
-    )
-    with seeded(cfg.seed), quiet():
-        trainer.fit(
-            module,
-            datamodule=data,
-            ckpt_path=output / "checkpoints" / "last.ckpt" if cfg.resume else None,
-            weights_only=False,
-        )
-    if best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
-    metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    if best.best_model_score is not None:
-        metrics["validation/best_loss"] = float(best.best_model_score)
-    return metrics
+    resume = find_checkpoint(output) if cfg.resume else None
+    # DeepSpeed leaves the module that it trained in parts and in its own precision.
+    whole = copy.deepcopy(module) if "strategy" in cfg.trainer and is_main_process() else module
+    result = run.train(module, data, RunSettings.read(cfg, output, cfg.steps), resume, criterion)
+    metrics = dict(result.metrics)
+    if result.best is not None and result.best.value is not None:
+        metrics[f"validation/best_{cfg.best_by}"] = result.best.value
+    if is_main_process():
+        whole.load_state_dict(result.best_state())
+    return whole, metrics
 
 
 @torch.no_grad()
-def score(module: FinetuneModule, dataset: PatientDataset, batch_size: int = 64) -> tuple[Tensor, Targets]:
-    """Raw scores `[patients, outputs]` and targets `[patients]` of a part, without augmentation."""
-    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=Collate(module.encoder, train=False, seed=0))
-    parts = [(module.head(module.encoder(batch).fused), batch.targets) for batch in loader]
+def score(module: FinetuneModule, part: PatientDataset, data: CohortModule) -> tuple[Tensor, Targets]:
+    """Raw scores `[patients, outputs]` and targets `[patients]` of a part, as at evaluation."""
+    rows, collate = data.source(part, train=False)
+    loader = DataLoader(rows, batch_size=data.batch_size, collate_fn=collate)
+    parts = [(module.head(module.embed(batch)), batch.targets) for batch in loader]
     targets = {name: torch.cat([part[name] for _, part in parts]) for name in parts[0][1]}
     return torch.cat([scores for scores, _ in parts]), targets
 

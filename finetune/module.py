@@ -2,17 +2,17 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from finetune.criterion import HeadCriterion
 from finetune.heads.base import Head
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
-from foundation.engine.learning_rate import warmup_cosine
+from foundation.engine.module import TrainingModule
 
 
-class FinetuneModule(pl.LightningModule):
+class FinetuneModule(TrainingModule):
     """Encoder, frozen or not, with one head.
 
     Args:
@@ -24,6 +24,7 @@ class FinetuneModule(pl.LightningModule):
         weight_decay: AdamW's.
         warmup: share of the steps spent rising.
         total_steps: of the run.
+        fused: the optimiser in one kernel.
 
     Attributes:
         privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
@@ -39,17 +40,17 @@ class FinetuneModule(pl.LightningModule):
         weight_decay: float = 0.05,
         warmup: float = 0.1,
         total_steps: int = 100,
+        fused: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder.requires_grad_(not frozen)
+        super().__init__(encoder.requires_grad_(not frozen), warmup, total_steps)
         self.head = head
         self.frozen = frozen
         self.learning_rate = learning_rate
         self.encoder_learning_rate = encoder_learning_rate
         self.weight_decay = weight_decay
-        self.warmup = warmup
-        self.total_steps = total_steps
+        self.fused = fused
         self.privacy: dict[str, Any] | None = None
+        self.criterion = HeadCriterion(head)
 
     def train(self, mode: bool = True) -> "FinetuneModule":
         """A frozen encoder stays in evaluation mode: no dropout, no moving statistics."""
@@ -60,25 +61,33 @@ class FinetuneModule(pl.LightningModule):
 
     def step(self, batch: Batch, stage: str) -> Tensor | None:
         """Loss of a batch, logged; None where it holds nothing to learn from."""
-        loss = self.head.loss(self.head(self.encoder(batch).fused), batch.targets)
+        output = None if batch.fused is not None else self.encoder(batch)
+        scores = self.head(batch.fused if output is None else output.fused)
+        loss = self.criterion.loss(scores, batch.targets)
         if loss is not None:
             self.log(f"{stage}/loss", loss.detach(), batch_size=len(batch), prog_bar=True, on_epoch=True)
+        if self.must_step:  # every process goes through all weights, whatever its patients have
+            nothing = 0 * scores.sum()
+            if output is not None and output.zero_loss is not None:
+                nothing = nothing + output.zero_loss.sum()
+            loss = nothing if loss is None else loss + nothing
         return loss
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        return self.step(batch, "train")
+    def embed(self, batch: Batch) -> Tensor:
+        """Patient embeddings `[batch, width]`: those that the batch brings, else computed."""
+        fused: Tensor = self.encoder(batch).fused if batch.fused is None else batch.fused
+        return fused
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self.step(batch, "validation")
+        self.criterion.add(batch, self.head(self.embed(batch)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs loss and metrics of all validation patients together, the same on every process."""
+        for name, value in self.criterion.measure().items():
+            self.log(f"validation/{name}", value, prog_bar=name == "loss")
 
     def configure_optimizers(self) -> Any:
         groups = [{"params": list(self.head.parameters()), "lr": self.learning_rate}]
         if not self.frozen:
             groups.append({"params": list(self.encoder.parameters()), "lr": self.encoder_learning_rate})
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def rate(self, step: int) -> float:
-        """Linear warm-up, then cosine to nothing."""
-        return warmup_cosine(step / max(1, self.total_steps), self.warmup)
+        return self.scheduled(torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=self.fused))

@@ -16,12 +16,14 @@ class Batch:
         inputs: by modality, named tensors whose rows are the present patients alone, in batch order. What is absent
             takes no row, so it takes no compute.
         targets: by name, `[batch]` float, NaN where unknown.
+        fused: `[batch, width]`, the patient embeddings where they were computed before; there are no inputs then.
     """
 
     patients: list[str]
     present: dict[str, Tensor]
     inputs: dict[str, dict[str, Tensor]]
     targets: dict[str, Tensor] = field(default_factory=dict)
+    fused: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -42,7 +44,8 @@ class Batch:
                 if count:
                     inputs[name] = {key: value[before : before + count] for key, value in tensors.items()}
             targets = {name: value[turn] for name, value in self.targets.items()}
-            parts.append(Batch(self.patients[turn], present, inputs, targets))
+            fused = None if self.fused is None else self.fused[turn]
+            parts.append(Batch(self.patients[turn], present, inputs, targets, fused))
         return parts
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
@@ -56,6 +59,7 @@ class Batch:
             move(self.present),
             {modality: move(tensors) for modality, tensors in self.inputs.items()},
             move(self.targets),
+            None if self.fused is None else self.fused.to(device, non_blocking=non_blocking),
         )
 
     def floating(self, dtype: torch.dtype) -> "Batch":
@@ -64,7 +68,8 @@ class Batch:
             modality: {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
             for modality, tensors in self.inputs.items()
         }
-        return Batch(self.patients, self.present, inputs, self.targets)
+        fused = None if self.fused is None else self.fused.to(dtype)
+        return Batch(self.patients, self.present, inputs, self.targets, fused)
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, as data loaders ask for it."""
@@ -73,4 +78,5 @@ class Batch:
             return {name: value.pin_memory() for name, value in tensors.items()}
 
         inputs = {modality: pin(tensors) for modality, tensors in self.inputs.items()}
-        return Batch(self.patients, pin(self.present), inputs, pin(self.targets))
+        fused = None if self.fused is None else self.fused.pin_memory()
+        return Batch(self.patients, pin(self.present), inputs, pin(self.targets), fused)

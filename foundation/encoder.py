@@ -133,17 +133,21 @@ class MultimodalEncoder(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the portable encoder folder: to a temporary name first, then renamed."""
-        modalities = {}
         with replacing_folder(folder) as temporary:
-            for name, module in self.modalities.items():
-                modalities[name] = {
-                    "type": f"{type(module).__module__}.{type(module).__qualname__}",
-                    "settings": module.settings(),  # type: ignore[operator]
-                }
-                module.save_assets(temporary)  # type: ignore[operator]
-            config = {"format": _FORMAT, "width": self.width, "fusion": self.fusion_settings, "modalities": modalities}
-            write_json(temporary / "config.json", config, sort_keys=False)  # the order of modalities is the encoder's
+            self.save_assets(temporary)
             write_tensors(temporary / "model.safetensors", self.state_dict())
+
+    def save_assets(self, folder: Path) -> None:
+        """Writes all of the encoder folder but the weights: config, vocabularies, tokenizer."""
+        modalities = {}
+        for name, module in self.modalities.items():
+            modalities[name] = {
+                "type": f"{type(module).__module__}.{type(module).__qualname__}",
+                "settings": module.settings(),  # type: ignore[operator]
+            }
+            module.save_assets(folder)  # type: ignore[operator]
+        config = {"format": _FORMAT, "width": self.width, "fusion": self.fusion_settings, "modalities": modalities}
+        write_json(folder / "config.json", config, sort_keys=False)  # the order of modalities is the encoder's
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "MultimodalEncoder":

@@ -5,25 +5,23 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
-from foundation.errors import UserError
 from foundation.run_record import RunRecord, is_main_process
 
 
 @command("pretrain", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains the encoder and writes its portable folder."""
+    from foundation.engine.checkpoints import find_checkpoint
     from pretrain.assemble import load_cohort
     from pretrain.evaluation import evaluate_weights
     from pretrain.fit import build_module, fit_round
 
     output = Path(cfg.output)
     cohort, _ = load_cohort(cfg)
-    last = output / "checkpoints" / "last.ckpt"
-    if cfg.resume and not last.is_file():
-        raise UserError(f"{last}: nothing to resume from; drop resume=true to start anew")
+    resume = find_checkpoint(output) if cfg.resume else None
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
-        result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=last if cfg.resume else None)
+        result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return
         build_module(cfg, result.weights, 0, 1).encoder.save_pretrained(output / "encoder")

@@ -1,20 +1,19 @@
 """One site's training, local and federated alike."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from foundation.command import plain
 from foundation.data.dictionary import read_dictionary
-from foundation.engine.callbacks import Finite, StopAfter
-from foundation.engine.deepspeed import KeepState
+from foundation.engine.callbacks import StopAfter
 from foundation.engine.optimizer_state import ContinuedCohort, KeepOptimizer, OptimizerState
-from foundation.engine.profile import Profile
-from foundation.engine.throughput import Throughput
-from foundation.engine.trainer import SeedSteps, build_trainer, quiet, seeded
+from foundation.engine.run import RunSettings, train
+from foundation.engine.trainer import seeded
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.module import set_weights, to_weights
 from foundation.federation.weights.types import Weights
@@ -77,12 +76,12 @@ def fit_round(
     cohort, parts = load_cohort(cfg, hospitals)
     if module is None:
         module = build_module(cfg, weights, start_step, total_steps)
-    train, validation = datasets(cfg, cohort, parts, list(module.encoder.modalities))
+    train_part, validation = datasets(cfg, cohort, parts, list(module.encoder.modalities))
     if cfg.untrained:
         return RoundResult(to_weights(module.state_dict()), {}, {})
     seed = cfg.seed + start_step if optimizer_state is None else cfg.seed
     data = ContinuedCohort(
-        train,
+        train_part,
         validation,
         module.encoder,
         batch_size=cfg.data.batch_size,
@@ -92,40 +91,16 @@ def fit_round(
         prefetch_factor=cfg.data.prefetch_factor,
         pin_memory=cfg.data.pin_memory,
     )
-    validate_every = cfg.validate_every if len(validation) else 0
-    module.finite = Finite(output)
-    kept = KeepState(masters)
-    callbacks: list[Callback] = [] if cfg.ema is None else [EMAWeightAveraging(decay=cfg.ema)]
+    callbacks: list[Callback] = []
     batches = 0
     if optimizer_state is not None:
         batches, data.start = optimizer_state.position()
         callbacks.append(KeepOptimizer(optimizer_state, data))
     if seconds is not None:
         callbacks.append(StopAfter(seconds, "round"))
-    callbacks += [kept, SeedSteps(seed, batches)]
-    monitor = Monitor(train, validation, cfg.monitor_every)
+    monitor = Monitor(train_part, validation, cfg.monitor_every)
     if cfg.monitor_every and len(validation):
         callbacks.append(monitor)
-    if validate_every:
-        callbacks.append(ModelCheckpoint(output / "checkpoints", "best", monitor="validation/loss"))
-    if cfg.speed_every:
-        callbacks.append(Throughput(cfg.speed_every))
-    if cfg.profile:
-        callbacks.append(Profile(output, cfg.profile))
-    if cfg.compile is not None:
-        module.encoder.compile_backbones(**plain(cfg.compile))
-    trainer = build_trainer(
-        cfg.trainer,
-        output,
-        steps,
-        validate_every,
-        cfg.checkpoint_every,
-        cfg.progress,
-        callbacks,
-        cfg.keep_checkpoints,
-        list(cfg.loggers),
-    )
-    with seeded(seed), quiet():
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
-    metrics = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    return RoundResult(to_weights(kept.state), dict(module.samples), metrics | monitor.latest)
+    settings = replace(RunSettings.read(cfg, output, steps), seed=seed)
+    result = train(module, data, settings, resume, masters=masters, callbacks=callbacks, batches=batches)
+    return RoundResult(to_weights(result.state), dict(module.samples), result.metrics | monitor.latest)

@@ -4,17 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from foundation.batch import Batch
-from foundation.distributed import several_processes, sum_over_processes
+from foundation.distributed import sum_over_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.callbacks import Finite
 from foundation.engine.drift_correction import DriftCorrection
-from foundation.engine.learning_rate import warmup_cosine
+from foundation.engine.module import TrainingModule
 from foundation.errors import UserError
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
@@ -22,7 +21,7 @@ from foundation.objectives.schedule import ramps
 _OPTIMIZERS = ("adamw", "sgd")
 
 
-class PretrainModule(pl.LightningModule):
+class PretrainModule(TrainingModule):
     """Encoder, weighted objectives and optimiser.
 
     Args:
@@ -57,21 +56,16 @@ class PretrainModule(pl.LightningModule):
         finite: Finite | None = None,
         drift_correction: DriftCorrection | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, warmup, total_steps, start_step, floor=0.01, finite=finite)
         if kind not in _OPTIMIZERS:
             raise UserError(f"optimizer.kind: found {kind!r}; choose from {', '.join(_OPTIMIZERS)}")
-        self.encoder = encoder
         self.objectives = nn.ModuleDict(objectives)
         self.weights = ramps(weights or {}, objectives)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.kind = kind
         self.momentum = momentum
-        self.warmup = warmup
-        self.total_steps = total_steps
-        self.start_step = start_step
         self.fused = fused
-        self.finite = finite
         self.drift_correction = drift_correction
         self.samples: Counter[str] = Counter()
         self._trained: dict[str, int] = {}
@@ -101,16 +95,9 @@ class PretrainModule(pl.LightningModule):
         self._trained = trained
         return total
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        loss = self.step(batch, "train")
-        if self.finite is None or self.finite.accepts(loss, batch, self.global_step):
-            self.samples.update(self._trained)
-            return self._corrected(loss)
-        self.log("train/skipped", float(self.finite.skipped), batch_size=len(batch))
-        if not several_processes():
-            return None
-        # Others wait for this step's gradients: they are zero.
-        return torch.stack([0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+    def accepted(self, loss: Tensor | None) -> Tensor | None:
+        self.samples.update(self._trained)
+        return self._corrected(loss)
 
     def _corrected(self, loss: Tensor | None) -> Tensor | None:
         """The loss with what the strategy adds to it, the same on every process."""
@@ -131,8 +118,7 @@ class PretrainModule(pl.LightningModule):
             if isinstance(self.trainer.strategy, FSDPStrategy):
                 raise UserError("trainer.strategy: FSDP spreads weights, so FedProx and SCAFFOLD cannot steer; use ddp")
             self.drift_correction.begin(self)
-        if self.finite is not None and any(hasattr(parameter, "ds_id") for parameter in self.parameters()):
-            self.finite.patience = 0  # ZeRO-3 has no weights here to make an empty step from
+        super().on_train_start()
 
     def on_train_end(self) -> None:
         self.samples = self._samples_of_all()
@@ -150,9 +136,6 @@ class PretrainModule(pl.LightningModule):
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
         return Counter({name: int(value) for name, value in zip(groups, total.tolist(), strict=True) if value})
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        self.step(batch, "validation")
-
     def configure_optimizers(self) -> Any:
         learning = [p for p in self.parameters() if p.requires_grad]
         decayed = [p for p in learning if p.ndim > 1]
@@ -163,9 +146,4 @@ class PretrainModule(pl.LightningModule):
             optimizer = torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, fused=self.fused)
         else:
             optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self.fused)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def rate(self, step: int) -> float:
-        """Linear warm-up, then cosine to a hundredth, over the whole run."""
-        return warmup_cosine((step + self.start_step) / max(1, self.total_steps), self.warmup, floor=0.01)
+        return self.scheduled(optimizer)

@@ -77,6 +77,7 @@ CONFIG_READERS = {
     "finetune/fit.py",
     "finetune/private.py",
     "foundation/command.py",
+    "foundation/engine/run.py",
     "foundation/engine/trainer.py",
     "foundation/federation/deployment/orders.py",
     "foundation/federation/deployment/provision.py",

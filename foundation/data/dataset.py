@@ -1,6 +1,6 @@
 """Data sets and batches of a cohort: reproducible by seed, any subset of modalities, no patient lost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -12,6 +12,8 @@ from foundation.data.cohort import Cohort
 from foundation.data.loader import PatientLoader
 from foundation.data.sampler import Draw, PatientSampler, generator_of
 from foundation.data.storage import hide_inputs
+
+Rows = tuple[Dataset[dict[str, Any]], Callable[[list[dict[str, Any]]], Batch]]
 
 
 class PatientDataset(Dataset[dict[str, Any]]):
@@ -42,7 +44,7 @@ class PatientDataset(Dataset[dict[str, Any]]):
         has_any = table[self.modalities].astype(bool).any(axis=1)
         self.patients: list[str] = table.index[has_any].tolist()
         if self.drop_inputs:
-            self.patients = [patient for patient in self.patients if self._sample(patient)]
+            self.patients = [patient for patient in self.patients if self.sample(patient)]
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -54,11 +56,20 @@ class PatientDataset(Dataset[dict[str, Any]]):
         return {
             "patient": patient,
             "epoch": epoch,
-            "sample": self._sample(patient),
-            "targets": {name: float(self.cohort.patients.at[patient, name]) for name in self.targets},
+            "sample": self.sample(patient),
+            "targets": self.targets_of(patient),
         }
 
-    def _sample(self, patient: str) -> dict[str, Any]:
+    def targets_of(self, patient: str) -> dict[str, float]:
+        """A patient's targets, NaN where unknown."""
+        return {name: float(self.cohort.patients.at[patient, name]) for name in self.targets}
+
+    def modalities_of(self, patient: str) -> list[str]:
+        """The modalities that a sample of the patient holds, in order."""
+        return list(self.sample(patient))
+
+    def sample(self, patient: str) -> dict[str, Any]:
+        """A patient's raw values by modality, without what is hidden."""
         has = self.cohort.sample(patient)
         sample = {name: has[name] for name in self.modalities if name in has}
         return hide_inputs(sample, self.cohort.dictionary, self.drop_inputs)
@@ -85,9 +96,13 @@ class Collate:
             the process or the worker that it falls to.
         seed: of the run.
         modality_dropout: chance that a present modality is hidden; one always stays.
+        augment: False leaves inputs in training as they are at evaluation; modalities are hidden all the same.
     """
 
-    def __init__(self, encoder: SampleEncoder, train: bool, seed: int, modality_dropout: float = 0.0) -> None:
+    def __init__(
+        self, encoder: SampleEncoder, train: bool, seed: int, modality_dropout: float = 0.0, augment: bool = True
+    ) -> None:
+        self.augment = augment
         self.encoder = encoder
         self.train = train
         self.seed = seed
@@ -103,7 +118,7 @@ class Collate:
                 drop_modalities(sample, self.modality_dropout, generator)
                 for sample, generator in zip(samples, generators, strict=True)
             ]
-        batch = self.encoder.encode_samples(samples, patients, generators)
+        batch = self.encoder.encode_samples(samples, patients, generators if self.augment else None)
         names = rows[0]["targets"]
         batch.targets = {name: torch.tensor([row["targets"][name] for row in rows]) for name in names}
         return batch
@@ -127,6 +142,7 @@ class CohortModule(pl.LightningDataModule):
         batch_size: patients a step and process.
         seed: of order, augmentation and corruption.
         modality_dropout: see `Collate`.
+        augment: see `Collate`.
         num_workers: see `PatientLoader`, as for the two below.
         prefetch_factor: batches ahead.
         pin_memory: for GPUs.
@@ -143,8 +159,10 @@ class CohortModule(pl.LightningDataModule):
         num_workers: int = 0,
         prefetch_factor: int = 2,
         pin_memory: bool = False,
+        augment: bool = True,
     ) -> None:
         super().__init__()
+        self.augment = augment
         self.train = train
         self.validation = validation
         self.encoder = encoder
@@ -159,17 +177,21 @@ class CohortModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> PatientLoader:
         rank, ranks = self._place()
+        rows, collate = self.source(self.train, train=True)
         # A last batch of one patient has no pair to align with, so it is dropped whenever a full batch exists.
         full = len(self.train) >= self.batch_size * ranks
         sampler = PatientSampler(len(self.train), self.batch_size, self.seed, rank, ranks, drop_last=full)
-        return PatientLoader(
-            self.train, sampler, Collate(self.encoder, True, self.seed, self.modality_dropout), **self.workers
-        )
+        return PatientLoader(rows, sampler, collate, **self.workers)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         rank, ranks = self._place()
+        rows, collate = self.source(self.validation, train=False)
         sampler = PatientSampler(len(self.validation), self.batch_size, 0, rank, ranks, shuffle=False)
-        return DataLoader(self.validation, batch_sampler=sampler, collate_fn=Collate(self.encoder, False, self.seed))
+        return DataLoader(rows, batch_sampler=sampler, collate_fn=collate)
+
+    def source(self, part: PatientDataset, train: bool) -> Rows:
+        """What batches of some patients are made of, and how."""
+        return part, Collate(self.encoder, train, self.seed, self.modality_dropout, self.augment)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -34,6 +34,6 @@ class ShuffledPairs(PatientDataset):
                 for patient, giver in zip(ring, ring[1:] + ring[:1], strict=True):
                     self.givers[patient, name] = giver
 
-    def _sample(self, patient: str) -> dict[str, Any]:
-        sample = super()._sample(patient)
-        return {name: super(ShuffledPairs, self)._sample(self.givers[patient, name])[name] for name in sample}
+    def sample(self, patient: str) -> dict[str, Any]:
+        sample = super().sample(patient)
+        return {name: super(ShuffledPairs, self).sample(self.givers[patient, name])[name] for name in sample}

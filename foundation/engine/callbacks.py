@@ -14,23 +14,24 @@ from torch import Tensor
 
 from foundation.batch import Batch
 from foundation.distributed import any_process
+from foundation.engine.checkpoints import Checkpoints, validates_now
 from foundation.errors import UserError
 from foundation.files import SECRET
 from foundation.tensors import write_tensors
 
 
 class StopOnSignal(Callback):
-    """On SIGTERM, as a cluster sends it, finishes the step, writes `last.ckpt` and ends the run; a second one kills.
+    """On SIGTERM, as a cluster sends it, finishes the step, saves it and ends the run; a second one kills.
 
     Lightning's own handling writes no checkpoint, and exchanges between processes inside the signal's handler, where
     another exchange may be under way.
 
     Args:
-        folder: of the checkpoints; None writes none.
+        checkpoints: writes it; None writes none.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, checkpoints: Checkpoints | None) -> None:
+        self.checkpoints = checkpoints
         self._stops = False
         self._before: Any = None
 
@@ -45,14 +46,22 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not validates_now(trainer):
+            self._stop_if_signalled(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._stop_if_signalled(trainer, pl_module)
+
+    def _stop_if_signalled(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # The signal may reach one process a step before the others.
         if not any_process(self._stops, pl_module.device):
             return
-        if self.folder is None:
+        if self.checkpoints is None:
             raise UserError(f"stopped by SIGTERM after step {trainer.global_step}")
-        path = self.folder / "last.ckpt"
-        trainer.save_checkpoint(path)
-        raise UserError(f"{path}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
+        self.checkpoints.save(trainer)
+        last = self.checkpoints.folder / "last.ckpt"
+        raise UserError(f"{last}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._before is not None:

@@ -1,15 +1,19 @@
 """DeepSpeed ZeRO through Lightning, on GPUs as Lightning does it and on CPU processes as it does not."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 from pytorch_lightning.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
+
+from foundation.batch import Batch
+from foundation.engine.extension_locks import clear_dead_locks
 
 _KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running moments of genomics, in raw units
 
@@ -34,11 +38,13 @@ class KeepState(Callback):
         if self.masters is not None and isinstance(trainer.strategy, DeepSpeedStrategy):
             set_masters(pl_module, self.masters)
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Killed after its last step: Lightning will not train, and will tell no callback of an end.
+        if trainer.should_stop or checkpoint["global_step"] >= trainer.max_steps:
+            self.state = whole_state(trainer, pl_module)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(trainer.strategy, FSDPStrategy):
-            self.state = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
-        else:
-            self.state = consolidated_state(pl_module)
+        self.state = whole_state(trainer, pl_module)
         if self.masters is not None and isinstance(trainer.strategy, DeepSpeedStrategy):
             self.state |= master_state(pl_module)
 
@@ -58,6 +64,9 @@ class DeepSpeed(DeepSpeedStrategy):
         super().__init__(stage=stage, **kwargs)
 
     def setup_environment(self) -> None:
+        if self.local_rank == 0:
+            clear_dead_locks()  # DeepSpeed builds extensions here
+        self.precision_plugin = _InputPrecision(self.precision_plugin.precision)  # type: ignore[arg-type]
         if torch.cuda.is_available():
             super().setup_environment()
             return
@@ -92,14 +101,39 @@ class DeepSpeed(DeepSpeedStrategy):
             torch.distributed.destroy_process_group()
 
 
-def consolidated_state(module: nn.Module) -> dict[str, Tensor]:
+class _InputPrecision(DeepSpeedPrecision):
+    """Inputs in the model's precision, targets as they are: in bf16 a thousand days are known to within four."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data.floating(self._desired_dtype) if isinstance(data, Batch) else super().convert_input(data)
+
+
+def whole_state(
+    trainer: Trainer, module: LightningModule, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
+    """The whole state of a module in training, on the CPU of every process; all of them call it.
+
+    Args:
+        trainer: that trains it.
+        module: with weights in one piece or in parts.
+        wanted: which weights, by name.
+    """
+    if isinstance(trainer.strategy, FSDPStrategy):
+        state = trainer.strategy.lightning_module_state_dict()
+        return {name: value.cpu() for name, value in state.items() if wanted(name)}
+    return consolidated_state(module, wanted)
+
+
+def consolidated_state(module: nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
     """The whole state on every process, wherever ZeRO keeps its parts.
 
     ZeRO-3 spreads each parameter over the processes: it is gathered one at a time, so memory holds one copy.
     """
-    kept = module.state_dict().keys()  # buffers that can be derived are in no state
+    kept = {name for name in module.state_dict() if wanted(name)}  # buffers that can be derived are in no state
     state = {name: value.detach().cpu().clone() for name, value in module.named_buffers() if name in kept}
     for name, parameter in module.named_parameters():
+        if not wanted(name):
+            continue
         if hasattr(parameter, "ds_id"):
             import deepspeed
 

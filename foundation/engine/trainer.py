@@ -10,11 +10,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from foundation.command import instantiate
 from foundation.data.sampler import generator_of
 from foundation.engine.callbacks import StopOnSignal
+from foundation.engine.checkpoints import Checkpoints
 from foundation.engine.loggers import build_loggers
 
 _ADVICE = (
@@ -37,6 +38,7 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
     keep: int = 1,
     loggers: Sequence[str] = ("tensorboard", "csv"),
+    resume: Path | None = None,
 ) -> pl.Trainer:
     """A trainer with logs, checkpoints and a progress bar, that ends in order when a cluster stops it.
 
@@ -50,14 +52,12 @@ def build_trainer(
         callbacks: beside those for checkpoints and progress.
         keep: how many of the latest checkpoints stay.
         loggers: see `foundation.engine.loggers`.
+        resume: the checkpoint that the run will go on from; without, earlier checkpoints in its folder are removed.
     """
-    folder = output / "checkpoints"
-    kept = [StopOnSignal(folder if save_every else None), *callbacks]
-    if save_every:
-        latest = ModelCheckpoint(
-            folder, save_last=True, every_n_train_steps=save_every, monitor="step", mode="max", save_top_k=keep
-        )
-        kept.insert(0, latest)
+    checkpoints = Checkpoints(output / "checkpoints", save_every, keep, resume) if save_every else None
+    kept: list[Callback] = [*callbacks, StopOnSignal(checkpoints)]
+    if checkpoints is not None:
+        kept.append(checkpoints)
     with quiet():
         trainer: pl.Trainer = instantiate(
             cfg,
@@ -67,7 +67,7 @@ def build_trainer(
             logger=build_loggers(loggers, output),
             callbacks=[*kept, RichProgressBar()] if progress else kept,
             enable_progress_bar=progress,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in kept),
+            enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
             limit_val_batches=1.0 if validate_every else 0,
             val_check_interval=validate_every or 1.0,

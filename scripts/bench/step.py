@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import foundation  # noqa: F401  # isort: skip
+import foundation  # isort: skip
 import hydra
 import torch
 from commands import run
@@ -26,6 +26,7 @@ from pytorch_lightning.callbacks import Callback
 from side_by_side import ratio
 from torch import nn
 
+import foundation.engine.run
 import pretrain.fit
 from foundation.data.dataset import Collate
 from foundation.data.loader import PatientLoader
@@ -82,14 +83,14 @@ def configured(kind: str, cohort: str, output: str, steps: int, more: list[str])
 
 def path(cfg: DictConfig, hospitals: list[str]) -> list[float]:
     """When each step of the whole path began."""
-    timer, build = PhaseTimer(), pretrain.fit.build_trainer
+    timer, build = PhaseTimer(), foundation.engine.run.build_trainer
 
     def timed(*args: Any, **more: Any) -> Any:
         trainer = build(*args, **more)
         trainer.callbacks.append(timer)
         return trainer
 
-    pretrain.fit.build_trainer = timed
+    foundation.engine.run.build_trainer = timed
     pretrain.fit.fit_round(cfg, hospitals, None, Path(cfg.output), cfg.steps, 0, cfg.steps)
     return timer.at
 

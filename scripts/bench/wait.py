@@ -10,12 +10,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import foundation  # noqa: F401  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
+import foundation  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
 import hydra
 from commands import run
 from pytorch_lightning import Trainer
 from pytorch_lightning.profilers import SimpleProfiler
 
+import foundation.engine.run
 import pretrain.fit
 from foundation.engine.trainer import build_trainer
 
@@ -35,7 +36,7 @@ def shares(experiment: str, cohort: Path, output: Path, workers: int | None) -> 
     overrides += [] if workers is None else [f"data.num_workers={workers}"]
     with hydra.initialize_config_module("configs", version_base="1.3"):
         cfg = hydra.compose("pretrain", overrides)
-    pretrain.fit.build_trainer = profiled
+    foundation.engine.run.build_trainer = profiled
     hospitals = sorted(path.parent.name for path in cohort.glob("*/patients.parquet"))
     train = [name for name in hospitals if name not in cfg.data.test_hospitals]
     pretrain.fit.fit_round(cfg, train, None, output, STEPS, 0, STEPS)

@@ -68,7 +68,7 @@ def commands_that_take(group: str) -> list[str]:
 
 
 STANDING = {"superlink", "supernode", "report_federation"}  # write into a folder that is there already
-PARTIAL = {"base", "training"}  # included by commands, themselves none
+PARTIAL = {"base", "run", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 
 

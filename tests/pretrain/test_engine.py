@@ -140,7 +140,7 @@ def test_the_latest_checkpoints_and_the_best_are_kept(configure, tmp_path):
     cfg = configure("checkpoint_every=1", "keep_checkpoints=3", "validate_every=2")
     fit_round(cfg, HOSPITALS, None, tmp_path, 6, 0, 6)
     kept = {path.name.split("step=")[-1] for path in (tmp_path / "checkpoints").iterdir()}
-    assert kept == {"4.ckpt", "5.ckpt", "6.ckpt", "last.ckpt", "best.ckpt"}
+    assert kept == {"4.ckpt", "5.ckpt", "6.ckpt", "last.ckpt", "best.safetensors"}
 
 
 def test_compiled_backbones_learn_the_same_and_keep_their_names(configure, tmp_path):

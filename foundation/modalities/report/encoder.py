@@ -155,6 +155,9 @@ class Report(Modality):
         return Tokens(pooled, mask[:, :1])
 
     def save_assets(self, folder: Path) -> None:
+        # Set anew at every call: the file must not tell whether the tokenizer has been used.
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
     def train(self, mode: bool = True) -> "Report":
