@@ -43,11 +43,12 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
 
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
-            _say_what_loads(loads)
-            try:
-                main(cfg)
-            except (UserError, HydraException, OmegaConfBaseException) as error:
-                _leave(_user_line(error, config_name))  # here, because Hydra would add a line of its own
+            with ends_with_reader():  # here and below, because Hydra would add a line of its own to what escapes a job
+                _say_what_loads(loads)
+                try:
+                    main(cfg)
+                except (UserError, HydraException, OmegaConfBaseException) as error:
+                    _leave(_user_line(error, config_name))
 
         app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(job)
 

@@ -149,6 +149,17 @@ def test_help_that_nobody_reads_ends_without_a_word(command):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.process
+def test_work_that_nobody_reads_ends_without_a_word():
+    code = "from foundation.command import command\n@command('card')\ndef main(cfg): print('works', flush=True)\nmain()"
+    near, far = os.pipe()
+    os.close(near)
+    line = [sys.executable, "-c", code, "evaluation=x"]
+    done = subprocess.run(line, stdout=far, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(far)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_what_takes_long_to_load_is_the_first_line(monkeypatch, capsys):
     @command("predict", loads="sys, no_such_package")
     def main(cfg):
