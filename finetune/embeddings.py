@@ -81,6 +81,9 @@ class EmbeddedPatients(Dataset[dict[str, Any]]):
     seed: int
     modality_dropout: float | None = None
 
+    def __post_init__(self) -> None:
+        self._targets = {patient: self.patients.targets_of(patient) for patient in self.patients.patients}
+
     def __len__(self) -> int:
         return len(self.patients)
 
@@ -88,12 +91,12 @@ class EmbeddedPatients(Dataset[dict[str, Any]]):
         position, epoch = index if isinstance(index, Draw) else (index, 0)
         patient = self.patients.patients[position]
         fused = self.table.values[self.table.rows[self.key(patient, epoch)]]
-        return {"patient": patient, "fused": fused, "targets": self.patients.targets_of(patient)}
+        return {"patient": patient, "fused": fused, "targets": self._targets[patient]}
 
     def key(self, patient: str, epoch: int) -> Key:
         """What is shown of a patient in an epoch."""
         names = self.names[patient]
-        if self.modality_dropout is None:
+        if not self.modality_dropout:
             return patient, tuple(names)
         generator = generator_of(self.seed, epoch, patient)
         return patient, tuple(drop_modalities(dict.fromkeys(names), self.modality_dropout, generator))
@@ -145,9 +148,8 @@ class EmbeddedCohort(CohortModule):
         taken = self.trainer.max_steps * self.trainer.accumulate_grad_batches
         ahead = 1 + self.workers["num_workers"] * self.workers["prefetch_factor"]
         epochs = (taken + ahead) // max(1, len(self.train_dataloader().turns)) + 2
-        keys = [
-            self.embedded(part).key(patient, 0) for part in (self.train, self.validation) for patient in part.patients
-        ]
+        whole = [self.embedded(part) for part in (self.train, self.validation)]
+        keys = [rows.key(patient, 0) for rows in whole for patient in rows.patients.patients]
         keys += [training.key(patient, epoch) for epoch in range(epochs) for patient in self.train.patients]
         return list(dict.fromkeys(keys))
 
