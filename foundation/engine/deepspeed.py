@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from pytorch_lightning.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from foundation.batch import Batch
-from foundation.engine.extension_locks import clear_dead_locks
+from foundation.engine.extension_locks import watched_locks
 
 _KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running moments of genomics, in raw units
 
@@ -64,17 +65,20 @@ class DeepSpeed(DeepSpeedStrategy):
         super().__init__(stage=stage, **kwargs)
 
     def setup_environment(self) -> None:
-        if self.local_rank == 0:
-            clear_dead_locks()  # DeepSpeed builds extensions here
         self.precision_plugin = _InputPrecision(self.precision_plugin.precision)  # type: ignore[arg-type]
-        if torch.cuda.is_available():
-            super().setup_environment()
-            return
-        # DeepSpeed matches devices to local ranks by index, which CPU devices lack.
-        self.parallel_devices = [torch.device("cpu", index) for index in range(len(self.parallel_devices or []))]
-        # The grandparent's set-up, past the check of the accelerator's type.
-        super(DDPStrategy, self).setup_environment()
-        self.setup_distributed()
+        with self._building():
+            if torch.cuda.is_available():
+                super().setup_environment()
+                return
+            # DeepSpeed matches devices to local ranks by index, which CPU devices lack.
+            self.parallel_devices = [torch.device("cpu", index) for index in range(len(self.parallel_devices or []))]
+            # The grandparent's set-up, past the check of the accelerator's type.
+            super(DDPStrategy, self).setup_environment()
+            self.setup_distributed()
+
+    def _building(self) -> AbstractContextManager[None]:
+        """Around what may build DeepSpeed's extensions."""
+        return watched_locks() if self.local_rank == 0 else nullcontext()
 
     def init_deepspeed(self) -> None:
         if isinstance(self.config, dict):
@@ -83,7 +87,8 @@ class DeepSpeed(DeepSpeedStrategy):
         if "bf16" in str(self.precision_plugin.precision) and isinstance(self.config, dict):
             # DeepSpeed casts parameters and leaves buffers, but batch norm takes no mixture of the two.
             self.config["data_types"] = {"buffer_dtype": "bf16", "keep_in_fp32_modules": _KEPT_BUFFERS}
-        super().init_deepspeed()
+        with self._building():
+            super().init_deepspeed()
 
     def pre_backward(self, closure_loss: Tensor) -> None:
         super().pre_backward(closure_loss)

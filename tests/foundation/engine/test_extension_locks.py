@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.file_baton import FileBaton
 
 from foundation.engine import extension_locks
-from foundation.engine.extension_locks import clear_dead_locks
+from foundation.engine.extension_locks import clear_dead_locks, watched_locks
 from foundation.errors import UserError
 
 
@@ -53,3 +54,17 @@ def test_a_lock_that_another_machine_may_hold_is_left_to_its_owner(
     with pytest.raises(UserError, match=r"by no process that can be seen here; another machine or user may"):
         clear_dead_locks(tmp_path)
     assert lock.exists()
+
+
+def test_a_lock_whose_builder_is_killed_while_it_is_waited_for_is_removed(
+    lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    text = "import sys; file = open(sys.argv[1], 'x'); print('locked', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", text, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None and builder.stdout.readline() == "locked\n"
+        with watched_locks(tmp_path):
+            builder.kill()
+            FileBaton(str(lock)).wait()
+    assert not lock.exists()
+    assert f"{lock}: left by a build that was killed; removed" in capsys.readouterr().err
