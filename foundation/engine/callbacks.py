@@ -36,8 +36,12 @@ class StopOnSignal(Callback):
         self._before: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not before: between the two, Lightning sets a handler of its own, which would call this one after it.
         if threading.current_thread() is threading.main_thread():  # no other may listen to signals
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._stops = True
@@ -64,7 +68,7 @@ class StopOnSignal(Callback):
         raise UserError(f"{last}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self._before is not None:
+        if self._before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
 
