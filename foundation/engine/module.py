@@ -11,6 +11,7 @@ from foundation.batch import Batch
 from foundation.distributed import several_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.callbacks import Finite
+from foundation.engine.clipping import clip_gradients
 from foundation.engine.learning_rate import warmup_cosine
 
 
@@ -77,6 +78,14 @@ class TrainingModule(pl.LightningModule):
         """An optimiser with the learning-rate schedule, as Lightning takes them."""
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine down to the floor, over the whole run; as a share of the peak."""
