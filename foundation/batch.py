@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from foundation.masks import on_host, rows_of, send, to_device
+
 
 @dataclass
 class Batch:
@@ -29,30 +31,34 @@ class Batch:
         return len(self.patients)
 
     def rows(self, modality: str) -> Tensor:
-        """Positions in the batch of the patients who have a modality: `[present]` int64."""
-        return self.present[modality].nonzero().squeeze(1)
+        """Positions in the batch of the patients who have a modality: `[present]` int64, on the host."""
+        return on_host(self.present[modality]).nonzero().squeeze(1)
 
     def split(self, size: int) -> list["Batch"]:
         """The same patients in batches of at most `size`, in order; a modality that a part lacks is not in it."""
         parts = []
         for start in range(0, len(self), size):
             turn = slice(start, start + size)
-            present = {name: who[turn] for name, who in self.present.items()}
+            present = {name: rows_of(who, turn) for name, who in self.present.items()}
             inputs = {}
             for name, tensors in self.inputs.items():
-                before, count = int(self.present[name][:start].sum()), int(present[name].sum())
+                before, count = int(on_host(self.present[name])[:start].sum()), int(on_host(present[name]).sum())
                 if count:
-                    inputs[name] = {key: value[before : before + count] for key, value in tensors.items()}
+                    theirs = slice(before, before + count)
+                    inputs[name] = {key: rows_of(value, theirs) for key, value in tensors.items()}
             targets = {name: value[turn] for name, value in self.targets.items()}
             fused = None if self.fused is None else self.fused[turn]
             parts.append(Batch(self.patients[turn], present, inputs, targets, fused))
         return parts
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """The same batch on a device."""
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device; nobody waits for copies to a GPU, and masks stay known on the host, too."""
 
         def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: value.to(device, non_blocking=non_blocking) for name, value in tensors.items()}
+            return {
+                name: (to_device if value.dtype == torch.bool else send)(value, device)
+                for name, value in tensors.items()
+            }
 
         return Batch(
             self.patients,

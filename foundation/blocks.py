@@ -9,6 +9,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foundation.masks import send
+
 _HEAD = 32
 
 
@@ -20,12 +22,14 @@ class Layout(NamedTuple):
         place: its position in that set, `[tokens]`.
         sets: how many there are.
         longest: tokens of the largest set.
+        first: where each set begins, `[sets]`.
     """
 
     owner: Int[Tensor, " tokens"]
     place: Int[Tensor, " tokens"]
     sets: int
     longest: int
+    first: Int[Tensor, " sets"]
 
 
 @dataclass
@@ -37,21 +41,24 @@ class Packed:
 
     def first(self) -> Float[Tensor, "sets width"]:
         """The first token of every set."""
-        return self.values[self.layout.place == 0]
+        return self.values.index_select(0, self.layout.first)
 
 
 def pack(parts: list[tuple[Tensor, Tensor]], sets: int) -> Packed:
     """Tokens given in parts, `(values [tokens, width], owner [tokens])`, brought together by owner.
 
-    A set keeps the order of the parts.
+    A set keeps the order of the parts. Owners are on the host, where the layout is computed: a device is asked nothing.
     """
     owner = torch.cat([owner for _, owner in parts])
     order = owner.argsort(stable=True)
     owner = owner[order]
     counts = torch.bincount(owner, minlength=sets)
-    place = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
-    layout = Layout(owner, place, sets, int(counts.max()))
-    return Packed(torch.cat([values for values, _ in parts])[order], layout)
+    place = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+    first = (place == 0).nonzero().squeeze(1)
+    together = torch.cat([values for values, _ in parts])
+    owner, place, first, order = (send(kept, together.device) for kept in (owner, place, first, order))
+    layout = Layout(owner, place, sets, int(counts.max()), first)
+    return Packed(together.index_select(0, order), layout)
 
 
 class Block(nn.Module):

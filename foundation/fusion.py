@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foundation.blocks import Blocks, pack
+from foundation.masks import on_host, real
 from foundation.modalities.base import Tokens
 
 
@@ -32,20 +33,20 @@ class Fusion(nn.Module):
         batch: int,
         placeholder_tokens: dict[str, Tokens] | None = None,
     ) -> Float[Tensor, "batch width"]:
-        """Fuses tokens of the present patients; `rows` says where in the batch each belongs.
+        """Fuses tokens of the present patients; `rows`, on the host, says where in the batch each belongs.
 
         Placeholder tokens belong to nobody: they pass through their modality's own parameters and count nothing.
         """
-        everybody = torch.arange(batch, device=self.patient.device)
+        everybody = torch.arange(batch)
         first = self.patient.expand(batch, -1)
         parts: list[tuple[Tensor, Tensor]] = []
         for name in self.kind:
-            values, real = tokens.get(name) or (placeholder_tokens or {}).get(name) or (None, None)
-            if values is None or real is None:
+            values, mask = tokens.get(name) or (placeholder_tokens or {}).get(name) or (None, None)
+            if values is None or mask is None:
                 continue
-            marked = self.norm[name](values[real]) + self.kind[name]
+            marked = self.norm[name](real(values, mask)) + self.kind[name]
             if name in tokens:
-                parts.append((marked, rows[name][:, None].expand_as(real)[real]))
+                parts.append((marked, rows[name][:, None].expand_as(mask)[on_host(mask)]))
             else:
                 first = first + 0 * marked.sum()
         fused: Tensor = self.blocks(pack([(first, everybody), *parts], batch)).first()

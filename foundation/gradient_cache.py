@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from foundation.batch import Batch
+from foundation.masks import on_host, to_device
 from foundation.modalities.base import Tokens
 from foundation.output import EncoderOutput
 
@@ -50,7 +51,8 @@ def _join_tokens(parts: list[Tokens]) -> Tokens:
     def grown(value: Tensor) -> Tensor:
         return torch.cat([value, value.new_zeros(len(value), most - value.shape[1], *value.shape[2:])], dim=1)
 
-    return Tokens(torch.cat([grown(part.values) for part in parts]), torch.cat([grown(part.mask) for part in parts]))
+    mask = torch.cat([grown(on_host(part.mask)) for part in parts])
+    return Tokens(torch.cat([grown(part.values) for part in parts]), to_device(mask, parts[0].mask.device))
 
 
 @contextmanager

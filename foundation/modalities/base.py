@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foundation.data.dictionary import DataDictionary
+from foundation.masks import on_host
 from foundation.modalities.pooling import pool
 from foundation.modalities.request import RequestForm
 
@@ -105,7 +106,7 @@ class Modality(nn.Module, ABC):
 
     def count_tokens(self, inputs: Inputs) -> int:
         """Tokens that a batch of this modality holds."""
-        return int(inputs["mask"].sum())
+        return int(on_host(inputs["mask"]).sum())
 
     def observe(self, inputs: Inputs | None) -> None:
         """Notes running statistics of a whole training batch, before any part of it is encoded.

@@ -13,6 +13,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
+from foundation.masks import laid_out, real
 from foundation.modalities.backbones import create_backbone
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.image_request import ImagesForm
@@ -126,8 +127,9 @@ class ImageSet(Modality):
     def pixels(self, inputs: Inputs) -> Tensor:
         """The real images of all patients as the backbone takes them, `[images, 3, size, size]` in -1 to 1."""
         mask = inputs["mask"]
-        images = inputs["images"][mask].permute(0, 3, 1, 2).float() / 255
-        images = self.recolour(images, {name: inputs[name][mask] for name in inputs})
+        images = real(inputs["images"], mask).permute(0, 3, 1, 2).float() / 255
+        drawn = {name: real(inputs[name], mask) for name in inputs if name not in ("images", "mask")}
+        images = self.recolour(images, drawn)
         return (2 * images - 1).to(next(self.to_width.parameters()).dtype)
 
     def positions(self, pixels: Tensor) -> Tensor:
@@ -157,10 +159,7 @@ class ImageSet(Modality):
         # Only real images pass through the backbone; padding takes its place afterwards.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
             seen = self.backbone(self.pixels(inputs))
-        features = self.to_width(seen)
-        values = features.new_zeros(*mask.shape, self.width)
-        values[mask] = features
-        return Tokens(values, mask)
+        return Tokens(laid_out(self.to_width(seen), mask), mask)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's images: no image is in both."""

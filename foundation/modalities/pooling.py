@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from foundation.blocks import Blocks, pack
 from foundation.errors import UserError
+from foundation.masks import on_host, real
 
 
 class GatedPool(nn.Module):
@@ -39,9 +40,9 @@ class TransformerPool(nn.Module):
     def forward(
         self, values: Float[Tensor, "present tokens width"], mask: Bool[Tensor, "present tokens"]
     ) -> Float[Tensor, "present width"]:
-        who = torch.arange(len(values), device=values.device)
+        who = torch.arange(len(values))
         first = (self.summary.to(values.dtype).expand(len(values), -1), who)
-        tokens = (values[mask], who[:, None].expand_as(mask)[mask])
+        tokens = (real(values, mask), who[:, None].expand_as(mask)[on_host(mask)])
         pooled: Tensor = self.blocks(pack([first, tokens], len(values))).first()
         return pooled
 

@@ -14,9 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from foundation.batch import Batch
 from foundation.distributed import processes
 from foundation.encoder import MultimodalEncoder
+from foundation.masks import on_host, send
 from foundation.objectives.bank import NO_NEGATIVES, Bank, Negatives, append_negatives
 from foundation.objectives.base import Objective, Term
-from foundation.objectives.gather import Presence, gather, gather_presence
+from foundation.objectives.gather import Presence, chosen, gather, gather_presence
 from foundation.output import EncoderOutput
 
 _LARGEST_SCALE = 100.0
@@ -87,7 +88,8 @@ class Alignment(Objective):
     ) -> Tensor:
         """This process's share of the mean loss over all pairs, in float32 whatever the precision of the encoder."""
         left, right = left.float(), right.float()
-        rows = torch.arange(len(left), device=left.device) if local is None else local.nonzero().squeeze(1)
+        rows = torch.arange(len(left)) if local is None else on_host(local).nonzero().squeeze(1)
+        rows = send(rows, left.device)
         if self.rows_at_once is None or len(rows) <= self.rows_at_once:
             total = self.row_losses(left, right, rows, negatives).sum()
         else:
@@ -121,7 +123,7 @@ class Alignment(Objective):
         counts: list[int] = []
         trained = {name: torch.zeros_like(local) for name in present}
         for left, right, both, negatives in selected.pairs:
-            lefts, rights = (gathered.embeddings[name][both[present[name]]] for name in (left, right))
+            lefts, rights = (chosen(gathered.embeddings[name], both[present[name]]) for name in (left, right))
             losses.append(self.compare(lefts, rights, local[both], negatives))
             counts.append(int(both.sum()))
             trained[left] |= both
@@ -133,12 +135,12 @@ class Alignment(Objective):
                 both = several & present[name]
                 negatives = selected.bank.beside(None, name, fused.device)
                 if int(both.sum()) >= negatives.least:
-                    rights = embedding[both[present[name]]]
-                    losses.append(self.compare(gathered.fused[both], rights, local[both], negatives))
+                    rights = chosen(embedding, both[present[name]])
+                    losses.append(self.compare(chosen(gathered.fused, both), rights, local[both], negatives))
                     counts.append(int(both.sum()))
             if samples:
                 samples["fusion"] = int((torch.stack(list(trained.values())).any(dim=0) & local).sum())
-        weight = torch.tensor(counts, dtype=torch.float, device=fused.device)
+        weight = send(torch.tensor(counts, dtype=torch.float), fused.device)
         # A modality that nobody shares here has a gradient of zero, not none: its weights decay with all the others.
         lone = 0 * sum(values.sum() for values in gathered.embeddings.values())
         return Term((torch.stack(losses) * weight).sum() / weight.sum() + lone, samples, weight=1)

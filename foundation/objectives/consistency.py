@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
+from foundation.masks import on_host
 from foundation.modalities.base import Tokens
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
@@ -39,7 +40,7 @@ class Consistency(Objective):
         for name, out in zip(names, dropped, strict=True):
             kept = ~out[batch.present[name]]
             values, mask = output.tokens[name]
-            tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[kept]
+            tokens[name], rows[name] = Tokens(values[kept], mask[kept]), batch.rows(name)[on_host(kept)]
         fewer = encoder.fusion(tokens, rows, len(batch), output.placeholder_tokens)
         cosine = functional.cosine_similarity(fewer[selected].float(), output.fused[selected].detach().float())
         trained = (selected & present & ~dropped).sum(dim=1).tolist()

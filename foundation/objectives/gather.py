@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foundation.batch import Batch
 from foundation.distributed import gather_rows, processes
+from foundation.masks import on_host, send
 from foundation.output import EncoderOutput
 
 
@@ -21,6 +22,8 @@ class Presence:
         by_modality: who has it, `[patients]`; a modality that nobody has is not in it.
         rank: whose batch each is in, `[patients]`.
         local: those of this process, `[patients]`.
+
+    All of it is on the host, where counts and positions follow from it.
     """
 
     names: list[str]
@@ -51,13 +54,13 @@ def gather_presence(names: list[str], output: EncoderOutput, batch: Batch) -> Pr
         batch: of this process.
     """
     device = output.fused.device
-    rank = torch.zeros(len(batch), 1, dtype=torch.long, device=device)
+    rank = torch.zeros(len(batch), 1, dtype=torch.long)
     if output.zero_loss is None:
-        present = {name: batch.present[name] for name in output.embeddings}
-        return Presence(names, present, rank[:, 0], torch.ones(len(batch), dtype=torch.bool, device=device))
-    nobody = torch.zeros(len(batch), dtype=torch.bool, device=device)
-    patients = torch.stack([batch.present.get(name, nobody) for name in names], dim=1)
-    who = gather_rows(torch.cat([patients.long(), rank + dist.get_rank()], dim=1))
+        present = {name: on_host(batch.present[name]) for name in output.embeddings}
+        return Presence(names, present, rank[:, 0], torch.ones(len(batch), dtype=torch.bool))
+    nobody = torch.zeros(len(batch), dtype=torch.bool)
+    patients = torch.stack([on_host(batch.present.get(name, nobody)) for name in names], dim=1)
+    who = gather_rows(torch.cat([patients.long(), rank + dist.get_rank()], dim=1).to(device)).cpu()
     present = {name: who[:, index].bool() for index, name in enumerate(names) if who[:, index].any()}
     return Presence(names, present, who[:, -1], who[:, -1] == dist.get_rank())
 
@@ -76,11 +79,16 @@ def gather(presence: Presence, output: EncoderOutput, fused: Tensor) -> Gathered
     kinds = []  # of the rows: each process gives its fused embeddings, then those of one modality after the other
     for rank in range(processes()):
         of_rank = presence.rank == rank
-        kinds.append(torch.full((int(of_rank.sum()),), -1, device=fused.device))
+        kinds.append(torch.full((int(of_rank.sum()),), -1))
         for index, name in enumerate(presence.names):
             if name in presence.by_modality:
                 count = int((presence.by_modality[name] & of_rank).sum())
-                kinds.append(torch.full((count,), index, device=fused.device))
+                kinds.append(torch.full((count,), index))
     kind = torch.cat(kinds)
-    embeddings = {name: rows[kind == presence.names.index(name)] for name in presence.by_modality}
-    return Gathered(embeddings, rows[kind == -1])
+    embeddings = {name: chosen(rows, kind == presence.names.index(name)) for name in presence.by_modality}
+    return Gathered(embeddings, chosen(rows, kind == -1))
+
+
+def chosen(rows: Float[Tensor, "all width"], which: Bool[Tensor, " all"]) -> Float[Tensor, "chosen width"]:
+    """`rows[which]`, where `which` is on the host."""
+    return rows.index_select(0, send(which.nonzero().squeeze(1), rows.device))

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
+from foundation.masks import on_host, real
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
@@ -28,7 +29,7 @@ class MaskedGenes(Objective):
 
     def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tensor | None:
         inputs = batch.inputs.get("genomics")
-        return inputs["masked"] if inputs is not None and bool(inputs["masked"].any()) else None
+        return inputs["masked"] if inputs is not None and bool(on_host(inputs["masked"]).any()) else None
 
     def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tensor) -> Term:
         genomics = encoder.modalities["genomics"]
@@ -36,5 +37,6 @@ class MaskedGenes(Objective):
         tokens = output.tokens["genomics"]
         predicted = self.decode(genomics.pool(tokens.values, tokens.mask)) @ genomics.gene.T
         target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])
-        loss = functional.smooth_l1_loss(predicted[selected], target[selected].detach())
-        return Term(loss, {"genomics": int(torch.count_nonzero(selected.any(dim=1)))}, int(selected.sum()))
+        loss = functional.smooth_l1_loss(real(predicted, selected), real(target, selected).detach())
+        hidden = on_host(selected)
+        return Term(loss, {"genomics": int(torch.count_nonzero(hidden.any(dim=1)))}, int(hidden.sum()))

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
+from foundation.masks import on_host, real
 from foundation.modalities.report.encoder import Report
 from foundation.objectives.base import Objective, Term
 from foundation.output import EncoderOutput
@@ -33,19 +34,20 @@ class MaskedWords(Objective):
 
     def select(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch) -> Tensor | None:
         inputs = batch.inputs.get("report", {})
-        return inputs["masked"] if "masked" in inputs and bool(inputs["masked"].any()) else None
+        return inputs["masked"] if "masked" in inputs and bool(on_host(inputs["masked"]).any()) else None
 
     def loss(self, encoder: MultimodalEncoder, output: EncoderOutput, batch: Batch, selected: Tensor) -> Term:
         report: Any = encoder.modalities["report"]
         assert isinstance(report, Report)
         inputs = batch.inputs["report"]
         logits = self._logits(report, inputs["corrupted"], inputs["mask"], selected)
-        loss = functional.cross_entropy(logits.float(), inputs["pieces"][selected])
-        return Term(loss, {"report": int(torch.count_nonzero(selected.any(dim=1)))}, int(selected.sum()))
+        loss = functional.cross_entropy(logits.float(), real(inputs["pieces"], selected))
+        hidden = on_host(selected)
+        return Term(loss, {"report": int(torch.count_nonzero(hidden.any(dim=1)))}, int(hidden.sum()))
 
     def _logits(self, report: Report, pieces: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
         """Logits of the masked pieces, `[masked, vocabulary]`."""
-        read = report.read(pieces, mask)[masked]
+        read = real(report.read(pieces, mask), masked)
         vocabulary = report.to_width(report.text.get_input_embeddings().weight)
         logits: Tensor = self.decode(read) @ vocabulary.T
         return logits

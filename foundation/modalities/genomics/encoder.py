@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from foundation.data.dictionary import DataDictionary
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
+from foundation.masks import to_device
 from foundation.modalities.base import Inputs, Modality, Tokens, Views
 from foundation.modalities.genomics.request import GenesForm
 from foundation.modalities.genomics.storage import CHANNELS, Channels, hide_genes
@@ -104,16 +105,15 @@ class Genomics(Modality):
     def _update_moments(self, expression: Float[Tensor, "present genes"]) -> None:
         known = ~expression.isnan()
         sums = torch.stack([known.sum(0).float(), expression.nan_to_num().float().sum(0)])
-        patients = sum_over_processes(torch.tensor([float(len(expression))], device=expression.device))
+        patients = sum_over_processes(torch.full((1,), float(len(expression)), device=expression.device))
         count, total = sum_over_processes(sums)
-        if patients < 2:
-            return
+        enough = patients > 1  # of which the device is not asked: with too few, rates of change are zero
         mean = total / count.clamp(min=1)
         squares = sum_over_processes(((expression - mean).nan_to_num() ** 2).sum(0))
         variance = squares / (count - 1).clamp(min=1)
-        self.seen += 1
-        momentum = torch.maximum(1 / self.seen, torch.full_like(self.seen, _MOMENTUM))
-        rate = torch.where(count > 1, momentum, torch.zeros_like(mean))
+        self.seen += enough
+        momentum = torch.maximum(1 / self.seen.clamp(min=1), torch.full_like(self.seen, _MOMENTUM))
+        rate = torch.where((count > 1) & enough, momentum, torch.zeros_like(mean))
         self.expression_mean += rate * (mean - self.expression_mean)
         self.expression_variance += rate * (variance - self.expression_variance)
 
@@ -142,7 +142,7 @@ class Genomics(Modality):
 
     def token_mask(self, reach: Bool[Tensor, "present latents genes"]) -> Bool[Tensor, "present latents"]:
         """Which tokens are real: here all, for each learns to attend somewhere."""
-        return torch.ones(reach.shape[:2], dtype=torch.bool, device=reach.device)
+        return to_device(torch.ones(reach.shape[:2], dtype=torch.bool), reach.device)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of the genes: what was measured of a gene is in one view alone."""

@@ -11,6 +11,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
+from foundation.masks import laid_out, real
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.pathology.request import FeaturesForm
 
@@ -66,10 +67,8 @@ class TileFeatures(Modality):
 
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
-        tokens = self.to_width(inputs["features"][mask].to(next(self.to_width.parameters()).dtype))
-        values = tokens.new_zeros(*mask.shape, self.width)
-        values[mask] = tokens
-        return Tokens(values, mask)
+        tokens = self.to_width(real(inputs["features"], mask).to(next(self.to_width.parameters()).dtype))
+        return Tokens(laid_out(tokens, mask), mask)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's tiles: no tile is in both."""

@@ -13,6 +13,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
+from foundation.masks import laid_out, real
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.request import VolumesForm
@@ -140,9 +141,9 @@ class RadiologyVolumes(Modality):
     def _voxels(self, inputs: Inputs) -> Tensor:
         """The real scans of all patients, `[scans, channels, right, front, up]` in -1 to 1."""
         mask = inputs["mask"]
-        voxels = inputs["scans"][mask].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        voxels = real(inputs["scans"], mask).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         if "contrast" in inputs:
-            gain, shift = inputs["contrast"][mask].float()[..., None, None, None, None].unbind(1)
+            gain, shift = real(inputs["contrast"], mask).float()[..., None, None, None, None].unbind(1)
             voxels = voxels * gain + shift
         return voxels.to(next(self.to_width.parameters()).dtype)
 
@@ -150,9 +151,7 @@ class RadiologyVolumes(Modality):
         mask = inputs["mask"]
         # Only real scans pass through the network; padding takes its place afterwards.
         features = self.to_width(self.backbone(self._voxels(inputs)))
-        values = features.new_zeros(*mask.shape, self.width)
-        values[mask] = features
-        return Tokens(values, mask)
+        return Tokens(laid_out(features, mask), mask)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's scans: no scan is in both."""

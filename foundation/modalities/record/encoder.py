@@ -7,6 +7,7 @@ from torch import nn
 
 from foundation.data.dictionary import DataDictionary
 from foundation.errors import UserError
+from foundation.masks import on_host, to_device
 from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.record.request import Column, ColumnsForm
 from foundation.modalities.record.storage import Row, hide_columns
@@ -80,7 +81,7 @@ class Record(Modality):
 
     def forward(self, inputs: Inputs) -> Tokens:
         values = self.column + inputs["number"][..., None] * self.slope + self.level(inputs["level"])
-        mask = inputs["mask"].clone()
+        mask = on_host(inputs["mask"]).clone()
         # A record with no known column still needs one token to attend to: its first column's name, without a value.
         mask[:, 0] |= ~mask.any(dim=1)
-        return Tokens(values + self.feed(values), mask)
+        return Tokens(values + self.feed(values), to_device(mask, values.device))

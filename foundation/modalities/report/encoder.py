@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from foundation.data.dictionary import DataDictionary
+from foundation.masks import on_host, to_device
 from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
 from foundation.modalities.tuning import keep_no_activations, set_tuning
@@ -145,14 +146,25 @@ class Report(Modality):
 
     def read(self, pieces: Tensor, mask: Tensor) -> Tensor:
         """Every piece in the light of the others: `[present, pieces, width]`."""
-        hidden = self.text(input_ids=pieces, attention_mask=mask.long()).last_hidden_state
+        hidden = self.text(input_ids=pieces, attention_mask=self._attended(mask)).last_hidden_state
         read: Tensor = self.to_width(hidden)
         return read
+
+    def _attended(self, mask: Tensor) -> Tensor | None:
+        """The mask as the encoder wants it.
+
+        transformers asks the device whether a mask of two dimensions is true everywhere, to leave it out; the host
+        knows that. One of four dimensions it takes as it is.
+        """
+        if not isinstance(self.text, BertModel) or self.text.config._attn_implementation != "sdpa":
+            return mask.long()
+        pieces = mask.shape[1]
+        return None if bool(on_host(mask).all()) else mask[:, None, None].expand(-1, 1, pieces, pieces)
 
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         pooled = self.pool(self.read(inputs["pieces"], mask), mask)[:, None]
-        return Tokens(pooled, mask[:, :1])
+        return Tokens(pooled, to_device(on_host(mask)[:, :1], mask.device))
 
     def save_assets(self, folder: Path) -> None:
         # Set anew at every call: the file must not tell whether the tokenizer has been used.
