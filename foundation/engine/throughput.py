@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.throughput import get_available_flops
 from pytorch_lightning.callbacks import Callback
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from foundation.batch import Batch
 from foundation.distributed import processes
@@ -15,6 +15,13 @@ from foundation.distributed import processes
 # Dense peak in bf16 of one device, in FLOP/s, from the makers' data sheets, where Lightning's table has none, counts
 # sparsity, or counts two devices.
 _PEAK = {"H100 NVL": 835e12, "H200 NVL": 835e12, "H200": 989e12, "L40S": 362e12, "B200": 2250e12}
+# What PyTorch's counter leaves out: attention's fused kernel on the processor. Those on GPUs it knows.
+_ATTENTION_ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4])
+    ),
+}
 _COUNTED = 2  # the step whose operations are counted: the first ones compile and warm up
 
 
@@ -47,7 +54,7 @@ class Throughput(Callback):
         sharded = any(hasattr(parameter, "ds_id") for parameter in pl_module.parameters())
         due = trainer.fit_loop.total_batch_idx >= _COUNTED and self._flops_a_sample is None
         if due and self._counter is None and not sharded:
-            self._counter = FlopCounterMode(display=False)
+            self._counter = flop_counter()
             self._counter.__enter__()
 
     def on_train_batch_end(
@@ -80,10 +87,15 @@ class Throughput(Callback):
         if self._flops_a_sample is not None:
             each = self._flops_a_sample * self._samples / seconds
             speed["speed/model_flops_per_second"] = together * each
-            self.peak = self.peak or _peak(device)
+            self.peak = self.peak or device_peak(device)
             if self.peak:
                 speed["speed/mfu"] = each / self.peak
         return speed
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts the operations of matrix products, convolutions and attention while it is entered."""
+    return FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
 
 
 def count_tokens(encoder: Any, batch: Batch) -> int:
@@ -91,7 +103,8 @@ def count_tokens(encoder: Any, batch: Batch) -> int:
     return sum(encoder.modalities[name].count_tokens(inputs) for name, inputs in batch.inputs.items())
 
 
-def _peak(device: torch.device) -> float | None:
+def device_peak(device: torch.device) -> float | None:
+    """Dense bf16 peak of one device in FLOP/s; None where it is not known."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
