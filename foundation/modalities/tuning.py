@@ -52,3 +52,24 @@ def keep_no_activations(backbone: Any, setting: str) -> None:
         switch()
     except (AssertionError, ValueError) as error:
         raise UserError(f"{setting}.checkpoint_activations: this backbone cannot ({error}); set it to false") from error
+
+
+def repeated_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The blocks that a backbone stacks, of one class and shape a stack; none if they are not most of its layers."""
+    blocks: list[nn.Module] = []
+    pending = list(backbone.children())
+    while pending:
+        module = pending.pop(0)
+        parts = list(module.children()) if isinstance(module, nn.ModuleList | nn.Sequential) else []
+        shapes = [[tuple(parameter.shape) for parameter in part.parameters()] for part in parts]
+        alike = len({type(part) for part in parts}) == 1 and all(shape == shapes[0] for shape in shapes)
+        if len(parts) > 1 and alike and shapes[0]:
+            blocks += parts
+        else:
+            pending += module.children()
+    tables = [module for module in backbone.modules() if isinstance(module, nn.Embedding)]  # looked up, not computed
+    inside, looked_up, whole = (
+        sum(parameter.numel() for module in modules for parameter in module.parameters())
+        for modules in (blocks, tables, [backbone])
+    )
+    return blocks if 2 * inside > whole - looked_up else []
