@@ -65,11 +65,17 @@ class TaskModel:
             )
         return kept
 
+    def to(self, device: torch.device) -> "TaskModel":
+        """The same model with its weights on a device; samples follow them there."""
+        self.encoder.to(device)
+        self.head.to(device)
+        return self
+
     @torch.no_grad()
     def scores(self, samples: list[dict[str, Any]]) -> Tensor:
         """Raw scores `[patients, outputs]`."""
         batch = self.encoder.encode_samples([self.usable(sample) for sample in samples])
-        scores: Tensor = self.head(self.encoder(batch).fused)
+        scores: Tensor = self.head(self.encoder(batch.to(next(self.encoder.parameters()).device)).fused)
         return scores
 
     def predict(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from serve import manifest
 from serve.schema import BundleSchema, Patient, Response, read_request
 
 MODEL = "model"
+_CPU = torch.device("cpu")
 
 
 class Predictor:
@@ -26,14 +27,18 @@ class Predictor:
         self.model = model
 
     @classmethod
-    def load(cls, bundle: Path) -> "Predictor":
+    def load(cls, bundle: Path, device: torch.device = _CPU) -> "Predictor":
         """Reads a bundle folder.
+
+        Args:
+            bundle: as `serve.export` wrote it.
+            device: that answers.
 
         Raises:
             UserError: if it is none, or not as it was exported.
         """
         manifest.verify(bundle)
-        return cls(BundleSchema.load(bundle), TaskModel.load(bundle / MODEL))
+        return cls(BundleSchema.load(bundle), TaskModel.load(bundle / MODEL).to(device))
 
     def answer(self, bodies: list[Any]) -> list[Response | UserError]:
         """Answers a batch of requests; one that cannot be read gets its error and spoils no other.

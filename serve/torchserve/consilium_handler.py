@@ -19,7 +19,9 @@ class ConsiliumHandler:
         """Loads the bundle that lies in the archive."""
         torch.set_num_threads(1)
         folder = pathlib.Path(context.system_properties["model_dir"])
-        self.predictor = serve.predictor.Predictor.load(folder / "bundle")
+        gpu = context.system_properties.get("gpu_id")  # TorchServe deals the machine's GPUs out to its workers
+        device = torch.device("cpu") if gpu is None or not torch.cuda.is_available() else torch.device("cuda", int(gpu))
+        self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
 
     def handle(self, rows, context) -> list[dict[str, object]]:  # type: ignore[no-untyped-def]
         """Answers a batch: 200 with a response, or 400 with one line that names the field."""

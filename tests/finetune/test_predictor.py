@@ -94,6 +94,15 @@ def test_a_saved_model_predicts_the_same(model, folder):
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pt", ".ckpt") or path.name[0] == "."]
 
 
+def test_samples_follow_the_weights_to_their_device(model):
+    samples = [{"report": "Dense tumour."}, {"genomics": genomics([1.0, 1.0, 0.0, 0.0])}]
+    before = model.scores(samples)
+    # A device that knows shapes alone: whoever asked it for a value would fail.
+    there = model.to(torch.device("meta")).scores(samples)
+    assert there.device.type == "meta"
+    assert there.shape == before.shape
+
+
 def test_a_saved_survival_model_keeps_its_baseline(build, tmp_path):
     head = Survival(32)
     targets = {"os_event": torch.tensor([1.0, 1, 0]), "os_days": torch.tensor([300.0, 700, 900])}
