@@ -1,0 +1,1 @@
+"""What `scripts/bench/gpu.py` measures, a module a section."""
