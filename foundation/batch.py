@@ -65,7 +65,7 @@ class Batch:
             move(self.present),
             {modality: move(tensors) for modality, tensors in self.inputs.items()},
             move(self.targets),
-            None if self.fused is None else self.fused.to(device, non_blocking=non_blocking),
+            None if self.fused is None else send(self.fused, device),
         )
 
     def floating(self, dtype: torch.dtype) -> "Batch":
