@@ -15,7 +15,7 @@ ON_THE_PROCESSOR = ["trainer=gpu", "trainer.accelerator=cpu", "validate_every=0"
 def test_a_run_in_mixed_precision_clips_and_learns(configure, tmp_path, monkeypatch):
     norms = []
 
-    def watched(module: PretrainModule, optimizer: torch.optim.Optimizer, largest: float, algorithm: str | None):
+    def watched(module: TrainingModule, optimizer: torch.optim.Optimizer, largest: float, algorithm: str | None):
         clip_gradients(module, optimizer, largest, algorithm)
         grads = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms.append(float(torch.cat(grads).norm()))
