@@ -19,6 +19,7 @@ from pathlib import Path
 from commands import run
 from safetensors.torch import load_file
 
+_LONGEST = 0.5  # seconds between a checkpoint and a kill
 TRAINERS = ("cpu", "ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
 
 
@@ -31,9 +32,11 @@ def start(trainer: str, cohort: Path, output: Path, arguments: argparse.Namespac
         settings += ["trainer.accelerator=cpu"]
     if not arguments.head:
         settings += ["monitor_every=0", "modality.pathology.max_images=1", "modality.radiology.max_images=1"]
+    # Kills leave locks of extensions behind, which are this benchmark's own business.
+    extensions = {"TORCH_EXTENSIONS_DIR": str(cohort.parent / "extensions")}
     return subprocess.Popen(
         [sys.executable, "-m", *command, *settings, *more],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "FLWR_TELEMETRY_ENABLED": "0"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", **extensions},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -71,14 +74,12 @@ def killed(process: subprocess.Popen[str], output: Path, wait: float) -> bool:
 def compared(trainer: str, cohort: Path, folder: Path, arguments: argparse.Namespace) -> tuple[float, list[int]]:
     """Largest difference of any weight, and the steps of the checkpoints that the killed run went on from."""
     draw = random.Random(f"{arguments.seed}/{trainer}")
-    began = time.monotonic()
     finish(start(trainer, cohort, folder / "whole", arguments))
-    seconds = time.monotonic() - began
     output, steps = folder / "killed", []
     for _ in range(arguments.kills):
         more = ["resume=true"] if step_of(output) else []
-        # Up to a few steps' time after a checkpoint, so that every kill leaves the run further than the one before.
-        if not killed(start(trainer, cohort, output, arguments, *more), output, draw.uniform(0, seconds / 20)):
+        # A few steps' time after a checkpoint, so that every kill leaves the run further than the one before.
+        if not killed(start(trainer, cohort, output, arguments, *more), output, draw.uniform(0, _LONGEST)):
             break
         steps.append(step_of(output))
     finish(start(trainer, cohort, output, arguments, "resume=true"))
