@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     folder, pretraining = encoder_folder(Path(cfg.pretrained))
     encoder = MultimodalEncoder.from_pretrained(folder)
     cohort = Cohort(Path(cfg.data.folder))
+    cohort.check_name(cfg.cohort.name)
     check_vocabulary(encoder, cohort)
     parts = configured_split(cohort, cfg.data)
     with seeded(cfg.seed):

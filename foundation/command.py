@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra.errors import HydraException
 from hydra.utils import instantiate as instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation import help as help_page
@@ -25,8 +24,12 @@ from foundation.catalogue import entry_of
 from foundation.errors import UserError
 from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
+from foundation.settings import check_settings, setting_names
 
 __all__ = ["choose", "command", "instantiate", "one_line", "plain"]
+
+_LISTS_OF_NAMES = ("sites", "cohort.test_hospitals", "data.test_hospitals")  # of hospitals
+_NAMES = ("cohort.name", "example", "site")  # of a cohort, a patient, a hospital
 
 
 def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -44,8 +47,10 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
             with ends_with_reader():  # here and below, because Hydra would add a line of its own to what escapes a job
-                _say_what_loads(loads)
                 try:
+                    _names_as_text(cfg)
+                    check_settings(unresolved(cfg), config_name)
+                    _say_what_loads(loads)
                     main(cfg)
                 except (UserError, HydraException, OmegaConfBaseException) as error:
                     _leave(_user_line(error, config_name))
@@ -97,6 +102,13 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def unresolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as it was composed: a setting that must be given may be missing, and others name it."""
+    content = OmegaConf.to_container(cfg)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
 def one_line(error: Exception, config_name: str) -> str:
     """The first telling line of a configuration error, with the nearest known key where one was misspelt."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -105,8 +117,9 @@ def one_line(error: Exception, config_name: str) -> str:
     hint = f"see `--help` of this command for what can be set (config {config_name}.yaml)"
     if key:
         wrong = key.group(1).split(".")[-1]
-        near = difflib.get_close_matches(wrong, _known_keys(config_name) - {wrong}, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"a setting that no config names is added with +; {hint}"
+        near = difflib.get_close_matches(wrong, setting_names(config_name) - {wrong}, n=1)
+        added = "what the class of a _target_ takes beside is added with +"
+        hint = f"did you mean '{near[0]}'?" if near else f"{added}; {hint}"
     if "Could not find" in text and "Available options" in str(error):
         options = [line for line in lines[1:] if "/" not in line and " " not in line]
         hint = "available: " + ", ".join(options)
@@ -137,23 +150,17 @@ def _say_what_loads(packages: str) -> None:
         print(f"loading {', '.join(missing)}", flush=True)
 
 
-def _known_keys(config_name: str) -> set[str]:
-    """Every key that a command's config names, or that any option of its groups does."""
-    import configs
+def _names_as_text(cfg: DictConfig) -> None:
+    """Makes text of names that YAML and Hydra read as numbers, and a list of a single hospital."""
+    for keys, convert in ((_LISTS_OF_NAMES, _texts), (_NAMES, str)):
+        for key in keys:
+            value = None if OmegaConf.is_missing(cfg, key) else OmegaConf.select(cfg, key)
+            if value is not None:
+                OmegaConf.update(cfg, key, convert(value))
 
-    folder = Path(next(iter(configs.__path__)))
-    keys: set[str] = set()
-    pending = [folder / f"{config_name}.yaml"]
-    while pending:
-        path = pending.pop()
-        keys.update(re.findall(r"^\s*([A-Za-z_][\w]*):", path.read_text(), flags=re.MULTILINE))
-        for entry in yaml.safe_load(path.read_text()).get("defaults", []):
-            if isinstance(entry, dict):
-                group = str(next(iter(entry))).split()[-1].lstrip("/")
-                pending += (folder / group).glob("*.yaml")
-            elif entry != "_self_":
-                pending.append(path.parent / f"{entry}.yaml")
-    return keys
+
+def _texts(value: Any) -> list[str]:
+    return [str(name) for name in (value if isinstance(value, ListConfig) else [value])]
 
 
 def _user_line(error: Exception, config_name: str) -> str:

@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
 
     output = Path(cfg.output)
     cohort, _ = load_cohort(cfg)
+    cohort.check_name(cfg.cohort.name)
     resume = find_checkpoint(output) if cfg.resume else None
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:

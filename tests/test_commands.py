@@ -206,7 +206,8 @@ def test_a_setting_that_must_be_given_is_named(run, command, setting):
 
 def test_an_error_inside_an_object_that_is_built_from_config_is_its_own_line(run, small_site, tmp_path):
     folder, output = f"data.folder={small_site}", f"output={tmp_path / 'out'}"
-    code, _, err = run("pretrain", folder, output, "modality.pathology.backbone=nonsense", "data.test_hospitals=[]")
+    backbone = "modality.pathology.backbone=nonsense"
+    code, _, err = run("pretrain", *_OWN, folder, output, backbone, "data.test_hospitals=[]")
     assert code == 2
     assert only_line(err).startswith("error: modality.pathology.backbone: Unknown model (nonsense)")
 

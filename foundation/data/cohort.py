@@ -54,6 +54,19 @@ class Cohort:
                 return cls(folder)
         raise UserError(f"{run}: no run that it builds on is a prepared cohort; run python -m finetune again")
 
+    def check_name(self, name: str) -> None:
+        """Refuses another cohort than the run is about, whose record and results would be called by a wrong name.
+
+        Raises:
+            UserError: if the folder holds another.
+        """
+        if name != self.name:
+            kind = " (synthetic patients)" if self.synthetic else ""
+            raise UserError(
+                f"data.folder: {self.folder} holds cohort '{self.name}'{kind}, and cohort.name is '{name}'; give the "
+                f"folder that '{name}' was prepared in, or choose {self.name}: cohort=folder cohort.name={self.name}"
+            )
+
     def facts(self) -> dict[str, Any]:
         """What a run record says of its data."""
         return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.declared}

@@ -91,6 +91,7 @@ def read_prepared(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise UserError(
-            f"{folder}: no {FILE}; prepare a cohort first: python -m foundation.data prepare output={folder}"
+            f"{folder}: no {FILE}; prepare your cohort first: python -m foundation.data prepare cohort=folder "
+            f"cohort.name=NAME cohort.root=FOLDER output={folder} (cohort=demo alone makes synthetic patients)"
         )
     return read_json(path, "prepare the cohort again")

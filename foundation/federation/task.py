@@ -227,6 +227,9 @@ def task_class(cfg: Mapping[str, Any] | DictConfig) -> type[FederatedTask]:
     node = cfg.get("federated_task")
     # Nothing but a `_target_` was judged: a bare name here would be imported past the policy.
     target = node.get("_target_") if isinstance(node, Mapping | DictConfig) else None
+    beside = [str(key) for key in node if key != "_target_"] if isinstance(node, Mapping | DictConfig) else []
+    if beside:
+        raise UserError(f"federated_task.{beside[0]}: nothing reads this setting; a task takes its run's whole config")
     try:
         kind = resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:

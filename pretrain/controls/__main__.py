@@ -29,6 +29,7 @@ def main(cfg: DictConfig) -> None:
 
     output = Path(cfg.output)
     cohort, split = load_cohort(cfg)
+    cohort.check_name(cfg.cohort.name)
     _check(cfg, cohort, split)
     arms: dict[str, list[str]] = {REFERENCE: []} | {name: [f"+control={name}"] for name in cfg.controls}
     overrides = [text for text in HydraConfig.get().overrides.task if text.lstrip("+").partition("=")[0] not in _OWN]

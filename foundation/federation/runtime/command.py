@@ -39,6 +39,7 @@ def federate(cfg: DictConfig, command: str) -> None:
 def _federate(cfg: DictConfig, command: str) -> None:
     output, task = Path(cfg.output), federated_task(cfg)
     cohort, _ = task.cohort, task.split  # a split that cannot be made is an error now, not at the sites
+    cohort.check_name(cfg.cohort.name)
     if cfg.sites is None:
         OmegaConf.update(cfg, "sites", list(cohort.declared))
     if set(cfg.data.test_hospitals) >= set(cfg.sites):

@@ -204,7 +204,7 @@ def test_a_bundle_answers_with_volumes_as_the_eager_model(run, cohort, folder, t
 def test_hospitals_train_the_volumes_together(cohort, tmp_path):
     command = [
         *(sys.executable, "-m", "pretrain.federated", "federation=serial", "rounds=1", "steps_per_round=1"),
-        *(f"data.folder={cohort.folder}", f"output={tmp_path}", *OVERRIDES),
+        *(f"data.folder={cohort.folder}", f"cohort.name={cohort.name}", f"output={tmp_path}", *OVERRIDES),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
