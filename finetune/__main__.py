@@ -5,7 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
+from foundation.run_output import claim, folder_digest, stamp
 from foundation.run_record import RunRecord, is_main_process
+
+_COMMAND = "python -m finetune"
 
 
 @command("finetune", loads="torch, pytorch_lightning, timm, transformers")
@@ -24,8 +27,10 @@ def main(cfg: DictConfig) -> None:
     encoder = MultimodalEncoder.from_pretrained(folder)
     cohort = Cohort(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
-    check_vocabulary(encoder, cohort)
     parts = configured_split(cohort, cfg.data)
+    depends_on = {"cohort": cohort.digest, "patients": parts.digest, "encoder": folder_digest(folder)}
+    claim(output, _COMMAND, plain(cfg), depends_on)
+    check_vocabulary(encoder, cohort)
     with seeded(cfg.seed):
         head = build_head(cfg.task, encoder.width)
     modalities = task_modalities(cfg.task, encoder)
@@ -38,8 +43,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.private is None:  # the head's file would tell what was taken from the counts
         head.set_counts(counts)
     parents = [*pretraining, cohort.folder]
-    with RunRecord.open(output, "python -m finetune", plain(cfg), cfg.seed, parents, cohort.facts()) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents, cohort.facts(), depends_on) as record:
         if is_main_process():
+            stamp(output, plain(cfg), depends_on)
             parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
         if not is_main_process():

@@ -10,10 +10,13 @@ from rich.table import Column, Table
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
+from foundation.run_output import claim
 from foundation.run_record import RunRecord
 
 if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
+
+_COMMAND = "python -m finetune.evaluate"
 
 
 @command("evaluate", loads="torch, pytorch_lightning, timm, transformers")
@@ -24,13 +27,14 @@ def main(cfg: DictConfig) -> None:
     from foundation.data.cohort import Cohort
 
     run, output = Path(cfg.run), Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
     split = read_json(run / "split.json", "run python -m finetune again", "cohort_digest", "train", "test")
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
-    with RunRecord.open(output, "python -m finetune.evaluate", plain(cfg), cfg.seed, [run], cohort.facts()) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         result = evaluator.run()
         write_json(output / "evaluation.json", result, sort_keys=False)  # classes stay in order
         write_text(output / "evaluation.md", as_markdown(result, evaluator))

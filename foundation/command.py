@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from foundation import help as help_page
 from foundation.catalogue import entry_of
-from foundation.errors import UserError
+from foundation.errors import AlreadyFinished, UserError
 from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
@@ -52,6 +52,8 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
                     check_settings(unresolved(cfg), config_name)
                     _say_what_loads(loads)
                     main(cfg)
+                except AlreadyFinished as done:
+                    print(done)
                 except (UserError, HydraException, OmegaConfBaseException) as error:
                     _leave(_user_line(error, config_name))
 

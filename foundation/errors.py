@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""What a user is meant to read: the one exception for bad input, and word of what needs no doing."""
 
 
 class UserError(Exception):
@@ -10,3 +10,7 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))  # a parser's own words, quoted inside, may hold line breaks
+
+
+class AlreadyFinished(Exception):  # noqa: N818 (no error: there is nothing to do)
+    """A run that is to go on has come to its end; commands print the line and exit with code 0."""

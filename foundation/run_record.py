@@ -5,9 +5,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ class RunRecord:
         seed: int,
         builds_on: Sequence[Path] = (),
         data: dict[str, Any] | None = None,
+        depends_on: Mapping[str, str] | None = None,
     ) -> Iterator["RunRecord"]:
         """Writes `output/run.json` at once as running, and again as finished or failed on leaving.
 
@@ -61,10 +63,13 @@ class RunRecord:
             seed: the seed of the run.
             builds_on: folders of the runs whose results this one takes.
             data: name, digest, synthetic and hospitals of the cohort.
+            depends_on: of a run that trains, digests of what its weights depend on beside the config.
         """
         output.mkdir(parents=True, exist_ok=True)
         started = time.time()
         record = cls(output, _first_content(output, command, config, seed, builds_on, data))
+        if depends_on is not None:
+            record.content["depends_on"] = dict(depends_on)
         record._write(status="running", seconds=0.0)
         try:
             yield record
@@ -87,6 +92,11 @@ class RunRecord:
 def is_main_process() -> bool:
     """Whether this is the first process of a multi-process run: the one that writes and prints."""
     return all(int(os.environ.get(name, 0)) == 0 for name in _RANKS)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run came to its end in a folder."""
+    return (folder / FILE).is_file() and read_run(folder).get("status") == "finished"
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -153,6 +163,7 @@ def _first_content(
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "seed": seed,
         "hardware": _hardware(),
+        "process": _process(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "builds_on": links,
         "notes": {},
@@ -170,6 +181,13 @@ def _hardware() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "python": platform.python_version(),
     }
+
+
+def _process() -> dict[str, Any]:
+    """Who writes the record, for whoever comes to the same folder meanwhile."""
+    import psutil
+
+    return {"host": socket.gethostname(), "pid": os.getpid(), "created": psutil.Process().create_time()}
 
 
 def _code() -> dict[str, Any]:

@@ -5,7 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
+from foundation.run_output import claim, stamp
 from foundation.run_record import RunRecord, is_main_process
+
+_COMMAND = "python -m pretrain"
 
 
 @command("pretrain", loads="torch, pytorch_lightning, timm, transformers")
@@ -17,11 +20,15 @@ def main(cfg: DictConfig) -> None:
     from pretrain.fit import build_module, fit_round
 
     output = Path(cfg.output)
-    cohort, _ = load_cohort(cfg)
+    cohort, split = load_cohort(cfg)
     cohort.check_name(cfg.cohort.name)
+    depends_on = {"cohort": cohort.digest, "patients": split.digest}
+    claim(output, _COMMAND, plain(cfg), depends_on)
     resume = find_checkpoint(output) if cfg.resume else None
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
-    with RunRecord.open(output, "python -m pretrain", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [cohort.folder], cohort.facts(), depends_on) as record:
+        if is_main_process():
+            stamp(output, plain(cfg), depends_on)
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return

@@ -12,23 +12,24 @@ started=$SECONDS
 step() { printf '\n[%3d s] %s\n' $((SECONDS - started)) "$1"; }
 
 step "Four synthetic hospitals are written, checked and packed"
-"$python" -m foundation.data prepare cohort=demo output="$out/cohort"
+"$python" -m foundation.data prepare cohort=demo overwrite=true output="$out/cohort"
 
 step "Federated pretraining: three hospitals train, the fourth is held out"
-"$python" -m pretrain.federated experiment=demo data.folder="$out/cohort" output="$out/pretrain"
+"$python" -m pretrain.federated overwrite=true experiment=demo data.folder="$out/cohort" output="$out/pretrain"
 
 step "A biomarker head is fine-tuned, then evaluated on the hospital held out"
-"$python" -m finetune task=biomarker pretrained="$out/pretrain" data.folder="$out/cohort" output="$out/biomarker"
-"$python" -m finetune.evaluate run="$out/biomarker" output="$out/evaluation"
+"$python" -m finetune overwrite=true task=biomarker pretrained="$out/pretrain" data.folder="$out/cohort" \
+    output="$out/biomarker"
+"$python" -m finetune.evaluate overwrite=true run="$out/biomarker" output="$out/evaluation"
 
 step "Export, TorchServe on 127.0.0.1:$port, one request"
-"$python" -m serve.export run="$out/biomarker" output="$out/export"
+"$python" -m serve.export overwrite=true run="$out/biomarker" output="$out/export"
 trap '"$python" -m serve action=stop output="$out/serve"' EXIT
 "$python" -m serve bundle="$out/export" output="$out/serve" port="$port" wait=false
 "$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
 
 step "The model card is written from the run records"
-"$python" -m serve.card evaluation="$out/evaluation" output="$out/card"
+"$python" -m serve.card overwrite=true evaluation="$out/evaluation" output="$out/card"
 
 step "Done"
 cat <<END

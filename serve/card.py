@@ -15,10 +15,12 @@ from omegaconf import DictConfig, ListConfig
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import write_json, write_text
+from foundation.run_output import claim
 from foundation.run_record import FILE, RunRecord, walk
 from serve.facts import Facts, cell, duration, interval, setting, show
 from serve.pretraining import held_out, samples
 
+_COMMAND = "python -m serve.card"
 _EVALUATION, _PICTURE = "evaluation.json", "evaluation.png"
 _TRAINING = {
     "train/loss_epoch": "training loss, mean of the last epoch",
@@ -45,9 +47,10 @@ def main(cfg: DictConfig) -> None:
     paths = cfg.evaluation
     evaluations = [Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths])]
     output = Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
     markdown, html, content = build(evaluations, output, cfg.name, cfg.license)
     parents = list(dict.fromkeys(evaluations))
-    with RunRecord.open(output, "python -m serve.card", plain(cfg), cfg.seed, parents) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents) as record:
         for folder, result in zip(evaluations, content["results"], strict=True):
             shutil.copyfile(folder / _PICTURE, output / result["picture"])
         write_text(output / "README.md", markdown)

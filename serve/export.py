@@ -6,7 +6,10 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.files import write_json
+from foundation.run_output import claim
 from foundation.run_record import RunRecord, read_run
+
+_COMMAND = "python -m serve.export"
 
 
 @command("export", loads="torch, timm, transformers")
@@ -16,9 +19,10 @@ def main(cfg: DictConfig) -> None:
     from serve.bundle import check, held_out_patient, write_archive, write_bundle
 
     run, output = Path(cfg.run), Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
     fine_tuned = read_run(run)
     cohort = Cohort(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
-    with RunRecord.open(output, "python -m serve.export", plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort)
         archive = write_archive(output / "bundle", schema, output)
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})

@@ -13,6 +13,7 @@ from rich.table import Table
 from foundation.command import choose, command, instantiate, plain
 from foundation.errors import UserError
 from foundation.files import write_text
+from foundation.run_output import claim
 from foundation.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them."""
     from foundation.data.pack import pack
 
-    output = Path(cfg.output)
+    output, name = Path(cfg.output), "python -m foundation.data prepare"
+    claim(output, name, plain(cfg))
     with _site_folders(cfg.cohort, output) as sites:
         packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
-    with RunRecord.open(output, "python -m foundation.data prepare", plain(cfg), cfg.seed, (), data) as record:
+    with RunRecord.open(output, name, plain(cfg), cfg.seed, (), data) as record:
         record.note("found", packed["found"])
     Console().print(counts_table(packed))
     print(f"cohort: {output}")

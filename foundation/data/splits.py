@@ -14,6 +14,7 @@ from foundation.data.problems import refuse
 from foundation.data.tables import TableSource, read_source
 from foundation.errors import UserError
 from foundation.files import write_json
+from foundation.run_record import digest_of
 
 PARTS = ("train", "validation", "test")
 
@@ -31,6 +32,11 @@ class Split:
         twice = parts[parts.duplicated()]
         if len(twice):
             raise UserError(f"split: patient {min(twice)} stands in two parts; list each patient once")
+
+    @property
+    def digest(self) -> str:
+        """Of who trains and who is validated on."""
+        return digest_of([self.train, self.validation])
 
     def save(self, path: Path, cohort_digest: str) -> None:
         """Writes the split beside the digest of the cohort that it was drawn from."""

@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.run_output import IDENTITY
 
 _LAYOUT = "layout.json"
 
@@ -53,7 +54,9 @@ class Checkpoints(Checkpoint):
         if not trainer.is_global_zero:
             return
         if self.resume is None:
-            _remove(self.folder)
+            for path in self.folder.glob("[!.]*"):
+                if path.name != IDENTITY:  # whose the checkpoints are was written before
+                    _remove(path)
         for path in self.folder.glob(".*.writing"):  # left by a kill
             _remove(path)
 

@@ -1,9 +1,10 @@
 """The protocol of a federated task: what a stage gives so that hospitals can train and evaluate it together.
 
 A task is named by the run's config (`federated_task._target_`), so a site's policy judges it like every other class
-that the config builds. Beside what the task itself reads, the federation reads these settings of the config: `sites`,
-`rounds`, `steps_per_round`, `keep_optimizer`, `quorum`, `deadline`, `seed`, `trainer`, `strategy`, and of `data` the
-`folder`, `batch_size`, `test_hospitals` and what deals patients to the parts (`foundation.data.splits`).
+that the config builds. Beside what the task itself reads, the federation reads these settings of the config:
+`cohort.name`, `sites`, `rounds`, `steps_per_round`, `keep_optimizer`, `quorum`, `deadline`, `seed`, `trainer`,
+`strategy`, and of `data` the `folder`, `batch_size`, `test_hospitals` and what deals patients to the parts
+(`foundation.data.splits`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
+from foundation.run_output import claim, clear
 from foundation.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pretrain.controls.table import Figures
 
 SITE = "site alone"
+_COMMAND = "python -m pretrain.controls"
 _OWN = ("seed", "seeds", "controls", "output")  # settings that differ from run to run
 
 
@@ -31,14 +33,14 @@ def main(cfg: DictConfig) -> None:
     cohort, split = load_cohort(cfg)
     cohort.check_name(cfg.cohort.name)
     _check(cfg, cohort, split)
+    if not cfg.resume:
+        claim(output, _COMMAND, plain(cfg))
     arms: dict[str, list[str]] = {REFERENCE: []} | {name: [f"+control={name}"] for name in cfg.controls}
     overrides = [text for text in HydraConfig.get().overrides.task if text.lstrip("+").partition("=")[0] not in _OWN]
     pair = f"{cfg.images}_to_{cfg.genes}"
     names = [f"{pair}/r@1", f"{pair}/r@5", f"{pair}/r@10", f"{cfg.label}/linear_auc", f"{cfg.label}/knn_auc"]
     figures: Figures = {arm: {} for arm in [*arms, SITE]}
-    with RunRecord.open(
-        output, "python -m pretrain.controls", plain(cfg), cfg.seed, [cohort.folder], cohort.facts()
-    ) as record:
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [cohort.folder], cohort.facts()) as record:
         for seed in cfg.seeds:
             for arm, control in arms.items():
                 folder = output / arm / f"seed_{seed}"
@@ -66,6 +68,7 @@ def _run(cfg: DictConfig, folder: Path, cohort: "Cohort", split: "Split", arm: s
     from pretrain.fit import build_module, fit_round
 
     folder.mkdir(parents=True, exist_ok=True)
+    clear(folder)
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
     encoder = build_module(cfg, result.weights, 0, 1).encoder
@@ -90,7 +93,8 @@ def _finished(folder: Path, cfg: DictConfig) -> dict[str, dict[str, float]] | No
     if not path.is_file():
         return None
     content = read_json(path, "remove it to run this arm again", "config", "figures")
-    same = OmegaConf.create({**content["config"], "resume": None}) == OmegaConf.create({**plain(cfg), "resume": None})
+    how = {"resume": None, "overwrite": None}  # not what an arm is
+    same = OmegaConf.create({**content["config"], **how}) == OmegaConf.create({**plain(cfg), **how})
     figures: dict[str, dict[str, float]] = content["figures"]
     return figures if same else None
 

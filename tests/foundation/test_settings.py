@@ -11,7 +11,7 @@ from foundation.errors import UserError
 from foundation.settings import check_settings
 
 FOLDER = Path(configs.__path__[0])
-PARTIAL = {"base", "training"}
+PARTIAL = {"base", "run", "training"}
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 SCAN = "+modality@modality.radiology_volumes=radiology_volumes"
 

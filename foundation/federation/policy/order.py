@@ -11,7 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.run_record import digest_of
 
-_NOT_WEIGHTS = ("output", "resume", "progress")  # settings that do not touch the weights
+# Settings that do not touch the weights, and how long a run waits for whom.
+NOT_WEIGHTS = (
+    "output",
+    "resume",
+    "overwrite",
+    "progress",
+    "compare",
+    "quorum",
+    "deadline",
+    "join_seconds",
+    "memory_mib",
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def order_facts(cfg: DictConfig, order: OrderFacts) -> OrderFacts:
 
 def config_digest(content: Mapping[Any, Any]) -> str:
     """Of a run's settings on which its weights depend, in plain values: by it policies know a run, and checkpoints."""
-    return digest_of({key: value for key, value in content.items() if key not in _NOT_WEIGHTS})
+    return digest_of({key: value for key, value in content.items() if key not in NOT_WEIGHTS})
 
 
 @cache

@@ -100,6 +100,7 @@ def linear_config(cohort: Path, output: Path, sites: Sequence[str], **more: Any)
     """A run of it: what the federation reads of a config, and no word of the groups of `configs/federated.yaml`."""
     content = {
         "federated_task": {"_target_": TARGET},
+        "cohort": {"name": "demo"},
         "seed": 0,
         "sites": list(sites),
         "rounds": 3,
