@@ -22,9 +22,8 @@ def check(modality: str, look: Looking, sites: list[Site], problems: Problems, b
     """Opens every image of one modality and compares all across patients and hospitals.
 
     Errors: files that cannot be read, that say nothing of their resolution or show text, one file of two patients,
-    images of several sizes at one patient, images beside features, features of several extractors. Warnings:
-    near-identical images of two patients, a patient's file that stands there twice, tags and pictures inside files that
-    can show who the patient is.
+    images beside features, features of several extractors. Warnings: near-identical images of two patients, a patient's
+    file that stands there twice, tags and pictures inside files that can show who the patient is.
 
     Args:
         modality: whose images.
@@ -37,7 +36,6 @@ def check(modality: str, look: Looking, sites: list[Site], problems: Problems, b
         each for site in sites if modality in site.sources for each in _opened(site, modality, look, problems, bars)
     ]
     whole = [each for each in looks if each.content]
-    _sizes(whole, problems)
     _forms(whole, problems)
     _dimensions(whole, problems)
     _near_identical(_one_each(whole, problems), problems)
@@ -66,16 +64,6 @@ def _carried(looks: list[Look], file: Path, problems: Problems) -> None:
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         finding = f"{len(several)} of kind {kind} carry {several[0].parts} that can show who the patient is"
         problems.warn(file, finding, "nothing to do: packing drops them", field=listed)
-
-
-def _sizes(looks: list[Look], problems: Problems) -> None:
-    pictures = sorted((look for look in looks if look.form == PICTURES), key=_owner)
-    for (_, patient), of_patient in groupby(pictures, key=_owner):
-        sizes = list(of_patient)
-        for look in sizes:
-            if look.size != sizes[0].size:
-                finding = f"{look.size}, patient {patient}'s first has {sizes[0].size}"
-                problems.error(look.path, finding, "save a patient's images in one size", field="size")
 
 
 def _forms(looks: list[Look], problems: Problems) -> None:

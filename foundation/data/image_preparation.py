@@ -107,8 +107,8 @@ class ImagePreparation(Preparation):
         with ImageWriter(packing.output, name) as writer:
             for patient in packing.order:
                 if patient in files:
-                    start, count = writer.add(rows.of(files[patient]))
-                    table.loc[patient, columns] = [True, start, count]
+                    added = [writer.add(part) for part in rows.of(files[patient])]
+                    table.loc[patient, columns] = [True, added[0][0], sum(count for _, count in added)]
         return table
 
 
@@ -120,23 +120,20 @@ class _Rows:
         self.kinds = kinds
         self.first: tuple[str, np.dtype[Any]] | None = None
 
-    def of(self, files: pd.DataFrame) -> NDArray[Any]:
-        """`[rows, ...]` of the files listed."""
-        parts = [self._file(Path(row.path), row.kind) for row in files.itertuples()]
-        for path, part in zip(files["path"], parts, strict=True):
-            self._refuse_mixed(path, part, parts[0])
-        return np.concatenate(parts)
+    def of(self, files: pd.DataFrame) -> Iterator[NDArray[Any]]:
+        """`[rows, ...]` of each file listed; pictures of one patient may be of several sizes."""
+        for row in files.itertuples():
+            part = self._file(Path(row.path), row.kind)
+            self._refuse_mixed(row.path, part)
+            yield part
 
     def _file(self, path: Path, kind: str) -> NDArray[Any]:
         if kind not in self.kinds:
             raise refuse(path, f"{kind} cannot be read here", "declare its kind under sources", field="kind")
         return self.read(path, kind)
 
-    def _refuse_mixed(self, path: str, part: NDArray[Any], first: NDArray[Any]) -> None:
+    def _refuse_mixed(self, path: str, part: NDArray[Any]) -> None:
         self.first = self.first or (path, part.dtype)
         if part.dtype != self.first[1]:
             finding = f"{part.dtype} values, {self.first[0]} has {self.first[1]}"
             raise refuse(path, finding, "give all of a hospital's files as images, or all as features of one type")
-        if part.shape[1:] != first.shape[1:]:
-            finding = f"size {part.shape[1:3]}, the patient's first image has {first.shape[1:3]}"
-            raise refuse(path, finding, "crop a patient's images to one size")

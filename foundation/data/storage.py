@@ -98,13 +98,17 @@ class StoredImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(images, height, width, 3)`, or `(tiles, dim)`."""
+        """`(images, height, width, 3)` as the first one is, or `(tiles, dim)`."""
         return (len(self), *self[0].shape)
 
     def __getitem__(self, index: int | slice | NDArray[np.integer]) -> NDArray[Any]:
         """One image `[height, width, 3]` (or a tile's features `[dim]`) by number, else `[n, ...]`."""
         positions = self._positions[index]
         return self._store.read(positions) if isinstance(positions, np.ndarray) else self._store.read([positions])[0]
+
+    def rows(self, index: slice | NDArray[np.integer]) -> list[NDArray[Any]]:
+        """Images `[height, width, 3]` of whatever sizes, or tiles' features `[dim]`."""
+        return self._store.rows(self._positions[index])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)

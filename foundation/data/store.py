@@ -196,6 +196,22 @@ class ImageStore:
             IndexError: for a position outside the store.
             ValueError: for rows of several shapes, or for none.
         """
+        rows = self.rows(indices)
+        if any(row.shape != rows[0].shape for row in rows):
+            raise ValueError(f"{self.path}: rows of shapes {list(rows[0].shape)} and others read together")
+        return rows[0][None] if len(rows) == 1 else np.stack(rows)
+
+    def rows(self, indices: ArrayLike) -> list[NDArray[Any]]:
+        """The same one by one, uncopied, of whatever shapes they are.
+
+        Args:
+            indices: positions, at least one.
+
+        Raises:
+            DataError: if a row's bytes are not those that were written.
+            IndexError: for a position outside the store.
+            ValueError: for none.
+        """
         asked = np.asarray(indices).tolist()
         if not asked or min(asked) < 0 or max(asked) >= self._rows:
             raise (IndexError if asked else ValueError)(f"{self.path}: positions {asked[:3]}, rows {self._rows}")
@@ -209,10 +225,7 @@ class ImageStore:
         for index, data, shape, digest in zip(asked, rows, shapes, table["digest"].to_pylist(), strict=True):
             if data is None or _digest(data, shape) != digest or data.size != math.prod(shape) * self.dtype.itemsize:
                 raise refuse(self.path, "bytes differ from those written", _AGAIN, row=index, field="data")
-        if any(shape != shapes[0] for shape in shapes):
-            raise ValueError(f"{self.path}: rows of shapes {shapes[0]} and others read together")
-        images = [np.frombuffer(data, self.dtype).reshape(shapes[0]) for data in rows]
-        return images[0][None] if len(images) == 1 else np.stack(images)
+        return [np.frombuffer(data, self.dtype).reshape(shape) for data, shape in zip(rows, shapes, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

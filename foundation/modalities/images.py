@@ -19,6 +19,8 @@ from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.image_request import ImagesForm
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | StoredImages
+
 
 class ImageSet(Modality):
     """A token an image, for a patient's tiles or slices.
@@ -92,22 +94,28 @@ class ImageSet(Modality):
             self.backbone.eval()
         return self
 
-    def transform(self, raw: NDArray[np.uint8] | StoredImages, generator: torch.Generator | None) -> Inputs:
-        """Images of one patient, `[images, height, width, 3]` uint8, as `[kept, size, size, 3]` uint8.
+    def transform(self, raw: Images, generator: torch.Generator | None) -> Inputs:
+        """Images of one patient, each `[height, width, 3]` uint8 of whatever size, as `[kept, size, size, 3]` uint8.
 
         They stay bytes until `forward`: resizing bytes takes a tenth of the time that it takes on floats, and they
         reach the device in a quarter of the memory. Channels stay last: that is how images are stored and how
         convolutions like them best.
         """
         kept = draw_images(len(raw), self.max_images, generator)
-        images = torch.from_numpy(np.ascontiguousarray(raw[kept])).permute(0, 3, 1, 2)
-        if images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        images = images.permute(0, 2, 3, 1)
+        images = self._resized(raw.rows(kept) if isinstance(raw, StoredImages) else [raw[index] for index in kept])
         mask = torch.ones(len(kept), dtype=torch.bool)
         if generator is None:
             return {"images": images, "mask": mask}
         return {"images": _turn(images, generator), "colour": self._colour(len(kept), generator), "mask": mask}
+
+    def _resized(self, rows: list[NDArray[np.uint8]]) -> Tensor:
+        """Images of unlike sizes as `[images, size, size, 3]` uint8; those of one size go together, which is faster."""
+        if any(row.shape != rows[0].shape for row in rows):
+            return torch.cat([self._resized([row]) for row in rows])
+        images = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
+        if images.shape[-2:] != (self.size, self.size):
+            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return images.permute(0, 2, 3, 1)
 
     def blank(self) -> NDArray[np.uint8]:
         return np.zeros((1, self.size, self.size, 3), dtype=np.uint8)

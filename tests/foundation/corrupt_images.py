@@ -8,9 +8,8 @@ import h5py
 import nibabel
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from tests.foundation.cohort_files import cut, declare_otherwise, picture
+from tests.foundation.cohort_files import cut, declare_otherwise
 from tests.foundation.corrupt_tables import Damage
 from tests.foundation.scan_files import body, dicom, save, write_nifti, write_series
 from tests.foundation.slide_files import REAL, tissue, write_tiff
@@ -84,10 +83,6 @@ def copied(root: Path) -> None:
     shutil.copy(root / PNG, root / "north/pathology/N001_1.png")
 
 
-def wider(root: Path) -> None:
-    Image.fromarray(picture(1, 96)).save(root / PNG)
-
-
 def planar(root: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(body()[0], np.eye(4)), root / VOLUME)
 
@@ -116,7 +111,6 @@ IMAGES: dict[str, Damage] = {
     "png empty": (written(PNG, b""), "N000_1.png: not readable as an image"),
     "png of text": (written(PNG, b"no image"), "N000_1.png: not readable as an image"),
     "png missing": (removed(PNG), "N000_1.png: not readable as an image"),
-    "png of another size": (wider, "N000_1.png: "),
     "jpeg cut off": (cut_off(JPG), "N000_0.jpg: not readable as an image"),
     "jpeg of text": (written(JPG, b"\xff\xd8\xff but no more"), "N000_0.jpg: not readable as an image"),
     "features cut off": (cut_off(FEATURES), "S000.h5: "),

@@ -110,7 +110,7 @@ def _stain(cohort: Cohort, table: pd.DataFrame, images: int, seed: int) -> Stain
             continue
         generator = np.random.default_rng([seed, *str(patient).encode()])
         kept = np.sort(generator.permutation(len(stored))[:images])
-        for picture in stored[kept]:
+        for picture in stored.rows(kept):
             total = total.merge(Spread.of(tissue_density(picture)))
         patients, drawn = patients + 1, drawn + len(kept)
     if not patients:

@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch import Tensor
 
-from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.modalities.base import Inputs
-from foundation.modalities.images import ImageSet
+from foundation.modalities.images import Images, ImageSet
 from foundation.modalities.pathology.stain import draw_stain, match_stain, restain
 
 Reference = dict[str, list[float]]
@@ -48,7 +45,7 @@ class Pathology(ImageSet):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"stain_jitter": self.stain_jitter, "stain_reference": self.stain_reference}
 
-    def transform(self, raw: NDArray[np.uint8] | StoredImages, generator: torch.Generator | None) -> Inputs:
+    def transform(self, raw: Images, generator: torch.Generator | None) -> Inputs:
         inputs = super().transform(raw, generator)
         jitter = generator is not None and self.stain_jitter > 0
         if self.stain_reference is None and not jitter:

@@ -12,7 +12,7 @@ _SLICES = 4  # a patient, enough for a mean
 def describe(cohort: Cohort, drawn: Drawn) -> Section | None:
     """Mean brightness, a value a patient."""
     light = {
-        name: np.array([float(np.mean(slices[:_SLICES])) for slices in each])
+        name: np.array([np.mean([row.mean() for row in slices.rows(slice(_SLICES))]) for slices in each])
         for name, each in values_of(cohort, drawn, "radiology")
     }
     light = {name: values for name, values in light.items() if len(values)}

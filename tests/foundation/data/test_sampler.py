@@ -218,7 +218,7 @@ def test_only_the_images_drawn_are_read(module, monkeypatch):
     asked = []
     for store in ("riverside", "northgate", "summit"):
         opened = module.train.cohort._files[store].store("pathology")
-        monkeypatch.setattr(opened, "read", lambda rows, read=opened.read: asked.append(len(rows)) or read(rows))
+        monkeypatch.setattr(opened, "rows", lambda rows, read=opened.rows: asked.append(len(rows)) or read(rows))
     module.encoder.modalities["pathology"].max_images, kept = 2, module.encoder.modalities["pathology"].max_images
     loaders = DataLoader(module.train, 8, collate_fn=Collate(module.encoder, False, 0)), module.train_dataloader()
     for loader in loaders:

@@ -84,7 +84,7 @@ def test_features_keep_their_type(tmp_path, kind):
     np.testing.assert_array_equal(found.read([6, 0]), features[[6, 0]])
 
 
-def test_patients_may_have_images_of_different_size_but_not_one_patient(tmp_path):
+def test_rows_of_several_sizes_are_read_one_by_one_but_not_as_one_array(tmp_path):
     small, large = tiles(2), tiles(3, 24)
     with ImageWriter(tmp_path, "pathology") as writer:
         writer.add(small)
@@ -93,6 +93,9 @@ def test_patients_may_have_images_of_different_size_but_not_one_patient(tmp_path
     np.testing.assert_array_equal(found.read([4, 2]), large[[2, 0]])
     with pytest.raises(ValueError, match=r"rows of shapes \[16, 16, 3\] and others"):
         found.read([1, 2])
+    first, second = found.rows([1, 2])
+    np.testing.assert_array_equal(first, small[1])
+    np.testing.assert_array_equal(second, large[0])
 
 
 def test_a_store_holds_one_type_of_values(tmp_path):
