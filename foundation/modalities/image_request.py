@@ -6,11 +6,11 @@ import io
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from torch.nn import functional
+from PIL import Image
 
+from foundation.data.image_files import UNREADABLE, open_bytes, to_rgb
+from foundation.data.problems import Problems
 from foundation.errors import UserError
 from foundation.modalities.request import RequestForm, shown
 
@@ -29,23 +29,24 @@ class ImagesForm(RequestForm):
     kind: Literal["images"] = "images"
     size: int
 
-    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
-        """Images as uint8 `[images, height, width, 3]`."""
+    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+        """Images as uint8 `[images, height, width, 3]`; a list of them where they are of several sizes."""
         if not isinstance(value, list) or not value:
             raise UserError(f"{field}: found {shown(value)}; give a list of base64 PNG or JPEG images")
         if len(value) > MOST_IMAGES:
             raise UserError(f"{field}: {len(value)} images; give at most {MOST_IMAGES}")
-        images = [_decode_image(image, f"{field}[{index}]") for index, image in enumerate(value)]
-        if len({image.shape for image in images}) > 1:
-            images = [_resize(image, self.size) for image in images]
-        return np.stack(images)
+        problems = Problems()
+        images = [_decode_image(image, f"{field}[{index}]", problems) for index, image in enumerate(value)]
+        warnings += [str(problem) for problem in problems.warnings]
+        return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
     def write(self, raw: Any) -> list[str]:
         """As PNG, so that none is changed."""
         return [_png(image) for image in raw]
 
     def describe(self) -> dict[str, Any]:
-        item = {"type": "string", "contentEncoding": "base64", "description": "PNG or JPEG"}
+        says = f"PNG or JPEG; brought to {self.size} by {self.size} pixels"
+        item = {"type": "string", "contentEncoding": "base64", "description": says}
         return {"type": "array", "minItems": 1, "items": item}
 
 
@@ -68,22 +69,15 @@ def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _decode_image(value: Any, field: str) -> NDArray[np.uint8]:
+def _decode_image(value: Any, field: str, problems: Problems) -> NDArray[np.uint8]:
     data = decode_base64(value, field, "a PNG or JPEG image")
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with open_bytes(data, ("PNG", "JPEG")) as image:
             if max(image.size) > _LARGEST_SIDE:
                 raise UserError(f"{field}: {image.width}x{image.height} pixels; give sides of at most {_LARGEST_SIDE}")
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            return to_rgb(image, field, problems)
+    except UNREADABLE as error:
         raise UserError(f"{field}: {len(data)} bytes that are no readable PNG or JPEG image; save it anew") from error
-
-
-def _resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """One image to the encoder's side, the way its own transform does it: needed to stack images of several sizes."""
-    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
-    small = functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return small[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _png(image: Any) -> str:

@@ -8,8 +8,9 @@ import h5py
 import nibabel
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from tests.foundation.cohort_files import cut, declare_otherwise
+from tests.foundation.cohort_files import cut, declare_otherwise, picture
 from tests.foundation.corrupt_tables import Damage
 from tests.foundation.scan_files import body, dicom, save, write_nifti, write_series
 from tests.foundation.slide_files import REAL, tissue, write_tiff
@@ -83,6 +84,20 @@ def copied(root: Path) -> None:
     shutil.copy(root / PNG, root / "north/pathology/N001_1.png")
 
 
+def animated(root: Path) -> None:
+    first, second = (Image.fromarray(picture(seed)) for seed in (1, 2))
+    first.save(root / PNG, save_all=True, append_images=[second])
+
+
+def paged(root: Path) -> None:
+    first, second = (Image.fromarray(picture(seed)) for seed in (1, 2))
+    first.save(root / JPG, "TIFF", save_all=True, append_images=[second])
+
+
+def floats(root: Path) -> None:
+    Image.fromarray(picture(1)[..., 0].astype(np.float32)).save(root / JPG, "TIFF")
+
+
 def planar(root: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(body()[0], np.eye(4)), root / VOLUME)
 
@@ -111,6 +126,9 @@ IMAGES: dict[str, Damage] = {
     "png empty": (written(PNG, b""), "N000_1.png: not readable as an image"),
     "png of text": (written(PNG, b"no image"), "N000_1.png: not readable as an image"),
     "png missing": (removed(PNG), "N000_1.png: not readable as an image"),
+    "png of several pictures": (animated, "N000_1.png: field pages: 2 pages; save one image a file"),
+    "tiff of several pages": (paged, "N000_0.jpg: field pages: 2 pages; save one image a file"),
+    "tiff of fractions": (floats, "N000_0.jpg: field depth: numbers whose black and white it does not say (F)"),
     "jpeg cut off": (cut_off(JPG), "N000_0.jpg: not readable as an image"),
     "jpeg of text": (written(JPG, b"\xff\xd8\xff but no more"), "N000_0.jpg: not readable as an image"),
     "features cut off": (cut_off(FEATURES), "S000.h5: "),

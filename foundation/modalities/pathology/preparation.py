@@ -77,7 +77,7 @@ class PathologyPreparation(ImagePreparation):
             features, _ = read_features(look.path)
             look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"
         else:
-            look.show(read_image(look.path)[None])
+            look.show(read_image(look.path, problems)[None])
 
     def reader(self, packing: Packing, source: Any) -> Reader:
         listed = packing.site.tables[STORAGE.name]
@@ -91,7 +91,7 @@ class PathologyPreparation(ImagePreparation):
             if kind == "slides":
                 return read_tiles(tiled[path].folder)
             if kind == "images":
-                return read_image(path)[None]
+                return read_image(path, packing.problems)[None]
             features, _ = read_features(path, dim)
             dim = features.shape[1]
             return features

@@ -61,7 +61,7 @@ class RadiologyPreparation(ImagePreparation):
 
     def _slices(self, path: Path, kind: str, source: ScanSource, problems: Problems) -> NDArray[Any]:
         if kind == "images":
-            return read_image(path)[None]
+            return read_image(path, problems)[None]
         settings = SliceSettings(slices=source.slices, side=source.side, window=source.window)
         return read_slices(path, cast(Kind, kind), settings, problems)
 
