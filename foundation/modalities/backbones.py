@@ -1,60 +1,174 @@
-"""timm backbones: random, from a local file, or from the hub."""
+"""timm backbones: random, from a local file, or from the hub, each with the pixels that it was made for."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import get_pretrained_cfg_value
+from timm import layers
+from timm.models import get_pretrained_cfg, load_model_config_from_hf
+from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
 from foundation.errors import UserError
-from foundation.tensors import read_tensors
+from foundation.modalities.pretrained_files import load_local, read_model_config
+
+_HUB = "hf-hub:"
+_INTERPOLATIONS = ("bilinear", "bicubic")
+_NAMED_BY_TIMM = ("act_layer", "norm_layer")  # it looks up `rmsnorm` and the like itself
 
 
-def create_backbone(name: str, size: int, patch_dropout: float, weights: str | None, setting: str) -> Any:
+@dataclass(frozen=True)
+class PixelSettings:
+    """What a backbone's pixels are: part of its weights, and saved beside them.
+
+    Attributes:
+        size: side of its images.
+        mean: by channel, of pixels in 0 to 1.
+        std: likewise.
+        interpolation: by which images are brought to the size, `bilinear` or `bicubic`.
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """A model of timm, as it is named once nothing has to be looked up any more.
+
+    Attributes:
+        name: of the model.
+        options: its own arguments.
+        config: what its weights were made with.
+    """
+
+    name: str
+    options: dict[str, Any]
+    config: PretrainedCfg
+
+    @classmethod
+    def resolve(cls, name: str, weights: str | None, options: Mapping[str, Any], setting: str) -> "BackboneSource":
+        """The model that is meant, from timm's list, from the hub, or from the `config.json` beside local weights.
+
+        Args:
+            name: of a timm model, or `hf-hub:` and a repository.
+            weights: see `ImageSet`.
+            options: that override those found there.
+            setting: its name in the config, for errors.
+
+        Raises:
+            UserError: if timm has no such model, or the file beside the weights is of another one.
+        """
+        if name.startswith(_HUB):
+            try:
+                content, name, more = load_model_config_from_hf(name.removeprefix(_HUB))
+            except OSError as error:
+                advice = "name a timm model, and its .safetensors file as weights"
+                raise UserError(f"{setting}.backbone: {name} cannot be fetched ({error}); {advice}") from error
+            return cls(name, {**more, **options}, PretrainedCfg(**content))
+        config = get_pretrained_cfg(name) if timm.is_model(name) else None
+        if config is None:
+            raise UserError(f"{setting}.backbone: no model {name!r}; timm.list_models() names what there is")
+        if weights in (None, "hub"):
+            return cls(name, dict(options), config)
+        content, more = read_model_config(Path(str(weights)), name, setting)
+        return cls(name, {**more, **options}, PretrainedCfg(**{**config.to_dict(), **content}))
+
+    def pixel_settings(
+        self,
+        setting: str,
+        size: int | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        interpolation: str | None,
+    ) -> PixelSettings:
+        """As the weights want them, where nothing else is set.
+
+        Raises:
+            UserError: naming the one that cannot be.
+        """
+        pixels = PixelSettings(
+            size=self.config.input_size[-1] if size is None else size,
+            mean=_channels(self.config.mean if mean is None else mean, f"{setting}.mean"),
+            std=_channels(self.config.std if std is None else std, f"{setting}.std"),
+            interpolation=self.config.interpolation if interpolation is None else interpolation,
+        )
+        if min(pixels.std) <= 0:
+            raise UserError(f"{setting}.std: found {list(pixels.std)}; give numbers above 0")
+        if pixels.interpolation not in _INTERPOLATIONS:
+            choice = " or ".join(_INTERPOLATIONS)
+            raise UserError(f"{setting}.interpolation: found {pixels.interpolation!r}; set it to {choice}")
+        return pixels
+
+
+def create_backbone(source: BackboneSource, size: int, patch_dropout: float, weights: str | None, setting: str) -> Any:
     """A timm model without its classifier.
 
+    Weights are loaded at the size that they were made for; where the model can, it is then brought to another one.
+
     Args:
-        name: of a timm model.
+        source: which model.
         size: side of its images in pixels.
         patch_dropout: share of patches left out in training.
         weights: see `ImageSet`.
         setting: its name in the config, for errors.
 
     Raises:
-        UserError: if timm has no such model, or the weights are none of it.
+        UserError: if the model takes no such option or size, or the weights are none of it.
     """
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights == "hub"}
-    if timm.is_model(name) and get_pretrained_cfg_value(name, "fixed_input_size"):
-        options["img_size"] = size
+    options = {name: _layer(name, value, setting) for name, value in source.options.items()}
+    options |= {"num_classes": 0, "pretrained": weights == "hub", "pretrained_cfg": source.config}
     if patch_dropout:
         options["patch_drop_rate"] = patch_dropout
-    try:
-        backbone = timm.create_model(name, **options)
-    except TypeError as error:
-        raise UserError(f"{setting}: {name} takes no {error}; patch_dropout is for vision transformers") from error
-    except RuntimeError as error:
-        raise UserError(f"{setting}.backbone: {error}; timm.list_models() names what there is") from error
+    fixed = source.config.fixed_input_size
+    native = options.setdefault("img_size", source.config.input_size[-1]) if fixed else size
+    backbone = _create(source.name, options, setting)
+    if native != size and not hasattr(backbone, "set_input_size"):
+        backbone = _create(source.name, options | {"img_size": size}, setting)
     if weights not in (None, "hub"):
         load_local(backbone, Path(str(weights)), setting)
+    if native != size and hasattr(backbone, "set_input_size"):
+        backbone.set_input_size(img_size=(size, size))
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    patch = patch if isinstance(patch, int) else patch[0]
+    if size % patch:
+        raise UserError(f"{setting}.size: found {size}; {source.name} takes multiples of its patches' {patch} pixels")
     return backbone
 
 
-def load_local(backbone: nn.Module, path: Path, setting: str) -> None:
-    """Loads a safetensors file; a classifier in it is left out, anything else must fit.
+def _create(name: str, options: dict[str, Any], setting: str) -> Any:
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        advice = "mend model_args; patch_dropout is for vision transformers"
+        raise UserError(f"{setting}: {name} takes no such option ({error}); {advice}") from error
+    except OSError as error:
+        advice = "name a .safetensors file as weights"
+        raise UserError(f"{setting}.weights: those of {name} cannot be fetched ({error}); {advice}") from error
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise UserError(f"{setting}: {name} cannot be built so ({error}); mend size or model_args") from error
 
-    Raises:
-        UserError: if the file is missing, of another form, or of another model.
-    """
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise UserError(f"{setting}.weights: {path}: no such .safetensors file; other forms may hold code")
-    state = read_tensors(path, f"copy it again, or name another file as {setting}.weights")
-    needed = backbone.state_dict()
-    heads = {name for name in state if name.split(".")[0] in ("head", "fc", "classifier") and name not in needed}
-    missing = sorted(needed.keys() - state.keys())
-    unknown = sorted(state.keys() - needed.keys() - heads)
-    wrong = sorted(name for name in needed.keys() & state.keys() if needed[name].shape != state[name].shape)
-    if missing or unknown or wrong:
-        first = (missing + unknown + wrong)[0]
-        raise UserError(f"{setting}.weights: {path}: of another model (first at {first}); name its backbone")
-    backbone.load_state_dict({name: value for name, value in state.items() if name in needed})
+
+def _layer(option: str, value: Any, setting: str) -> Any:
+    """An option of timm; its classes of layers, such as `mlp_layer: SwiGLUPacked`, are named as in timm or torch."""
+    if not option.endswith("_layer") or not isinstance(value, str):
+        return value
+    layer = getattr(layers, value, None) or getattr(nn, value, None)
+    kind = getattr(layer, "func", layer)  # timm has some with options of their own, as functools.partial
+    if isinstance(kind, type) and issubclass(kind, nn.Module):
+        return layer
+    if option in _NAMED_BY_TIMM:
+        return value
+    raise UserError(f"{setting}.model_args.{option}: no layer {value!r} in timm.layers or torch.nn")
+
+
+def _channels(values: Sequence[float], field: str) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{field}: found {list(values)}; give three numbers, of pixels in 0 to 1")
+    return numbers

@@ -1,6 +1,9 @@
 """The base of pathology and radiology: a timm vision encoder over a patient's set of images."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.masks import laid_out, real
-from foundation.modalities.backbones import create_backbone
+from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.image_request import ImagesForm
 from foundation.modalities.tuning import keep_no_activations, set_tuning
@@ -28,24 +31,28 @@ class ImageSet(Modality):
     Args:
         width: of the tokens.
         backbone: a timm model name.
-        size: side in pixels to which images are resized.
+        size: side in pixels to which images are resized; the backbone's own if None.
         max_images: at most so many a patient; drawn at random in training, spread evenly otherwise.
         colour_jitter: largest relative gain of a channel, and shift, in training: stain and scanner differ by hospital.
         drop_rate: of the backbone's features.
-        weights: of the backbone at the start: random if null, a local `.safetensors` file, or `hub` for those that timm
-            publishes (reaches the hub unless cached).
+        weights: of the backbone at the start: random if null, a local `.safetensors` file (with timm's `config.json`
+            beside it, if it has one), or `hub` for those that timm publishes (reaches the hub unless cached).
         tune: of the backbone: `full`, `frozen`, or `lora` adapters.
         lora_rank: of the adapters.
         pooling: of the images to the embedding, `gated` or `transformer`.
         patch_dropout: share of patches left out in training; vision transformers only.
         checkpoint_activations: compute the backbone's activations again in the backward pass instead of keeping them.
+        model_args: options of the timm model, such as `init_values` or `reg_tokens`.
+        mean: of each channel, of pixels in 0 to 1; what the backbone's weights were made with if None.
+        std: likewise.
+        interpolation: likewise, by which images are resized: `bilinear` or `bicubic`.
     """
 
     def __init__(
         self,
         width: int,
         backbone: str = "resnet10t",
-        size: int = 64,
+        size: int | None = None,
         max_images: int = 4,
         colour_jitter: float = 0.2,
         drop_rate: float = 0.0,
@@ -55,10 +62,12 @@ class ImageSet(Modality):
         pooling: str = "gated",
         patch_dropout: float = 0.0,
         checkpoint_activations: bool = False,
+        model_args: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: str | None = None,
     ) -> None:
         super().__init__(width, pooling)
-        self.backbone_name = backbone
-        self.size = size
         self.max_images = max_images
         self.colour_jitter = colour_jitter
         self.drop_rate = drop_rate
@@ -66,7 +75,11 @@ class ImageSet(Modality):
         self.lora_rank = lora_rank
         self.patch_dropout = patch_dropout
         setting = f"modality.{self.name}"
-        self.backbone = create_backbone(backbone, size, patch_dropout, weights, setting)
+        source = BackboneSource.resolve(backbone, weights, model_args or {}, setting)
+        self.pixel_settings = source.pixel_settings(setting, size, mean, std, interpolation)
+        self.size = self.pixel_settings.size
+        self.backbone_name, self.model_args = source.name, source.options
+        self.backbone = create_backbone(source, self.size, patch_dropout, weights, setting)
         if checkpoint_activations:
             keep_no_activations(self.backbone, setting)
         set_tuning(self.backbone, tune, lora_rank, setting)
@@ -75,7 +88,8 @@ class ImageSet(Modality):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {
             "backbone": self.backbone_name,
-            "size": self.size,
+            **asdict(self.pixel_settings),
+            "model_args": self.model_args,
             "max_images": self.max_images,
             "colour_jitter": self.colour_jitter,
             "drop_rate": self.drop_rate,
@@ -83,6 +97,18 @@ class ImageSet(Modality):
             "lora_rank": self.lora_rank,
             "patch_dropout": self.patch_dropout,
         }
+
+    @classmethod
+    def load(cls, settings: dict[str, Any], folder: Path) -> "Modality":
+        """See `Modality`.
+
+        Raises:
+            UserError: if the folder does not say what the backbone's pixels are.
+        """
+        if "mean" not in settings:
+            finding = f"an earlier release wrote it, and does not say mean and std of {cls.name}"
+            raise UserError(f"{folder / 'config.json'}: {finding}; pretrain again with this release")
+        return super().load(settings, folder)
 
     def request_form(self, dictionary: DataDictionary) -> ImagesForm:
         return ImagesForm(size=self.size)
@@ -114,7 +140,8 @@ class ImageSet(Modality):
             return torch.cat([self._resized([row]) for row in rows])
         images = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
         if images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+            mode = self.pixel_settings.interpolation
+            images = functional.interpolate(images, size=(self.size, self.size), mode=mode, antialias=True)
         return images.permute(0, 2, 3, 1)
 
     def blank(self) -> NDArray[np.uint8]:
@@ -133,12 +160,15 @@ class ImageSet(Modality):
         return (images - 0.5) * gain + 0.5 + shift / 2
 
     def pixels(self, inputs: Inputs) -> Tensor:
-        """The real images of all patients as the backbone takes them, `[images, 3, size, size]` in -1 to 1."""
+        """The real images of all patients as the backbone's weights want them, `[images, 3, size, size]`."""
         mask = inputs["mask"]
         images = real(inputs["images"], mask).permute(0, 3, 1, 2).float() / 255
         drawn = {name: real(inputs[name], mask) for name in inputs if name not in ("images", "mask")}
         images = self.recolour(images, drawn)
-        return (2 * images - 1).to(next(self.to_width.parameters()).dtype)
+        mean, std = (
+            images.new_tensor(each)[:, None, None] for each in (self.pixel_settings.mean, self.pixel_settings.std)
+        )
+        return ((images - mean) / std).to(next(self.to_width.parameters()).dtype)
 
     def positions(self, pixels: Tensor) -> Tensor:
         """What the backbone sees at each place of an image, before pooling: `[images, height, width, dim]`.
