@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from foundation.data.tables import Strict, TableSource
+from foundation.data.tables import Pattern, Strict, TableSource
 
 
 class ImageSource(Strict):
@@ -12,6 +12,8 @@ class ImageSource(Strict):
         table: with a column `file`, a row a file.
         files: a glob, in the hospital's folder; the patient is the one whose id stands in the file's or its folder's
             name.
+        key_pattern: regular expression whose group (or whole match) is the patient in a file's path, where names hold
+            several ids.
         kind: of the files; by their suffix if not given.
         keep: at most so many files a patient, the first by `order`.
         order: columns of the table, a minus for descending.
@@ -19,6 +21,7 @@ class ImageSource(Strict):
 
     table: TableSource | None = None
     files: str | None = None
+    key_pattern: Pattern | None = None
     kind: str | None = None
     keep: int | None = Field(None, ge=1)
     order: list[str] = Field([])
@@ -27,4 +30,6 @@ class ImageSource(Strict):
     def _one_way(self) -> "ImageSource":
         if (self.table is None) == (self.files is None):
             raise ValueError("give either table or files")
+        if self.key_pattern is not None and self.files is None:
+            raise ValueError("key_pattern: for files by name; a table's own key_pattern stands within table")
         return self

@@ -1,10 +1,10 @@
 """The list of a hospital's image files, and whose they are."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
+from foundation.data.file_owners import FileOwners
 from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY
@@ -48,17 +48,6 @@ def list_images(folder: Path, source: ImageSource, patients: "pd.Index[str]", pr
     return table if source.keep is None else table.groupby(level=0, sort=False).head(source.keep)
 
 
-def patient_of(name: Path, known: set[str]) -> str | None:
-    """The patient whose id stands in a file's name, or else in a folder's; the longest where several do."""
-    for part in reversed(name.parts):
-        starts = [0, *(match.end() for match in re.finditer(r"[^A-Za-z0-9]", part))]
-        ends = [*(match.start() for match in re.finditer(r"[^A-Za-z0-9]", part)), len(part)]
-        ids = {part[start:end] for start in starts for end in ends if start < end} & known
-        if ids:
-            return max(ids, key=lambda patient: (len(patient), patient))
-    return None
-
-
 def kind_of(path: Path, source: ImageSource) -> str | None:
     """How a file is to be read: as declared, or by its suffix; a folder is a DICOM series."""
     if source.kind is not None or path.is_dir():
@@ -91,24 +80,31 @@ def _from_names(
     folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems
 ) -> tuple[list[Path], list[str]]:
     assert source.files is not None
-    known = set(patients)
+    paths = [path for path in sorted(folder.glob(source.files)) if _is_image(path)]
+    owners = FileOwners(patients, [path.relative_to(folder) for path in paths], source.key_pattern)
     owned: dict[Path, str] = {}
-    for path in sorted(folder.glob(source.files)):
-        name = path.relative_to(folder)
-        if not path.is_file() or name.name.startswith(".") or path.suffix.lower() in _COMPANIONS:
-            continue
-        patient = patient_of(name, known)
+    for path in paths:
+        patient = problems.attempt(owners.of, path, path.relative_to(folder))
         if patient is None:
-            problems.error(path, "names no patient of the patients' table", "put the patient's id into the file's name")
-        elif path.suffix.lower() == ".dcm" or source.kind == "dicom":
-            owned.setdefault(_series(folder, path, source, known), patient)
+            continue
+        if path.suffix.lower() == ".dcm" or source.kind == "dicom":
+            owned.setdefault(_series(folder, path, source, owners), patient)
         else:
             owned[path] = patient
+    if owners.numbered:
+        finding = f"{len(owners.numbered)} files hold another patient's id as a number, such as {owners.numbered[0]}"
+        advice = "nothing to do if their folders are the patients'; else declare key_pattern"
+        problems.warn(folder / source.files, finding, advice, field="patient_id")
     return list(owned), list(owned.values())
 
 
-def _series(folder: Path, path: Path, source: ImageSource, known: set[str]) -> Path:
+def _is_image(path: Path) -> bool:
+    """Whether it stands for itself: not hidden, not a part of another file."""
+    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _COMPANIONS
+
+
+def _series(folder: Path, path: Path, source: ImageSource, owners: FileOwners) -> Path:
     """What stands for all files of a DICOM series: their folder, if it is one patient's, or any file of a slide."""
-    if patient_of(path.parent.relative_to(folder), known) is None:
+    if not owners.names_one(path.parent.relative_to(folder)):
         return path
     return path.parent if source.kind != "slides" else min(path.parent.glob("*.dcm"), default=path)

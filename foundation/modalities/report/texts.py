@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from foundation.data.listing import patient_of
+from foundation.data.file_owners import FileOwners
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY, read_bytes
 
@@ -20,8 +20,7 @@ def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Prob
     Args:
         folder: the hospital's.
         files: a glob in it.
-        patients: those known. A file's patient is the longest id in its name, or else in the name of the innermost
-            folder, that no letter or digit touches.
+        patients: those known; see `foundation.data.file_owners`.
         problems: takes the findings.
 
     Returns:
@@ -34,21 +33,19 @@ def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Prob
     paths = sorted(path for path in folder.glob(files) if path.is_file())
     if not paths:
         raise refuse(folder / files, "no such file", "put the reports there, or mend `files` in the declaration")
-    known = set(patients)
+    names = [path.relative_to(folder) for path in paths]
+    owners = FileOwners(patients, names, advice="name one of them in the file's name, or give a table of reports")
     rows = []
-    for path in paths:
-        name = path.relative_to(folder)
-        report = problems.attempt(_owned, path, name, known)
+    for path, name in zip(paths, names, strict=True):
+        report = problems.attempt(_owned, path, name, owners)
         if report is not None:
             rows.append((*report, str(name)))
     frame = pd.DataFrame(rows, columns=[KEY, "text", "date", "file"], dtype=object).set_index(KEY)
     return frame.assign(date=pd.to_datetime(frame["date"], errors="coerce", format="ISO8601"))
 
 
-def _owned(path: Path, name: Path, known: set[str]) -> tuple[str, str, str | None]:
-    patient = patient_of(name, known)
-    if patient is None:
-        raise refuse(path, "names no patient of the patients' table", "put the patient's id into the file's name")
+def _owned(path: Path, name: Path, owners: FileOwners) -> tuple[str, str, str | None]:
+    patient = owners.of(path, name)
     rest = name.name.replace(patient, " ", 1)
     date = _DATE.search(rest)
     return patient, read_text(path), date.group(1) if date else None

@@ -9,41 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.data.listing import patient_of
 from foundation.data.problems import DataError, Problems
 from foundation.modalities.report.leaks import leak_problems, leaking_text
 from foundation.modalities.report.texts import join_reports, read_texts
 
 KNOWN = {"P1", "P12", "TCGA-02-0001", "TCGA-02-0001-B", "7"}
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("P1.txt", "P1"),
-        ("P12.txt", "P12"),
-        ("P1_2020.txt", "P1"),
-        ("P13.txt", None),
-        ("XP1.txt", None),
-        ("report P12 final.txt", "P12"),
-        ("TCGA-02-0001.txt", "TCGA-02-0001"),
-        ("TCGA-02-0001-B.txt", "TCGA-02-0001-B"),
-        ("TCGA-02-0001-Baseline.txt", "TCGA-02-0001"),
-        ("tcga-02-0001.txt", None),
-        ("P1/macro.txt", "P1"),
-        ("P1/P12.txt", "P12"),
-        ("P12/07.txt", "P12"),
-        ("7", "7"),
-    ],
-)
-def test_a_file_is_its_longest_patients(name: str, patient: str | None) -> None:
-    assert patient_of(Path(name), KNOWN) == patient
-
-
-@given(st.sets(st.from_regex(r"[A-Z]{1,2}[0-9]{1,3}", fullmatch=True), min_size=1), st.sampled_from("-_ ."))
-def test_an_id_of_its_own_is_always_found(patients: set[str], mark: str) -> None:
-    for patient in patients:
-        assert patient_of(Path(f"{patient}{mark}x.txt"), patients) == patient
 
 
 def test_text_files_are_joined_in_date_order(tmp_path: Path) -> None:
