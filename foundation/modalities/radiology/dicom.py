@@ -3,6 +3,7 @@
 No message quotes a value from a file or a library's own words, which may hold one.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from foundation.data.problems import DataError, Problems, refuse
 from foundation.modalities.radiology.dicom_decoder import DECODER_DEPENDENCIES, PLUGIN
 from foundation.modalities.radiology.dicom_order import DicomSlice, in_order
 from foundation.modalities.radiology.dicom_tags import refuse_burned_in
+from foundation.modalities.radiology.hounsfield import Rescale, from_tags
 from foundation.modalities.radiology.scan import CT_WINDOW, Scan, SliceSettings
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values, a name as soon as any other
@@ -91,12 +93,12 @@ def read_series(source: Path | list[Path], settings: SliceSettings, problems: Pr
     Raises:
         DataError: if it cannot be read.
     """
-    series = open_series(source, problems)
+    series = open_series(source, problems, settings.rescale)
     window = (settings.window or CT_WINDOW) if series.computed_tomography else None
     return Scan(series.voxels, series.spacing or (1.0, 1.0), window, series.inverted)
 
 
-def open_series(source: Path | list[Path], problems: Problems) -> Series:
+def open_series(source: Path | list[Path], problems: Problems, rescale: Rescale | None = None) -> Series:
     """One series, from a folder (searched to its leaves), a list of files or a single file.
 
     Slices are sorted along the normal of their plane by ImagePositionPatient, else by InstanceNumber. Files that hold
@@ -105,9 +107,11 @@ def open_series(source: Path | list[Path], problems: Problems) -> Series:
     Args:
         source: of the series.
         problems: takes warnings: missing slices, files left out, pictures that may show text.
+        rescale: declared slope and intercept of CT whose own are missing or cannot be.
 
     Raises:
-        DataError: if a file is damaged, undecodable or burned in, or the files do not make up one series.
+        DataError: if a file is damaged, undecodable or burned in, if the files do not make up one series, or a CT's
+            values are no Hounsfield units.
     """
     files = _files(source)
     folder = source if isinstance(source, Path) else files[0].parent
@@ -132,6 +136,8 @@ def open_series(source: Path | list[Path], problems: Problems) -> Series:
     voxels = np.stack([part.pixels for part in slices])
     if not np.isfinite(voxels).all() or voxels.min() == voxels.max():
         raise refuse(folder, "all pixels have one value, or are not finite", _EXPORT, field="PixelData")
+    if first.get("Modality") == "CT" and voxels.ndim == 3:
+        voxels = from_tags(folder, voxels, [part.intercept for part in slices], rescale)
     with _careful(scans[0][0], "PixelSpacing"):
         measures = _functional(first, 0, "PixelMeasuresSequence")
         steps = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing")
@@ -234,6 +240,7 @@ def _slices(path: Path, dataset: Dataset) -> list[DicomSlice]:
 
 
 def _slice(path: Path, dataset: Dataset, index: int, frame: NDArray[Any], colour_bits: int | None) -> DicomSlice:
+    intercept = None
     with _careful(path, "RescaleSlope"):
         if colour_bits is not None:
             pixels = np.round(frame * (255 / (2**colour_bits - 1))).astype(np.uint8)
@@ -242,12 +249,16 @@ def _slice(path: Path, dataset: Dataset, index: int, frame: NDArray[Any], colour
             if rescale.get("RescaleSlope") == 0:
                 raise ValueError
             pixels = apply_modality_lut(frame, rescale).astype(np.float32)
+            if rescale.get("ModalityLUTSequence"):
+                intercept = math.nan
+            elif "RescaleSlope" in rescale and "RescaleIntercept" in rescale:
+                intercept = float(rescale.RescaleIntercept)
     with _careful(path, "ImagePositionPatient"):
         position = _vector(_functional(dataset, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
         orientation = _vector(_functional(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     with _careful(path, "InstanceNumber"):
         number = dataset.get("InstanceNumber")
-        return DicomSlice(path, pixels, position, orientation, None if number is None else int(number))
+        return DicomSlice(path, pixels, position, orientation, None if number is None else int(number), intercept)
 
 
 def _vector(dataset: Dataset, name: str, size: int) -> NDArray[np.float64] | None:

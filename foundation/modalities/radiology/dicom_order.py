@@ -26,6 +26,7 @@ class DicomSlice:
         position: of the first pixel, millimetres `[3]`.
         orientation: directions of a row and of a column `[6]`.
         number: InstanceNumber.
+        intercept: RescaleIntercept; None where the file does not say, NaN where a table stands instead.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class DicomSlice:
     position: NDArray[np.float64] | None
     orientation: NDArray[np.float64] | None
     number: int | None
+    intercept: float | None = None
 
 
 def in_order(folder: Path, slices: list[DicomSlice], problems: Problems) -> list[DicomSlice]:

@@ -15,6 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems, refuse
+from foundation.modalities.radiology.hounsfield import where_stored
 from foundation.modalities.radiology.scan import Scan, SliceSettings, Volume
 
 _AGAIN = "copy or convert the file again"
@@ -34,11 +35,12 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
         problems: takes warnings.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, or has a window but no Hounsfield units.
     """
     volume = open_nifti(path, settings.channel, problems)
+    voxels = volume.voxels if settings.window is None else where_stored(path, volume.voxels, settings.rescale)
     across, along, _ = volume.spacing
-    slices = np.ascontiguousarray(volume.voxels[::-1, ::-1].transpose(2, 1, 0))
+    slices = np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0))
     return Scan(slices, (along, across), settings.window)
 
 

@@ -32,12 +32,14 @@ class ScanSource(ImageSource):
         slices: kept a scan, evenly spread; every one if None.
         side: to which slices are resized.
         window: centre and width in Hounsfield units for CT; percentiles elsewhere.
+        rescale: slope and intercept that make Hounsfield units of CT whose own are missing or cannot be.
     """
 
     kind: Literal["images", "dicom", "nifti"] | None = None
     slices: int | None = Field(8, ge=1)
     side: int = Field(256, ge=16)
     window: tuple[float, float] | None = None
+    rescale: tuple[float, float] | None = None
 
 
 class RadiologyPreparation(ImagePreparation):
@@ -62,7 +64,7 @@ class RadiologyPreparation(ImagePreparation):
     def _slices(self, path: Path, kind: str, source: ScanSource, problems: Problems) -> NDArray[Any]:
         if kind == "images":
             return read_image(path, problems)[None]
-        settings = SliceSettings(slices=source.slices, side=source.side, window=source.window)
+        settings = SliceSettings(slices=source.slices, side=source.side, window=source.window, rescale=source.rescale)
         return read_slices(path, cast(Kind, kind), settings, problems)
 
 

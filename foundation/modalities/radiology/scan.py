@@ -20,12 +20,14 @@ class SliceSettings:
         side: of a slice, pixels; slices keep their proportions on black.
         window: centre and width in Hounsfield units; None is soft tissue (40, 400) for DICOM CT, percentiles elsewhere.
         channel: of a NIfTI file with four dimensions, counted from 0.
+        rescale: slope and intercept of CT whose own are missing or cannot be.
     """
 
     slices: int | None = 8
     side: int = 256
     window: tuple[float, float] | None = None
     channel: int | None = None
+    rescale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

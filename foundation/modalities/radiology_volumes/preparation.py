@@ -5,6 +5,7 @@ Usual places: `radiology_volumes.csv` (or another form of table) listing `patien
 hospitals: `settings: {radiology_volumes: {spacing: [2, 2, 2], shape: [96, 96, 96], windows: [[40, 400]]}}`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from foundation.data.image_source import ImageSource
 from foundation.data.preparation import Packing
 from foundation.data.problems import Problems, refuse_invalid
 from foundation.modalities.radiology.dicom_tags import identifying_tags
+from foundation.modalities.radiology.hounsfield import where_stored
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import read_volume
 from foundation.modalities.radiology_volumes.storage import STORAGE
@@ -33,10 +35,12 @@ class VolumeSource(ImageSource):
     Args:
         kind: see `ImageSource`.
         channel: of NIfTI files with four dimensions, counted from 0.
+        rescale: slope and intercept that make Hounsfield units of CT whose own are missing or cannot be.
     """
 
     kind: Literal["dicom", "nifti"] | None = None
     channel: int | None = Field(None, ge=0)
+    rescale: tuple[float, float] | None = None
 
 
 class VolumePreparation(ImagePreparation):
@@ -74,4 +78,7 @@ PREPARATION = VolumePreparation()
 
 
 def _placed(path: Path, kind: str, source: VolumeSource, grid: Grid, problems: Problems) -> NDArray[np.uint8]:
-    return grid.place(read_volume(path, kind, source.channel, problems))
+    volume = read_volume(path, kind, source.channel, problems, source.rescale)
+    if kind == "nifti" and grid.windows:
+        volume = replace(volume, voxels=where_stored(path, volume.voxels, source.rescale))
+    return grid.place(volume)

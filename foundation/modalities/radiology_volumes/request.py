@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from foundation.data.problems import Problems
 from foundation.errors import UserError
 from foundation.modalities.image_request import decode_base64, encode_base64
+from foundation.modalities.radiology.hounsfield import where_stored
 from foundation.modalities.radiology.nifti import UNREADABLE, parse_nifti
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import check_spacing
@@ -64,6 +65,8 @@ class VolumesForm(RequestForm):
         volume = parse_nifti(content, Path(field), None, problems, _VOXELS)
         warnings += [str(problem) for problem in problems.warnings]
         check_spacing(volume, Path(field))
+        if self.grid.windows:
+            where_stored(Path(field), volume.voxels, None)
         return self.grid.place(volume)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from foundation.data.problems import Problems, refuse
 from foundation.modalities.radiology.dicom import Series, open_series
 from foundation.modalities.radiology.dicom_order import DicomSlice
+from foundation.modalities.radiology.hounsfield import Rescale
 from foundation.modalities.radiology.nifti import open_nifti
 from foundation.modalities.radiology.scan import Volume
 
@@ -16,7 +17,9 @@ _FINEST, _COARSEST = 0.01, 100.0  # millimetres from voxel to voxel, from a micr
 _EXPORT = "export the series again from the archive, or leave it out"
 
 
-def read_volume(path: Path, kind: str, channel: int | None, problems: Problems) -> Volume:
+def read_volume(
+    path: Path, kind: str, channel: int | None, problems: Problems, rescale: Rescale | None = None
+) -> Volume:
     """One scan, its axes turned to those next to the body's.
 
     Args:
@@ -24,11 +27,15 @@ def read_volume(path: Path, kind: str, channel: int | None, problems: Problems) 
         kind: of the path.
         channel: of a NIfTI file with four dimensions, counted from 0.
         problems: takes warnings.
+        rescale: slope and intercept of CT series whose own are missing or cannot be.
 
     Raises:
         DataError: if the scan cannot be read, or does not say how it lies in space.
     """
-    volume = open_nifti(path, channel, problems) if kind == "nifti" else _in_space(path, open_series(path, problems))
+    if kind == "nifti":
+        volume = open_nifti(path, channel, problems)
+    else:
+        volume = _in_space(path, open_series(path, problems, rescale))
     check_spacing(volume, path)
     return volume
 
