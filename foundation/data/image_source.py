@@ -1,5 +1,7 @@
 """The declaration of image files: a table that lists them, or names that say whose they are."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from foundation.data.tables import Pattern, Strict, TableSource
@@ -14,6 +16,7 @@ class ImageSource(Strict):
             name.
         key_pattern: regular expression whose group (or whole match) is the patient in a file's path, where names hold
             several ids.
+        annotations: whether masks, segmentations and label maps among the files are left out, or kept as images.
         kind: of the files; by their suffix if not given.
         keep: at most so many files a patient, the first by `order`.
         order: columns of the table, a minus for descending.
@@ -22,6 +25,7 @@ class ImageSource(Strict):
     table: TableSource | None = None
     files: str | None = None
     key_pattern: Pattern | None = None
+    annotations: Literal["leave_out", "keep"] = "leave_out"
     kind: str | None = None
     keep: int | None = Field(None, ge=1)
     order: list[str] = Field([])

@@ -1,9 +1,12 @@
 """The list of a hospital's image files, and whose they are."""
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from foundation.data.annotations import is_annotation, is_note
 from foundation.data.file_owners import FileOwners
 from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems, refuse
@@ -19,6 +22,7 @@ KINDS = {
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
 }
 _COMPANIONS = (".dat", ".ini", ".opt")  # parts of MIRAX and Hamamatsu slides, read through their main file
+_NAMED = 8  # files in one line
 _ADVICE = "name its kind under sources in cohort.yaml, or take it out"
 
 
@@ -45,6 +49,8 @@ def list_images(folder: Path, source: ImageSource, patients: "pd.Index[str]", pr
     index = pd.Index(owners, name=KEY, dtype=object)
     table = pd.DataFrame({"path": [str(path) for path in paths], "kind": kinds}, index=index, dtype=object)
     table = table[table["kind"].notna()].sort_index(kind="stable")
+    if source.annotations == "leave_out":
+        table = _without_annotations(folder, source, table, problems)
     return table if source.keep is None else table.groupby(level=0, sort=False).head(source.keep)
 
 
@@ -99,8 +105,9 @@ def _from_names(
 
 
 def _is_image(path: Path) -> bool:
-    """Whether it stands for itself: not hidden, not a part of another file."""
-    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _COMPANIONS
+    """Whether it stands for itself: not hidden, not a part of another file, no notes beside images."""
+    part = path.suffix.lower() in _COMPANIONS or is_note(path)
+    return path.is_file() and not path.name.startswith(".") and not part
 
 
 def _series(folder: Path, path: Path, source: ImageSource, owners: FileOwners) -> Path:
@@ -108,3 +115,21 @@ def _series(folder: Path, path: Path, source: ImageSource, owners: FileOwners) -
     if not owners.names_one(path.parent.relative_to(folder)):
         return path
     return path.parent if source.kind != "slides" else min(path.parent.glob("*.dcm"), default=path)
+
+
+def _without_annotations(folder: Path, source: ImageSource, listed: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """The files less those that are drawn on images, which are named."""
+    root = folder if source.table is None else (folder / source.table.file).parent
+    drawn = [
+        kind != "features" and is_annotation(Path(os.path.relpath(path, root)), str(patient))
+        for patient, path, kind in zip(listed.index, listed["path"], listed["kind"], strict=True)
+    ]
+    names = [os.path.relpath(path, root) for path in listed["path"][drawn]]
+    if not names:
+        return listed
+    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    finding = f"{len(names)} left out as annotations (masks, segmentations, label maps): {some}"
+    advice = "declare annotations: keep under sources to take them as images"
+    place = source.table.file if source.table else source.files
+    problems.warn(folder / str(place), finding, advice, field="file")
+    return listed[~np.array(drawn)]

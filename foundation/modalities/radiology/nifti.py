@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foundation.data.problems import Problems, refuse
 from foundation.modalities.radiology.hounsfield import where_stored
+from foundation.modalities.radiology.label_maps import refuse_label_map
 from foundation.modalities.radiology.scan import Scan, SliceSettings, Volume
 
 _AGAIN = "copy or convert the file again"
@@ -35,9 +36,11 @@ def read_nifti(path: Path, settings: SliceSettings, problems: Problems) -> Scan:
         problems: takes warnings.
 
     Raises:
-        DataError: if it cannot be read, or has a window but no Hounsfield units.
+        DataError: if it cannot be read, is a label map, or has a window but no Hounsfield units.
     """
     volume = open_nifti(path, settings.channel, problems)
+    if not settings.label_maps:
+        refuse_label_map(path, volume.voxels)
     voxels = volume.voxels if settings.window is None else where_stored(path, volume.voxels, settings.rescale)
     across, along, _ = volume.spacing
     slices = np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0))

@@ -64,7 +64,13 @@ class RadiologyPreparation(ImagePreparation):
     def _slices(self, path: Path, kind: str, source: ScanSource, problems: Problems) -> NDArray[Any]:
         if kind == "images":
             return read_image(path, problems)[None]
-        settings = SliceSettings(slices=source.slices, side=source.side, window=source.window, rescale=source.rescale)
+        settings = SliceSettings(
+            slices=source.slices,
+            side=source.side,
+            window=source.window,
+            rescale=source.rescale,
+            label_maps=source.annotations == "keep",
+        )
         return read_slices(path, cast(Kind, kind), settings, problems)
 
 

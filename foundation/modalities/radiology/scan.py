@@ -21,6 +21,7 @@ class SliceSettings:
         window: centre and width in Hounsfield units; None is soft tissue (40, 400) for DICOM CT, percentiles elsewhere.
         channel: of a NIfTI file with four dimensions, counted from 0.
         rescale: slope and intercept of CT whose own are missing or cannot be.
+        label_maps: whether masks and segmentations are taken as scans.
     """
 
     slices: int | None = 8
@@ -28,6 +29,7 @@ class SliceSettings:
     window: tuple[float, float] | None = None
     channel: int | None = None
     rescale: tuple[float, float] | None = None
+    label_maps: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from foundation.data.preparation import Packing
 from foundation.data.problems import Problems, refuse_invalid
 from foundation.modalities.radiology.dicom_tags import identifying_tags
 from foundation.modalities.radiology.hounsfield import where_stored
+from foundation.modalities.radiology.label_maps import refuse_label_map
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import read_volume
 from foundation.modalities.radiology_volumes.storage import STORAGE
@@ -79,6 +80,9 @@ PREPARATION = VolumePreparation()
 
 def _placed(path: Path, kind: str, source: VolumeSource, grid: Grid, problems: Problems) -> NDArray[np.uint8]:
     volume = read_volume(path, kind, source.channel, problems, source.rescale)
-    if kind == "nifti" and grid.windows:
-        volume = replace(volume, voxels=where_stored(path, volume.voxels, source.rescale))
+    if kind == "nifti":
+        if source.annotations == "leave_out":
+            refuse_label_map(path, volume.voxels)
+        if grid.windows:
+            volume = replace(volume, voxels=where_stored(path, volume.voxels, source.rescale))
     return grid.place(volume)

@@ -14,6 +14,7 @@ from foundation.data.problems import Problems
 from foundation.errors import UserError
 from foundation.modalities.image_request import decode_base64, encode_base64
 from foundation.modalities.radiology.hounsfield import where_stored
+from foundation.modalities.radiology.label_maps import is_label_map
 from foundation.modalities.radiology.nifti import UNREADABLE, parse_nifti
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import check_spacing
@@ -65,6 +66,8 @@ class VolumesForm(RequestForm):
         volume = parse_nifti(content, Path(field), None, problems, _VOXELS)
         warnings += [str(problem) for problem in problems.warnings]
         check_spacing(volume, Path(field))
+        if is_label_map(volume.voxels):
+            warnings.append(f"{field}: looks like a mask or label map, no scan: few values in even patches")
         if self.grid.windows:
             where_stored(Path(field), volume.voxels, None)
         return self.grid.place(volume)

@@ -1,4 +1,4 @@
-"""CT whose values are no Hounsfield units: refused, or read as declared, exactly."""
+"""CT whose values are no Hounsfield units, and label maps among scans: refused, or read as declared, exactly."""
 
 import base64
 from pathlib import Path
@@ -12,6 +12,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.image_looks import Look
 from foundation.data.problems import DataError, Problems
 from foundation.modalities.radiology.dicom import open_series
+from foundation.modalities.radiology.label_maps import is_label_map
 from foundation.modalities.radiology.scan import SliceSettings
 from foundation.modalities.radiology.slices import read_slices
 from foundation.modalities.radiology_volumes.preparation import PREPARATION, VolumeSource
@@ -23,6 +24,7 @@ SOFT = SliceSettings(slices=None, side=48, window=(40, 400))
 AIR, FAT, MUSCLE, BONE = (2, 2), (12, 12), (20, 20), (24, 24)
 GREYS = {AIR: 0, FAT: 45, MUSCLE: 134, BONE: 255}  # of a window from -160 to 240
 REAL = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
+REAL_NIFTI = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"
 
 
 def phantom(slices: int = 3) -> np.ndarray:
@@ -134,16 +136,51 @@ def test_brains_cut_out_and_clipped_at_zero_are_not_taken_for_stored_values(tmp_
     assert greys(nifti(tmp_path / "a.nii", brain + (brain > 0) * np.arange(3)[:, None, None]), "nifti")[MUSCLE] > 0
 
 
+def labels(few: bool) -> np.ndarray:
+    voxels = np.zeros((6, 48, 48), np.int16)
+    voxels[1:5, 8:30, 8:30] = 1
+    voxels[2:4, 12:20, 12:20] = 4
+    if not few:
+        for label in range(5, 40):
+            voxels[1:5, 30:40, label : label + 2] = label
+            voxels[1:5, 2 * (label % 12) : 2 * (label % 12) + 2, 40:47] = label
+    return voxels
+
+
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_label_maps_are_refused_whatever_they_are_called(tmp_path, few, kind):
+    path = nifti(tmp_path / "P1_t1.nii.gz", labels(few), kind)
+    with pytest.raises(DataError, match=r"P1_t1\.nii\.gz: field voxels: a mask or label map, no scan: few values"):
+        greys(path, "nifti", window=None)
+    assert read_slices(path, "nifti", SliceSettings(label_maps=True), Problems()).shape[0] == 6
+
+
+def test_scans_are_no_label_maps():
+    assert not is_label_map(np.asarray(nibabel.load(REAL_NIFTI).dataobj))
+    coarse = np.random.default_rng(0).normal(8, 3, (16, 16, 8)).round().clip(0, 15)
+    assert not is_label_map(coarse)
+    coarse[:10] = 0
+    assert not is_label_map(coarse)
+
+
 def test_volumes_are_held_to_the_same(tmp_path):
     dictionary = DataDictionary(settings={"radiology_volumes": GRID})
-    look = Look("north", "P1", nifti(tmp_path / "b.nii.gz", phantom() + 1024), "nifti")
-    with pytest.raises(DataError, match="no Hounsfield"):
-        PREPARATION.open(look, VolumeSource(files="*"), dictionary, Problems())
-    PREPARATION.open(look, VolumeSource(files="*", rescale=(1, -1024)), dictionary, Problems())
+    for name, voxels, words in (("a", labels(True), "a mask or label map"), ("b", phantom() + 1024, "no Hounsfield")):
+        path = nifti(tmp_path / f"{name}.nii.gz", voxels)
+        with pytest.raises(DataError, match=words):
+            PREPARATION.open(Look("north", "P1", path, "nifti"), VolumeSource(files="*"), dictionary, Problems())
+    kept = VolumeSource(files="*", annotations="keep", rescale=(1, -1024))
+    for name in "ab":
+        PREPARATION.open(Look("north", "P1", tmp_path / f"{name}.nii.gz", "nifti"), kept, dictionary, Problems())
 
 
 def test_a_request_is_held_to_the_same(tmp_path):
     form = VolumesForm(grid=GRID)
+    warnings: list[str] = []
+    given = [base64.b64encode(nifti(tmp_path / "a.nii.gz", labels(True)).read_bytes()).decode()]
+    form.read(given, "radiology_volumes", warnings)
+    assert "radiology_volumes[0]: looks like a mask or label map, no scan: few values in even patches" in warnings
     given = [base64.b64encode(nifti(tmp_path / "b.nii.gz", phantom() + 1024).read_bytes()).decode()]
     with pytest.raises(DataError, match=r"radiology_volumes\[0\]: field voxels: no Hounsfield units"):
-        form.read(given, "radiology_volumes", [])
+        form.read(given, "radiology_volumes", warnings)
