@@ -98,6 +98,21 @@ def floats(root: Path) -> None:
     Image.fromarray(picture(1)[..., 0].astype(np.float32)).save(root / JPG, "TIFF")
 
 
+def untagged(root: Path) -> None:
+    for index in range(len(body())):
+        slice_with(index, RescaleSlope=None, RescaleIntercept=None)(root)
+
+
+def labelled(root: Path) -> None:
+    labels = np.zeros((4, 16, 16), np.int16)
+    labels[1:3, 4:12, 4:12] = 1
+    write_nifti(root / VOLUME, labels)
+
+
+def of_two(root: Path) -> None:
+    (root / VOLUME).rename(root / "north" / "radiology" / "N004_N005.nii.gz")
+
+
 def planar(root: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(body()[0], np.eye(4)), root / VOLUME)
 
@@ -154,6 +169,9 @@ IMAGES: dict[str, Damage] = {
         "N003: field PatientID: files of 2 patients lie together",
     ),
     "dicom of two series": (another_series, "N003: field SeriesInstanceUID: files of 2 series lie together"),
+    "ct without rescale tags": (untagged, "N003: field RescaleIntercept: CT without rescale tags in 6 of 6 slices"),
+    "nifti of labels": (labelled, "N004.nii.gz: field voxels: a mask or label map, no scan"),
+    "file of two patients": (of_two, "N004_N005.nii.gz: field patient_id: names two patients, N004 and N005"),
     "nifti cut off": (cut_off(VOLUME), "N004.nii.gz: no gzip file, cut off or damaged"),
     "nifti empty": (written(VOLUME, b""), "N004.nii.gz: empty file"),
     "nifti of two dimensions": (planar, "N004.nii.gz: field dim: not three-dimensional"),
