@@ -23,8 +23,19 @@ _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _NUMBER = r"(?:0?[1-9]|1[0-2])"
 _COUNTED = r"(?!\s*(?:HPFs?|high[- ]power|nodes?|lymph|cells?|cores?|blocks?|slides?|mm|cm|ml|%|x\b|×))"
 _WORD = r"[^\W\d_a-z][^\W\d_]*(?:['’-][^\W\d_]+)*"  # begins with a capital, of any script
+_HL7 = r"[A-Z][^\W\d_]*(?:\^[^\W\d_][^\W\d_'’.-]*)+(?:\^{1,3}[^\W\d_]+\.?)*"  # MUELLER^HANS^A
 _LABEL = r"(?!(?i:age|sex|gender|dob|date|mrn|id|case|number|no|of|the|born|sample|specimen|ward|phone|tel|dr|prof)\b)"
 _NAME = rf"{_LABEL}{_WORD}(?:(?:,?[ \t]+|\.[ \t]?){_LABEL}{_WORD}){{0,3}}"
+
+# After `M.`, which is Monsieur or Morbus.
+_MORBUS = (
+    r"(?:Crohn|Hodgkin|Parkinson|Alzheimer|Bechterew|Basedow|Paget|Bowen|Waldenström|Whipple|Wilson|Scheuermann|Addison"
+    r"|Dupuytren|Meulengracht|Boeck|Fabry|Pompe|Perthes|Menière|Hirschsprung|Cushing|Gaucher|Recklinghausen|Still)\b"
+)
+_STREET = (
+    r"[^\W\d_a-z][\w’'-]*(?:straße|strasse|str\.|weg|gasse|allee|platz|ring|damm)|"
+    r"(?:rue|avenue|boulevard|via|calle)\ (?:de\ (?:la\ |l['’])?|du\ |des\ )?[^\W\d_a-z][\w’'-]*"
+)
 
 PATTERNS: dict[str, str] = {
     "URL": r"(?P<URL>\b(?i:https?://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)])",
@@ -41,26 +52,43 @@ PATTERNS: dict[str, str] = {
         | {_MONTH}[ -]?{_DAY}(?:st|nd|rd|th)?,?[ -]{_YEAR} | {_MONTH},?[ -]?{_YEAR}
         )|{_DAY}(?:st|nd|rd|th)?[ ](?:of[ ])?(?=[A-Z])(?i:{_MONTH}) | (?=[A-Z])(?i:{_MONTH})[ ]{_DAY}(?:st|nd|rd|th)?
         )(?![\w/%]|[.,-]\d)""",
-    "SSN": r"(?<![\w-])(?P<SSN>\d{3}-\d{2}-\d{4})(?![\w-])",
+    "SSN": r"""(?<![\w-])(?:(?P<SSN_1>\d{3}-\d{2}-\d{4}) | (?P<SSN_2>756\.\d{4}\.\d{4}\.\d\d)
+        | (?P<SSN_3>[12][ ]?\d\d[ ]?(?:0[1-9]|1[0-2])[ ]?(?:\d\d|2[AB])[ ]?\d{3}[ ]?\d{3}(?:[ ]?\d\d)?)
+        | (?P<SSN_4>\d{8}-?[A-HJ-NP-TV-Z]|[XYZ]-?\d{7}-?[A-Z])
+        | (?i:ssn|social\ security(?:\ (?:no|number)\b\.?)?|ahv|avs|nss|nir|insee|bsn|dni|nie|nif|cpr|cnp|pesel|svnr)
+          (?:[ -]?(?i:nr|no|number)\b\.?)?[ \t]*[:\#]?[ \t]*(?P<SSN_5>\d[\d ./-]{5,22}\d[A-Za-z]?))(?![\w-])""",
     "ZIP": r"(?<![\w-])(?P<ZIP>\d{5}-\d{4})(?![\w-])",
-    "PHONE": r"""(?<![\w.+/-])(?:(?i:tel|phone|telephone|mobile|cell|fax|pager|ext)\b\.?(?:\s*no\b\.?)?\s*[:#]?\s*
-        (?P<PHONE_1>\+?\(?\d[\d ()./-]{4,20}\d)
+    "PHONE": r"""(?<![\w.+/-])(?:
+        (?i:t[eé]l(?:[eé]phone|efono|efon)?|phone|mobile?|cell|fax|pager|ext|handy)\b\.?(?:\s*no\b\.?)?\s*[:#]?\s*
+        (?P<PHONE_1>\+?\(?\d[\d ()./-]{4,22}\d)
         |(?P<PHONE_2>\+\d{1,3}[ .-]?\(?\d{1,5}\)?(?:[ .-]?\d{2,5}){1,5} | \(\d{2,5}\)[ ]?\d{3,5}[ .-]?\d{2,6}
         | \d{3}[.-]\d{3}[.-]\d{4} | 1-\d{3}-\d{3}-\d{4} | 0\d{2,4}[ /-]\d{3,8}(?:[ -]\d{2,5})?))(?![\w-])""",
     "RECORD": r"""(?:\b(?i:mrn|medical\ record
         |(?:patient|case|record|hospital|accession|specimen|chart|account|nhs|insurance)
-        (?:[ ]?(?:no\b\.?|nr\b\.?|number|id\b|ident(?:ifier)?|\#))|(?:fall|patienten|aufnahme)-?\ ?(?:nr\b\.?|nummer))
-        (?:[ ]?(?:no\b\.?|number|\#))?[ \t]*[:\#=]?[ \t]*(?:is[ ])?(?P<RECORD_1>(?=[\w/-]*\d\d)[A-Za-z0-9][\w/-]{2,})
+        (?:[ ]?(?:no\b\.?|nr\b\.?|number|id\b|ident(?:ifier)?|\#))
+        |(?:fall|pat(?:ienten|\.)?|aufnahme|eingangs|auftrags|journal|histologie|befund|piz|kv)-?\ ?(?:nr\b\.?|nummer)
+        |nhc|nip(?:p)?\b|ipp\b|num[eé]ro\ (?:de\ )?(?:dossier|patient))
+        (?:[ ]?(?:no\b\.?|number|\#))?[ \t]*[:\#=]?[ \t]*(?:is[ ])?
+        (?P<RECORD_1>\d{1,3}(?:[ .-]\d{2,4}){2,4}(?!\d)|(?=[\w/-]*\d\d)[A-Za-z0-9][\w/-]{2,})
+        |\b(?i:accession|specimen|case)[ \t]*[:\#]?[ \t]*(?P<RECORD_4>[A-Z]{1,3}-?\d{2}-\d{3,7}(?:[ ][A-Z]\d{0,2}\b)?)
         |(?<![\w-])(?P<RECORD_2>[A-Z]{1,3}\d{2}-\d{3,7})(?![\w-])
         |(?<![\w.:,>/+-])(?P<RECORD_3>\d{10,12})(?![\w-]|[.,]\d))""",
+    "ADDRESS": rf"""(?<![\w-])(?P<ADDRESS>(?:(?:{_STREET})[ ]\d{{1,4}}[ ]?[a-z]?\b|\d{{1,4}},?[ ](?:{_STREET})\b)
+        (?:,?[ ]\d{{4,5}}[ ][^\W\d_a-z]\w+)?)(?![\w-])""",
     "AGE": r"""(?:(?<![\w.,/-])(?P<AGE_1>9\d|1[01]\d)(?:[ -]?(?i:years?|yrs?|yr)[ -]?(?i:old|of\ age)|[ -]?(?i:y/?o)\b)
         |\b(?i:aged?)(?:[ ]of)?[ :=]{1,2}(?P<AGE_2>9\d|1[01]\d)(?![\w%/-]|[.,]\d|[ ]?(?i:%|days|weeks|months)))""",
     "NAME": rf"""(?:(?<![\w-])
         (?:(?:Prof|Dr|Mr|Mrs|Ms|Miss|PD|Herr|Frau|Mme|Sr|Sra)\b\.?[ ]?(?:med\b\.?[ ]?|h\.c\.[ ]?)*)+[ ]?
         (?P<NAME_1>{_NAME})
+        |(?<![\w^])(?P<NAME_3>{_HL7})(?![\w^])
+        |(?<![\w-])(?:M|Mlle|Dott|Sig|Hr|Fr|Dhr|Mevr)\.[ ]?(?!{_MORBUS})(?P<NAME_4>{_NAME})
+        |(?<![\w-])(?i:pat)(?:ient(?:in)?)?\b\.?[ \t]*:[ \t]*(?P<NAME_5>{_WORD},[ ]?{_WORD})
+        |(?<![\w-])(?i:pat)(?:ient(?:in)?)?\b\.?[ \t]*(?P<NAME_7>{_WORD}[ ]{_WORD})
+          (?=,?[ ]?(?:\*|geb\b|né|born\b|DOB\b))
+        |(?<![\w.])(?P<NAME_6>(?:[A-Z]\.[ -]?){{1,3}}{_WORD})(?=[ \t]*(?:$|[/;,\n)]|M\.?D\b))
         |\b(?i:(?:patient|last|first|family|given|maiden)(?:['’]s)?[ ]name|name(?:[ ]of[ ]patient)?|patient
         |signed(?:[ ]by)?|pathologist|(?:referring|attending)[ ]physician|physician|surgeon|dictated[ ]by|reported[ ]by)
-        [ \t]*:[ \t]*(?P<NAME_2>{_NAME}))""",
+        [ \t]*:[ \t]*(?P<NAME_2>{_HL7}|{_NAME}))""",
 }
 KINDS = tuple(PATTERNS)
 _SHORT = "jan|feb|fév|mar|mär|may|mai|apr|avr|abr|jun|jul|jui|aug|aoû|sep|oct|okt|nov|dec|dez|déc|ene|ago|dic"
@@ -74,17 +102,22 @@ _HINTS: dict[str, tuple[str, str]] = {
         rf"\d(?:\d\d\d|[./-] ?\d{{1,2}}[./-] ?\d\d|(?:st|nd|rd|th|\.)?[ -]?(?:of |de )?(?i:{_SHORT}))",
         "",
     ),
-    "SSN": (r"\d-\d\d-\d", ""),
+    "SSN": (
+        r"\d-\d\d-\d|756\.\d|\d{8}-?[A-Z]|[XYZ]-?\d{7}|\d{13}|\b[12] \d\d [01]\d \d",
+        "ssn social ahv avs nss nir insee bsn dni nie nif cpr cnp pesel svnr",
+    ),
     "ZIP": (r"\d{5}-\d{4}", ""),
-    "PHONE": (r"\d{3}[ )./-]{1,2}\d{2}|\+\d|\(\d\d", "tel phone mobile cell fax pager ext"),
+    "PHONE": (r"\d{3}[ )./-]{1,2}\d{2}|\+\d|\(\d\d", "tel tél phone mobil cell fax pager ext handy"),
     "RECORD": (
         r"\d{10}|[A-Z]\d\d-\d{3}",
-        "mrn patient case record hospital accession specimen chart account nhs insurance fall aufnahme",
+        "mrn pat case record hospital accession specimen chart account nhs insurance fall aufnahme eingang auftrag "
+        "journal histologie befund piz kv- nhc nip ipp num",
     ),
+    "ADDRESS": (r"(?:straße|strasse|str\.|weg|gasse|allee|platz|ring|damm) \d", "rue avenue boulevard via calle"),
     "AGE": (r"9\d|1[01]\d", ""),
     "NAME": (
-        r"Prof|Dr|M[rsm]|PD|Sra?\b",
-        "miss herr frau name patient signed pathologist physician surgeon dictated reported",
+        r"Prof|Dr|M[rsm]|PD|Sra?\b|\b(?:M|Mlle|Dott|Sig|Hr|Fr|Dhr|Mevr)\.|[^\W\d_]\^|[A-Z]\.[ -]?[^\W\d_a-z]",
+        "miss herr frau name pat signed pathologist physician surgeon dictated reported",
     ),
 }
 _FAST = {kind: (re.compile(form), words.split()) for kind, (form, words) in _HINTS.items()}

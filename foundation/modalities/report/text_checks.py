@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from foundation.data.identifiers import scan_text
 from foundation.data.problems import Problems
 from foundation.modalities.report.leaks import leak_problems, leaking_text
 
+_LONG_NUMBER = re.compile(r"(?<![\w.,])\d(?:[ ./-]?\d){6,}(?![\w]|[.,]\d)")
 _CHUNK = 2_000  # texts that a process scans at a time; fewer are scanned here
 _MOST = 100_000  # texts scanned; of more an even sample
 
@@ -43,12 +45,29 @@ def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, pro
     total = sum(len(texts) for texts, _ in each)
     step = -(-total // _MOST) if total else 1
     for (texts, path), findings in zip(each, _scan([texts.iloc[::step] for texts, _ in each]), strict=True):
+        _note_unsure(texts.iloc[::step], findings, path, problems)
         for (patient, kind), rows in findings.groupby(["row", "kind"], sort=False):
             times = f", {len(rows)} times" if len(rows) > 1 else ""
             problems.warn(path, f"patient {patient}: {kind} in the text{times}", advice, field="text")
         if step > 1:
             finding = f"identifiers were searched in one of {step} of {len(texts)} reports"
             problems.warn(path, finding, "have them masked if the sample holds any", field="text")
+
+
+def _note_unsure(texts: "pd.Series[str]", findings: pd.DataFrame, path: Path, problems: Problems) -> None:
+    """Long numbers that have the form of no identifier, and may be one."""
+    spans = {patient: rows[["start", "end"]].to_numpy() for patient, rows in findings.groupby("row", sort=False)}
+    unsure = []
+    for patient, text in texts.items():
+        if not isinstance(text, str):
+            continue
+        taken = spans.get(patient, ())
+        matches = (match.span() for match in _LONG_NUMBER.finditer(text))
+        if any(all(end <= start or stop <= begin for start, stop in taken) for begin, end in matches):
+            unsure.append(patient)
+    if unsure:
+        finding = f"{len(unsure)} reports hold long numbers that may be identifiers and are not masked, the first of"
+        problems.warn(path, f"{finding} patient {unsure[0]}", "read some of them", field="text")
 
 
 def _scan(texts: "list[pd.Series[str]]") -> list[pd.DataFrame]:
