@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foundation.data.columns import advice_for, nearest
 from foundation.data.dictionary import RecordColumn
+from foundation.data.numbers import numbers
 from foundation.data.problems import Problem, Problems
 from foundation.data.table_files import as_text
-from foundation.data.tables import nearest
 
 SHOWN = 20  # findings of one kind in one column that are named each; the rest are counted
 OLDEST = 120  # years
@@ -170,23 +171,25 @@ def _check_levels(cells: "pd.Series[Any]", column: RecordColumn, path: Path | st
 
 
 def _check_numbers(cells: "pd.Series[Any]", column: RecordColumn, path: Path | str, problems: Problems) -> None:
-    numbers = _numbers(cells, path, problems)
-    infinite = pd.Series(np.isinf(numbers), index=numbers.index)
-    _note(problems, path, numbers, infinite, "is infinite", "leave the cell empty where the value is unknown")
+    values = _numbers(cells, path, problems)
+    infinite = pd.Series(np.isinf(values), index=values.index)
+    _note(problems, path, values, infinite, "is infinite", "leave the cell empty where the value is unknown")
     name = column.name.lower()
     aged = name == "age" or name.startswith("age_") or name.endswith("_age")
-    impossible = ((numbers < 0) | (numbers > OLDEST)) & ~infinite if aged else infinite & False
-    _note(problems, path, numbers, impossible, "is no age in years", "mend it, or declare the code as missing")
-    far = ((numbers - column.center).abs() > FAR * column.scale) & ~infinite & ~impossible
+    impossible = ((values < 0) | (values > OLDEST)) & ~infinite if aged else infinite & False
+    _note(problems, path, values, impossible, "is no age in years", "mend it, or declare the code as missing")
+    far = ((values - column.center).abs() > FAR * column.scale) & ~infinite & ~impossible
     finding = f"is more than {FAR} scales ({column.scale:g}) from {column.center:g}"
-    _note(problems, path, numbers, far, finding, "check the unit", warning=True)
+    _note(problems, path, values, far, finding, "check the unit", warning=True)
 
 
 def _numbers(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "pd.Series[float]":
-    numbers = pd.to_numeric(cells, errors="coerce").astype(float)
-    text = cells.notna() & numbers.isna()
-    _note(problems, path, cells, text, "is no number", "translate it in the declaration, or declare it as missing")
-    return numbers
+    values = numbers(cells).astype(float)
+    text = cells.notna() & values.isna()
+    for advice in cells[text].map(advice_for).drop_duplicates():
+        which = text & cells.map(lambda cell, advice=advice: advice_for(cell) == advice)
+        _note(problems, path, cells, which, "is no number", advice)
+    return values
 
 
 def _dates(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "pd.Series[pd.Timestamp]":

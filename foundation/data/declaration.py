@@ -14,7 +14,8 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.packages import modules
 from foundation.data.problems import refuse, refuse_invalid
 from foundation.data.sources import ONE_OR_MANY, AnySources, Sources, sources_model
-from foundation.data.tables import Pattern, Strict, TableSource
+from foundation.data.strict import Pattern, Strict
+from foundation.data.tables import TableSource
 from foundation.data.units import Unit
 
 FILE = "cohort.yaml"

@@ -7,19 +7,19 @@ from typing import Any
 
 import pandas as pd
 
+from foundation.data.columns import nearest
 from foundation.data.fhir_export import Export, Located, read_export
-from foundation.data.fhir_resources import Observation, Patient, parse_date
+from foundation.data.fhir_resources import Component, Observation, Patient, parse_date
 from foundation.data.fhir_source import FhirColumn, FhirSource
-from foundation.data.problems import refuse
+from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY
-from foundation.data.tables import nearest
 
 DAYS_A_YEAR = 365.25
 Dates = dict[str, datetime]
 
 
-def read_fhir(folder: Path, source: FhirSource) -> pd.DataFrame:
-    """The declared record.
+def read_fhir(folder: Path, source: FhirSource, problems: Problems | None = None) -> pd.DataFrame:
+    """The declared record; `problems` takes what was left out.
 
     A patient without the index condition has no age at it and nothing inside a window: missing. Of a condition's
     absence the export says nothing more than that nobody recorded it.
@@ -31,8 +31,9 @@ def read_fhir(folder: Path, source: FhirSource) -> pd.DataFrame:
         DataError: naming the file and the entry (or line), if a resource is damaged, a unit or code is not the declared
             one, two values stand for one time, or a patient has no, two or somebody else's identifier.
     """
-    named = (code for column in source.columns.values() for code in (column.observation, column.condition, column.at))
+    named = (code for column in source.columns.values() for code in column.codes)
     export = read_export(folder, source.files, {code for code in (*named, source.index) if code and "|" in code})
+    _note_left(folder / source.files, export, problems)
     names = _identities(export, source.identifier)
     index = _onsets(export, source.index)
     table = {name: _column(export, column, index) for name, column in source.columns.items()}
@@ -42,11 +43,16 @@ def read_fhir(folder: Path, source: FhirSource) -> pd.DataFrame:
 
 
 def read_fhir_survival(
-    folder: Path, source: FhirSource, event: str = "os_event", time: str = "os_days"
+    folder: Path,
+    source: FhirSource,
+    event: str = "os_event",
+    time: str = "os_days",
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
     """Overall survival from the index: for the labels, never for the record.
 
     Follow-up of the living ends with the last dated Observation or Condition. A death without a date has no time.
+    Patients without the index condition, or without its date, are left out; `problems` takes how many.
 
     Returns:
         `[patients, 2]` indexed by `patient_id`, sorted: event (0 or 1) and time (days), of those with the index
@@ -58,18 +64,43 @@ def read_fhir_survival(
     if source.index is None:
         raise refuse(folder / source.files, "survival without a day zero", "declare index, a Condition", field="index")
     export = read_export(folder, source.files)
+    _note_left(folder / source.files, export, problems)
     names = _identities(export, source.identifier)
+    onsets = _onsets(export, source.index)
+    _note_without_index(folder / source.files, export, source.index, onsets, problems)
     follow_up = {}
-    for patient, start in _onsets(export, source.index).items():
+    for patient, start in onsets.items():
         person = export.patients[patient].resource
         dead = person.deceased_date_time is not None or bool(person.deceased_boolean)
         seen = [one.resource.date for one in export.conditions.get(patient, [])]
-        seen += [one.resource.date for one in export.observations.get(patient, [])]
+        seen += [one.resource.last for one in export.observations.get(patient, [])]
         last = person.deceased_date_time if dead else max(date or start for date in seen)
         follow_up[names[patient]] = (int(dead), (last.date() - start.date()).days if last else None)
     frame = pd.DataFrame.from_dict(follow_up, orient="index", columns=[event, time])
     frame.index = pd.Index(frame.index.astype(object), name=KEY)
     return frame.sort_index()
+
+
+def _note_left(path: Path, export: Export, problems: Problems | None) -> None:
+    for what, count in export.left.items() if problems is not None else ():
+        if problems is not None and not any(what in problem.finding for problem in problems.listed):
+            problems.warn(path, f"{count} {what}", "nothing to do, unless they are meant")
+
+
+def _note_without_index(path: Path, export: Export, index: str, onsets: Dates, problems: Problems | None) -> None:
+    if problems is None:
+        return
+    undated = [
+        patient
+        for patient, conditions in export.conditions.items()
+        if patient not in onsets and any(index in one.resource.code.codes for one in conditions)
+    ]
+    for patients, finding, advice in (
+        (undated, "have the index condition without a date", "give it onset, assertedDate or recordedDate"),
+        (sorted(export.patients.keys() - onsets.keys() - set(undated)), "have no index condition", "see `index`"),
+    ):
+        if patients:
+            problems.warn(path, f"{len(patients)} patients {finding} and are left out", advice, value=patients[0])
 
 
 def _identities(export: Export, system: str) -> dict[str, str]:
@@ -120,9 +151,9 @@ def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
         }
     values = {}
     for patient, observations in export.observations.items():
-        matching = [one for one in observations if column.observation in one.resource.code.codes]
-        matching = [one for one in matching if inside(patient, one.resource.date)]
-        values[patient] = _pick([(one, _value(one, column)) for one in matching], column, index.get(patient))
+        matching = [one for one in observations if inside(patient, one.resource.date)]
+        parts = [(one, part) for one in matching for part in _parts(one.resource, column)]
+        values[patient] = _pick([(one, _value(one, part, column)) for one, part in parts], column, index.get(patient))
     return values
 
 
@@ -150,9 +181,17 @@ def _window(window: tuple[int, int] | None, index: Dates) -> Callable[[str, date
     return inside
 
 
-def _value(one: Located[Observation], column: FhirColumn) -> Any:
-    """The observation's value; None where it has none (the laboratory says why)."""
-    resource = one.resource
+def _parts(observation: Observation, column: FhirColumn) -> list[Observation | Component]:
+    """What of an observation has the column's code: itself, or components of it."""
+    if column.component is not None:
+        named = column.observation in observation.code.codes
+        return [part for part in observation.component if named and column.component in part.code.codes]
+    each: list[Observation | Component] = [observation, *observation.component]
+    return [part for part in each if column.observation in part.code.codes]
+
+
+def _value(one: Located[Observation], resource: Observation | Component, column: FhirColumn) -> Any:
+    """The observation's or its component's value; None where it has none (the laboratory says why)."""
     if column.unit is None:
         if resource.value_quantity is not None:
             advice = "declare its unit instead of values"

@@ -1,6 +1,7 @@
 """A hospital's FHIR export: Bundles and bulk NDJSON, read into resources that know where they stand."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ _CHOICES = {
     "value": ("valueQuantity", "valueCodeableConcept", "valueInteger", "valueString", "valueBoolean"),
     "deceased": ("deceasedBoolean", "deceasedDateTime"),
 }
-_RETRACTED = {"entered-in-error", "refuted", "cancelled"}
+_RETRACTED = {"entered-in-error", "refuted", "cancelled", "differential"}  # a differential diagnosis is one of several
 _MODELS: dict[str, TypeAdapter[Any]] = {
     "Patient": TypeAdapter(Patient),
     "Condition": TypeAdapter(Condition),
@@ -49,11 +50,13 @@ class Export:
         patients: by resource id.
         conditions: by the patient's resource id; refuted and retracted ones are left out.
         observations: likewise.
+        left: what was read and left out, and how often.
     """
 
     patients: dict[str, Located[Patient]] = field(default_factory=dict)
     conditions: dict[str, list[Located[Condition]]] = field(default_factory=dict)
     observations: dict[str, list[Located[Observation]]] = field(default_factory=dict)
+    left: Counter[str] = field(default_factory=Counter)
 
 
 def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Export:
@@ -61,14 +64,16 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
 
     Args:
         folder: the hospital's.
-        files: a glob; `.json` holds a Bundle, `.ndjson` or `.jsonl` a resource a line, each also with `.gz`.
-        codes: `system|code` of the Conditions and Observations that are kept; all if None.
+        files: a glob; `.json` holds a Bundle or one resource, `.ndjson` or `.jsonl` a resource a line, each also with
+            `.gz`.
+        codes: `system|code` of the Conditions and Observations that are kept; all if None, and then without values.
 
     Raises:
         DataError: naming the file and the entry (or line), if something is no FHIR, refers to nobody, or stands twice.
     """
     export = Export()
     names: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     others: list[tuple[str, Located[Any]]] = []
     for path in _find(folder, files):
         for raw, url in _resources(path):
@@ -76,7 +81,10 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
             if kind in ("Condition", "Observation") and codes is not None and not _wanted(raw.resource, codes):
                 continue
             if kind not in _MODELS:
+                kinds[url] = kind
                 continue
+            if codes is None:
+                raw = _without_values(raw, export)
             located = _validate(raw, _MODELS[kind])
             if kind == "Patient":
                 _register(export, names, located, url)
@@ -84,15 +92,65 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
                 others.append((kind, located))
     if not export.patients:
         raise refuse(folder / files, "no Patient among the resources", "export the patients too")
+    merged = _merged(export, names)
     for kind, located in others:
         patient = names.get(_target(located.resource.subject.reference))
+        if patient is None and (subject := _other_subject(located.resource, kinds, codes is None)):
+            export.left[f"{kind}s of a {subject}, no Patient"] += 1
+            continue
         if patient is None:
             value = located.resource.subject.reference
             raise located.refuse("refers to no patient of the export", "export that patient too", "subject", value)
         if not _retracted(located.resource):
             by_patient: dict[str, list[Any]] = export.conditions if kind == "Condition" else export.observations
-            by_patient.setdefault(patient, []).append(located)
+            by_patient.setdefault(merged.get(patient, patient), []).append(located)
     return export
+
+
+def _merged(export: Export, names: dict[str, str]) -> dict[str, str]:
+    """Patients whose resource another one replaces → that one; they are taken out of the export.
+
+    Raises:
+        DataError: if resources replace each other in a circle.
+    """
+    successors: dict[str, str] = {}
+    for key, located in export.patients.items():
+        for link in located.resource.link:
+            other = names.get(_target(link.other.reference))
+            if other is not None and other != key and link.type in ("replaced-by", "replaces"):
+                old, new = (key, other) if link.type == "replaced-by" else (other, key)
+                successors[old] = new
+    merged = {}
+    for old in successors:
+        chain = [old]
+        while chain[-1] in successors:
+            chain.append(successors[chain[-1]])
+            if len(chain) > len(successors) + 1:
+                raise export.patients[old].refuse("replaced by one that it replaces", "mend the links", "link", old)
+        merged[old] = chain[-1]
+    for old in merged:
+        del export.patients[old]
+        export.left["Patients that another resource replaces, read as that one"] += 1
+    return merged
+
+
+def _other_subject(resource: Condition | Observation, kinds: dict[str, str], unread: bool) -> str:
+    """The kind of a subject that is no patient; empty if it may be one, as an observation's that a column reads."""
+    reference = resource.subject.reference
+    if not reference and isinstance(resource, Observation) and unread:
+        return "subject not given"
+    match = re.search(r"(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.-]+(?:/_history/.*)?$", reference)
+    kind = kinds.get(reference) or (match.group(1) if match else "")
+    return "" if kind == "Patient" else kind
+
+
+def _without_values(raw: Located[Any], export: Export) -> Located[Any]:
+    """A resource of which only who and when is asked; values of kinds that nobody reads are counted."""
+    for name in raw.resource:
+        if name.startswith("value") and name not in _CHOICES["value"]:
+            export.left[f"Observations with {name}, a kind of value that no column reads"] += 1
+    kept = {name: part for name, part in raw.resource.items() if not name.startswith("value") and name != "component"}
+    return replace(raw, resource=kept)
 
 
 def _find(folder: Path, files: str) -> list[Path]:
@@ -115,6 +173,9 @@ def _resources(path: Path) -> Iterator[tuple[Located[Any], str]]:
         return
     bundle = read_json(path, text)
     kind = bundle.get("resourceType") if isinstance(bundle, dict) else type(bundle).__name__
+    if kind in _MODELS or (isinstance(bundle, dict) and kind not in ("Bundle", "OperationOutcome", None, "")):
+        yield Located(bundle, path, None, None), ""
+        return
     if kind == "OperationOutcome":
         raise refuse(path, "a server's error report", "repeat the export", field="resourceType", value=kind)
     if kind != "Bundle":
@@ -140,9 +201,12 @@ def _kind(raw: Located[Any]) -> str:
 
 
 def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
-    concept = content.get("code")
-    coding = concept.get("coding") if isinstance(concept, dict) else None
-    parts = [part for part in coding if isinstance(part, dict)] if isinstance(coding, list) else []
+    """Whether a resource, or a component of it, has one of the codes."""
+    components = content.get("component")
+    each = [content, *(components if isinstance(components, list) else ())]
+    concepts = [one.get("code") for one in each if isinstance(one, dict)]
+    codings = [concept.get("coding") for concept in concepts if isinstance(concept, dict)]
+    parts = [part for coding in codings if isinstance(coding, list) for part in coding if isinstance(part, dict)]
     return any(f"{part.get('system', '')}|{part.get('code', '')}" in codes for part in parts)
 
 

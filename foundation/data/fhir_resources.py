@@ -33,6 +33,7 @@ def parse_date(value: Any) -> datetime:
 
 Date = Annotated[datetime, BeforeValidator(parse_date)]
 # What is read of a resource; its many other fields are passed over. Slots: an export holds millions of these.
+_ASSERTED = "http://hl7.org/fhir/StructureDefinition/condition-assertedDate"
 _CONFIG = ConfigDict(extra="ignore", alias_generator=to_camel)
 
 
@@ -86,6 +87,30 @@ class Period:
     """A span of time."""
 
     start: Date | None = None
+    end: Date | None = None
+
+
+@dataclass(config=_CONFIG, slots=True)
+class Timing:
+    """Points in time."""
+
+    event: list[Date] = field(default_factory=list)
+
+
+@dataclass(config=_CONFIG, slots=True)
+class Extension:
+    """What a profile adds to a resource."""
+
+    url: str = ""
+    value_date_time: Date | None = None
+
+
+@dataclass(config=_CONFIG, slots=True)
+class Link:
+    """Another resource of the same person."""
+
+    other: Reference = field(default_factory=Reference)
+    type: str = ""
 
 
 @dataclass(config=_CONFIG, slots=True)
@@ -98,6 +123,7 @@ class Patient:
     birth_date: Date | None = None
     deceased_boolean: StrictBool | None = None
     deceased_date_time: Date | None = None
+    link: list[Link] = field(default_factory=list)
 
 
 @dataclass(config=_CONFIG, slots=True)
@@ -110,11 +136,26 @@ class Condition:
     onset_date_time: Date | None = None
     onset_period: Period = field(default_factory=Period)
     recorded_date: Date | None = None
+    extension: list[Extension] = field(default_factory=list)
 
     @property
     def date(self) -> datetime | None:
-        """Its onset; the day it was recorded where that is unknown."""
-        return self.onset_date_time or self.onset_period.start or self.recorded_date
+        """Its onset; where that is unknown the day of diagnosis (mCODE), or else the day it was recorded."""
+        asserted = (one.value_date_time for one in self.extension if one.url == _ASSERTED)
+        known = (self.onset_date_time, self.onset_period.start, *asserted, self.recorded_date)
+        return next((date for date in known if date is not None), None)
+
+
+@dataclass(config=_CONFIG, slots=True)
+class Component:
+    """One of the values of an observation that has several, such as a blood pressure."""
+
+    code: CodeableConcept = field(default_factory=CodeableConcept)
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_integer: StrictInt | None = None
+    value_string: str | None = None
+    value_boolean: StrictBool | None = None
 
 
 @dataclass(config=_CONFIG, slots=True)
@@ -125,7 +166,10 @@ class Observation:
     code: CodeableConcept = field(default_factory=CodeableConcept)
     subject: Reference = field(default_factory=Reference)
     effective_date_time: Date | None = None
+    effective_instant: Date | None = None
     effective_period: Period = field(default_factory=Period)
+    effective_timing: Timing = field(default_factory=Timing)
+    component: list[Component] = field(default_factory=list)
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_integer: StrictInt | None = None
@@ -134,5 +178,13 @@ class Observation:
 
     @property
     def date(self) -> datetime | None:
-        """When it was so."""
-        return self.effective_date_time or self.effective_period.start
+        """When it was so, or began to be."""
+        times = sorted(self.effective_timing.event)
+        period = self.effective_period.start or self.effective_period.end
+        return self.effective_date_time or self.effective_instant or period or (times[0] if times else None)
+
+    @property
+    def last(self) -> datetime | None:
+        """When it was last so."""
+        times = sorted(self.effective_timing.event)
+        return self.effective_period.end or (times[-1] if times else self.date)

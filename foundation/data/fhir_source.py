@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from foundation.data.dictionary import is_outcome
 from foundation.data.fhir_resources import parse_date
-from foundation.data.tables import Strict, Word
+from foundation.data.strict import Strict, Word
 
 _PATHS = ("patient.gender", "patient.age_at")
 
@@ -17,7 +17,8 @@ class FhirColumn(Strict):
     Args:
         path: `patient.gender`, or `patient.age_at` in years.
         at: for the age: a date, or `system|code` of a Condition, at whose first onset; the source's index if None.
-        observation: `system|code`.
+        observation: `system|code` of an Observation, or of a component of one.
+        component: `system|code` of the component that is read of that observation, where its code alone is not enough.
         condition: `system|code`; 1 where the patient has it, else 0.
         unit: UCUM code of the observation's quantity; another unit is refused.
         bounds: whether `<5` counts as 5; refused otherwise.
@@ -29,6 +30,7 @@ class FhirColumn(Strict):
     path: str | None = None
     at: str | None = None
     observation: str | None = Field(None, pattern=r"\|")
+    component: str | None = Field(None, pattern=r"\|")
     condition: str | None = Field(None, pattern=r"\|")
     unit: str | None = None
     bounds: bool = False
@@ -45,9 +47,16 @@ class FhirColumn(Strict):
             raise ValueError(f"path '{self.path}'{outcome} give {' or '.join(_PATHS)}")
         if self.observation is not None and (self.unit is None) == (self.values is None):
             raise ValueError("an observation needs unit (a quantity's; '1' for none) or values (a code's)")
+        if self.component is not None and self.observation is None:
+            raise ValueError("component needs observation, of which it is a part")
         if self.at is not None and "|" not in self.at:
             parse_date(self.at)
         return self
+
+    @property
+    def codes(self) -> tuple[str | None, ...]:
+        """Those that it reads."""
+        return self.observation, self.component, self.condition, self.at
 
 
 class FhirSource(Strict):

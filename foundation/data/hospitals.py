@@ -7,7 +7,9 @@ import pandas as pd
 
 from foundation.data.declaration import HospitalColumn
 from foundation.data.problems import refuse
-from foundation.data.tables import read_source, with_group
+from foundation.data.strict import with_group
+from foundation.data.table_files import as_text
+from foundation.data.tables import Kinds, read_source
 
 
 def by_column(
@@ -28,18 +30,18 @@ def by_column(
     if hospitals.column is not None and column not in patients:
         raise refuse(path, "no such column", "name the one that says the hospital, under hospitals", field=column)
     cells = patients.index.to_series() if hospitals.column is None else patients[column]
-    named = cells.astype("string")
+    named = as_text(cells).astype("string")
     if hospitals.pattern is not None:
         named = named.str.extract(with_group(hospitals.pattern), expand=False)
     if hospitals.table is not None:
-        known = read_source(folder, hospitals.table)
-        name = known.columns[0]
+        name = next(iter(hospitals.table.columns or ()))
+        known = read_source(folder, hospitals.table, kinds=Kinds(text=[name]))
         named = named.map(known[name].astype("string"))
     lost = named.isna() | (named == "")
     if lost.any():
         whose = f"patient {named.index[lost][0]} has no hospital"
         raise refuse(path, whose, "fill it in, or mend `hospitals`", field=column, value=cells[lost].iloc[0])
-    named = named.map({name: hospitals.names.get(name, slug(name)) for name in named.unique()})
+    named = named.map(_called(named, hospitals, path, column))
     unknown = sorted(set(hospitals.leave_out) - set(named))
     if unknown:
         raise refuse(path, "no such hospital to leave out", "mend `hospitals`", field="leave_out", value=unknown[0])
@@ -49,6 +51,17 @@ def by_column(
     members = {name: named.index[named == name] for name in large}
     rest = named.index[~named.isin(large)]
     return {**members, hospitals.rest: rest} if len(rest) else members
+
+
+def _called(named: "pd.Series[str]", hospitals: HospitalColumn, path: Path, column: str) -> dict[str, str]:
+    """Hospital as written → as it is called; two that would be called alike without a word are refused."""
+    called = {name: hospitals.names.get(name, slug(name)) for name in named.unique()}
+    written: dict[str, str] = {}
+    for name, short in called.items():
+        if name not in hospitals.names and written.setdefault(short, name) != name:
+            finding = f"two hospitals, {written[short]} and {name}, would be called '{short}'"
+            raise refuse(path, finding, "say under hospitals.names what each is called", field=column, value=name)
+    return called
 
 
 def slug(name: str) -> str:

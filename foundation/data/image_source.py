@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from foundation.data.tables import Pattern, Strict, TableSource
+from foundation.data.strict import Pattern, Strict
+from foundation.data.tables import TableSource
 
 
 class ImageSource(Strict):

@@ -11,7 +11,7 @@ from foundation.data.file_owners import FileOwners
 from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY
-from foundation.data.tables import read_source
+from foundation.data.tables import Kinds, read_source
 
 _SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 KINDS = {
@@ -65,7 +65,7 @@ def kind_of(path: Path, source: ImageSource) -> str | None:
 def _from_table(folder: Path, source: ImageSource) -> tuple[list[Path], list[str]]:
     assert source.table is not None
     table = folder / source.table.file
-    listed = read_source(folder, source.table, unique=False)
+    listed = read_source(folder, source.table, unique=False, kinds=Kinds(text=["file"]))
     for name in ["file", *(column.removeprefix("-") for column in source.order)]:
         if name not in listed:
             advice = "name the files there, relative to the table" if name == "file" else "see `order` in cohort.yaml"

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from foundation.data.declaration import Declaration, read_declaration
 from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.dictionary import FILE, DataDictionary
+from foundation.data.numbers import numbers
 from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
 from foundation.data.site import Site
@@ -114,7 +115,7 @@ def _pack_site(packing: Packing, each: list[Preparation]) -> pd.DataFrame:
     table["hospital"] = packing.site.name
     for column in (*dictionary.labels, *dictionary.survival.values()):
         values = patients.get(column)
-        table[column] = np.nan if values is None else pd.to_numeric(values).reindex(packing.order).astype(float)
+        table[column] = np.nan if values is None else numbers(values).reindex(packing.order).astype(float)
     # The order of columns is part of the cohort's digest.
     ordered = sorted(each, key=lambda preparation: (not preparation.storage.core, preparation.storage.stored))
     table = pd.concat([table, *(preparation.pack(packing) for preparation in ordered)], axis=1)

@@ -9,7 +9,7 @@ import pandas as pd
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.splits import PARTS
-from foundation.data.tables import TableSource, read_source
+from foundation.data.tables import Kinds, TableSource, read_source
 
 _FIELD = "patient_id"
 
@@ -38,6 +38,8 @@ def check_across(sites: list[Site], problems: Problems) -> None:
 def check_presence(site: Site, presence: pd.DataFrame, problems: Problems) -> None:
     """Patients who have no modality, and modalities that no patient has (warnings).
 
+    A source that could not be read was noted when it was; what follows from it is not noted again.
+
     Args:
         site: the hospital.
         presence: bool `[patients, modalities]`.
@@ -45,12 +47,12 @@ def check_presence(site: Site, presence: pd.DataFrame, problems: Problems) -> No
     """
     path = site.files["patients"]
     nothing = presence.index[~presence.any(axis=1)]
-    if len(nothing):
+    if len(nothing) and not site.unread:
         finding = f"{len(nothing)} of {len(presence)} patients have no modality at all, the first"
         problems.warn(path, finding, "add their data, or drop their rows", field=_FIELD, value=nothing[0])
     for name, file in site.files.items():
         table = site.tables.get(name)
-        if name != "patients" and (table is None or table.empty):
+        if name != "patients" and name not in site.unread and (table is None or table.empty):
             finding = f"no patient of {site.name} has {name.replace('_', ' ')}"
             problems.warn(file, finding, "see whether its patients are those of the patients' table", field=_FIELD)
 
@@ -62,7 +64,7 @@ def check_split(sites: list[Site], source: TableSource, problems: Problems) -> N
     of what may be one patient in two parts.
     """
     path = Path(source.file)
-    table = problems.attempt(read_source, Path(), source, unique=False)
+    table = problems.attempt(read_source, Path(), source, unique=False, kinds=Kinds(text=["part"]))
     if table is None:
         return
     if "part" not in table:

@@ -13,7 +13,7 @@ from foundation.data.preparation import in_reading_order, preparations
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.data.sources import Sources, usual_patients
-from foundation.data.tables import read_source
+from foundation.data.tables import Kinds, read_source
 
 
 def read_sites(root: Path, declaration: Declaration, problems: Problems, bars: Progress | None = None) -> list[Site]:
@@ -50,17 +50,27 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
     source = declaration.sources.patients or usual_patients(folder)
     if isinstance(source, FhirSource):
         file = folder / source.files
-        patients = read_fhir_survival(folder, source, **declaration.dictionary.survival)
+        patients = read_fhir_survival(folder, source, **declaration.dictionary.survival, problems=problems)
     else:
         file = folder / source.file
-        patients = read_source(folder, source)
+        patients = read_source(folder, source, kinds=_kinds(declaration), problems=problems)
     if not len(patients):
         raise refuse(file, "no patient", "fill the table, or take the hospital out")
     site = Site(name, folder, patients, files={"patients": file})
     for preparation in in_reading_order():
+        known, errors = set(site.files), len(problems.errors)
         preparation.read(site, places, declaration, problems)
+        if len(problems.errors) > errors:
+            site.unread |= {file for file in site.files if file not in known and file not in site.tables}
     _unknown_patients(site, declaration, problems)
     return site.only(site.patients.index)
+
+
+def _kinds(declaration: Declaration) -> Kinds:
+    """What the patients' table holds."""
+    hospitals, dictionary = declaration.hospitals, declaration.dictionary
+    text = [hospitals.column] if isinstance(hospitals, HospitalColumn) and hospitals.column is not None else []
+    return Kinds(text=text, numbers=[*dictionary.labels, *dictionary.survival.values()])
 
 
 def _places(folder: Path, declared: Sources) -> dict[str, Any]:
@@ -79,6 +89,9 @@ def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) 
     if declaration.unknown_patients == "ignore":
         return
     for name, table in site.tables.items():
+        declared = getattr(declaration.sources, name, None)
+        if isinstance(declared, FhirSource) and isinstance(declaration.sources.patients, FhirSource):
+            continue  # of one export: those without the index condition were noted when patients were read
         unknown = table.index.difference(site.patients.index)
         if len(unknown):
             finding = f"{len(unknown)} patients who are not in {site.files['patients'].name}, the first"

@@ -18,6 +18,7 @@ class Site:
         tables: what there is besides, by the name of its source, indexed by patient.
         sources: by the same name, how it was declared, where packing needs that.
         files: by the same name, the file that was read, for messages; also of `patients`.
+        unread: names of those that could not be read, which was noted.
     """
 
     name: str
@@ -26,9 +27,10 @@ class Site:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sources: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
 
     def only(self, patients: "pd.Index[str]", name: str | None = None) -> "Site":
         """The same with those patients alone, under another name if one is given."""
         tables = {key: table[table.index.isin(patients)] for key, table in self.tables.items()}
         kept = self.patients[self.patients.index.isin(patients)]
-        return Site(name or self.name, self.folder, kept, tables, self.sources, self.files)
+        return Site(name or self.name, self.folder, kept, tables, self.sources, self.files, self.unread)

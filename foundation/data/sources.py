@@ -13,7 +13,8 @@ from pydantic import Discriminator, SerializeAsAny, Tag, create_model
 from foundation.data.fhir_source import FhirSource
 from foundation.data.packages import modules
 from foundation.data.problems import refuse
-from foundation.data.tables import Strict, TableSource
+from foundation.data.strict import Strict
+from foundation.data.tables import TableSource
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".csv.gz", ".tsv.gz")
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from foundation.data.cohort import Cohort
 from foundation.data.problems import refuse
-from foundation.data.tables import TableSource, read_source
+from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.run_record import digest_of
@@ -144,7 +144,7 @@ def read_split(cohort: Cohort, source: TableSource) -> Split:
         UserError: on a patient nobody knows or who stands twice, a part that is none, or patients left unsaid.
     """
     path = Path(source.file)
-    table = read_source(Path(), source)
+    table = read_source(Path(), source, kinds=Kinds(text=["part"]))
     if "part" not in table:
         raise refuse(path, "no column 'part'", f"say {', '.join(PARTS)} there", field="part")
     strange = table.index[~table["part"].isin(PARTS)]

@@ -1,12 +1,11 @@
 """Table files as hospitals have them: CSV, TSV, Parquet and JSON lines, read whole or refused in one line."""
 
-import csv
 import gzip
-import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +13,75 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from foundation.data.delimited import DELIMITERS, check_names, delimiter_of, layout, read_numbers, read_text
+from foundation.data.dialect import Dialect
 from foundation.data.problems import refuse
 
 KEY = "patient_id"
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_ENCODING_ADVICE = "save it with UTF-8 encoding, or say encoding: cp1252 (or what it is) in the declaration"
 LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
-_NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
+_EXACT = 2**53  # beyond it a float skips whole numbers
 _MAGIC = {
     b"PK\x03\x04": ("an Excel workbook or ZIP archive", "save the sheet as CSV UTF-8"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as CSV UTF-8"),
     b"PAR1": ("a Parquet file", "name it .parquet"),
     b"\x1f\x8b": ("a gzip file", "add .gz to its name"),
     b"%PDF": ("a PDF document", "export the table itself as CSV UTF-8"),
-    b"\xff\xfe": ("UTF-16 text", "save it as CSV UTF-8"),
-    b"\xfe\xff": ("UTF-16 text", "save it as CSV UTF-8"),
+    b"\xff\xfe": ("UTF-16 text", "save it as CSV UTF-8, or say encoding: utf-16"),
+    b"\xfe\xff": ("UTF-16 text", "save it as CSV UTF-8, or say encoding: utf-16"),
     b"<!DOCTYPE": ("a web page", "fetch the file again; portals answer so when a login is missing"),
     b"<html": ("a web page", "fetch the file again; portals answer so when a login is missing"),
 }
 
 
-def read_frame(path: Path, text_columns: Collection[str] = (KEY,)) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Reading:
+    """What of a table is read.
+
+    Attributes:
+        keys: columns that name patients, genes or codes: text, whatever they hold.
+        wanted: columns that are kept; all if None.
+        numbers: whether the other cells are numbers, so many that each is parsed but once.
+    """
+
+    keys: Collection[str] = (KEY,)
+    wanted: Collection[str] | None = None
+    numbers: bool = False
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """A table, as a file holds it.
+
+    Attributes:
+        frame: `[rows, columns]`; the index is each row's number in the file (the header being row 1 where nothing
+            stands above it; JSON lines and Parquet, which have none, count from 1).
+        comments: lines above the header, left out.
+        annotations: columns that the file itself says describe rows.
+        names: of all columns, read or not.
+    """
+
+    frame: pd.DataFrame
+    names: list[str]
+    comments: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+
+
+_ALL = Reading()
+_PLAIN = Dialect()
+
+
+def read_frame(path: Path, dialect: Dialect = _PLAIN, reading: Reading = _ALL) -> FileTable:
     """A table, columns as they stand in the file.
 
-    Empty cells and the words that pandas takes for missing (`NA`, `nan`, `null` …) are missing. Dates stay text.
+    Blank cells are missing, and no word is. Cells of text files are text exactly as written, but for `numbers`; those
+    of JSON lines and Parquet have their own types.
 
     Args:
-        path: `.csv` (comma), `.tsv` or `.txt` (tab), `.jsonl` or `.ndjson`, these also with `.gz`; `.parquet`.
-        text_columns: read as text, so that `007` stays `007`; those the file lacks are passed over.
-
-    Returns:
-        `[rows, columns]`; the index is each row's number in the file (the header being row 1; JSON lines and Parquet,
-        which have none, count from 1).
+        path: `.csv` (comma), `.tsv`, `.txt` or `.gct` (tab), `.jsonl` or `.ndjson`, these also with `.gz`; `.parquet`.
+        dialect: how the hospital writes it.
+        reading: what is read.
 
     Raises:
         DataError: if the file is missing, damaged, empty, of another format or encoding than its name says, or if it
@@ -60,16 +96,21 @@ def read_frame(path: Path, text_columns: Collection[str] = (KEY,)) -> pd.DataFra
     if not path.is_file():
         raise refuse(path, "missing", "put the file there, or declare where the table lies")
     if kind in PARQUET:
-        return _parquet(path, text_columns)
-    content = read_bytes(path)
-    return _lines(path, content, text_columns) if kind in LINES else _delimited(path, content, kind, text_columns)
+        return _kept(_parquet(path), reading)
+    content = read_bytes(path, dialect.encoding)
+    return _kept(_lines(path, content), reading) if kind in LINES else _delimited(path, content, kind, dialect, reading)
 
 
-def read_bytes(path: Path) -> bytes:
+def _kept(frame: pd.DataFrame, reading: Reading) -> FileTable:
+    names = [name for name in frame.columns if reading.wanted is None or name in reading.wanted]
+    return FileTable(frame[names], [str(name) for name in frame.columns])
+
+
+def read_bytes(path: Path, encoding: str = "utf-8") -> bytes:
     """A text file's bytes in UTF-8 without byte order mark, unpacked if its name ends in `.gz`.
 
     Raises:
-        DataError: if it is unreadable, truncated, empty, or holds something other than UTF-8 text.
+        DataError: if it is unreadable, truncated, empty, or holds something other than text of that encoding.
     """
     try:
         content = path.read_bytes()
@@ -79,6 +120,8 @@ def read_bytes(path: Path) -> bytes:
         raise refuse(path, f"truncated or damaged gzip ({error})", "copy or export the file again") from error
     except OSError as error:
         raise refuse(path, f"not readable ({error})", "copy or export the file again") from error
+    if encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
+        return _decoded(path, content, encoding).encode()
     content = content.removeprefix(b"\xef\xbb\xbf")
     for magic, (finding, advice) in _MAGIC.items():
         if content.lstrip()[: len(magic)].lower() == magic.lower():
@@ -92,70 +135,34 @@ def read_bytes(path: Path) -> bytes:
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         byte = f"0x{content[error.start]:02x}"
-        raise refuse(path, "not UTF-8 text", "save it with UTF-8 encoding", row=row, value=f"byte {byte}") from error
+        raise refuse(path, "not UTF-8 text", _ENCODING_ADVICE, row=row, value=f"byte {byte}") from error
     return content
 
 
-def _delimited(path: Path, content: bytes, kind: str, text_columns: Collection[str]) -> pd.DataFrame:
-    delimiter = DELIMITERS[kind]
-    header, rows = _records(path, content, delimiter)
-    _check_names(path, header)
-    frame = pd.read_csv(
-        io.BytesIO(content),
-        sep=delimiter,
-        header=0,
-        names=header,
-        index_col=False,
-        dtype={name: str for name in text_columns if name in header},
-        low_memory=False,
-    )
-    if len(frame) != len(rows):
-        raise refuse(path, f"{len(rows)} or {len(frame)} rows, as one counts", "remove rows of blanks in quotes")
-    frame.index = pd.Index(rows, name="row")
-    return frame
-
-
-def _records(path: Path, content: bytes, delimiter: str) -> tuple[list[str], list[int]]:
-    """The header and the number of every row that is not blank; pandas pads short rows in silence."""
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
-    header: list[str] = []
-    rows: list[int] = []
-    number = 0
-    csv.field_size_limit(max(csv.field_size_limit(), len(content)))
+def _decoded(path: Path, content: bytes, encoding: str) -> str:
     try:
-        for number, cells in enumerate(csv.reader(text, delimiter=delimiter, strict=True), start=1):
-            if not cells or (len(cells) == 1 and cells[0] != "" and not cells[0].strip()):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                _check_delimiter(path, header, delimiter)
-            elif len(cells) != len(header):
-                finding = f"{len(cells)} cells where the header has {len(header)}"
-                raise refuse(path, finding, "quote cells that hold the delimiter or a line break", row=number)
-            else:
-                rows.append(number)
-    except csv.Error as error:
-        raise refuse(path, f"quotes do not match ({error})", 'write a quote in a cell as ""', row=number + 1) from error
-    return header, rows
+        text = content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        raise refuse(path, f"not text of encoding {encoding} ({error})", "declare the right one", "encoding") from error
+    if not text.strip():
+        raise refuse(path, "empty file", "export it again, or remove it")
+    if "\0" in text:
+        raise refuse(path, "binary, or of another encoding", "declare the right one", field="encoding")
+    return text
 
 
-def _check_delimiter(path: Path, header: list[str], delimiter: str) -> None:
-    for other, name in _NAMES.items():
-        if len(header) == 1 and other != delimiter and other in header[0]:
-            advice = f"save it with {_NAMES[delimiter]}s" + (", or name it .tsv" if other == "\t" else "")
-            if other == ",":
-                advice += ", or name it .csv"
-            raise refuse(path, f"is separated by {name}s, not by {_NAMES[delimiter]}s", advice, value=header[0])
+def _delimited(path: Path, content: bytes, kind: str, dialect: Dialect, reading: Reading) -> FileTable:
+    text, delimiter = content.decode("utf-8"), delimiter_of(kind, dialect)
+    shape = layout(path, text, delimiter, reading.keys)
+    check_names(path, shape.header)
+    if reading.numbers and dialect.thousands is None:
+        frame = read_numbers(path, text, shape, delimiter, reading.keys, dialect)
+    else:
+        frame = read_text(path, text, shape, delimiter, reading.wanted)
+    return FileTable(frame, shape.header, shape.comments, shape.annotations)
 
 
-def _check_names(path: Path, names: Iterable[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            finding = f"{count} columns of this name" if name else f"{count} columns without a name"
-            raise refuse(path, finding, "give each column its own name, or remove empty ones", field=name)
-
-
-def _lines(path: Path, content: bytes, text_columns: Collection[str]) -> pd.DataFrame:
+def _lines(path: Path, content: bytes) -> pd.DataFrame:
     objects: list[dict[str, Any]] = []
     rows: list[int] = []
     for number, line in enumerate(content.decode("utf-8").split("\n"), start=1):
@@ -169,8 +176,8 @@ def _lines(path: Path, content: bytes, text_columns: Collection[str]) -> pd.Data
                 raise refuse(path, "nested value", "write flat objects", field=name, row=number, value=cell)
         objects.append(value)
         rows.append(number)
-    frame = pd.DataFrame(objects, index=pd.Index(rows, name="row"))
-    return _as_text(frame, text_columns)
+    frame = pd.DataFrame(objects, pd.Index(rows, name="row"), dtype=object)  # a float would round long identifiers
+    return _typed(frame)
 
 
 def read_json(path: Path, text: str, row: int | None = None) -> Any:
@@ -196,7 +203,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(object_pairs_hook=_once)
 
 
-def _parquet(path: Path, text_columns: Collection[str]) -> pd.DataFrame:
+def _parquet(path: Path) -> pd.DataFrame:
     size = path.stat().st_size
     if not size:
         raise refuse(path, "empty file", "export it again, or remove it")
@@ -210,19 +217,34 @@ def _parquet(path: Path, text_columns: Collection[str]) -> pd.DataFrame:
         raise refuse(path, "truncated Parquet file", "copy or export the file again")
     try:
         with pq.ParquetFile(path) as file:
-            _check_names(path, file.schema_arrow.names)
-            for field in file.schema_arrow:
-                if pa.types.is_nested(field.type):
-                    raise refuse(path, "nested column", "write one value a cell", field=field.name, value=field.type)
-            frame = file.read().to_pandas(ignore_metadata=True).drop(columns="__index_level_0__", errors="ignore")
+            check_names(path, file.schema_arrow.names)
+            for column in file.schema_arrow:
+                if pa.types.is_nested(column.type):
+                    raise refuse(path, "nested column", "write one value a cell", field=column.name, value=column.type)
+            frame = file.read().to_pandas(ignore_metadata=True, integer_object_nulls=True)
+            frame = frame.drop(columns="__index_level_0__", errors="ignore")
     except (pa.ArrowException, OSError) as error:
         raise refuse(path, f"damaged Parquet file ({error})", "copy or export the file again") from error
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
-    return _as_text(frame, text_columns)
+    return _typed(frame)
 
 
-def _as_text(frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
-    return frame.assign(**{str(name): as_text(frame[name]) for name in columns if name in frame.columns})
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({str(name): _typed_column(frame[name]) for name in frame.columns}, frame.index)
+
+
+def _typed_column(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers where every cell is a number that floats hold exactly, else the cells as they are; blanks are missing."""
+    if cells.dtype not in ("object", "category"):
+        return cells
+    blank = cells.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(object).eq(True)
+    plain = cells.astype(object).mask(blank)
+    known = plain.dropna()
+    exact = known.map(lambda cell: isinstance(cell, float) or (type(cell) is int and abs(cell) <= _EXACT))
+    if not len(known) or not exact.all():
+        return plain.where(plain.notna(), None)
+    whole = len(known) == len(plain) and known.map(lambda cell: isinstance(cell, int)).all()
+    return plain.astype(int if whole else float)
 
 
 def as_text(cells: "pd.Series[Any]") -> "pd.Series[str]":

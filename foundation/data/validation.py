@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from foundation.data import clinical_checks, patient_checks
+from foundation.data import clinical_checks, declared_checks, patient_checks
 from foundation.data.declaration import Declaration, HospitalColumn
 from foundation.data.preparation import Preparation, in_reading_order, mentioned, preparations, who_has
 from foundation.data.problems import Problem, Problems
@@ -68,6 +68,7 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
     problems.listed += clinical_checks.check_labels(site.patients, dictionary.labels, path)
     if dictionary.survival:
         problems.listed += clinical_checks.check_survival(site.patients, path, **dictionary.survival)
+        declared_checks.check_declared(site.patients, declaration, path, problems)
     dates = clinical_checks.date_columns(site.patients)
     problems.listed += clinical_checks.check_dates(site.patients, path, *dates)
     for preparation in in_reading_order():

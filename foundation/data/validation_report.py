@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 MARKDOWN, JSON = "validation.md", "validation.json"
 LISTED = 20  # problems of one kind in one file; the rest are counted
-_PRINTED = 15  # lines of each severity on the console
+_PRINTED = 15  # kinds of each severity on the console
+_EXAMPLES = 3  # problems of one kind there
 _SEVERITIES = (("error", "Errors"), ("warning", "Warnings"))
 
 
@@ -103,10 +104,17 @@ def show(validation: "Validation", console: Console) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     for problems, colour in ((validation.problems.errors, "red"), (validation.problems.warnings, "yellow")):
-        for problem in problems[:_PRINTED]:
-            console.print(f"[{colour}]{problem.severity}[/]: {escape(str(problem))}", soft_wrap=True, highlight=False)
-        if len(problems) > _PRINTED:
-            console.print(f"... and {len(problems) - _PRINTED} more {problems[0].severity}s", highlight=False)
+        kinds = _by_kind(problems)
+        for kind in kinds[:_PRINTED]:
+            for problem in kind[:_EXAMPLES]:
+                line = f"[{colour}]{problem.severity}[/]: {escape(str(problem))}"
+                console.print(line, soft_wrap=True, highlight=False)
+            if len(kind) > _EXAMPLES:
+                console.print(f"    ... and {len(kind) - _EXAMPLES} more like this", highlight=False)
+        if len(kinds) > _PRINTED:
+            rest = sum(map(len, kinds[_PRINTED:]))
+            what = f"{rest} more {problems[0].severity}s of {len(kinds) - _PRINTED} kinds"
+            console.print(f"... and {what}, all in {MARKDOWN}", highlight=False)
     console.print(_verdict(validation)[1], soft_wrap=True, highlight=False)
 
 
@@ -117,7 +125,10 @@ def _verdict(validation: "Validation") -> tuple[str, str]:
         for count, what in ((len(validation.problems.errors), "error"), (len(validation.problems.warnings), "warning"))
     )
     if validation.problems.errors:
-        return "refused", f"The cohort cannot be used yet: {errors} must be mended; {warnings} should be looked at."
+        first = validation.problems.errors[0]
+        start = f"Begin with {Path(first.file).name}: {first.advice}."
+        text = f"The cohort cannot be used yet: {errors} must be mended; {warnings} should be looked at. {start}"
+        return "refused", text
     if validation.problems.warnings:
         return "usable with warnings", f"The cohort can be used; {warnings} should be looked at first."
     return "usable", "The cohort can be used: nothing is wrong with it."
@@ -140,10 +151,10 @@ def _by_file(problems: list[Problem]) -> dict[str, list[Problem]]:
 
 
 def _by_kind(problems: list[Problem]) -> list[list[Problem]]:
-    """Those of one field that are mended in one way stand together."""
+    """Those of one field of one file that are mended in one way stand together."""
     groups = defaultdict(list)
     for problem in problems:
-        groups[problem.field, problem.advice].append(problem)
+        groups[problem.file, problem.field, problem.advice].append(problem)
     return list(groups.values())
 
 

@@ -1,5 +1,7 @@
 """Gene expression of a hospital: CSV, TSV, Parquet or AnnData."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
@@ -7,18 +9,18 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from foundation.data.columns import nearest
 from foundation.data.genes import GeneVocabulary
-from foundation.data.problems import refuse
-from foundation.data.tables import nearest
-from foundation.data.units import LINEAR, check_unit
+from foundation.data.problems import Problems, refuse
+from foundation.data.units import BASES, LINEAR, base_of, check_unit
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.gene_tables import (
     GeneTable,
     as_numbers,
-    by_symbol,
     patients_of,
     read_matrix,
 )
+from foundation.modalities.genomics.symbols import by_symbol
 
 
 def read_expression(path: Path, unit: str, source: GeneSource, vocabulary: GeneVocabulary) -> GeneTable:
@@ -29,36 +31,66 @@ def read_expression(path: Path, unit: str, source: GeneSource, vocabulary: GeneV
     Raises:
         DataError: if the file cannot be used, or its values cannot be in that unit.
     """
-    cells = _anndata(path, source) if path.suffix == ".h5ad" else read_matrix(path, source)
+    read = _anndata(path, source, unit) if path.suffix == ".h5ad" else read_matrix(path, source, vocabulary)
     merge = (lambda columns: columns.sum(axis=1, min_count=1)) if unit in LINEAR else None
-    values, notes = by_symbol(cells, vocabulary, path, merge)
-    notes += check_unit(values, unit, path)
+    values, notes = by_symbol(read.values, vocabulary, path, merge)
     if source.clip is not None:
         values = values.clip(-source.clip, source.clip)
-    return GeneTable(values, notes)
+    notes += check_unit(values, unit, path, source.offset)
+    return GeneTable(values, read.notes + notes)
 
 
-def _anndata(path: Path, source: GeneSource) -> pd.DataFrame:
-    """The matrix `[patients, names]` of an AnnData file (Virshup et al. 2024)."""
+def _anndata(path: Path, source: GeneSource, unit: str) -> GeneTable:
+    """The matrix `[patients, names]` of an AnnData file (Virshup et al. 2024), held against the unit declared."""
     if not path.is_file():
         raise refuse(path, "missing", "put it there")
     try:
         data = anndata.read_h5ad(path)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise refuse(path, f"no AnnData file, or damaged ({error})", "write it again") from error
-    if source.layer is not None and source.layer not in data.layers:
-        advice = nearest(source.layer, data.layers, "give one of its layers, or none for X")
+    raw = source.layer == "raw" and "raw" not in data.layers and data.raw is not None
+    if source.layer is not None and source.layer not in data.layers and not raw:
+        advice = nearest(source.layer, data.layers, "give one of its layers, raw, or none for X")
         raise refuse(path, "no such layer", advice, field=source.layer)
-    matrix = data.X if source.layer is None else data.layers[source.layer]
+    matrix = data.raw.X if raw else data.X if source.layer is None else data.layers[source.layer]
+    _check_logarithm(path, data, source, unit)
     if matrix is None:
         raise refuse(path, "no matrix X", "declare the layer that holds expression", field="X")
     if source.key is not None and source.key not in data.obs:
         advice = nearest(source.key, map(str, data.obs.columns), "declare the column of obs")
         raise refuse(path, "no such column in obs", advice, field=source.key)
     keys = data.obs_names.to_series() if source.key is None else data.obs[source.key]
-    index = patients_of(path, keys.astype("string"), source, source.key or "obs_names")
+    names = pd.Series(keys.astype("string").to_numpy(), dtype="string")
+    kept, index = patients_of(path, names, source, source.key or "obs_names")
     dense = matrix.toarray() if scipy.sparse.issparse(matrix) else np.asarray(matrix)
-    names = data.var_names.to_series()
+    names = (data.raw.var_names if raw else data.var_names).to_series()
     repeated = names.groupby(names).cumcount()
     columns = names + repeated.map(lambda n: f"|{n}" if n else "")
-    return as_numbers(pd.DataFrame(dense, index=index, columns=columns.to_numpy()), path)
+    cells = pd.DataFrame(dense[kept.to_numpy()], index=index, columns=columns.to_numpy())
+    values = as_numbers(cells, path, source, "patient")
+    notes = Problems()
+    if source.layer is None and data.raw is not None and bool((values < 0).any(axis=None)) and unit != "zscore":
+        finding = "X has negative values, and raw holds the values before scaling"
+        notes.warn(path, finding, "say layer: raw, or unit: zscore", field="layer")
+    return GeneTable(values, notes.listed)
+
+
+def _check_logarithm(path: Path, data: anndata.AnnData, source: GeneSource, unit: str) -> None:
+    """What scanpy's `log1p` wrote of itself, against the unit declared.
+
+    Raises:
+        DataError: if the base is another one, or X was logarithmised and the unit says that it was not.
+    """
+    if "log1p" not in data.uns:
+        return
+    written = data.uns["log1p"]
+    base = written.get("base") if isinstance(written, Mapping) else None
+    base = math.e if base is None else float(base)  # scanpy's None, which some versions do not write
+    declared = base_of(unit)
+    logarithm = next((name for name, value in BASES.items() if math.isclose(value, base)), f"base {base:g}")
+    if declared is None and (unit == "zscore" or source.layer not in (None, "raw")):
+        return
+    if declared is None or not math.isclose(declared, base):
+        linear = unit.partition("_")[2] or unit
+        advice = f"say unit: {logarithm}_{linear}" if logarithm in BASES else "export values without a logarithm"
+        raise refuse(path, f"its values are {logarithm} logarithms, not {unit}", advice, "uns.log1p", value=base)

@@ -1,22 +1,25 @@
 """Tables of genes as hospitals have them, brought to one row a patient and one column a gene."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from foundation.data.columns import nearest
 from foundation.data.dictionary import is_outcome
-from foundation.data.genes import GeneVocabulary, Resolution
+from foundation.data.genes import GeneVocabulary
+from foundation.data.numbers import numbers
 from foundation.data.problems import Problem, Problems, refuse
-from foundation.data.table_files import KEY, as_text, read_frame
-from foundation.data.tables import nearest, with_group
+from foundation.data.samples import ADVICE, choose
+from foundation.data.strict import with_group
+from foundation.data.table_files import KEY, FileTable, Reading, as_text, read_frame
 from foundation.modalities.genomics.gene_source import GeneSource
 
+_STAR = "tpm_unstranded"  # of the Genomic Data Commons' files of one sample
 _NAMED = 5  # gene names that a finding shows
-Merge = Callable[[pd.DataFrame], "pd.Series[float]"]
 
 
 @dataclass(frozen=True)
@@ -32,134 +35,217 @@ class GeneTable:
     notes: list[Problem]
 
 
-def read_matrix(path: Path, source: GeneSource, text: bool = False) -> pd.DataFrame:
-    """A table's cells, `[patients, names]`, names as the file has them.
+def read_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool = False) -> GeneTable:
+    """The cells of a table, or of a file a patient where the source's `value` says so; see `_one_matrix`.
+
+    Raises:
+        DataError: if a file cannot be used, or two are of one patient.
+    """
+    if source.value is None:
+        return _one_matrix(path, source, vocabulary, text)
+    paths = [Path(name) for name in sorted(glob(str(path), recursive=True))]
+    if not paths:
+        raise refuse(path, "no such file", "put the files there, or mend `file` in the declaration")
+    tables = [_one_matrix(one, source, vocabulary, text) for one in paths]
+    values = pd.concat([table.values for table in tables])
+    twice = values.index.duplicated()
+    if twice.any():
+        place = paths[int(twice.argmax())]
+        raise refuse(place, "patient has another file", ADVICE, "key_pattern", value=values.index[twice][0])
+    return GeneTable(values, list(dict.fromkeys(replace(n, file=str(path)) for table in tables for n in table.notes)))
+
+
+def _one_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool) -> GeneTable:
+    """A table's cells, `[patients, names]`, names as the file has them, and what was left out.
 
     Args:
         path: of the table.
         source: its declaration.
+        vocabulary: tells genes from columns that describe a patient.
         text: whether cells are words.
 
     Raises:
         DataError: on a missing key, a patient twice, text or infinity where numbers belong, or an outcome's column.
     """
-    key = source.key or KEY
-    frame = read_frame(path, {key})
-    if key not in frame:
-        advice = nearest(key, map(str, frame.columns), "declare the key column under sources")
+    notes = Problems()
+    key = source.key or (KEY if source.genes_in == "columns" else None)
+    table = read_frame(path, source, Reading(() if key is None else (key,), numbers=not text))
+    if table.comments:
+        finding = f"{len(table.comments)} lines above the header are left out, the first"
+        notes.warn(path, finding, "nothing to do, unless they hold data", value=table.comments[0])
+    key = key or table.names[0]
+    if key not in table.names:
+        advice = nearest(key, table.names, "declare the key column under sources")
         raise refuse(path, "no such column", advice, field=key)
-    names = as_text(frame[key])
-    if names.isna().any():
-        raise refuse(path, "empty", "fill the cell, or drop the row", field=key, row=int(names.isna().idxmax()))
-    if source.genes_in == "rows":
-        repeated = names.groupby(names).cumcount()  # duplicates of a gene are resolved with the other names
-        frame = frame.drop(columns=key).set_axis(names + repeated.map(lambda n: f"|{n}" if n else ""), axis=0).T
-        names = frame.index.to_series().astype("string")
-    else:
-        frame = frame.drop(columns=key)
-    cells = frame.set_axis(patients_of(path, names, source, key), axis=0)
+    if _STAR in table.names and source.value is None:
+        advice = f"say form: gdc_star, or value: {_STAR}; the file's name says whose it is"
+        raise refuse(path, "holds one patient, in columns of several kinds of values", advice, field=_STAR)
+    read = _from_rows if source.genes_in == "rows" else _from_columns
+    cells = read(path, table, source, key, text, vocabulary, notes)
     cells = cells[[column for column in cells.columns if str(column).endswith(source.suffix)]]
     cells = cells.rename(columns=lambda name: str(name).removesuffix(source.suffix))
     outcome = next((name for name in cells.columns if is_outcome(name)), None)
     if outcome is not None and not source.suffix:
         raise refuse(path, "holds an outcome", "remove the column; it must not be an input", field=outcome)
-    return cells if text else as_numbers(cells, path)
+    return GeneTable(cells, notes.listed)
 
 
-def patients_of(path: Path, names: "pd.Series[str]", source: GeneSource, key: str) -> "pd.Index[str]":
-    """Each row's patient.
+def _from_columns(
+    path: Path,
+    table: FileTable,
+    source: GeneSource,
+    key: str,
+    text: bool,
+    vocabulary: GeneVocabulary,
+    notes: Problems,
+) -> pd.DataFrame:
+    names = as_text(table.frame[key])
+    if names.isna().any():
+        raise refuse(path, "empty", "fill the cell, or drop the row", field=key, row=int(names.isna().idxmax()))
+    kept, patients = patients_of(path, names, source, key)
+    cells = table.frame[kept].drop(columns=[key, *(name for name in source.annotation if name in table.names)])
+    cells = cells.set_axis(patients, axis=0)
+    if text:
+        return cells
+    words = cells.columns[[cells[name].dtype == object for name in cells.columns]]
+    genes = vocabulary.resolve(str(name).removesuffix(source.suffix) for name in words)
+    known = {*genes.symbol, *genes.ambiguous, *genes.damaged}
+    described = [name for name in words if str(name).removesuffix(source.suffix) not in known and not is_outcome(name)]
+    described = [name for name in described if _text_cells(cells[name], source).any()]
+    left_out(path, described, notes)
+    return as_numbers(cells.drop(columns=described), path, source, "patient")
+
+
+def _from_rows(
+    path: Path,
+    table: FileTable,
+    source: GeneSource,
+    key: str,
+    text: bool,
+    vocabulary: GeneVocabulary,
+    notes: Problems,
+) -> pd.DataFrame:
+    frame, names = table.frame, as_text(table.frame[key])
+    blank = names.isna()
+    if blank.any():
+        finding = f"{int(blank.sum())} rows without a gene's name are left out, the first"
+        notes.warn(path, finding, "name the genes there, if they count", field=key, row=int(blank.idxmax()))
+        frame, names = frame[~blank], names[~blank]
+    described = [name for name in table.names if name in table.annotations or name.casefold() in _DESCRIBE_GENES]
+    described = [name for name in described if name not in (key, source.value, *source.annotation)]
+    samples = [name for name in frame.columns if name not in (key, *described, *source.annotation)]
+    if source.value is not None:
+        _require_value(path, table.names, source.value)
+        described, samples = [], [source.value]
+    left_out(path, described, notes)
+    repeated = names.groupby(names).cumcount()  # duplicates of a gene are resolved with the other names
+    labels = (names + repeated.map(lambda n: f"|{n}" if n else "")).to_numpy(dtype=object)
+    cells = frame[samples].set_axis(pd.Index(labels), axis=0)
+    named = pd.Series(samples if source.value is None else [_patient_of_file(path, source)], dtype=object)
+    kept, patients = patients_of(path, named, source, key)
+    cells = cells.loc[:, kept.to_numpy()]
+    cells = cells if text else as_numbers(cells, path, source, "gene")
+    return cells.T.set_axis(patients, axis=0)
+
+
+# Columns by which portals and pipelines describe the gene of a row.
+_DESCRIBE_GENES = {
+    *("entrez_gene_id", "entrez_id", "entrezid", "entrez", "gene id", "gene_id", "geneid", "ensembl_id", "ensembl"),
+    *("hugo_symbol", "gene_symbol", "gene symbol", "symbol", "gene_name", "gene name", "description", "gene_type"),
+    *("chr", "chrom", "chromosome", "start", "end", "strand", "length", "cytoband", "locus id", "biotype"),
+    *("gene_biotype", "id_ref", "composite.element.ref", "name", "hgnc_id", "accession"),
+}
+
+
+def left_out(path: Path, columns: list[str], notes: Problems) -> None:
+    """Notes columns that describe genes or patients and are left out."""
+    if columns:
+        more = ", ..." if len(columns) > _NAMED else ""
+        finding = (
+            f"{len(columns)} columns that hold no values of genes are left out: {', '.join(columns[:_NAMED])}{more}"
+        )
+        notes.warn(path, finding, "nothing to do; annotation names such columns", field="annotation")
+
+
+def _require_value(path: Path, names: list[str], value: str) -> None:
+    if value not in names:
+        advice = nearest(value, names, "declare the column that holds the values")
+        raise refuse(path, "no such column", advice, field=value)
+
+
+def _patient_of_file(path: Path, source: GeneSource) -> str:
+    """What names the patient of a file; `key_pattern` is looked for in it, with the folders that a glob names."""
+    if source.key_pattern is None:
+        return path.name.partition(".")[0]
+    return "/".join(path.parts[-len(Path(source.file).parts) :])
+
+
+def patients_of(
+    path: Path, names: "pd.Series[str]", source: GeneSource, key: str
+) -> "tuple[pd.Series[bool], pd.Index[str]]":
+    """Which samples are taken, and the patient of each.
 
     Raises:
         DataError: if the pattern does not match, or a patient stands twice.
     """
     patient = names if source.key_pattern is None else names.str.extract(with_group(source.key_pattern), expand=False)
-    if patient.isna().any():
+    kept = names.notna()
+    if source.samples is not None:
+        kept = choose(names, patient.fillna(names), source.samples, path, key)
+    lost = patient.isna() & kept
+    if lost.any():
         finding = f"key_pattern {source.key_pattern} does not match"
-        raise refuse(path, finding, "mend the name or the pattern", field=key, value=names[patient.isna()].iloc[0])
+        advice = "mend the pattern, name the column under annotation if it is no sample, or choose under samples"
+        raise refuse(path, finding, advice, field=key, value=names[lost].iloc[0])
+    patient = patient[kept]
     twice = patient.duplicated()
     if twice.any():
-        raise refuse(path, "patient stands twice", "keep one row a patient", field=key, value=patient[twice].iloc[0])
-    return pd.Index(patient.to_numpy(dtype=object), name=KEY)
+        advice = f"keep one row a patient, or {ADVICE}"
+        raise refuse(path, "patient stands twice", advice, field=key, value=patient[twice].iloc[0])
+    return kept, pd.Index(patient.to_numpy(dtype=object), name=KEY)
 
 
-def as_numbers(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+def as_numbers(cells: pd.DataFrame, path: Path, source: GeneSource, of: str) -> pd.DataFrame:
     """The cells as float32; missing stay NaN.
+
+    Args:
+        cells: `[patients, names]` or `[genes, samples]`.
+        path: where they were read.
+        source: its declaration.
+        of: what a row is, for messages.
 
     Raises:
         DataError: naming the first cell that is text or infinite.
     """
-    for name in cells.select_dtypes(exclude="number").columns:
-        wrong = pd.to_numeric(cells[name], errors="coerce").isna() & cells[name].notna()
+    coded = pd.to_numeric(pd.Series(source.missing, dtype=object), errors="coerce").dropna()
+    values = cells.mask(cells.isin(coded.tolist())) if len(coded) else cells.copy()
+    for place, kind in enumerate(cells.dtypes):
+        if pd.api.types.is_numeric_dtype(kind):
+            continue
+        column = cells.iloc[:, place]
+        wrong = _text_cells(column, source)
         if wrong.any():
-            finding = f"text where numbers belong, patient {cells.index[wrong][0]}"
-            raise refuse(path, finding, "leave unknown cells empty", field=name, value=cells[name][wrong].iloc[0])
-    text = cells.select_dtypes(exclude="number").columns
-    values = cells.assign(**{name: pd.to_numeric(cells[name]) for name in text}).astype(np.float32)
+            value = column[wrong.to_numpy()].iloc[0]
+            finding = f"text where numbers belong, {of} {column.index[wrong.to_numpy()][0]}"
+            advice = f"leave unknown cells empty, or say missing: ['{value}'] if it means unknown"
+            if wrong.sum() == column.notna().sum():
+                advice = f"name it under annotation if it holds no {'samples' if of == 'gene' else 'gene'}, or mend it"
+            raise refuse(path, finding, advice, field=str(column.name), value=value)
+        values.isetitem(place, _number_cells(column, source))
+    values = values.astype(np.float32)
     infinite = np.isinf(values.to_numpy())
     if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        finding = f"infinite at patient {cells.index[row]}"
-        raise refuse(path, finding, "leave unknown cells empty", field=str(cells.columns[column]))
+        row, column_place = np.argwhere(infinite)[0]
+        finding = f"infinite at {of} {cells.index[row]}"
+        raise refuse(path, finding, "leave unknown cells empty", field=str(cells.columns[column_place]))
     return values
 
 
-def by_symbol(
-    cells: pd.DataFrame, vocabulary: GeneVocabulary, path: Path, merge: Merge | None = None
-) -> tuple[pd.DataFrame, list[Problem]]:
-    """Columns under their approved symbols, sorted; whatever names could not be used is noted.
-
-    Args:
-        cells: `[patients, names]`.
-        vocabulary: knows the symbols.
-        path: where the cells were read.
-        merge: makes one column of several that mean one gene; by default the one named by the approved symbol stays,
-            else the one with fewest missing.
-
-    Raises:
-        DataError: if no name is a gene's.
-    """
-    bare = {column: re.sub(r"\|\d$", "", str(column)) for column in cells.columns}
-    resolution = vocabulary.resolve(bare.values())
-    if not resolution.symbol:
-        some = ", ".join(map(str, cells.columns[:_NAMED]))
-        raise refuse(path, f"no column is a gene of {vocabulary.version}: {some}", "name genes by symbol or Ensembl id")
-    columns: dict[str, list[str]] = {}
-    for column, name in sorted(bare.items()):
-        if name in resolution.symbol:
-            columns.setdefault(resolution.symbol[name], []).append(column)
-    one = {symbol: names[0] for symbol, names in columns.items() if len(names) == 1}
-    several = {symbol: names for symbol, names in columns.items() if len(names) > 1}
-    made = {symbol: (merge or _best(symbol))(cells[names]) for symbol, names in several.items()}
-    kept = cells[list(one.values())].set_axis(list(one), axis=1)
-    values = pd.concat([kept, pd.DataFrame(made, index=cells.index)], axis=1)
-    return values[sorted(values.columns)].astype(np.float32), _notes(resolution, vocabulary, path, merge is not None)
+def _number_cells(cells: "pd.Series[Any]", source: GeneSource) -> "pd.Series[float]":
+    known = cells.mask(as_text(cells).isin(source.missing) | as_text(cells).isna())
+    return numbers(known.where(known.notna(), None), source.decimal_sign, source.thousands).astype(float)
 
 
-def _best(symbol: str) -> Merge:
-    def best(columns: pd.DataFrame) -> "pd.Series[float]":
-        return columns[symbol] if symbol in columns else columns[columns.isna().sum().idxmin()]
-
-    return best
-
-
-def _notes(resolution: Resolution, vocabulary: GeneVocabulary, path: Path, merged: bool) -> list[Problem]:
-    problems = Problems()
-    aliases = sorted(f"{name} is {resolution.symbol[name]}" for name in resolution.renamed)
-    duplicates = sorted(f"{' and '.join(names)} are {symbol}" for symbol, names in resolution.duplicates.items())
-    ambiguous = sorted(f"{name} may be {' or '.join(symbols)}" for name, symbols in resolution.ambiguous.items())
-    how = "put together" if merged else "the approved symbol's column is kept, else the fullest"
-    for names, message, advice in (
-        (aliases, "older names or aliases, read under the approved symbol", "none needed"),
-        (duplicates, f"genes that stand several times: {how}", "check that this is meant"),
-        (ambiguous, "names that mean several genes, left out", "name them by approved symbol"),
-        (resolution.damaged, "names that a spreadsheet made dates of", "export the names again as text"),
-        (
-            resolution.unknown,
-            f"names of no gene of {vocabulary.version}, left out",
-            "name them by symbol or Ensembl id",
-        ),
-    ):
-        if names:
-            more = ", ..." if len(names) > _NAMED else ""
-            problems.warn(path, f"{len(names)} {message}: {', '.join(names[:_NAMED])}{more}", advice, field="gene")
-    return problems.listed
+def _text_cells(cells: "pd.Series[Any]", source: GeneSource) -> "pd.Series[bool]":
+    words = as_text(cells)
+    return _number_cells(cells, source).isna() & words.notna() & ~words.isin(source.missing)

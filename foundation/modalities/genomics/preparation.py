@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Tag
+from rich.progress import Progress
 
 from foundation.data.clinical_checks import SHOWN
 from foundation.data.declaration import Declaration
@@ -24,9 +25,12 @@ from foundation.data.sources import ONE_OR_MANY, usual_table
 from foundation.data.units import convert
 from foundation.modalities.genomics.expression import read_expression
 from foundation.modalities.genomics.gene_source import GeneSource
+from foundation.modalities.genomics.gene_tables import GeneTable
+from foundation.modalities.genomics.maf import is_maf
 from foundation.modalities.genomics.mutations import read_copy_number, read_mutations
 from foundation.modalities.genomics.panel import align, union
 from foundation.modalities.genomics.storage import CHANNELS, STORAGE
+from foundation.modalities.genomics.unit_checks import check_bases
 
 _SEVERAL = Annotated[Annotated[GeneSource, Tag("(one)")] | Annotated[list[GeneSource], Tag("(list)")], ONE_OR_MANY]
 _ENDINGS = {"expression": (".h5ad",), "mutations": (".maf", ".maf.gz"), "copy_number": ()}
@@ -83,6 +87,11 @@ class GenomicsPreparation(Preparation):
             if declaration.dictionary.genes:
                 problems.attempt(align, table, declaration.dictionary.genes, path, declaration.smallest_coverage)
 
+    def check_together(
+        self, sites: list[Site], declaration: Declaration, problems: Problems, bars: Progress, images: bool
+    ) -> None:
+        check_bases(sites, declaration.dictionary.expression_unit, problems)
+
     def pack(self, packing: Packing) -> pd.DataFrame:
         site, genes = packing.site, packing.dictionary.genes
         stacked = np.full((len(packing.order), len(CHANNELS), len(genes)), np.nan, dtype=np.float32)
@@ -121,13 +130,26 @@ def _read(
         else:
             unit = wanted
             read = (read_mutations if channel == "mutations" else read_copy_number)(path, source, vocabulary)
+            if channel == "mutations" and source.sequenced is None and is_maf(path, source):
+                _note_unnamed(site, read, path, problems)
         problems.listed.extend(read.notes)
         if any(note.severity == "error" for note in read.notes):
             continue
-        table = convert(read.values, unit, wanted, path) if channel == "expression" else read.values
+        table = read.values
+        if channel == "expression":
+            table = convert(table, unit, wanted, path, source.offset)
         nothing = merged.index[merged.isna().all(axis=1)]
         merged = merged.combine_first(table[~table.index.isin(nothing)])
     return None if merged.empty else merged
+
+
+def _note_unnamed(site: Site, read: GeneTable, path: Path, problems: Problems) -> None:
+    """Patients whom a MAF never names: it cannot tell whether they were sequenced."""
+    unnamed = site.patients.index.difference(read.values.index)
+    if len(unnamed):
+        finding = f"{len(unnamed)} patients without a variant count as not sequenced, the first"
+        advice = "if some were sequenced, list them in a file and say sequenced: FILE"
+        problems.warn(path, finding, advice, field="sequenced", value=unnamed[0])
 
 
 def _check_profiles(table: pd.DataFrame, path: Path, problems: Problems) -> None:

@@ -12,15 +12,17 @@ import pandas as pd
 
 from foundation.data import clinical_checks
 from foundation.data.declaration import Declaration
-from foundation.data.dictionary import is_outcome
+from foundation.data.dictionary import DataDictionary, is_outcome
 from foundation.data.fhir import read_fhir
 from foundation.data.fhir_source import FhirSource
+from foundation.data.numbers import numbers
 from foundation.data.outcome_checks import check_outcomes
 from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.sources import RowSource, usual_table
-from foundation.data.tables import TableSource, read_source
+from foundation.data.table_files import as_text
+from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.record.storage import STORAGE
 
 
@@ -36,7 +38,7 @@ class RecordPreparation(Preparation):
 
     def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
         if "record" in places:
-            table = problems.attempt(_read, site, places["record"])
+            table = problems.attempt(_read, site, places["record"], declaration.dictionary, problems)
             if table is not None:
                 site.tables["record"] = table
 
@@ -67,22 +69,22 @@ class RecordPreparation(Preparation):
             if read is not None and column.name in read:
                 cells = read[column.name].reindex(packing.order)
                 words = column.kind == "categorical"
-                record[column.name] = (
-                    cells.map(str, na_action="ignore") if words else pd.to_numeric(cells).astype(float)
-                )
+                record[column.name] = as_text(cells) if words else numbers(cells).astype(float)
         record = record.astype(object).where(record.notna(), None)
         known = record.notna().any(axis=1)
-        rows = zip(record.to_dict(orient="records"), known, strict=True)
-        values = [json.dumps(row) if some else "{}" for row, some in rows]
+        rows = record.to_dict(orient="index")
+        values = [json.dumps(rows[patient]) if some else "{}" for patient, some in known.items()]
         return pd.DataFrame({"record": known, "record_values": values}, packing.order)
 
 
 PREPARATION = RecordPreparation()
 
 
-def _read(site: Site, source: TableSource | FhirSource) -> pd.DataFrame:
+def _read(site: Site, source: TableSource | FhirSource, dictionary: DataDictionary, problems: Problems) -> pd.DataFrame:
     if isinstance(source, FhirSource):
         site.files["record"] = site.folder / source.files
-        return read_fhir(site.folder, source)
+        return read_fhir(site.folder, source, problems)
     site.files["record"] = site.folder / source.file
-    return read_source(site.folder, source)
+    words = {column.name: column.values for column in dictionary.record if column.kind == "categorical"}
+    numbers = [column.name for column in dictionary.record if column.kind == "continuous"]
+    return read_source(site.folder, source, kinds=Kinds(numbers=numbers, words=words), problems=problems)

@@ -20,12 +20,14 @@ from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.data.sources import usual_table
-from foundation.data.tables import Strict, TableSource, read_source
+from foundation.data.strict import Strict
+from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.report.storage import STORAGE
 from foundation.modalities.report.text_checks import check_identifiers, check_leaks
 from foundation.modalities.report.texts import join_reports, read_texts
 
 _TABLE = "reports"
+_KINDS = Kinds(text=["text", "date"])
 
 
 class ReportSource(Strict):
@@ -99,7 +101,9 @@ def _read(site: Site, source: ReportSource, problems: Problems) -> pd.DataFrame:
         return _written(site, source.template)
     if source.table is not None:
         site.files[_TABLE] = site.folder / source.table.file
-        return join_reports(read_source(site.folder, source.table, unique=False), site.files[_TABLE])
+        return join_reports(
+            read_source(site.folder, source.table, unique=False, kinds=_KINDS, problems=problems), site.files[_TABLE]
+        )
     assert source.files is not None
     site.files[_TABLE] = site.folder / source.files
     return join_reports(read_texts(site.folder, source.files, site.patients.index, problems), site.files[_TABLE])

@@ -261,7 +261,7 @@ CORRUPT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "web page": (text("<html><body>Log in"), r"all\.json: is a web page"),
     "array": (text(json.dumps(BASE)), r"all\.json: field resourceType: no Bundle \(list\)"),
-    "bare resource": (text(json.dumps(BASE[0])), r"field resourceType: no Bundle \(Patient\)"),
+    "no resource": (text(json.dumps({"id": "x"})), r"field resourceType: no Bundle"),
     "server error": (text('{"resourceType": "OperationOutcome"}'), r"field resourceType: a server's error report"),
     "no entry": (text('{"resourceType": "Bundle"}'), r"field entry: a Bundle without entries"),
     "entry empty": (text('{"resourceType": "Bundle", "entry": []}'), r"field entry: a Bundle without entries"),

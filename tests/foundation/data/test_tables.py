@@ -66,13 +66,14 @@ def twins() -> bytes:
 )
 def test_every_format_reads_the_same_table(tmp_path: Path, name: str, content: bytes, first: int) -> None:
     (tmp_path / name).write_bytes(content)
-    expected = TABLE.set_index(pd.Index([first, first + 1], name="row"))
-    assert_frame_equal(read_frame(tmp_path / name)[list(TABLE)], expected, check_index_type=False)
+    found = read_source(tmp_path, TableSource(file=name))[["age", "note"]]
+    assert_frame_equal(found, TABLE.set_index("patient_id"))
+    assert read_frame(tmp_path / name).frame.index.tolist() == [first, first + 1]
 
 
 def test_rows_are_counted_as_the_file_shows_them(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('patient_id,text\n\na,"two\nlines"\n   \nb,one\n\n')
-    frame = read_frame(tmp_path / "t.csv")
+    frame = read_frame(tmp_path / "t.csv").frame
     assert frame["text"].to_dict() == {3: "two\nlines", 5: "one"}
 
 
@@ -101,7 +102,7 @@ DECLARED = {
     "file": "clinical.csv",
     "key": "case",
     "key_pattern": "^(TCGA-..-....)",
-    "missing": ["[Unknown]"],
+    "missing": ["[Unknown]", "NA"],
     "where": {"type": ["LGG", "GBM"]},
     "columns": {
         "sex": {"from": "GENDER", "values": {"FEMALE": "F", "MALE": "M"}},
@@ -135,7 +136,7 @@ def test_a_declaration_renames_translates_and_joins(clinical: Path) -> None:
 
 
 def test_without_columns_everything_is_kept_as_it_is(clinical: Path) -> None:
-    found = read_source(clinical, TableSource(file="clinical.csv", key="case", missing=["[Unknown]", "-9"]))
+    found = read_source(clinical, TableSource(file="clinical.csv", key="case", missing=["[Unknown]", "-9", "NA"]))
     assert list(found) == ["GENDER", "Age", "ldh", "type", "stage"]
     assert found.index[0] == "TCGA-02-0001-01"
     assert found["stage"].tolist()[:2] == [2.0, 3.0]
@@ -168,7 +169,7 @@ def test_a_declaration_says_what_is_wrong_with_it(part: dict[str, object], line:
 def test_text_survives_the_file(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = tmp_path_factory.mktemp("text") / "t.jsonl"
     path.write_text("\n".join(json.dumps({"patient_id": "a", "text": text}) for text in texts), encoding="utf-8")
-    assert read_frame(path)["text"].tolist() == texts
+    assert read_frame(path).frame["text"].tolist() == [text if text.strip() else None for text in texts]
 
 
 def file(name: str, content: str | bytes, **source: object) -> Callable[[Path], TableSource]:
@@ -217,7 +218,6 @@ CORRUPT: dict[str, tuple[Callable[[Path], TableSource], str]] = {
     "trailing comma": (file("t.csv", "patient_id,age\na,1,\n"), "t.csv: row 2: 3 cells"),
     "quote open": (file("t.csv", OK + '"c,3\n'), "t.csv: row 4: quotes do not match"),
     "quote inside": (file("t.csv", OK + '"c"d,3\n'), "t.csv: row 4: quotes do not match"),
-    "blanks in quotes": (file("t.csv", 'patient_id\na\n" "\n'), "t.csv: 1 or 2 rows"),
     "header twice": (file("t.csv", "patient_id,age,age \na,1,2\n"), "t.csv: field age: 2 columns of this name"),
     "headers empty": (file("t.csv", "patient_id,age,,\na,1,,\n"), "t.csv: 2 columns without a name"),
     "Parquet truncated": (file("t.parquet", parquet(TABLE)[:-9]), "t.parquet: truncated Parquet"),

@@ -13,8 +13,7 @@ from foundation.data.problems import DataError
 from foundation.data.units import TRANSCRIPTOME, UNITS, check_unit, convert
 
 PATH = Path("expression.csv")
-LOGS = {("tpm", "log2_tpm"), ("fpkm", "log2_fpkm"), ("cpm", "log2_cpm")}
-EXACT = LOGS | {(log, linear) for linear, log in LOGS} | {(unit, unit) for unit in UNITS}
+EXACT = {pair for pair in product(UNITS, UNITS) if pair[0].split("_")[-1] == pair[1].split("_")[-1]}
 
 
 def frame(*rows: list[float]) -> pd.DataFrame:
