@@ -78,6 +78,7 @@ class Reader:
         frame: its cells.
         text: columns, by the names that they get, that stay text.
         numbers: columns that hold numbers.
+        number_fields: the same, by the names that they have in the file.
         words: declared values of categorical columns.
         problems: takes codes that are not declared; they are refused if None.
     """
@@ -87,6 +88,7 @@ class Reader:
     frame: pd.DataFrame
     text: Collection[str]
     numbers: Collection[str]
+    number_fields: Collection[str]
     words: Mapping[str, list[str]]
     problems: Problems | None
 
@@ -158,8 +160,9 @@ class Reader:
 
     @property
     def _points_elsewhere(self) -> bool:
-        """Whether a point is the decimal sign in some other column of the file."""
-        return any(self.frame[name].map(shows_point).any() for name in self.frame if self.frame[name].dtype == object)
+        """Whether a point is the decimal sign in some other column of numbers."""
+        fields = [name for name in self.number_fields if name in self.frame and self.frame[name].dtype == object]
+        return any(self.frame[name].map(shows_point).any() for name in fields)
 
     def _translate(self, cells: "pd.Series[str]", field: str, column: ColumnSource) -> "pd.Series[Any]":
         values = column.values or {}

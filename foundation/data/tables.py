@@ -116,7 +116,8 @@ def read_source(
     columns = source.columns
     if columns is None:
         columns = {str(name): ColumnSource() for name in frame.columns if name != source.key}
-    reader = Reader(path, source, frame, kinds.text, kinds.numbers, kinds.words, problems)
+    fields = [columns[name].source or name for name in kinds.numbers if name in columns]
+    reader = Reader(path, source, frame, kinds.text, kinds.numbers, fields, kinds.words, problems)
     converted = {name: reader.read(name, column) for name, column in columns.items()}
     return pd.DataFrame(converted, index=frame.index).set_index(pd.Index(key.to_numpy(dtype=object), name=KEY))
 
