@@ -117,9 +117,11 @@ _HINTS: dict[str, tuple[str, str]] = {
     "AGE": (r"9\d|1[01]\d", ""),
     "NAME": (
         r"Prof|Dr|M[rsm]|PD|Sra?\b|\b(?:M|Mlle|Dott|Sig|Hr|Fr|Dhr|Mevr)\.|[^\W\d_]\^|[A-Z]\.[ -]?[^\W\d_a-z]",
-        "miss herr frau name pat signed pathologist physician surgeon dictated reported",
+        "miss herr frau name patient pat. pat: signed pathologist physician surgeon dictated reported",
     ),
 }
+_WITHOUT_DIGITS = {"URL", "EMAIL", "NAME"}
+_DIGIT = re.compile(r"\d")
 _FAST = {kind: (re.compile(form), words.split()) for kind, (form, words) in _HINTS.items()}
 _COMPILED = {kind: re.compile(pattern, re.VERBOSE) for kind, pattern in PATTERNS.items()}
 
@@ -167,6 +169,8 @@ def _spans(text: str, kinds: Collection[str]) -> list[tuple[int, int, str]]:
 
 
 def _hinted(text: str, low: str, kind: str) -> bool:
+    if kind not in _WITHOUT_DIGITS and _DIGIT.search(text) is None:
+        return False
     form, words = _FAST[kind]
     if form.search(text) or any(word in low for word in words):
         return True
