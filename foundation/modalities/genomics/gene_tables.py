@@ -105,6 +105,7 @@ def _from_columns(
     kept, patients = patients_of(path, names, source, key)
     cells = table.frame[kept].drop(columns=[key, *(name for name in source.annotation if name in table.names)])
     cells = cells.set_axis(patients, axis=0)
+    cells = cells[[name for name in cells.columns if str(name).endswith(source.suffix)]]
     if text:
         return cells
     words = cells.columns[[cells[name].dtype == object for name in cells.columns]]
