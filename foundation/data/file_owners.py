@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from foundation.data.problems import refuse
-from foundation.data.tables import with_group
+from foundation.data.strict import with_group
 
 _EDGE = re.compile(r"[^A-Za-z0-9]")
 # What follows such a word is the patient's, as in sub-01, patient_3 or subject012; `sub` alone begins other words, too.
