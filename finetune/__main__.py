@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
-from foundation.run_output import claim, folder_digest, stamp
+from foundation.run_output import begin, claim, folder_digest
 from foundation.run_record import RunRecord, is_main_process
 
 _COMMAND = "python -m finetune"
@@ -43,9 +43,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.private is None:  # the head's file would tell what was taken from the counts
         head.set_counts(counts)
     parents = [*pretraining, cohort.folder]
+    begin(output, plain(cfg), depends_on)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents, cohort.facts(), depends_on) as record:
         if is_main_process():
-            stamp(output, plain(cfg), depends_on)
             parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
         if not is_main_process():

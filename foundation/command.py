@@ -20,8 +20,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation import help as help_page
+from foundation import sweep
 from foundation.catalogue import entry_of
-from foundation.errors import AlreadyFinished, UserError
+from foundation.errors import AlreadyFinished, Stopped, UserError
 from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
@@ -48,6 +49,7 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
         def job(cfg: DictConfig) -> None:
             with ends_with_reader():  # here and below, because Hydra would add a line of its own to what escapes a job
                 try:
+                    sweep.begin_job(cfg)
                     _names_as_text(cfg)
                     check_settings(unresolved(cfg), config_name)
                     _say_what_loads(loads)
@@ -55,7 +57,9 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
                 except AlreadyFinished as done:
                     print(done)
                 except (UserError, HydraException, OmegaConfBaseException) as error:
-                    _leave(_user_line(error, config_name))
+                    line = _user_line(error, config_name)
+                    if isinstance(error, Stopped) or not sweep.keep_error(cfg, line):
+                        _leave(line)
 
         app = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(job)
 

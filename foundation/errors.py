@@ -12,5 +12,9 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))  # a parser's own words, quoted inside, may hold line breaks
 
 
+class Stopped(UserError):  # noqa: N818 (somebody's wish)
+    """A run that was told to stop, and stopped in order; a sweep does not go on with its next job."""
+
+
 class AlreadyFinished(Exception):  # noqa: N818 (no error: there is nothing to do)
     """A run that is to go on has come to its end; commands print the line and exit with code 0."""

@@ -34,8 +34,10 @@ BESIDE_WEIGHTS = (
     "data.num_workers",
     "data.prefetch_factor",
     "data.pin_memory",
+    "trainer.accelerator",  # where and in how many parts: checkpoints say themselves whether they fit
     "trainer.devices",
     "trainer.num_nodes",
+    "trainer.strategy",
 )
 _DIGESTS = {
     "cohort": "what the cohort holds",
@@ -47,6 +49,7 @@ _MOST_NAMED = 5
 # What a training run leaves that a later one in its folder must not mix with.
 _LEFT_BEHIND = (
     "checkpoints",
+    "rounds",
     "csv",
     "tensorboard",
     "mlflow",
@@ -71,7 +74,7 @@ def claim(
     beside: Sequence[str] = BESIDE_WEIGHTS,
     ends: bool = True,
 ) -> None:
-    """Lets a command write into its folder, and clears away what an earlier run left there that was not finished.
+    """Lets a command write into its folder; nothing in it is touched yet.
 
     Args:
         output: the folder.
@@ -104,12 +107,10 @@ def claim(
             f"{output}: holds the finished results of {record.get('command')}; overwrite=true replaces them, or choose "
             "another output="
         )
-    elif is_main_process():
-        clear(output)
 
 
 def clear(output: Path) -> None:
-    """Removes what a training run left in a folder: its curves and checkpoints must not mix with those of another."""
+    """Removes what training left in a run's folder: its curves and checkpoints must not mix with those of another."""
     for name in _LEFT_BEHIND:
         path = output / name
         if path.is_dir():
@@ -118,8 +119,15 @@ def clear(output: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def stamp(output: Path, config: Mapping[str, Any], depends_on: Mapping[str, str]) -> None:
-    """Writes beside a run's checkpoints whose they are."""
+def begin(output: Path, config: Mapping[str, Any], depends_on: Mapping[str, str]) -> None:
+    """Clears a claimed folder of an earlier run, unless this one goes on with it; and says whose its checkpoints are.
+
+    Called when nothing stands in the way of writing any more: what lies there may be finished results.
+    """
+    if not is_main_process():
+        return
+    if (output / FILE).is_file() and not config.get("resume"):
+        clear(output)
     write_json(output / "checkpoints" / IDENTITY, {"digest": identity(config, depends_on)})
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
-from foundation.run_output import claim, stamp
+from foundation.run_output import begin, claim
 from foundation.run_record import RunRecord, is_main_process
 
 _COMMAND = "python -m pretrain"
@@ -26,9 +26,8 @@ def main(cfg: DictConfig) -> None:
     claim(output, _COMMAND, plain(cfg), depends_on)
     resume = find_checkpoint(output) if cfg.resume else None
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
+    begin(output, plain(cfg), depends_on)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [cohort.folder], cohort.facts(), depends_on) as record:
-        if is_main_process():
-            stamp(output, plain(cfg), depends_on)
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return

@@ -15,7 +15,7 @@ from torch import Tensor
 from foundation.batch import Batch
 from foundation.distributed import any_process
 from foundation.engine.checkpoints import Checkpoints, validates_now
-from foundation.errors import UserError
+from foundation.errors import Stopped, UserError
 from foundation.files import SECRET
 from foundation.tensors import write_tensors
 
@@ -62,10 +62,10 @@ class StopOnSignal(Callback):
         if not any_process(self._stops, pl_module.device):
             return
         if self.checkpoints is None:
-            raise UserError(f"stopped by SIGTERM after step {trainer.global_step}")
+            raise Stopped(f"stopped by SIGTERM after step {trainer.global_step}")
         self.checkpoints.save(trainer)
         last = self.checkpoints.folder / "last.ckpt"
-        raise UserError(f"{last}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
+        raise Stopped(f"{last}: stopped by SIGTERM after step {trainer.global_step}; go on with resume=true")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._before is not None and threading.current_thread() is threading.main_thread():

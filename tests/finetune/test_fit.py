@@ -23,7 +23,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
-from foundation.files import read_json
+from foundation.files import read_json, write_json
 from tests.finetune.test_private import configured as composed
 
 State = dict[str, torch.Tensor]
@@ -176,6 +176,8 @@ def test_two_processes_train_the_head_that_one_does_and_resume(
     last = tmp_path / "two" / "checkpoints" / "last.ckpt"
     last.unlink()
     last.symlink_to("step=3.ckpt")
+    record = read_json(tmp_path / "two" / "run.json", "")
+    write_json(tmp_path / "two" / "run.json", record | {"status": "failed"})
     several = finetune(pretrained, small_cohort, tmp_path / "two", *two, "frozen=true", "resume=true")
     assert several.startswith("0"), several
     again = load_file(tmp_path / "two" / "head.safetensors")
@@ -183,5 +185,7 @@ def test_two_processes_train_the_head_that_one_does_and_resume(
         torch.testing.assert_close(again[name], value, atol=1e-6, rtol=0, msg=lambda text, at=name: f"{at}: {text}")
     assert read_json(tmp_path / "two" / "run.json", "")["status"] == "finished"
     if trainer != "ddp":
-        refused = finetune(pretrained, small_cohort, tmp_path / "two", "frozen=true", "resume=true")
+        write_json(tmp_path / "two" / "run.json", record | {"status": "failed"})
+        same = ["data.batch_size=4", "++trainer.precision=32-true", "++trainer.gradient_clip_val=1.0"]
+        refused = finetune(pretrained, small_cohort, tmp_path / "two", *same, "frozen=true", "resume=true")
         assert re.match(r"2 error: .*step=6\.ckpt: written by a trainer that keeps DeepSpeed ZeRO-2 on 2 proc", refused)

@@ -169,6 +169,6 @@ def test_the_command_writes_epsilon_to_the_record_and_takes_no_weights_from_labe
     assert content["notes"]["privacy"]["assumptions"]
     task = json.loads((tmp_path / "run" / "task.json").read_text())
     assert task["head"]["settings"]["class_weights"] == [1.0, 1.0]
-    refused = subprocess.run([*command, "task=survival"], capture_output=True, text=True, check=False)
+    refused = subprocess.run([*command, "task=survival", "overwrite=true"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].startswith("error: private: the loss of Survival couples patients")

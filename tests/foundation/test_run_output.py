@@ -9,7 +9,7 @@ import pytest
 
 from foundation.errors import AlreadyFinished, UserError
 from foundation.files import read_json, write_json
-from foundation.run_output import claim, folder_digest, stamp
+from foundation.run_output import begin, claim, folder_digest
 from foundation.run_record import RunRecord
 
 COMMAND = "python -m pretrain"
@@ -31,8 +31,8 @@ def run(output: Path, fails: bool = False, digests: dict[str, str] = DIGESTS, **
     config = CONFIG | changes
     claim(output, COMMAND, config, digests)
     try:
+        begin(output, config, digests)
         with RunRecord.open(output, COMMAND, config, 0, depends_on=digests):
-            stamp(output, config, digests)
             for name in ("checkpoints/last.ckpt", "csv/metrics.csv", "tensorboard/events"):
                 (output / name).parent.mkdir(parents=True, exist_ok=True)
                 (output / name).write_text(str(changes))
@@ -53,20 +53,26 @@ def test_a_finished_output_is_not_overwritten_unasked(tmp_path):
         claim(tmp_path, "python -m finetune", CONFIG)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
     claim(tmp_path, COMMAND, CONFIG | {"overwrite": True}, DIGESTS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file(), "it may yet be refused for another reason"
+    begin(tmp_path, CONFIG | {"overwrite": True}, DIGESTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "notes.txt", "run.json"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["identity.json"]
 
 
 def test_a_rerun_over_an_unfinished_run_starts_clean(tmp_path):
     run(tmp_path, fails=True)
     claim(tmp_path, COMMAND, CONFIG, DIGESTS)
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    begin(tmp_path, CONFIG, DIGESTS)
+    assert not (tmp_path / "csv").exists() and not (tmp_path / "tensorboard").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["identity.json"]
 
 
 def test_an_empty_folder_is_anybodys(tmp_path):
     (tmp_path / "encoder").mkdir()
     claim(tmp_path, COMMAND, CONFIG, DIGESTS)
     claim(tmp_path / "new", COMMAND, CONFIG, DIGESTS)
-    assert [path.name for path in tmp_path.iterdir()] == ["encoder"], "what no run left is nobody's to clear"
+    begin(tmp_path, CONFIG, DIGESTS)
+    assert (tmp_path / "encoder").is_dir(), "what no run left is nobody's to clear"
 
 
 def test_a_run_resumes_itself_however_it_is_run(tmp_path):

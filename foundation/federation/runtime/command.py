@@ -9,15 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from foundation.command import plain
-from foundation.errors import AlreadyFinished, UserError
+from foundation.errors import AlreadyFinished, Stopped, UserError
 from foundation.federation.policy.order import NOT_WEIGHTS, config_digest
 from foundation.federation.report.page import write_report
 from foundation.federation.runtime.run import run
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
-from foundation.run_output import claim
-from foundation.run_record import RunRecord, is_finished
+from foundation.run_output import claim, clear
+from foundation.run_record import FILE, RunRecord, is_finished
 
 
 def federate(cfg: DictConfig, command: str) -> None:
@@ -34,7 +34,7 @@ def federate(cfg: DictConfig, command: str) -> None:
     try:
         _federate(cfg, command)
     except KeyboardInterrupt:
-        raise UserError(f"{cfg.output}: stopped; go on with resume=true") from None
+        raise Stopped(f"{cfg.output}: stopped; go on with resume=true") from None
 
 
 def _federate(cfg: DictConfig, command: str) -> None:
@@ -45,19 +45,21 @@ def _federate(cfg: DictConfig, command: str) -> None:
         OmegaConf.update(cfg, "sites", list(cohort.declared))
     if set(cfg.data.test_hospitals) >= set(cfg.sites):
         raise UserError("data.test_hospitals: every hospital is held out; leave one to train")
-    depends_on = {"cohort": cohort.digest}
-    claim(output, command, plain(cfg), depends_on, NOT_WEIGHTS, ends=False)
     module = task.build()
     local = local_names(module, cfg.strategy.get("local") or [])
     OmegaConf.update(cfg, "strategy.local", list(local), force_add=True)
     extension = task.extension()
     if extension is not None:
         extension.check(module, local)
+    depends_on = {"cohort": cohort.digest}
+    claim(output, command, plain(cfg), depends_on, NOT_WEIGHTS, ends=False)
     checkpoints = Checkpoints(output, config_digest(plain(cfg)))
     begun = cfg.resume and checkpoints.resume() is not None
     if begun and is_finished(output) and len(checkpoints.history) == cfg.rounds:
         raise AlreadyFinished(f"{output}: all {cfg.rounds} rounds are finished already")
     if not begun:
+        if (output / FILE).is_file():
+            clear(output)
         shutil.rmtree(output / "rounds", ignore_errors=True)
         _begin(checkpoints, module, local)
     with RunRecord.open(output, command, plain(cfg), cfg.seed, [cohort.folder], cohort.facts(), depends_on) as record:
