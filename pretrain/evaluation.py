@@ -20,7 +20,7 @@ from pretrain.module import PretrainModule
 def evaluate_weights(cfg: DictConfig, hospitals: list[str], weights: Weights) -> dict[str, float]:
     """Losses, retrieval and signs of collapse on some hospitals' patients outside training.
 
-    Those are the test patients of a held-out hospital, and the validation patients of any other.
+    Those are the test patients of a hospital that is held out, and the validation patients of any other.
 
     Args:
         cfg: the resolved config of `pretrain` or `pretrain.federated`.
@@ -37,7 +37,7 @@ def evaluate_module(cfg: DictConfig, hospitals: list[str], module: PretrainModul
     """The same of a module with its weights in place."""
     cohort, parts = load_cohort(cfg, hospitals)
     module.eval()
-    dataset = PatientDataset(cohort, [*parts.validation, *parts.test], list(module.encoder.modalities))
+    dataset = PatientDataset(cohort, parts.evaluation(bool(cfg.data.test_hospitals)), list(module.encoder.modalities))
     if not dataset:
         return {"patients": 0.0}
     with seeded(cfg.seed):

@@ -33,6 +33,16 @@ class Split:
         if len(twice):
             raise UserError(f"split: patient {min(twice)} stands in two parts; list each patient once")
 
+    def evaluation(self, whole_hospitals: bool) -> list[str]:
+        """Who measures a run while choices are left: validation patients, and those of hospitals held out as a whole.
+
+        Test patients of a hospital that trains (of a fold, or a table of parts) wait for the evaluation of heads.
+
+        Args:
+            whole_hospitals: whether test patients are those of whole hospitals.
+        """
+        return [*self.validation, *(self.test if whole_hospitals else [])]
+
     @property
     def digest(self) -> str:
         """Of who trains and who is validated on."""

@@ -166,7 +166,7 @@ class FederatedTask(ABC):
 
     @abstractmethod
     def evaluate(self, module: nn.Module) -> Evaluation:
-        """Measures a module on the hospital's patients outside training."""
+        """Measures a module on the hospital's patients outside training: `patients("evaluation")`."""
 
     @abstractmethod
     def export(self, module: nn.Module, output: Path) -> Path:
@@ -187,9 +187,9 @@ class FederatedTask(ABC):
         return site_statistics(self.cohort, self.patients("train"), names)
 
     def patients(self, part: Part) -> list[str]:
-        """The hospital's patients who train, or who evaluate."""
+        """The hospital's patients who train, or who evaluate; test patients at a hospital that is held out alone."""
         parts = self.split
-        return list(parts.train) if part == "train" else [*parts.validation, *parts.test]
+        return list(parts.train) if part == "train" else parts.evaluation(bool(self.cfg.data.test_hospitals))
 
     @cached_property
     def cohort(self) -> Cohort:

@@ -114,8 +114,9 @@ class Federation:
                 weights = current.stage(self._order(number, weights), {name: here[name] for name in stage})
         self._check_quorum(number, current)
         weights = self.checkpoints.keep_weights(number, dict(weights))
-        with self.console.status(f"{title}: {', '.join(here)} evaluate"), timer.of("evaluation"):
-            evaluation, silent = self._evaluate(self._order(number, weights), here)
+        asked = self._evaluating(number, here)
+        with self.console.status(f"{title}: {', '.join(asked)} evaluate"), timer.of("evaluation"):
+            evaluation, silent = self._evaluate(self._order(number, weights), asked)
         facts = current.facts()
         facts = {
             **facts,
@@ -131,6 +132,11 @@ class Federation:
         name = "" if extension is None else extension.name
         self.console.print(round_table(number, self.cfg.rounds, self.checkpoints.history[-1], name))
         return weights
+
+    def _evaluating(self, number: int, nodes: Mapping[str, int]) -> dict[str, int]:
+        """Sites that train, on validation patients; those held out once, after the last round."""
+        last = number == self.cfg.rounds
+        return {site: node for site, node in nodes.items() if last or site in self.training}
 
     def _order(self, number: int, weights: Arrays) -> Order:
         return Order(

@@ -126,3 +126,10 @@ def test_a_split_that_cannot_be_followed_is_one_line(cohort, tmp_path, change, n
     with pytest.raises(UserError) as refused:
         configured_split(cohort, {**DATA, **change(tmp_path / "parts.csv", cohort)})
     assert named in str(refused.value)
+
+
+def test_test_patients_of_a_hospital_that_trains_measure_no_round(cohort):
+    folded = configured_split(cohort, {**DATA, "folds": 3, "test_hospitals": []})
+    assert folded.test and folded.evaluation(whole_hospitals=False) == folded.validation
+    held_out = configured_split(cohort, {**DATA, "test_hospitals": ["beta"]})
+    assert set(held_out.evaluation(whole_hospitals=True)) == {*held_out.validation, *held_out.test}
