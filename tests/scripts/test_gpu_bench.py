@@ -42,6 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, str]:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_every_section_gives_numbers_or_says_why_not(report):
     content, _ = report
     assert content["toy"] and not content["failures"]
@@ -57,6 +58,7 @@ def test_every_section_gives_numbers_or_says_why_not(report):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_every_figure_stands_beside_its_baseline(report):
     content, _ = report
     for section, pair in BASELINES.items():
@@ -68,6 +70,7 @@ def test_every_figure_stands_beside_its_baseline(report):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_operations_are_counted_alike_by_the_benchmark_and_by_the_run(report):
     content, _ = report
     rows = content["sections"]["mfu"]
@@ -78,6 +81,7 @@ def test_operations_are_counted_alike_by_the_benchmark_and_by_the_run(report):
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_table_a_section_and_the_path_last_are_printed(report):
     _, printed = report
     lines = printed.splitlines()
