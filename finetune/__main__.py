@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
+from foundation.lineage import NOTE, note_of, seen_by
 from foundation.run_output import begin, claim, folder_digest
 from foundation.run_record import RunRecord, is_main_process
 
@@ -54,7 +55,12 @@ def main(cfg: DictConfig) -> None:
         record.metrics.update(metrics)
         if model.privacy is not None:
             record.note("privacy", model.privacy)
+        patients = [*train.patients, *validation.patients]
+        hospitals = cohort.patients.loc[patients, "hospital"].tolist()
+        record.note(NOTE, note_of(output, train.patients, validation.patients, hospitals))
         record.note("patients", {"train": len(train), "validation": len(validation)})
+    for line in seen_by(output, cohort.patients.loc[parts.test, "hospital"].to_dict(), cfg.data.test_hospitals)[0]:
+        print(f"warning: {line}; python -m finetune.evaluate will not call them held out")
     print(f"task model: {output}\nevaluate it: python -m finetune.evaluate run={output}")
 
 

@@ -1,5 +1,6 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from rich.table import Column, Table
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
+from foundation.lineage import Seen, seen_by
 from foundation.run_output import claim
-from foundation.run_record import RunRecord
+from foundation.run_record import RunRecord, read_run
 
 if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
 
+_SEEN = "Seen in training"
 _COMMAND = "python -m finetune.evaluate"
 
 
@@ -34,14 +37,34 @@ def main(cfg: DictConfig) -> None:
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
+    held_out = read_run(run)["config"].get("data", {}).get("test_hospitals", [])
+    seen, untold = seen_by(run, cohort.patients.loc[evaluator.test, "hospital"].to_dict(), held_out)
+    if seen and not cfg.allow_seen:
+        raise UserError(
+            f"test patients: {seen[0]}, so they are not held out; hold them out there, too, and train again, or test "
+            "them all the same with allow_seen=true, and every page says so first"
+        )
+    words = seen_words(seen, untold)
+    if words:
+        print(words)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         result = evaluator.run()
+        if words:
+            record.note("seen", words)
+            record.note("held_out", not seen)
+            result = {"seen": words, **result}
         write_json(output / "evaluation.json", result, sort_keys=False)  # classes stay in order
         write_text(output / "evaluation.md", as_markdown(result, evaluator))
         _draw(result, evaluator, output / "evaluation.png")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
     print_table(result, evaluator.primary)
     print(f"evaluation: {output / 'evaluation.md'}\npicture: {output / 'evaluation.png'}")
+
+
+def seen_words(seen: Sequence[Seen], untold: Sequence[str]) -> str:
+    """What must be said first where test patients are, or may be, known to what is tested; empty where they are not."""
+    known = [f"{_SEEN}, not held out: {'; '.join(map(str, seen))}."] if seen else []
+    return " ".join([*known, *(f"Who trained it is not known in full: {line}." for line in untold)])
 
 
 def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
@@ -51,7 +74,9 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
     outcomes = outcome_names(result)
     counts = ", ".join(f"{result[name]} {name}" for name in outcomes)
     header = ["", "patients", *outcomes, "metric", "value"]
+    first = [f"> **{result['seen']}**", ""] if "seen" in result else []
     lines = [
+        *first,
         f"# {evaluator.model.task['name']} on {cohort.name}",
         "",
         f"{result['n']} test patients: {counts}.{note}"
@@ -105,7 +130,8 @@ def _draw(result: dict[str, Any], evaluator: "Evaluator", path: Path) -> None:
 def print_table(result: dict[str, Any], metric: str) -> None:
     """The primary metric of every group, on the terminal."""
     groups = Column(overflow="fold")  # names whole, however narrow the terminal
-    table = Table(groups, "patients", *outcome_names(result), metric, title="Held-out test, 95 % intervals")
+    kind = _SEEN if result.get("seen", "").startswith(_SEEN) else "Held-out test"
+    table = Table(groups, "patients", *outcome_names(result), metric, title=f"{kind}, 95 % intervals")
     for label, *counts, _, value in _rows(result, [metric]):
         table.add_row(label, *counts, value)
     Console().print(table)

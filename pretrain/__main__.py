@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
+from foundation.lineage import NOTE
 from foundation.run_output import begin, claim
 from foundation.run_record import RunRecord, is_main_process
 
@@ -15,7 +16,7 @@ _COMMAND = "python -m pretrain"
 def main(cfg: DictConfig) -> None:
     """Trains the encoder and writes its portable folder."""
     from foundation.engine.checkpoints import find_checkpoint
-    from pretrain.assemble import load_cohort
+    from pretrain.assemble import load_cohort, trained_patients
     from pretrain.evaluation import evaluate_weights
     from pretrain.fit import build_module, fit_round
 
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> None:
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return
+        record.note(NOTE, trained_patients(cohort, split, output, cfg.untrained))
         build_module(cfg, result.weights, 0, 1).encoder.save_pretrained(output / "encoder")
         record.metrics.update(result.metrics)
         record.note("samples", result.samples)

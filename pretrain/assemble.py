@@ -1,6 +1,7 @@
 """Assembly of a run from its config: the cohort's parts, the encoder, the objectives."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -12,6 +13,7 @@ from foundation.data.shuffle import ShuffledPairs
 from foundation.data.splits import Split, configured_split
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
+from foundation.lineage import note_of
 from foundation.objectives.base import Objective
 
 
@@ -24,6 +26,12 @@ def load_cohort(cfg: DictConfig, hospitals: list[str] | None = None) -> tuple[Co
     """
     cohort = Cohort(Path(cfg.data.folder), hospitals)
     return cohort, configured_split(cohort, cfg.data)
+
+
+def trained_patients(cohort: Cohort, parts: Split, output: Path, untrained: bool = False) -> dict[str, Any]:
+    """Writes whom a run learns from, and gives what its record says of them; nobody where weights stay as seeded."""
+    train, validation = ([], []) if untrained else (parts.train, parts.validation)
+    return note_of(output, train, validation, cohort.patients.loc[[*train, *validation], "hospital"].tolist())
 
 
 def datasets(

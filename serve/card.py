@@ -152,6 +152,8 @@ def _result(facts: Facts, folder: Path, chain: list[Path]) -> dict[str, Any]:
         "data": data,
         "folder": Path(*folder.resolve().parts[-2:]),
         "n": evaluation.get("n"),
+        "seen": evaluation.get("seen", ""),
+        "held_out": facts.read(folder / FILE, "notes", "held_out", default=True),
         "outcomes": {name: evaluation[name] for name in outcomes},
         "metrics": [
             {"key": key, "name": _metric_name(key), "model": entry, "baseline": baseline.get(key)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 from foundation.run_record import RunRecord
 from serve.card import build
 from serve.facts import Facts
@@ -190,3 +190,13 @@ def test_a_changed_run_is_refused(evaluation: Path, tmp_path: Path) -> None:
 def test_no_evaluation(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"finetune\.evaluate"):
         build([tmp_path], tmp_path / "card", "x", "apache-2.0")
+
+
+def test_patients_seen_in_training_are_the_first_line_and_nowhere_held_out(evaluation: Path, tmp_path: Path) -> None:
+    words = "Seen in training, not held out: pretrain trained on 57 of 57 test patients."
+    result, record = (read_json(evaluation / name, "") for name in ("evaluation.json", "run.json"))
+    write_json(evaluation / "evaluation.json", result | {"seen": words})
+    write_json(evaluation / "run.json", record | {"notes": {"seen": words, "held_out": False}})
+    markdown, _, _ = build([evaluation], tmp_path / "card", "consilium-demo", "apache-2.0")
+    assert markdown.split("\n---\n", 1)[1].strip().splitlines()[0] == f"> **biomarker: {words}**"
+    assert "Held-out patients" not in markdown and "held-out test" not in markdown

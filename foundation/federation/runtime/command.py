@@ -16,6 +16,7 @@ from foundation.federation.runtime.run import run
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
+from foundation.lineage import NOTE
 from foundation.run_output import claim, clear
 from foundation.run_record import FILE, RunRecord, is_finished
 
@@ -84,6 +85,8 @@ def _note(record: RunRecord, checkpoints: Checkpoints, task: FederatedTask) -> N
     if extension is not None:
         record.note(extension.name, extension.note(checkpoints.history))
     record.note("absent", {line["round"]: line["absent"] for line in checkpoints.history if line["absent"]})
+    hospitals = sorted({site for line in checkpoints.history for site in line["training"]})
+    record.note(NOTE, {"hospitals": hospitals, "run": checkpoints.run})
     record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
 
 

@@ -24,6 +24,7 @@ from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.update import difference
 from foundation.federation.wire.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
+from foundation.lineage import site_list, write_patients
 
 Answer = Callable[[PolicyGate, Message], RecordDict]
 
@@ -62,9 +63,16 @@ def _train(gate: PolicyGate, message: Message) -> RecordDict:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
         result = train_here(gate, Path(scratch))
+    _keep_patients(gate)
     result.metrics["seconds"] = time.monotonic() - started
     secure = SecureOrder.read(message.content) if gate.masked else None
     return packed(apply_filters(_update_of(gate, result, secure), UPDATE if secure is None else MASKED_UPDATE, gate))
+
+
+def _keep_patients(gate: PolicyGate) -> None:
+    """Whom the run trained on, for this hospital's own later tests; the list stays here."""
+    split = gate.task.split
+    write_patients(site_list(gate.site.ledger.parent, gate.order.run), split.train, split.validation, [gate.site.name])
 
 
 def _update_of(gate: PolicyGate, result: RoundResult, secure: SecureOrder | None) -> Outgoing:

@@ -1,0 +1,143 @@
+"""Who trained a run and all that it builds on: patients by id, in the run's own folder, as its split is.
+
+At a federated run each hospital keeps its own list; the run's record tells the hospitals alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.files import read_json, write_json
+from foundation.run_record import digest_of, read_run, walk
+
+FILE = "trained_on.json"
+NOTE = "trained_on"  # in the run record: hospitals, and the digest of the list or the name of the federated run
+_TRAINS = ("python -m pretrain", "python -m finetune")  # also of their federated commands
+_READS = ("python -m pretrain.controls", "python -m finetune.evaluate")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Who trained one run.
+
+    Attributes:
+        run: its folder.
+        patients: ids of those whom it learned from or chose weights on.
+        hospitals: of those.
+        unlisted: hospitals whose list lies elsewhere: any of their patients may have trained.
+    """
+
+    run: Path
+    patients: frozenset[str]
+    hospitals: frozenset[str]
+    unlisted: frozenset[str] = frozenset()
+
+
+def write_patients(path: Path, train: Sequence[str], validation: Sequence[str], hospitals: Sequence[str]) -> str:
+    """Writes the ids of those who train a run, and of those on whom it is validated; the digest of the list."""
+    content = {"train": sorted(train), "validation": sorted(validation), "hospitals": sorted(set(hospitals))}
+    write_json(path, content)
+    return digest_of(content)
+
+
+def note_of(output: Path, train: Sequence[str], validation: Sequence[str], hospitals: Sequence[str]) -> dict[str, Any]:
+    """Writes a run's list, and gives what its record says of it: counts, no ids."""
+    digest = write_patients(output / FILE, train, validation, hospitals)
+    counts = {"train": len(train), "validation": len(validation)}
+    return {"hospitals": sorted(set(hospitals)), "patients": counts, "digest": digest}
+
+
+def site_list(home: Path, run: str) -> Path:
+    """Where a hospital keeps the list of a federated run, told by the run's name."""
+    return home / "trained_on" / f"{digest_of(run)[:16]}.json"
+
+
+def trained_on(run: Path) -> tuple[list[Trained], list[str]]:
+    """Who trained a run and each that it builds on, nearest first; and what of it nobody can tell.
+
+    Raises:
+        UserError: if a list is gone or was changed, or a linked run was.
+    """
+    known, untold = [], []
+    for folder, record in walk(run):
+        command = str(record["command"])
+        if not command.startswith(_TRAINS) or command in _READS:
+            continue
+        note = record.get("notes", {}).get(NOTE)
+        if note is None:
+            untold.append(f"{_short(folder)} does not say whom it trained on")
+        else:
+            known.append(_of_run(folder, note))
+        if command == "python -m finetune" and not any(
+            str(read_run((folder / link["path"]).resolve())["command"]).startswith(_TRAINS)
+            for link in record["builds_on"]
+        ):
+            untold.append(f"{_short(folder)} started from an encoder without a run record")
+    return known, untold
+
+
+def _short(folder: Path) -> Path:
+    """As cards name runs: the rest of the path is the machine's."""
+    return Path(*folder.parts[-2:])
+
+
+def _of_run(folder: Path, note: Mapping[str, Any]) -> Trained:
+    hospitals = frozenset(map(str, note["hospitals"]))
+    if "run" not in note:
+        return Trained(folder, frozenset(_patients(folder / FILE, note["digest"])), hospitals)
+    lists = {name: site_list(folder / "sites" / name, note["run"]) for name in hospitals}
+    here = {name: path for name, path in lists.items() if path.is_file()}
+    patients = frozenset(patient for path in here.values() for patient in _patients(path))
+    return Trained(folder, patients, hospitals, hospitals - here.keys())
+
+
+def _patients(path: Path, digest: str | None = None) -> list[str]:
+    content = read_json(path, "restore it, or run that step again", "train", "validation", "hospitals")
+    if digest is not None and digest_of(content) != digest:
+        raise UserError(f"{path}: changed since the run wrote it; restore it, or run that step again")
+    return [*content["train"], *content["validation"]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run knew of those whom it is to be tested on, from its own training or that of a run it builds on.
+
+    Attributes:
+        run: the one that knew.
+        patients: how many of the test patients.
+        tested: of how many.
+        hospitals: called held out, though patients of them trained.
+    """
+
+    run: Path
+    patients: int
+    tested: int
+    hospitals: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        places = f"hospital{'s' if len(self.hospitals) > 1 else ''} {', '.join(self.hospitals)}"
+        run = _short(self.run)
+        if not self.patients:
+            return f"{run} trained on other patients of {places}"
+        of_places = f" ({places})" if self.hospitals else ""
+        return f"{run} trained on {self.patients} of {self.tested} test patients{of_places}"
+
+
+def seen_by(run: Path, test: Mapping[str, str], held_out: Sequence[str]) -> tuple[list[Seen], list[str]]:
+    """Runs that trained on test patients, or at hospitals that are called held out; and what nobody can tell.
+
+    Args:
+        run: that is tested, with all that it builds on.
+        test: hospital by id of the test patients.
+        held_out: hospitals whose patients are all for testing.
+    """
+    known, untold = trained_on(run)
+    found = []
+    for one in known:
+        patients = [name for name, at in test.items() if name in one.patients or at in one.unlisted]
+        hospitals = tuple(name for name in held_out if name in one.hospitals)
+        if patients or hospitals:
+            found.append(Seen(one.run, len(patients), len(test), hospitals))
+    return found, untold
