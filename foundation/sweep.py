@@ -8,7 +8,7 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,11 +16,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
-from rich.table import Column, Table
 
 from foundation.files import read_json, replacing, write_json
 from foundation.run_record import FILE, is_main_process, read_run
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 JOB, TABLE = "job.json", "sweep.csv"
 _MOST_SHOWN = 6  # metrics in the terminal
@@ -56,6 +57,8 @@ class Jobs(Callback):
         output = OmegaConf.select(config, "output") if _sweeps(config) else None
         if output is None:
             return
+        from rich.console import Console  # here and below, for every command's help loads this module
+
         jobs = read_jobs(Path(output))
         write_table(jobs, Path(output) / TABLE)
         Console().print(shown_table(jobs))
@@ -117,8 +120,10 @@ def write_table(jobs: list[dict[str, Any]], path: Path) -> None:
             writer.writerow(row)
 
 
-def shown_table(jobs: list[dict[str, Any]]) -> Table:
+def shown_table(jobs: list[dict[str, Any]]) -> "Table":
     """The same for a terminal: what sets jobs apart, and the first metrics."""
+    from rich.table import Column, Table
+
     overrides = list(jobs[0]["overrides"]) if jobs else []
     names = dict.fromkeys(name for job in jobs for name in job["metrics"])
     metrics = sorted(names, key=lambda name: name.startswith(_LAST_SHOWN))[:_MOST_SHOWN]
