@@ -35,8 +35,6 @@ BESIDE_WEIGHTS = (
     "data.prefetch_factor",
     "data.pin_memory",
     "trainer.accelerator",  # where and in how many parts: checkpoints say themselves whether they fit
-    "trainer.accelerator",
-    "trainer.strategy",  # parts that do not fit another are refused where the checkpoint is read
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
