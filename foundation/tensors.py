@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, as `foundation.files` writes and reads arrays."""
+"""Tensors in safetensors files, as `foundation.arrays` writes and reads arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path
