@@ -134,10 +134,10 @@ def seen_by(run: Path, test: Mapping[str, str], held_out: Sequence[str]) -> tupl
         held_out: hospitals whose patients are all for testing.
     """
     known, untold = trained_on(run)
-    found = []
+    seen = []
     for one in known:
         patients = [name for name, at in test.items() if name in one.patients or at in one.unlisted]
         hospitals = tuple(name for name in held_out if name in one.hospitals)
         if patients or hospitals:
-            found.append(Seen(one.run, len(patients), len(test), hospitals))
-    return found, untold
+            seen.append(Seen(one.run, len(patients), len(test), hospitals))
+    return seen, untold
