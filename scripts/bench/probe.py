@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import foundation  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
+import foundation  # noqa: F401  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
 import hydra
 import torch
 from commands import run
 from pytorch_lightning.callbacks import Callback
+from trainers import changed_trainers
 
-import foundation.engine.run
 from finetune.assemble import build_head
 from finetune.fit import fit
 from finetune.patients import patients_with_target
@@ -60,18 +60,9 @@ def epochs(cohort: Path, encoder: Path, output: Path, count: int, *settings: str
         for part in (parts.train, parts.validation)
     )
     cfg.steps = count * (len(train) // cfg.data.batch_size)
-    timer, build = EpochTimer(), foundation.engine.run.build_trainer
-
-    def timed(*args: Any, **more: Any) -> Any:
-        trainer = build(*args, **more)
-        trainer.callbacks.append(timer)
-        return trainer
-
-    foundation.engine.run.build_trainer = timed
-    try:
+    timer = EpochTimer()
+    with changed_trainers(lambda trainer: trainer.callbacks.append(timer)):
         module, _ = fit(cfg, model, head, train, validation)
-    finally:
-        foundation.engine.run.build_trainer = build
     weights = [value.detach().flatten() for value in module.head.parameters()]
     return timer.seconds, torch.cat(weights)
 

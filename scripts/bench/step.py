@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import foundation  # isort: skip
+import foundation  # noqa: F401  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
 import hydra
 import torch
 from commands import run
@@ -27,8 +27,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from side_by_side import ratio
 from torch import nn
+from trainers import changed_trainers
 
-import foundation.engine.run
 import pretrain.fit
 from finetune.assemble import build_head
 from finetune.fit import fit
@@ -107,15 +107,9 @@ def head(cohort: str, output: str, steps: int) -> tuple[DictConfig, list[Any]]:
 
 def path(training: Callable[[], Any]) -> list[float]:
     """When each step of the whole path began."""
-    timer, build = PhaseTimer(), foundation.engine.run.build_trainer
-
-    def timed(*args: Any, **more: Any) -> Any:
-        trainer = build(*args, **more)
-        trainer.callbacks.append(timer)
-        return trainer
-
-    foundation.engine.run.build_trainer = timed
-    training()
+    timer = PhaseTimer()
+    with changed_trainers(lambda trainer: trainer.callbacks.append(timer)):
+        training()
     return timer.at
 
 

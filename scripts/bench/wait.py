@@ -10,15 +10,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import foundation  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
+import foundation  # noqa: F401  # isort: skip  # before Lightning: lets torchvision load on a CPU-only torch
 import hydra
 from commands import run
-from pytorch_lightning import Trainer
 from pytorch_lightning.profilers import SimpleProfiler
+from trainers import changed_trainers
 
-import foundation.engine.run
 import pretrain.fit
-from foundation.engine.trainer import build_trainer
 
 STEPS = 60
 
@@ -26,20 +24,14 @@ STEPS = 60
 def shares(experiment: str, cohort: Path, output: Path, workers: int | None) -> tuple[float, float]:
     """Share of the training time spent waiting for data, and the median step's milliseconds."""
     profiler = SimpleProfiler()
-
-    def profiled(*args: object, **more: object) -> Trainer:
-        trainer = build_trainer(*args, **more)
-        trainer.profiler = profiler
-        return trainer
-
     overrides = [f"experiment={experiment}", f"data.folder={cohort}", "progress=false", "validate_every=0"]
     overrides += [] if workers is None else [f"data.num_workers={workers}"]
     with hydra.initialize_config_module("configs", version_base="1.3"):
         cfg = hydra.compose("pretrain", overrides)
-    foundation.engine.run.build_trainer = profiled
     hospitals = sorted(path.parent.name for path in cohort.glob("*/patients.parquet"))
     train = [name for name in hospitals if name not in cfg.data.test_hospitals]
-    pretrain.fit.fit_round(cfg, train, None, output, STEPS, 0, STEPS)
+    with changed_trainers(lambda trainer: setattr(trainer, "profiler", profiler)):
+        pretrain.fit.fit_round(cfg, train, None, output, STEPS, 0, STEPS)
     waits = profiler.recorded_durations["[_TrainingEpochLoop].train_dataloader_next"]
     steps = profiler.recorded_durations["run_training_batch"]
     return sum(waits) / sum(profiler.recorded_durations["run_training_epoch"]), 1000 * statistics.median(steps)
