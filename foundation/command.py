@@ -29,7 +29,8 @@ from foundation.settings import check_settings, setting_names
 
 __all__ = ["choose", "command", "instantiate", "one_line", "plain"]
 
-_LISTS_OF_NAMES = ("sites", "cohort.test_hospitals", "data.test_hospitals")  # of hospitals
+_HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
+_LISTS_OF_NAMES = ("sites", *_HELD_OUT)  # of hospitals
 _NAMES = ("cohort.name", "example", "site")  # of a cohort, a patient, a hospital
 
 
@@ -157,12 +158,21 @@ def _say_what_loads(packages: str) -> None:
 
 
 def _names_as_text(cfg: DictConfig) -> None:
-    """Makes text of names that YAML and Hydra read as numbers, and a list of a single hospital."""
+    """Makes text of names that YAML and Hydra read as numbers, a list of one hospital, and an empty one of null."""
+    for key in _HELD_OUT:
+        if _is_null(cfg, key):
+            OmegaConf.update(cfg, key, [])
     for keys, convert in ((_LISTS_OF_NAMES, _texts), (_NAMES, str)):
         for key in keys:
             value = None if OmegaConf.is_missing(cfg, key) else OmegaConf.select(cfg, key)
             if value is not None:
                 OmegaConf.update(cfg, key, convert(value))
+
+
+def _is_null(cfg: DictConfig, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, group)
+    return node is not None and name in node and not OmegaConf.is_missing(node, name) and node[name] is None
 
 
 def _texts(value: Any) -> list[str]:

@@ -1,0 +1,24 @@
+"""What every command makes of its settings before it reads them."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from foundation.command import _names_as_text
+
+
+@pytest.mark.parametrize(
+    ("held_out", "names"), [(None, []), ([], []), ("north", ["north"]), (55, ["55"]), ([55, "44"], ["55", "44"])]
+)
+def test_hospitals_held_out_are_a_list_of_text(held_out, names):
+    cfg = OmegaConf.create({"cohort": {"name": 7, "test_hospitals": held_out}, "sites": None})
+    cfg.data = {"test_hospitals": "${cohort.test_hospitals}"}
+    _names_as_text(cfg)
+    assert cfg.data.test_hospitals == names
+    assert cfg.cohort == {"name": "7", "test_hospitals": names}
+    assert cfg.sites is None
+
+
+def test_settings_that_a_command_lacks_stay_away():
+    cfg = OmegaConf.create({"run": "???", "data": {"folder": "here"}})
+    _names_as_text(cfg)
+    assert cfg == {"run": "???", "data": {"folder": "here"}}
