@@ -163,6 +163,7 @@ def test_a_deployed_federation_whose_server_does_not_start_ends_in_its_line(stub
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_one_device_pretrains_and_leaves_a_finished_run(small_cohort: Path, tmp_path: Path):
     settings = [*TOY, "trainer=cpu", "data.pin_memory=false", "steps=3", f"data.folder={small_cohort}"]
     well(launch("pretrain_one_gpu", *settings, f"output={tmp_path / 'run'}"))
