@@ -22,7 +22,7 @@ ALL = (*SITES, "lakeview")
 _ROOT = Path(__file__).resolve().parents[3]
 _NODE = (
     "from foundation.federation.deployment import orders, supernode; "
-    "orders._PRELOADED.append('tests.foundation.federation.faulty_site'); supernode.main()"
+    "orders.PRELOADED.append('tests.foundation.federation.faulty_site'); supernode.main()"
 )
 
 
