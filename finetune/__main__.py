@@ -58,6 +58,7 @@ def main(cfg: DictConfig) -> None:
         patients = [*train.patients, *validation.patients]
         hospitals = cohort.patients.loc[patients, "hospital"].tolist()
         record.note(NOTE, note_of(output, train.patients, validation.patients, hospitals))
+        record.note("inputs", model.encoder.coverage(lambda name: cohort.values(patients, name)))
         record.note("patients", {"train": len(train), "validation": len(validation)})
     for line in seen_by(output, cohort.patients.loc[parts.test, "hospital"].to_dict(), cfg.data.test_hospitals)[0]:
         print(f"warning: {line}; python -m finetune.evaluate will not call them held out")

@@ -1,7 +1,7 @@
 """The multimodal encoder: one encoder a modality, fusion over whatever subset a patient has, one portable folder."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,15 @@ class MultimodalEncoder(nn.Module):
             if rows:
                 inputs[name] = module.collate(rows)  # type: ignore[operator]
         return Batch(patients or [str(i) for i in range(len(samples))], present, inputs)
+
+    def coverage(self, values: Callable[[str], Iterable[Any]]) -> dict[str, Any]:
+        """How much is read of patients' raw values, by modality; those of which everything is are left out.
+
+        Args:
+            values: of a modality, a patient's each.
+        """
+        read = {name: module.coverage(values(name)) for name, module in self.modalities.items()}  # type: ignore[operator]
+        return {name: facts for name, facts in read.items() if facts}
 
     def compile_backbones(self, **settings: Any) -> None:
         """Compiles the image and text backbones in place, with `torch.compile`'s settings; weights keep their names.

@@ -16,7 +16,7 @@ _COMMAND = "python -m pretrain"
 def main(cfg: DictConfig) -> None:
     """Trains the encoder and writes its portable folder."""
     from foundation.engine.checkpoints import find_checkpoint
-    from pretrain.assemble import load_cohort, trained_patients
+    from pretrain.assemble import learn_vocabularies, load_cohort, trained_patients
     from pretrain.evaluation import evaluate_weights
     from pretrain.fit import build_module, fit_round
 
@@ -29,11 +29,14 @@ def main(cfg: DictConfig) -> None:
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
     begin(output, plain(cfg), depends_on)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [cohort.folder], cohort.facts(), depends_on) as record:
+        cfg = learn_vocabularies(cfg, cohort, split.train)
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return
         record.note(NOTE, trained_patients(cohort, split, output, cfg.untrained))
-        build_module(cfg, result.weights, 0, 1).encoder.save_pretrained(output / "encoder")
+        encoder = build_module(cfg, result.weights, 0, 1).encoder
+        encoder.save_pretrained(output / "encoder")
+        record.note("inputs", encoder.coverage(lambda name: cohort.values(split.train, name)))
         record.metrics.update(result.metrics)
         record.note("samples", result.samples)
         held_out = list(cfg.data.test_hospitals)

@@ -1,9 +1,10 @@
 """Assembly of a run from its config: the cohort's parts, the encoder, the objectives."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from foundation.command import instantiate
 from foundation.data.cohort import Cohort
@@ -55,6 +56,27 @@ def datasets(
             f"{', '.join(cohort.hospitals)}: no patient to train on; check data.test_hospitals and the modalities"
         )
     return train, PatientDataset(cohort, parts.validation, wanted)
+
+
+def learn_vocabularies(cfg: DictConfig, cohort: Cohort, train: Sequence[str]) -> DictConfig:
+    """The config with what its modalities take from the training patients, such as the words of their reports.
+
+    Not for federations: nobody there sees all patients, and all need one vocabulary.
+
+    Raises:
+        UserError: on a `vocabulary` that is none.
+    """
+    if cfg.vocabulary not in ("training", "shipped"):
+        raise UserError(f"vocabulary: found {cfg.vocabulary!r}; choose training or shipped")
+    cfg = cfg.copy()
+    if cfg.vocabulary == "shipped":
+        return cfg
+    for name, entry in cfg.modality.items():
+        if cfg.data.modalities is None or name in cfg.data.modalities:
+            kind = instantiate({"_target_": "hydra.utils.get_class", "path": entry._target_})
+            for key, value in kind.learn(entry, cohort.values(train, str(name))).items():
+                OmegaConf.update(cfg, f"modality.{name}.{key}", value, force_add=True)
+    return cfg
 
 
 def build_encoder(cfg: DictConfig, dictionary: DataDictionary) -> MultimodalEncoder:

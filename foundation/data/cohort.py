@@ -1,5 +1,6 @@
 """A prepared cohort, read: which patients there are, and what each of them has."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ class Cohort:
     def facts(self) -> dict[str, Any]:
         """What a run record says of its data."""
         return {"name": self.name, "digest": self.digest, "synthetic": self.synthetic, "hospitals": self.declared}
+
+    def values(self, patients: Iterable[str], modality: str) -> Iterator[Any]:
+        """The raw values of one modality, of those patients who have it, in order."""
+        for patient in patients:
+            row = self.patients.loc[patient]
+            if row[modality]:
+                yield storages()[modality].load(row, self._files[row["hospital"]])
 
     def sample(self, patient_id: str) -> dict[str, Any]:
         """What one patient has, by modality, raw; each modality's `storage.py` says in what form."""

@@ -1,6 +1,7 @@
 """The base of modalities: what each offers the encoder, the data module and the server."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -58,6 +59,20 @@ class Modality(nn.Module, ABC):
     @classmethod
     def needs(cls, dictionary: DataDictionary) -> dict[str, Any]:
         """Constructor arguments that come from the cohort's data dictionary rather than from config."""
+        return {}
+
+    @classmethod
+    def learn(cls, settings: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
+        """Constructor arguments that come from the training patients, such as a vocabulary.
+
+        Args:
+            settings: the modality's in the config.
+            values: raw, a training patient's each; read only where they are wanted.
+        """
+        return {}
+
+    def coverage(self, values: Iterable[Any]) -> dict[str, Any]:
+        """How much of raw values is read, as plain values for a run record; empty where all of it always is."""
         return {}
 
     def settings(self) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig, folder: Path, cohort: "Cohort", split: "Split", arm: str) -> dict[str, dict[str, float]]:
+    from pretrain.assemble import learn_vocabularies
     from pretrain.controls.figures import Reading
     from pretrain.controls.table import REFERENCE
     from pretrain.fit import build_module, fit_round
@@ -70,6 +71,7 @@ def _run(cfg: DictConfig, folder: Path, cohort: "Cohort", split: "Split", arm: s
     folder.mkdir(parents=True, exist_ok=True)
     clear(folder)
     hospitals = [name for name in cohort.hospitals if name not in cfg.data.test_hospitals]
+    cfg = learn_vocabularies(cfg, cohort, split.train)
     result = fit_round(cfg, hospitals, None, folder, cfg.steps, 0, max(1, cfg.steps))
     encoder = build_module(cfg, result.weights, 0, 1).encoder
     reading = Reading(encoder, cohort, split, cfg.images, cfg.genes, cfg.label)

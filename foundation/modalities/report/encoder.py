@@ -1,11 +1,10 @@
 """Report: free text through a transformers encoder."""
 
-import string
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -13,25 +12,15 @@ from foundation.data.dictionary import DataDictionary
 from foundation.masks import on_host, to_device
 from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
+from foundation.modalities.report.vocabulary import coverage, learn_pieces, word_pieces
+from foundation.modalities.report.windows import in_windows
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
-_WORDS = Path(__file__).with_name("words.txt")
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
-
-def clinical_tokenizer() -> PreTrainedTokenizerFast:
-    """WordPiece over a shipped list of clinical words; any other word falls apart into letters, so none is unknown."""
-    letters = string.ascii_lowercase + string.digits + string.punctuation
-    pieces = [*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *_WORDS.read_text().split()]
-    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    )
+def clinical_tokenizer(pieces: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """WordPiece over a shipped list of clinical words and some more, as transformers takes it."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=word_pieces(pieces),
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -41,13 +30,15 @@ def clinical_tokenizer() -> PreTrainedTokenizerFast:
 
 
 class Report(Modality):
-    """A report's words, pooled to one token.
+    """A report's words, pooled to one token. A long one is read in overlapping windows, each by itself.
 
     Args:
         width: of the token.
         layers: of the random encoder, when no model is named.
         dropout: of the random encoder.
-        max_length: word pieces kept, from the start.
+        max_length: word pieces of a window; a quarter of each is that of the one before.
+        max_windows: of a report, from the start; what lies beyond is not read.
+        pieces: that the vocabulary has beside the shipped words; see `learn`.
         model: a local folder or hub name of a transformers encoder with its tokenizer, in safetensors; random BERT
             layers if null.
         tune: of the encoder: `full`, `frozen`, or `lora` adapters.
@@ -67,6 +58,8 @@ class Report(Modality):
         layers: int = 2,
         dropout: float = 0.1,
         max_length: int = 128,
+        max_windows: int = 32,
+        pieces: Sequence[str] = (),
         model: str | None = None,
         tune: str = "full",
         lora_rank: int = 8,
@@ -78,6 +71,7 @@ class Report(Modality):
     ) -> None:
         super().__init__(width, pooling)
         self.max_length = max_length
+        self.max_windows = max_windows
         self.tune = tune
         self.lora_rank = lora_rank
         self.mask_ratio = mask_ratio
@@ -85,7 +79,7 @@ class Report(Modality):
             self.tokenizer = AutoTokenizer.from_pretrained(model)
             self.text = AutoModel.from_pretrained(model, use_safetensors=True)  # other forms may hold code
         else:
-            self.tokenizer = tokenizer or clinical_tokenizer()
+            self.tokenizer = tokenizer or clinical_tokenizer(pieces)
             self.text = self._from_config(model_config, layers, dropout)
         self.text.pooler = None  # pooling is our own; an unused layer would only travel
         if checkpoint_activations:
@@ -112,11 +106,28 @@ class Report(Modality):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {
             "max_length": self.max_length,
+            "max_windows": self.max_windows,
             "tune": self.tune,
             "lora_rank": self.lora_rank,
             "mask_ratio": self.mask_ratio,
             "model_config": {k: v for k, v in self.text.config.to_dict().items() if not k.startswith("_")},
         }
+
+    @classmethod
+    def needs(cls, dictionary: DataDictionary) -> dict[str, Any]:
+        """Pieces that hospitals agreed on under `settings.report.pieces`: in a federation nobody sees all reports."""
+        return dictionary.settings.get(cls.name, {})
+
+    @classmethod
+    def learn(cls, settings: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
+        """Word pieces of the training patients' reports, unless a model brings its own or the settings name them."""
+        if settings.get("model") is not None or "pieces" in settings:
+            return {}
+        return {"pieces": learn_pieces(values)}
+
+    def coverage(self, values: Iterable[Any]) -> dict[str, Any]:
+        self.tokenizer.backend_tokenizer.no_truncation()  # which the last call may have set
+        return coverage(values, self.tokenizer.backend_tokenizer, self.max_length, self.max_windows)
 
     def request_form(self, dictionary: DataDictionary) -> TextForm:
         return TextForm()
@@ -124,9 +135,17 @@ class Report(Modality):
     def transform(self, raw: str, generator: torch.Generator | None) -> Inputs:
         """Text as word-piece numbers `[pieces]`; `mask` is true where there is a piece.
 
-        In training also `corrupted`, the same with some pieces hidden, and `masked`, true where one was.
+        The windows of a long text stand one after another, all but the last of `max_length` pieces. In training also
+        `corrupted`, the same with some pieces hidden, and `masked`, true where one was.
         """
-        numbers = self.tokenizer(raw, truncation=True, max_length=self.max_length)["input_ids"]
+        windows = self.tokenizer(
+            raw,
+            truncation=True,
+            max_length=self.max_length,
+            stride=self.max_length // 4,
+            return_overflowing_tokens=True,
+        )["input_ids"][: self.max_windows]
+        numbers = [number for window in windows for number in window]
         inputs = {"pieces": torch.tensor(numbers), "mask": torch.ones(len(numbers), dtype=torch.bool)}
         if generator is not None:
             inputs["corrupted"], inputs["masked"] = self._corrupt(inputs["pieces"], generator)
@@ -145,7 +164,10 @@ class Report(Modality):
         return ""
 
     def read(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Every piece in the light of the others: `[present, pieces, width]`."""
+        """Every piece in the light of the others in its window: `[present, pieces, width]`."""
+        return in_windows(self._read_window, pieces, mask, self.max_length)
+
+    def _read_window(self, pieces: Tensor, mask: Tensor) -> Tensor:
         hidden = self.text(input_ids=pieces, attention_mask=self._attended(mask)).last_hidden_state
         read: Tensor = self.to_width(hidden)
         return read

@@ -5,19 +5,20 @@ Usual places: `reports.csv` (or another form of table) with `text`, and `date`; 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 from jinja2 import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import model_validator
+from pydantic import Field, ValidationError, model_validator
 from rich.progress import Progress
 
 from foundation.data.clinical_checks import event_dates
 from foundation.data.declaration import FILE, Declaration
+from foundation.data.dictionary import DataDictionary
 from foundation.data.identifiers import mask_text
 from foundation.data.preparation import Packing, Preparation
-from foundation.data.problems import Problems, refuse
+from foundation.data.problems import Problems, refuse, refuse_invalid
 from foundation.data.site import Site
 from foundation.data.sources import usual_table
 from foundation.data.strict import Strict
@@ -50,12 +51,31 @@ class ReportSource(Strict):
         return self
 
 
+class ReportSettings(Strict):
+    """What hospitals agree on under `dictionary.settings.report`.
+
+    Args:
+        pieces: word pieces that the vocabulary has beside the shipped words, as where a federation trains.
+    """
+
+    pieces: list[Annotated[str, Field(pattern=r"^\S+$")]]
+
+
 class ReportPreparation(Preparation):
     """A patient's reports become one text."""
 
     storage = STORAGE
     sources: ClassVar[Mapping[str, Any]] = {_TABLE: ReportSource}
     after = ("record",)
+
+    def approve(self, dictionary: DataDictionary, path: Path) -> DataDictionary:
+        if STORAGE.name in dictionary.settings:
+            try:
+                ReportSettings.model_validate(dictionary.settings[STORAGE.name])
+            except ValidationError as error:
+                advice = "list word pieces, or drop it"
+                raise refuse_invalid(path, error, advice, "dictionary.settings", STORAGE.name) from error
+        return dictionary
 
     def usual(self, folder: Path, field: str) -> ReportSource | None:
         file = usual_table(folder, field)
