@@ -38,6 +38,7 @@ BESIDE_WEIGHTS = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
+    "trainer.log_every_n_steps",
 )
 _DIGESTS = {
     "cohort": "what the cohort holds",

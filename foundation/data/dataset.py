@@ -145,7 +145,7 @@ class CohortModule(pl.LightningDataModule):
         augment: see `Collate`.
         num_workers: see `PatientLoader`, as for the two below.
         prefetch_factor: batches ahead.
-        pin_memory: for GPUs.
+        pin_memory: for GPUs; where there is one if None.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class CohortModule(pl.LightningDataModule):
         modality_dropout: float = 0.0,
         num_workers: int = 0,
         prefetch_factor: int = 2,
-        pin_memory: bool = False,
+        pin_memory: bool | None = None,
         augment: bool = True,
     ) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class CohortModule(pl.LightningDataModule):
         self.workers: dict[str, Any] = {
             "num_workers": num_workers,
             "prefetch_factor": prefetch_factor,
-            "pin_memory": pin_memory,
+            "pin_memory": torch.cuda.is_available() if pin_memory is None else pin_memory,
         }
 
     def train_dataloader(self) -> PatientLoader:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from foundation.command import instantiate
@@ -18,6 +18,7 @@ from foundation.engine.callbacks import StopOnSignal
 from foundation.engine.checkpoints import Checkpoints
 from foundation.engine.loggers import build_loggers
 
+_PRECISION = "float32_matmul_precision"  # of all that this process computes, no argument of Lightning's trainer
 _ADVICE = (
     "does not have many workers",
     "isinstance\\(treespec, LeafSpec\\)",
@@ -43,7 +44,7 @@ def build_trainer(
     """A trainer with logs, checkpoints and a progress bar, that ends in order when a cluster stops it.
 
     Args:
-        cfg: of the group `trainer`.
+        cfg: of the group `trainer`: Lightning's arguments, and `float32_matmul_precision`, which counts on GPUs alone.
         output: for logs and checkpoints.
         steps: to stop after.
         validate_every: steps between validations; 0 for none.
@@ -58,9 +59,11 @@ def build_trainer(
     kept: list[Callback] = [*callbacks, StopOnSignal(checkpoints)]
     if checkpoints is not None:
         kept.append(checkpoints)
+    if cfg.get(_PRECISION) is not None and torch.cuda.is_available():
+        torch.set_float32_matmul_precision(cfg[_PRECISION])
     with quiet():
         trainer: pl.Trainer = instantiate(
-            cfg,
+            OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != _PRECISION]),
             max_steps=steps,
             max_epochs=-1,
             default_root_dir=str(output),
@@ -72,7 +75,7 @@ def build_trainer(
             limit_val_batches=1.0 if validate_every else 0,
             val_check_interval=validate_every or 1.0,
             check_val_every_n_epoch=None if validate_every else 1,
-            log_every_n_steps=1,
+            log_every_n_steps=cfg.get("log_every_n_steps", 1),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the data module deals patients out to processes
             _convert_="all",

@@ -131,6 +131,20 @@ def test_every_trainer_that_this_machine_can_hold_is_built(trainer, tmp_path):
         assert found.strategy.config["zero_optimization"]["stage"] == int(trainer.removeprefix("deepspeed_zero")[0])
 
 
+def test_a_trainer_takes_how_often_it_logs_and_on_gpus_how_exactly_it_multiplies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu"]
+    assert build_trainer(compose("pretrain", *ddp).trainer, tmp_path, 1, 0, 0, False).log_every_n_steps == 1
+    assert chosen == [], "a processor multiplies as it did"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    logged = compose("pretrain", *ddp, "trainer.log_every_n_steps=10")
+    assert build_trainer(logged.trainer, tmp_path, 1, 0, 0, False).log_every_n_steps == 10
+    assert chosen == ["high"]
+
+
 @pytest.mark.parametrize("task", names("task"))
 def test_every_task_builds_its_head(task):
     cfg = compose("finetune", f"task={task}")
