@@ -29,7 +29,8 @@ class ColumnSource(Strict):
 
     Args:
         source: the column's name in the file (`from` in YAML); its own if empty.
-        values: every cell that occurs → its value; cells that it lacks are refused.
+        values: every cell that occurs → its value; cells that it lacks are refused. In a measured column numbers need
+            no word: they stand for themselves.
         missing: cells that mean unknown.
         bounds: what stands for cells such as `> 89`, `90+` or `<0.01`: the `limit` itself, `half` of a lower one,
             `missing`; or by cell, a number.
@@ -79,8 +80,9 @@ class Reader:
         text: columns, by the names that they get, that stay text.
         numbers: columns that hold numbers.
         number_fields: the same, by the names that they have in the file.
+        measured: those of them that measure something, so that words may stand beside numbers.
         words: declared values of categorical columns.
-        problems: takes codes that are not declared; they are refused if None.
+        problems: takes cells that cannot be read, which are then missing; they are refused if None.
     """
 
     path: Path
@@ -89,6 +91,7 @@ class Reader:
     text: Collection[str]
     numbers: Collection[str]
     number_fields: Collection[str]
+    measured: Collection[str]
     words: Mapping[str, list[str]]
     problems: Problems | None
 
@@ -96,7 +99,7 @@ class Reader:
         """A column as declared.
 
         Raises:
-            DataError: naming the first cell that cannot be read.
+            DataError: naming the first cell that cannot be read, where no problems are taken.
         """
         return self._read(name, column, self.frame)
 
@@ -113,6 +116,8 @@ class Reader:
         field = column.source or name
         cells = frame[field]
         if column.values is not None:
+            if name in self.measured and all(np.isnan(_as_number(word)) for word in column.values):
+                return self._words_among_numbers(cells, field, column)
             return self._translate(codes(cells), field, column)
         if name in self.words:
             return self._categories(cells, name, column)
@@ -122,8 +127,7 @@ class Reader:
         if name not in self.numbers and not column.converts:
             plain = numbers_or_text(cells)
             return plain if self.dialect.decimal_sign == "." or plain.dtype != object else self._all_numbers(plain)
-        self._refuse_ambiguous(cells, field)
-        return self._numbers(cells, field, column)
+        return self._numbers(self._unambiguous(cells, field), field, column)
 
     def _numbers(self, cells: "pd.Series[Any]", field: str, column: ColumnSource) -> "pd.Series[Any]":
         sign, thousands = self.dialect.decimal_sign, self.dialect.thousands
@@ -138,10 +142,8 @@ class Reader:
         if not column.converts:
             return values if not text.any() else cells.where(text, values.astype(object))
         if text.any():
-            row = int(text.idxmax())
-            raise refuse(
-                self.path, "text where numbers are converted", advice_for(cells[row]), field, row=row, value=cells[row]
-            )
+            advice = advice_for(cells[text.idxmax()])
+            self._reject(cells, text, "text where numbers are converted", advice, field)
         if column.nonpositive_missing:
             values = values.where(values > 0)
         return values if (column.scale, column.offset) == (1.0, 0.0) else values * column.scale + column.offset
@@ -150,13 +152,32 @@ class Reader:
         values = numbers(cells, self.dialect.decimal_sign, self.dialect.thousands)
         return values if (values.notna() == cells.notna()).all() and values.notna().any() else cells
 
-    def _refuse_ambiguous(self, cells: "pd.Series[Any]", field: str) -> None:
+    def _words_among_numbers(self, cells: "pd.Series[Any]", field: str, column: ColumnSource) -> "pd.Series[Any]":
+        """Numbers, and for declared words, as of values beyond a limit, what stands for them."""
+        written = codes(cells)
+        declared = written.isin(list(column.values or {}))
+        rest = _without(cells.mask(declared, None), [*self.dialect.missing, *column.missing])
+        values = self._numbers(self._unambiguous(rest, field), field, column.model_copy(update={"values": None}))
+        joined = values.astype(object).where(~declared, written.map(column.values or {}))
+        return joined if values.dtype == object else pd.to_numeric(joined)
+
+    def _unambiguous(self, cells: "pd.Series[Any]", field: str) -> "pd.Series[Any]":
+        """The cells less those that may be read as one of two numbers."""
         if self.dialect.decimal is not None or cells.dtype != object:
-            return
+            return cells
         which, alone = ambiguous(cells)
-        if which.any() and (alone or not self._points_elsewhere):
-            row = int(which.idxmax())
-            raise refuse(self.path, AMBIGUOUS, AMBIGUOUS_ADVICE, field=field, row=row, value=cells[row])
+        if not which.any() or not (alone or not self._points_elsewhere):
+            return cells
+        self._reject(cells, which, AMBIGUOUS, AMBIGUOUS_ADVICE, field)
+        return cells.mask(which, None)
+
+    def _reject(self, cells: "pd.Series[Any]", which: "pd.Series[bool]", finding: str, advice: str, field: str) -> None:
+        """Notes cells that cannot be read, in one line; the rest of the table can."""
+        row, count = int(which.idxmax()), int(which.sum())
+        if self.problems is None:
+            raise refuse(self.path, finding, advice, field, row=row, value=cells[row])
+        times = f", in {count} rows, the first" if count > 1 else ""
+        self.problems.error(self.path, f"{finding}{times}", advice, field=field, row=row, value=cells[row])
 
     @property
     def _points_elsewhere(self) -> bool:

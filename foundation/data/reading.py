@@ -47,7 +47,7 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
         advice = f"{FILE} names this hospital: give its folder, or drop its name"
         raise refuse(folder, "no such folder", advice, field="hospitals")
     places = _places(folder, declaration.sources)
-    source = declaration.sources.patients or usual_patients(folder)
+    source, before = declaration.sources.patients or usual_patients(folder), len(problems.listed)
     if isinstance(source, FhirSource):
         file = folder / source.files
         patients = read_fhir_survival(folder, source, **declaration.dictionary.survival, problems=problems)
@@ -57,6 +57,8 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
     if not len(patients):
         raise refuse(file, "no patient", "fill the table, or take the hospital out")
     site = Site(name, folder, patients, files={"patients": file})
+    if not isinstance(source, FhirSource) and any(p.field == source.key for p in problems.listed[before:]):
+        site.unread.add("patients")
     for preparation in in_reading_order():
         known, errors = set(site.files), len(problems.errors)
         preparation.read(site, places, declaration, problems)
@@ -70,7 +72,8 @@ def _kinds(declaration: Declaration) -> Kinds:
     """What the patients' table holds."""
     hospitals, dictionary = declaration.hospitals, declaration.dictionary
     text = [hospitals.column] if isinstance(hospitals, HospitalColumn) and hospitals.column is not None else []
-    return Kinds(text=text, numbers=[*dictionary.labels, *dictionary.survival.values()])
+    times = [time for name, time in dictionary.survival.items() if name == "time"]
+    return Kinds(text=text, numbers=[*dictionary.labels, *dictionary.survival.values()], measured=times)
 
 
 def _places(folder: Path, declared: Sources) -> dict[str, Any]:
@@ -85,8 +88,11 @@ def _places(folder: Path, declared: Sources) -> dict[str, Any]:
 
 
 def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) -> None:
-    """Rows of patients who are not in the patients' table are noted, unless the declaration leaves them out."""
-    if declaration.unknown_patients == "ignore":
+    """Rows of patients who are not in the patients' table are noted, unless the declaration leaves them out.
+
+    Nor are they where that table has rows without a patient: they may be those.
+    """
+    if declaration.unknown_patients == "ignore" or "patients" in site.unread:
         return
     for name, table in site.tables.items():
         declared = getattr(declaration.sources, name, None)

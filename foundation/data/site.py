@@ -18,7 +18,7 @@ class Site:
         tables: what there is besides, by the name of its source, indexed by patient.
         sources: by the same name, how it was declared, where packing needs that.
         files: by the same name, the file that was read, for messages; also of `patients`.
-        unread: names of those that could not be read, which was noted.
+        unread: names of those that could not be read, or not in all rows, which was noted.
     """
 
     name: str

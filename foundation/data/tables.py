@@ -62,11 +62,13 @@ class Kinds:
     Attributes:
         text: stay text: categories, hospitals, files.
         numbers: hold numbers, or cells that are noted later.
+        measured: those of them that measure something rather than code it.
         words: of each categorical column, its declared values: none of them means unknown unless the column says so.
     """
 
     text: Collection[str] = ()
     numbers: Collection[str] = ()
+    measured: Collection[str] = ()
     words: Mapping[str, list[str]] = field(default_factory=dict)
 
 
@@ -83,14 +85,16 @@ def read_source(
         source: the table's declaration.
         unique: whether a patient may stand only once.
         kinds: what columns hold; one that is in neither list is of numbers if every cell plainly is one, else of text.
-        problems: takes codes that are not declared, whose cells are then missing, and what was left out.
+        problems: takes cells that cannot be read, which are then missing, rows that name no patient or one anew, which
+            are then left out, and what else was.
 
     Returns:
         `[rows, columns]` in the declared order, indexed by `patient_id` (text).
 
     Raises:
-        DataError: if the file cannot be read, lacks a column, or holds a row without patient, a patient twice, a code
-            that is not declared, text where a number is converted, or numbers that may be read in two ways.
+        DataError: if the file cannot be read or lacks a column; without `problems`, also if it holds a row without
+            patient, a patient twice, a code that is not declared, text where a number is converted, or numbers that may
+            be read in two ways.
     """
     path = folder / source.file
     if not path.is_file():
@@ -108,16 +112,18 @@ def read_source(
         finding = f"{len(table.comments)} lines above the header are left out, the first"
         problems.warn(path, finding, "nothing to do, unless they hold data", value=table.comments[0])
     frame = _keep(path, frame, source.where)
-    key = _patients(path, as_text(frame[source.key]), source)
+    key = _patients(path, as_text(frame[source.key]), source, problems)
+    frame = frame.loc[key.index]
     kept = _one_row(path, frame, key, source)
     frame, key = frame[kept], key[kept]
     if unique:
-        _refuse_twice(path, key, source.key)
+        key = _once(path, key, source.key, problems)
+        frame = frame.loc[key.index]
     columns = source.columns
     if columns is None:
         columns = {str(name): ColumnSource() for name in frame.columns if name != source.key}
     fields = [columns[name].source or name for name in kinds.numbers if name in columns]
-    reader = Reader(path, source, frame, kinds.text, kinds.numbers, fields, kinds.words, problems)
+    reader = Reader(path, source, frame, kinds.text, kinds.numbers, fields, kinds.measured, kinds.words, problems)
     converted = {name: reader.read(name, column) for name, column in columns.items()}
     return pd.DataFrame(converted, index=frame.index).set_index(pd.Index(key.to_numpy(dtype=object), name=KEY))
 
@@ -153,33 +159,44 @@ def _keep(path: Path, frame: pd.DataFrame, where: dict[str, list[str]]) -> pd.Da
     return frame
 
 
-def _patients(path: Path, key: "pd.Series[str]", source: TableSource) -> "pd.Series[str]":
-    if key.isna().any():
-        raise refuse(path, "empty", "every row needs its patient", field=source.key, row=_first(key.isna()))
+def _patients(path: Path, key: "pd.Series[str]", source: TableSource, problems: Problems | None) -> "pd.Series[str]":
+    """Each row's patient; rows that name none are noted and left out."""
+    key = _named(path, key, key.isna(), "empty", "every row needs its patient", source.key, key, problems)
     if source.key_pattern is None:
         return key
     patient = key.str.extract(with_group(source.key_pattern), expand=False)
+    finding = f"key_pattern {source.key_pattern} does not match"
     lost = patient.isna() | (patient == "")
-    if lost.any():
-        row = _first(lost)
-        finding = f"key_pattern {source.key_pattern} does not match"
-        raise refuse(path, finding, "mend the cell or the pattern", field=source.key, row=row, value=key[row])
-    return patient
+    return _named(path, patient, lost, finding, "mend the cell or the pattern", source.key, key, problems)
 
 
-def _refuse_twice(path: Path, key: "pd.Series[str]", field: str) -> None:
+def _once(path: Path, key: "pd.Series[str]", field: str, problems: Problems | None) -> "pd.Series[str]":
+    """Each patient's first row; the others are noted and left out."""
     twice = key.duplicated()
-    if twice.any():
-        row = _first(twice)
-        finding = f"patient stands in row {_first(key == key[row])} already"
-        raise refuse(
-            path,
-            finding,
-            f"keep one row a patient, say unique: first, or {ADVICE}",
-            field=field,
-            row=row,
-            value=key[row],
-        )
+    finding = f"patient stands in row {_first(key == key[twice.idxmax()])} already" if twice.any() else ""
+    advice = f"keep one row a patient, say unique: first, or {ADVICE}"
+    return _named(path, key, twice, finding, advice, field, key, problems)
+
+
+def _named(
+    path: Path,
+    patient: "pd.Series[str]",
+    lost: "pd.Series[bool]",
+    finding: str,
+    advice: str,
+    field: str,
+    cells: "pd.Series[str]",
+    problems: Problems | None,
+) -> "pd.Series[str]":
+    """Patients of the rows that are not lost; the others are one line, or refused where none is taken."""
+    if not lost.any():
+        return patient
+    row, count = _first(lost), int(lost.sum())
+    if problems is None:
+        raise refuse(path, finding, advice, field=field, row=row, value=cells[row])
+    times = f", the first of {count} such rows" if count > 1 else ""
+    problems.error(path, f"{finding}{times}", advice, field=field, row=row, value=cells[row])
+    return patient[~lost]
 
 
 def _first(mask: "pd.Series[bool]") -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 from rich.progress import Progress
 
 from foundation.data import clinical_checks, declared_checks, patient_checks
@@ -12,6 +13,8 @@ from foundation.data.problems import Problem, Problems
 from foundation.data.reading import read_sites
 from foundation.data.site import Site
 from foundation.data.tables import TableSource
+
+_NAMED = 4  # hospitals of one finding
 
 
 @dataclass
@@ -48,12 +51,20 @@ def validate(
     with Progress(transient=True, disable=not progress) as bars:
         sites = read_sites(root, declaration, problems, bars)
         each = mentioned(sites)
+        by_site: dict[str, list[Problem]] = {}
         for site in bars.track(sites, description="Checking tables"):
             local = Problems()
             check_site(site, declaration, local)
-            named = isinstance(declaration.hospitals, HospitalColumn)
-            problems.listed += _at(site, local.listed) if named else local.listed
+            by_site[site.name] = local.listed
             counts[site.name] = _counts(site, each)
+        if isinstance(declaration.hospitals, HospitalColumn) and sites:
+            problems.listed += _of_one_file(by_site)
+            everybody = pd.concat([site.patients for site in sites])
+            declared_checks.check_declared(everybody, declaration, sites[0].files["patients"], problems)
+        else:
+            problems.listed += [problem for listed in by_site.values() for problem in listed]
+            for site in sites:
+                declared_checks.check_declared(site.patients, declaration, site.files["patients"], problems)
         patient_checks.check_across(sites, problems)
         if split is not None:
             patient_checks.check_split(sites, split, problems)
@@ -68,7 +79,6 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
     problems.listed += clinical_checks.check_labels(site.patients, dictionary.labels, path)
     if dictionary.survival:
         problems.listed += clinical_checks.check_survival(site.patients, path, **dictionary.survival)
-        declared_checks.check_declared(site.patients, declaration, path, problems)
     dates = clinical_checks.date_columns(site.patients)
     problems.listed += clinical_checks.check_dates(site.patients, path, *dates)
     for preparation in in_reading_order():
@@ -76,9 +86,20 @@ def check_site(site: Site, declaration: Declaration, problems: Problems) -> None
     patient_checks.check_presence(site, who_has(site, list(preparations().values())), problems)
 
 
-def _at(site: Site, problems: list[Problem]) -> list[Problem]:
-    """Findings that name the hospital, for several hospitals share the file."""
-    return [replace(problem, finding=f"at {site.name}, {problem.finding}") for problem in problems]
+def _of_one_file(by_site: dict[str, list[Problem]]) -> list[Problem]:
+    """Findings of hospitals that share their files, each named with its hospitals; the same at several is one."""
+    where: dict[Problem, list[str]] = {}
+    for name, problems in by_site.items():
+        for problem in problems:
+            where.setdefault(problem, []).append(name)
+    return [replace(problem, finding=f"at {_some(names)}, {problem.finding}") for problem, names in where.items()]
+
+
+def _some(names: list[str]) -> str:
+    """Hospitals as a line can name them."""
+    if len(names) <= _NAMED:
+        return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return f"{len(names)} hospitals ({', '.join(names[:_NAMED])}, ...)"
 
 
 def _counts(site: Site, each: list[Preparation]) -> dict[str, int]:

@@ -151,10 +151,10 @@ def _by_file(problems: list[Problem]) -> dict[str, list[Problem]]:
 
 
 def _by_kind(problems: list[Problem]) -> list[list[Problem]]:
-    """Those of one field of one file that are mended in one way stand together."""
+    """Those of one field that are mended in one way stand together, at whatever hospital."""
     groups = defaultdict(list)
     for problem in problems:
-        groups[problem.file, problem.field, problem.advice].append(problem)
+        groups[Path(problem.file).name, problem.field, problem.advice].append(problem)
     return list(groups.values())
 
 

@@ -243,3 +243,44 @@ def test_a_fraction_among_whole_days_is_an_error(tmp_path):
     assert "1 of 24 times are no whole numbers, the first of patient N000 (1.46); days are whole" in str(
         problems.errors[0]
     )
+
+
+def test_words_may_stand_beside_numbers_of_what_is_measured(tmp_path):
+    (tmp_path / "t.csv").write_text("patient_id,age\na,50\nb,> 89\nc,61.5\nd,\n")
+    source = TableSource.model_validate({"file": "t.csv", "columns": {"age": {"values": {"> 89": 90}}}})
+    measured = Kinds(numbers=["age"], measured=["age"])
+    assert read_source(tmp_path, source, kinds=measured)["age"].tolist()[:3] == [50, 90, 61.5]
+    problems = Problems()
+    coded = read_source(tmp_path, source, kinds=Kinds(numbers=["age"]), problems=problems)["age"]
+    assert coded.dropna().tolist() == [90], "where numbers are codes, each needs its word"
+    assert [problem.value for problem in problems.errors] == ["50", "61.5"]
+
+
+def test_codes_that_are_numbers_leave_no_number_unsaid(tmp_path):
+    (tmp_path / "t.csv").write_text("patient_id,age\na,1\nb,2\nc,3\n")
+    source = TableSource.model_validate({"file": "t.csv", "columns": {"age": {"values": {1: 40, 2: 60}}}})
+    problems = Problems()
+    found = read_source(tmp_path, source, kinds=Kinds(numbers=["age"], measured=["age"]), problems=problems)["age"]
+    assert found.tolist()[:2] == [40, 60] and pd.isna(found.iloc[2])
+    assert [problem.value for problem in problems.errors] == ["3"]
+
+
+def test_what_cannot_be_read_costs_its_cells_and_rows_and_no_more(tmp_path):
+    (tmp_path / "t.tsv").write_text(
+        "patient_id\tos_days\tage\tldh\na\t1095\t61.5\t200\nb\t1.460\tsixty\t210\n\t3\t50\t1\na\t7\t40\t220\nc\t2.190\t55\t230\n"
+    )
+    columns = {"os_days": "os_days", "age": {"scale": 2}, "ldh": "ldh"}
+    source = TableSource.model_validate({"file": "t.tsv", "columns": columns})
+    problems = Problems()
+    found = read_source(tmp_path, source, kinds=Kinds(numbers=["os_days", "ldh"]), problems=problems)
+    assert found.index.tolist() == ["a", "b", "c"]
+    assert found["os_days"].dropna().to_dict() == {"a": 1095}
+    assert found["age"].dropna().to_dict() == {"a": 123, "c": 110}
+    assert found["ldh"].tolist() == [200, 210, 230]
+    assert [(problem.field, problem.row, problem.value) for problem in problems.errors] == [
+        ("patient_id", 4, ""),
+        ("patient_id", 5, "a"),
+        ("os_days", 3, "1.460"),
+        ("age", 3, "sixty"),
+    ]
+    assert "in 2 rows, the first" in problems.errors[2].finding
