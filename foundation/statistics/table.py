@@ -1,0 +1,142 @@
+"""What all tables share: replicates first, addition, and arrays that travel."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from foundation.errors import UserError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T", bound="Table")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Arrays of counts and sums on a declaration that all who add them share.
+
+    Attributes:
+        summed: names of the fields that are added; all others are the declaration.
+    """
+
+    summed: ClassVar[tuple[str, ...]]
+
+    def __add__(self, other: Self) -> Self:
+        for field in fields(self):
+            if field.name not in self.summed and getattr(self, field.name) != getattr(other, field.name):
+                raise UserError(f"{type(self).__name__}: {field.name} differs; hospitals must share one declaration")
+        return self.filled(other.to_arrays(), add=True)
+
+    def filled(self, arrays: Mapping[str, NDArray[Any]], add: bool = False) -> Self:
+        """The same declaration with these arrays, such as a sum of those of several hospitals; or added to its own.
+
+        Raises:
+            UserError: if a name or a shape is another one, or a value is not finite.
+        """
+        if set(arrays) != set(self.summed):
+            raise UserError(
+                f"{type(self).__name__}: arrays are {', '.join(sorted(arrays)) or 'none'}, expected "
+                f"{', '.join(self.summed)}; is the other release another one?"
+            )
+        values = {}
+        for name in self.summed:
+            mine, theirs = getattr(self, name), np.asarray(arrays[name])
+            if mine.shape != theirs.shape:
+                raise UserError(
+                    f"{type(self).__name__}: {name} has shape {theirs.shape}, declared is {mine.shape}; "
+                    "hospitals must share one declaration of grids and replicates"
+                )
+            if not np.isfinite(theirs).all():
+                raise UserError(f"{type(self).__name__}: {name} holds a value that is not finite; mend it at its site")
+            theirs = np.rint(theirs) if mine.dtype == np.int64 and theirs.dtype != np.int64 else theirs
+            values[name] = (mine + theirs if add else theirs).astype(mine.dtype)
+        return replace(self, **values)
+
+    def to_arrays(self) -> Arrays:
+        """What a message carries: the added fields alone, int64 or float64, replicates first."""
+        return {name: getattr(self, name) for name in self.summed}
+
+    @property
+    def replicates(self) -> int:
+        """Bootstrap replicates beside the patients as they are."""
+        return len(getattr(self, self.summed[0])) - 1
+
+    def row(self, replicate: int = 0) -> Self:
+        """One replicate by itself; 0 is the patients as they are."""
+        return replace(self, **{name: getattr(self, name)[replicate : replicate + 1] for name in self.summed})
+
+
+def total(tables: Iterable[T]) -> T:
+    """The table of all, as if their patients had been in one place.
+
+    Raises:
+        UserError: if there is none, or their declarations differ.
+    """
+    tables = list(tables)
+    if not tables:
+        raise UserError("statistics: no table to add; at least one hospital must answer")
+    pooled = tables[0]
+    for table in tables[1:]:
+        pooled = pooled + table
+    return pooled
+
+
+def counted(cells: NDArray[Any], count: int, weights: NDArray[Any]) -> Integers:
+    """Patients by cell: `[replicates, count]`.
+
+    Args:
+        cells: of each patient, `[patients]`.
+        count: of cells.
+        weights: how often a patient counts, `[replicates, patients]`, integers.
+    """
+    rows = [np.bincount(cells, weights=row, minlength=count) for row in weights]
+    return np.rint(np.stack(rows)).astype(np.int64)
+
+
+def summed(cells: NDArray[Any], count: int, values: NDArray[Any]) -> Floats:
+    """Sums of values `[..., patients]` by cell: `[..., count]`."""
+    flat = np.asarray(values, dtype=np.float64).reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    sums = np.stack([np.bincount(cells, weights=row, minlength=count) for row in flat])
+    return np.asarray(sums.reshape(*values.shape[:-1], count), dtype=np.float64)
+
+
+def once(weights: ArrayLike | None, patients: int) -> NDArray[Any]:
+    """The weights, `[replicates, patients]`; every patient once where there are none.
+
+    Raises:
+        UserError: if they are of other patients.
+    """
+    if weights is None:
+        return np.ones((1, patients), dtype=np.int64)
+    array = np.asarray(weights)
+    if array.ndim != 2 or array.shape[1] != patients or not len(array):
+        raise UserError(f"statistics: weights have shape {array.shape}, expected [replicates, {patients}]")
+    return array
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """Quotients, NaN where the denominator is zero."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0))
+
+
+def columns(count: int, **named: ArrayLike) -> list[Floats]:
+    """Columns of patients as float64, of one length.
+
+    Raises:
+        UserError: naming the column of another length, or that holds what is no number.
+    """
+    arrays = []
+    for name, values in named.items():
+        array = np.asarray(values, dtype=np.float64)
+        if array.shape[:1] != (count,):
+            raise UserError(f"statistics: {name} has shape {array.shape}, expected {count} patients")
+        if not np.isfinite(array).all():
+            raise UserError(f"statistics: {name} holds a value that is not finite; leave such patients out")
+        arrays.append(array)
+    return arrays
