@@ -14,7 +14,7 @@ are B bootstrap replicates of them. A figure is therefore an array `[replicates]
 
 | module | holds |
 | --- | --- |
-| `grid` | `Grid`: values that scores or times are rounded to: `steps`, `months`, `exact` (one place alone) |
+| `grid` | `Grid`: values that scores or times are rounded to: `steps`, `months`; `exact`, `of_events` (one place) |
 | `weights` | `poisson_weights`: patient bootstrap by a keyed hash of patient and replicate |
 | `table` | `Table`: `+`, `empty`, `filled`, `to_arrays`, `total`, `row` |
 | `scores` | `ScoreTable`: ROC, AUROC with certified bounds, AUPRC, DeLong, thresholds; `PairedScoreTable` |
@@ -22,7 +22,7 @@ are B bootstrap replicates of them. A figure is therefore an array `[replicates]
 | `confusion` | `ConfusionTable`: several classes: accuracy, balanced accuracy, F1, Brier, log loss |
 | `regression` | `RegressionTable`: MAE, RMSE, R squared, Pearson |
 | `survival` | `SurvivalTable`: by time and score (or arm): Kaplan–Meier, Greenwood, Nelson–Aalen, RMST, log-rank |
-| `concordance` | of a `SurvivalTable`: `harrell_c` and its bounds, `uno_c`, `time_dependent_auc` |
+| `concordance` | of a `SurvivalTable`: `harrell_c` and its bounds, `uno_c`, `time_dependent_auc`, `PairSums` |
 | `horizons` | `HorizonTable`: Brier and integrated Brier with censoring weights, O/E at horizons; `DCalibrationTable` |
 | `newton` | `NewtonSums`, `Newton`: the protocol of log-likelihood, gradient and information, summed |
 | `logistic` | `logistic_sums` for `Newton`; `calibration_line`: slope and intercept from a `ScoreTable` |

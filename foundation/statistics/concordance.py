@@ -2,22 +2,52 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from foundation.statistics.survival import SurvivalTable
-from foundation.statistics.table import Floats, Integers, ratio
+from foundation.statistics.table import Floats, Integers, Table, ratio
 
 _BLOCK = 1 << 23  # cells at a time
+_SPARSE = 200  # comparing two cells is so much faster than a cell's share of running sums
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums(Table):
+    """Concordant and all pairs. Those of hospitals add up to what ranks patients within hospitals alone.
+
+    Attributes:
+        concordant: a tie in score counts half, `[replicates]`.
+        pairs: `[replicates]`.
+    """
+
+    summed: ClassVar[tuple[str, ...]] = ("concordant", "pairs")
+    concordant: Floats
+    pairs: Floats
+
+    @classmethod
+    def empty(cls, replicates: int = 0) -> "PairSums":
+        return cls(np.zeros(1 + replicates), np.zeros(1 + replicates))
+
+    def c(self) -> Floats:
+        """Share of pairs that are concordant: `[replicates]`."""
+        return ratio(self.concordant, self.pairs)
 
 
 def harrell_c(table: SurvivalTable) -> Floats:
-    """Harrell's C: `[replicates]`.
+    """Harrell's C: `[replicates]`; see `harrell_pairs`."""
+    return harrell_pairs(table).c()
+
+
+def harrell_pairs(table: SurvivalTable) -> PairSums:
+    """What Harrell's C is the share of; summed over hospitals, the C stratified by hospital.
 
     Pairs: an event, and who was still followed at its time or censored then; two events at one time are no pair. A tie
     in score counts half (Harrell, Lee & Mark 1996).
     """
-    return _blockwise(table, lambda part: _concordance(part, np.ones((len(part.counts), len(part.times)))))
+    return _blockwise(table, lambda part: np.ones((len(part.counts), len(part.times))))
 
 
 def uno_c(table: SurvivalTable, tau: float = math.inf) -> Floats:
@@ -26,12 +56,11 @@ def uno_c(table: SurvivalTable, tau: float = math.inf) -> Floats:
     G is the Kaplan–Meier curve of censoring just before the event (Uno et al. 2011), of these patients.
     """
 
-    def value(part: SurvivalTable) -> Floats:
+    def weights(part: SurvivalTable) -> Floats:
         before = _before(part.censoring())
-        weights = np.where(part.times.values < tau, ratio(1.0, before**2), 0.0)
-        return _concordance(part, np.nan_to_num(weights))
+        return np.nan_to_num(np.where(part.times.values < tau, ratio(1.0, before**2), 0.0))
 
-    return _blockwise(table, value)
+    return _blockwise(table, weights).c()
 
 
 def harrell_c_bounds(table: SurvivalTable) -> tuple[Floats, Floats]:
@@ -62,30 +91,43 @@ def _before(curve: Floats) -> Floats:
     return np.pad(curve, ((0, 0), (1, 0)), constant_values=1.0)[:, :-1]
 
 
-def _blockwise(table: SurvivalTable, value: Callable[[SurvivalTable], Floats]) -> Floats:
-    """A figure of all replicates, of a few at a time: what it builds on the way is as large as the table itself."""
+def _blockwise(table: SurvivalTable, weights: Callable[[SurvivalTable], Floats]) -> PairSums:
+    """Pairs of all replicates, of a few at a time: what counts them is as large as the table itself.
+
+    Args:
+        table: `[replicates, 2, times, scores]`.
+        weights: by time of the event, `[replicates, times]`, of a part of the replicates.
+    """
     size = max(1, _BLOCK // table.counts[0].size)
-    parts = [
-        value(SurvivalTable(table.times, table.scores, table.counts[start : start + size]))
-        for start in range(0, len(table.counts), size)
-    ]
-    return np.concatenate(parts)
+    cells = table.counts.any(axis=0).reshape(-1)
+    few = cells.sum() ** 2 < _SPARSE * table.counts[0].size
+    parts = []
+    for start in range(0, len(table.counts), size):
+        part = SurvivalTable(table.times, table.scores, table.counts[start : start + size])
+        parts.append((_pairs_of_cells if few else _pairs_on_grid)(part, weights(part)))
+    concordant, pairs = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return PairSums(concordant, pairs)
 
 
-def _concordance(table: SurvivalTable, weights: Floats) -> Floats:
-    """Weighed share of concordant pairs; weights by time of the event, `[replicates, times]`."""
-    events, partners = _pairs(table)
+def _pairs_on_grid(table: SurvivalTable, weights: Floats) -> tuple[Floats, Floats]:
+    """By running sums over all cells: the time grows with the grid."""
+    events = table.counts[:, 1]
+    partners = table.at_risk() - events  # but for those who have an event at the same time
     below = np.cumsum(partners, axis=2) - partners
     concordant = (events * (2 * below + partners)).sum(axis=2)  # twice, so that counts stay integers
     pairs = events.sum(axis=2) * partners.sum(axis=2)
-    if (weights == 1).all():
-        return ratio(concordant.sum(axis=1), 2 * pairs.sum(axis=1))
-    return ratio((weights * concordant).sum(axis=1), 2 * (weights * pairs).sum(axis=1))
+    return (weights * concordant).sum(axis=1) / 2, (weights * pairs).sum(axis=1)
 
 
-def _pairs(table: SurvivalTable) -> tuple[Integers, Integers]:
-    """Events by time and score, and their partners: all at risk but for those who have an event at the same time."""
-    return table.counts[:, 1], table.at_risk() - table.counts[:, 1]
+def _pairs_of_cells(table: SurvivalTable, weights: Floats) -> tuple[Floats, Floats]:
+    """By comparing those cells alone that anybody is in: a fine grid of few patients is mostly empty."""
+    kind, time, score = np.nonzero(table.counts.any(axis=0))
+    here = table.counts[:, kind, time, score].astype(np.float64)
+    events = kind == 1
+    before = (time[events][:, None] < time) | ((time[events][:, None] == time) & (kind == 0))
+    won = (score[events][:, None] > score) + 0.5 * (score[events][:, None] == score)
+    left = here[:, events] * weights[:, time[events]]
+    return ((left @ (before * won)) * here).sum(axis=1), ((left @ before.astype(np.float64)) * here).sum(axis=1)
 
 
 def _bounds(table: SurvivalTable) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import numpy as np
 from foundation.statistics.grid import Grid
 
 SCORES = Grid.steps(0, 1, 0.01)
-DAYS = Grid(np.arange(1.0, 61.0), up=True)
+DAYS = Grid(np.arange(1.0, 61.0), "up")
 RISKS = Grid.steps(-3, 3, 0.1)
 
 

@@ -9,14 +9,16 @@ import torch
 from lifelines import CoxPHFitter, KaplanMeierFitter, NelsonAalenFitter
 from lifelines.statistics import multivariate_logrank_test
 from lifelines.utils import concordance_index, restricted_mean_survival_time
+from lifelines.utils.concordance import _concordance_summary_statistics
 
-from foundation.statistics.concordance import harrell_c, harrell_c_bounds, time_dependent_auc, uno_c
+from foundation.statistics.concordance import harrell_c, harrell_c_bounds, harrell_pairs, time_dependent_auc, uno_c
 from foundation.statistics.cox import CoxSums, RiskSums
 from foundation.statistics.grid import Grid
 from foundation.statistics.horizons import DCalibrationTable, HorizonTable
 from foundation.statistics.newton import Newton
 from foundation.statistics.survival import SurvivalTable
 from foundation.statistics.table import total
+from foundation.statistics.weights import poisson_weights
 from tests.foundation.statistics.patients import DAYS, RISKS, Patients, drawn
 
 TIED, APART = drawn(250, seed=5), drawn(250, seed=6, ties=False)
@@ -24,7 +26,7 @@ HORIZONS = (5.0, 12.0, 25.0)
 
 
 def exact_table(patients: Patients) -> SurvivalTable:
-    grids = Grid.exact(patients.time, up=True), Grid.exact(patients.risk)
+    grids = Grid.of_events(patients.event, patients.time), Grid.exact(patients.risk)
     return SurvivalTable.from_patients(patients.event, patients.time, patients.risk, *grids)
 
 
@@ -47,8 +49,9 @@ def test_curves_are_those_of_lifelines(patients: Patients):
 def test_greenwoods_variance_is_that_of_statsmodels():
     duration = pytest.importorskip("statsmodels.duration.survfunc", reason="an oracle of the test requirements")
     fit = duration.SurvfuncRight(TIED.time, TIED.event)
-    curve = exact_table(TIED).kaplan_meier()
-    at = np.searchsorted(np.unique(TIED.time), fit.surv_times)
+    table = exact_table(TIED)
+    curve = table.kaplan_meier()
+    at = np.searchsorted(table.times.values, fit.surv_times)
     alive = fit.surv_prob > 0
     np.testing.assert_allclose(np.sqrt(curve.variance[0, at])[alive], fit.surv_prob_se[alive], rtol=0, atol=1e-9)
 
@@ -123,7 +126,7 @@ def test_concordance_and_areas_are_those_of_torchsurv():
 
 @pytest.mark.parametrize(("times", "scores"), [(2, 0.5), (5, 0.2), (10, 1.0)])
 def test_bounds_of_coarse_grids_hold_the_concordance_before_rounding(times: int, scores: float):
-    grids = Grid(np.arange(times, 200.0, times), up=True), Grid.steps(-3, 3, scores)
+    grids = Grid(np.arange(times, 200.0, times), "up"), Grid.steps(-3, 3, scores)
     table = SurvivalTable.from_patients(APART.event, APART.time, APART.risk, *grids)
     low, high = harrell_c_bounds(table)
     assert low[0] <= concordance_index(APART.time, -APART.risk, APART.event) <= high[0]
@@ -138,7 +141,9 @@ def test_brier_is_that_of_torchsurv():
     """To 1e-9; its weights are ours, for it takes them."""
     brier = pytest.importorskip("torchsurv.metrics.brier_score", reason="an oracle of the test requirements")
     survival = predicted(APART, np.array(HORIZONS))
-    table = HorizonTable.from_patients(APART.event, APART.time, survival, Grid.exact(APART.time, up=True), HORIZONS)
+    table = HorizonTable.from_patients(
+        APART.event, APART.time, survival, Grid.of_events(APART.event, APART.time, HORIZONS), HORIZONS
+    )
     reverse = KaplanMeierFitter().fit(APART.time, 1 - APART.event)
     score = brier.BrierScore()
     expected = score(
@@ -208,10 +213,8 @@ def test_cox_regression_is_that_of_statsmodels(ties: str):
 
 
 def test_baseline_hazard_is_breslows():
-    newton = cox([APART], Grid.exact(APART.time, up=True))
-    sums = CoxSums.from_patients(
-        APART.event, APART.time, APART.covariates, Grid.exact(APART.time, up=True), newton.beta
-    )
+    newton = cox([APART], Grid.exact(APART.time))
+    sums = CoxSums.from_patients(APART.event, APART.time, APART.covariates, Grid.exact(APART.time), newton.beta)
     rows = pd.DataFrame(APART.covariates, columns=["a", "b", "c"]).assign(event=APART.event, time=APART.time)
     fit = CoxPHFitter().fit(rows, "time", "event", fit_options={"precision": 1e-12})
     centred = float(rows[["a", "b", "c"]].mean() @ fit.params_)  # lifelines' baseline is at the mean
@@ -244,3 +247,44 @@ def test_without_events_nothing_is_defined():
     for value in (harrell_c(table), uno_c(table), time_dependent_auc(table, 10.0), *harrell_c_bounds(table)):
         assert np.isnan(value).all()
     assert (table.kaplan_meier().value[0, :5] == 1).all()
+
+
+@pytest.mark.parametrize("patients", [TIED, APART], ids=["ties", "no ties"])
+def test_a_grid_of_event_times_alone_changes_no_figure(patients: Patients):
+    survival = predicted(patients, np.array(HORIZONS))
+    fine, few = (Grid.exact([*patients.time, *HORIZONS]), Grid.of_events(patients.event, patients.time, HORIZONS))
+    tables = [
+        SurvivalTable.from_patients(patients.event, patients.time, patients.risk, times, Grid.exact(patients.risk))
+        for times in (fine, few)
+    ]
+    for figure in (harrell_c, uno_c, *(lambda t, h=h: time_dependent_auc(t, h) for h in HORIZONS)):
+        expected, value = (figure(table)[0] for table in tables)
+        assert value == pytest.approx(expected, abs=1e-12)
+    expected, value = (
+        HorizonTable.from_patients(patients.event, patients.time, survival, times, HORIZONS) for times in (fine, few)
+    )
+    np.testing.assert_allclose(value.brier(), expected.brier(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(value.observed_to_expected(), expected.observed_to_expected(), rtol=0, atol=1e-12)
+    assert tables[0].rmst(20.0)[0] == pytest.approx(tables[1].rmst(20.0)[0], abs=1e-9)
+
+
+def test_pairs_are_the_same_by_cells_and_on_the_grid(monkeypatch: pytest.MonkeyPatch):
+    weights = poisson_weights(TIED.ids, 5, "test")
+    table = SurvivalTable.from_patients(TIED.event, TIED.time, TIED.risk, DAYS, RISKS, weights)
+    figures = {}
+    for sparse in (0, 10**9):
+        monkeypatch.setattr("foundation.statistics.concordance._SPARSE", sparse)
+        figures[sparse] = [harrell_c(table), uno_c(table, 20.0)]
+    np.testing.assert_allclose(figures[0], figures[10**9], rtol=0, atol=1e-12)
+
+
+def test_concordance_within_hospitals_compares_nobody_across():
+    sites = TIED.sites()
+    within = total(harrell_pairs(SurvivalTable.from_patients(p.event, p.time, p.risk, DAYS, RISKS)) for p in sites)
+    counts = [concordance_summary(site) for site in sites if site.event.any()]
+    assert within.c()[0] == pytest.approx(sum(won for won, _ in counts) / sum(pairs for _, pairs in counts), abs=1e-12)
+
+
+def concordance_summary(patients: Patients) -> tuple[float, float]:
+    correct, tied, pairs = _concordance_summary_statistics(patients.time, -patients.risk, patients.event)
+    return correct + tied / 2, pairs
