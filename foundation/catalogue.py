@@ -36,6 +36,7 @@ CATALOGUE = {
         Entry("pretrain federated", "pretrain.federated", "an encoder, across hospitals whose data stay there"),
         Entry("pretrain controls", "pretrain.controls", "a pretraining run beside its negative controls, over seeds"),
         Entry("finetune", "finetune", "a task head on a pretrained encoder"),
+        Entry("finetune federated", "finetune.federated", "a task head, across hospitals whose data stay there"),
         Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
         Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     ),

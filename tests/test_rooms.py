@@ -74,6 +74,8 @@ FLOWER_INTERNALS = {
 CONFIG_READERS = {
     "finetune/assemble.py",
     "finetune/evaluate.py",
+    "finetune/federated/assemble.py",
+    "finetune/federated/fit.py",
     "finetune/fit.py",
     "finetune/private.py",
     "foundation/command.py",

@@ -172,6 +172,10 @@ class FederatedTask(ABC):
     def export(self, module: nn.Module, output: Path) -> Path:
         """Writes what the run is for into its folder; the path of it."""
 
+    def builds_on(self) -> tuple[list[Path], dict[str, str]]:
+        """Runs that this one builds on, and digests by name of what its weights depend on beside config and cohort."""
+        return [], {}
+
     def behind(self, part: Part) -> dict[str, int]:
         """By parameter group, how many patients of a part have what teaches it, where those are fewer than all."""
         return {}

@@ -37,6 +37,7 @@ REQUIRED = {
     "evaluate": ["run=x"],
     "export": ["run=x"],
     "finetune": ["pretrained=x"],
+    "finetune_federated": ["pretrained=x"],
     "predict": ["patient=x"],
     "serve": ["bundle=x"],
 }
@@ -68,7 +69,7 @@ def commands_that_take(group: str) -> list[str]:
 
 
 STANDING = {"superlink", "supernode", "report_federation"}  # write into a folder that is there already
-PARTIAL = {"base", "run", "training"}  # included by commands, themselves none
+PARTIAL = {"base", "rounds", "run", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 
 
@@ -78,8 +79,8 @@ def taken(group: str) -> list[tuple[str, str]]:
 
 def test_groups_reach_the_commands_that_they_are_for():
     assert commands_that_take("experiment") == ["controls", "federated", "pretrain"]
-    assert commands_that_take("trainer") == ["controls", "federated", "finetune", "pretrain"]
-    assert commands_that_take("task") == ["finetune"]
+    assert commands_that_take("trainer") == ["controls", "federated", "finetune", "finetune_federated", "pretrain"]
+    assert commands_that_take("task") == ["finetune", "finetune_federated"]
     assert {"demo", "glioma"} <= set(names("experiment"))
 
 

@@ -52,7 +52,8 @@ def _federate(cfg: DictConfig, command: str) -> None:
     extension = task.extension()
     if extension is not None:
         extension.check(module, local)
-    depends_on = {"cohort": cohort.digest}
+    parents, digests = task.builds_on()
+    depends_on = {"cohort": cohort.digest, **digests}
     claim(output, command, plain(cfg), depends_on, NOT_WEIGHTS, ends=False)
     checkpoints = Checkpoints(output, config_digest(plain(cfg)))
     begun = cfg.resume and checkpoints.resume() is not None
@@ -63,7 +64,8 @@ def _federate(cfg: DictConfig, command: str) -> None:
             clear(output)
         shutil.rmtree(output / "rounds", ignore_errors=True)
         _begin(checkpoints, module, local)
-    with RunRecord.open(output, command, plain(cfg), cfg.seed, [cohort.folder], cohort.facts(), depends_on) as record:
+    parents = [*parents, cohort.folder]
+    with RunRecord.open(output, command, plain(cfg), cfg.seed, parents, cohort.facts(), depends_on) as record:
         place(module, dict(run(cfg, checkpoints)), {}, local)
         exported = task.export(module, output)
         _note(record, checkpoints, task)

@@ -1,0 +1,1 @@
+"""Heads across hospitals: labels and predictions stay where they are, weights and sums travel."""

@@ -1,0 +1,55 @@
+"""Configs become objects: the module that hospitals train together, and whose patients teach it."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from finetune.assemble import build_head, encoder_folder
+from finetune.federated.module import FederatedModule
+from finetune.heads.base import Head
+from finetune.patients import patients_with_target
+from foundation.command import plain
+from foundation.data.cohort import Cohort
+from foundation.data.dataset import PatientDataset
+from foundation.encoder import MultimodalEncoder
+from foundation.engine.trainer import seeded
+from foundation.errors import UserError
+from foundation.files import read_json
+
+
+def settle(cfg: DictConfig) -> None:
+    """Fills in what follows from the encoder: the modalities that the task looks at, for sites to judge.
+
+    Raises:
+        UserError: if the task names one that the encoder lacks, or there is no encoder.
+    """
+    folder, _ = encoder_folder(Path(cfg.pretrained))
+    known = list(read_json(folder / "config.json", "give the output folder of a pretraining run")["modalities"])
+    wanted = known if cfg.task.modalities is None else [str(name) for name in cfg.task.modalities]
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"task.modalities: the encoder has no '{name}'; it has {', '.join(known)}")
+    OmegaConf.update(cfg, "data.modalities", wanted)
+
+
+def build_module(cfg: DictConfig, start_step: int, total_steps: int) -> FederatedModule:
+    """Encoder and head from their files and the seed."""
+    folder, _ = encoder_folder(Path(cfg.pretrained))
+    encoder = MultimodalEncoder.from_pretrained(folder)
+    with seeded(cfg.seed):
+        head = build_head(cfg.task, encoder.width)
+    settings = plain(cfg.optimizer)
+    module = FederatedModule(encoder, head, cfg.frozen, **settings, total_steps=total_steps, start_step=start_step)
+    module.train()
+    return module
+
+
+def head_of(cfg: DictConfig) -> Head:
+    """The task's head without an encoder: what it says of targets depends on no weights."""
+    return build_head(cfg.task, 1)
+
+
+def usable_patients(cfg: DictConfig, cohort: Cohort, patients: list[str], head: Head) -> PatientDataset:
+    """Those of some patients whose targets the head can use and who have something that the task looks at."""
+    hidden = plain(cfg.task.drop_inputs) if cfg.task.drop_inputs else {}
+    return patients_with_target(cohort, patients, head, list(cfg.data.modalities), hidden)
