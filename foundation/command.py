@@ -9,11 +9,12 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import instantiate as instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -27,7 +28,7 @@ from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
 
-__all__ = ["choose", "command", "instantiate", "one_line", "plain"]
+__all__ = ["choose", "command", "compose_installed", "instantiate", "one_line", "plain"]
 
 _HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
 _LISTS_OF_NAMES = ("sites", *_HELD_OUT)  # of hospitals
@@ -100,6 +101,23 @@ def choose(program: str, actions: Mapping[str, Callable[[], None]], text: str) -
     # Hydra knows no switches of ours: this one is the habit of command lines.
     sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
     actions[name]()
+
+
+def compose_installed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """A config of the installed release, as its command would have it; also from within a running command.
+
+    Raises:
+        UserError: on a setting that the config has not.
+    """
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module("configs", version_base="1.3"):
+            return hydra.compose(config_name, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error, config_name)) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

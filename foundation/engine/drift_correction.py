@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,31 +11,6 @@ from torch import Tensor, nn
 from foundation.errors import UserError
 
 Arrays = Mapping[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class DriftSettings:
-    """What a strategy's `site_settings` ask of a site's training.
-
-    Attributes:
-        proximal: FedProx's mu.
-        scaffold: whether to correct drift; the site then keeps a control variate in its state folder.
-    """
-
-    proximal: float = 0.0
-    scaffold: bool = False
-
-    @classmethod
-    def of(cls, settings: Mapping[str, float | str]) -> "DriftSettings":
-        """As the settings say; nothing is asked where they say nothing.
-
-        Raises:
-            UserError: on a setting that this release does not know: a site must not train as if it had not been asked.
-        """
-        unknown = sorted(settings.keys() - {"proximal", "scaffold"})
-        if unknown:
-            raise UserError(f"strategy: asks sites for '{unknown[0]}', which this release does not know; update it")
-        return cls(float(settings.get("proximal", 0.0)), bool(float(settings.get("scaffold", 0.0))))
 
 
 class DriftCorrection:

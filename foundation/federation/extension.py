@@ -126,4 +126,4 @@ class Extension(ABC):
 
 def is_asked(order: Order, site: str) -> bool:
     """Whether an order to evaluate asks a site to give: those who train are asked, where a round follows."""
-    return order.round < order.cfg.rounds and site not in order.cfg.data.test_hospitals
+    return order.round < order.plan.rounds and site in order.plan.training

@@ -1,10 +1,10 @@
 """The protocol of a federated task: what a stage gives so that hospitals can train and evaluate it together.
 
-A task is named by the run's config (`federated_task._target_`), so a site's policy judges it like every other class
-that the config builds. Beside what the task itself reads, the federation reads these settings of the config:
-`cohort.name`, `sites`, `rounds`, `steps_per_round`, `keep_optimizer`, `quorum`, `deadline`, `seed`, `trainer`,
-`strategy`, and of `data` the `folder`, `batch_size`, `test_hospitals` and what deals patients to the parts
-(`foundation.data.splits`).
+The server's config names a task's class (`federated_task._target_`), and the run's plan its name, by which a site finds
+the class among those that it installed. What the server may ask of it beside is its `settings_class`. Beside what the
+task itself reads, the federation reads these settings of the config: `cohort.name`, `sites`, `rounds`,
+`steps_per_round`, `keep_optimizer`, `quorum`, `deadline`, `seed`, `trainer`, `strategy`, and of `data` the `folder`,
+`batch_size`, `test_hospitals` and what deals patients to the parts (`foundation.data.splits`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from foundation.command import plain
 from foundation.errors import UserError
+from foundation.federation.plan import TaskSettings
 from foundation.federation.statistics import SiteStatistics
 from foundation.federation.weights.types import Weights
 from foundation.run_record import digest_of
@@ -126,11 +127,13 @@ class FederatedTask(ABC):
         name: of its training, as policies (`tasks`) call it; neither `evaluate` nor `statistics`.
         state_keys: settings on which a site's kept state depends: optimiser, local weights, control variate.
         extension_class: what a run of it may exchange beside weights; None if nothing.
+        settings_class: what a server may ask of it in a plan; see `foundation.federation.plan`.
     """
 
     name: ClassVar[str]
     state_keys: ClassVar[tuple[str, ...]] = ("seed", "optimizer")
     extension_class: ClassVar[type[Extension] | None] = None
+    settings_class: ClassVar[type[TaskSettings]] = TaskSettings
 
     def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
         self.cfg = cfg

@@ -16,6 +16,7 @@ from foundation.federation.statistics.pooling import gene_moments
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
 from foundation.federation.weights.types import Weights
 from pretrain.federated.bank.extension import EmbeddingBank
+from pretrain.federated.settings import PretrainingSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,6 +35,7 @@ class Pretraining(FederatedTask):
     name = "pretrain"
     state_keys = ("seed", "encoder", "modality", "objective", "optimizer")
     extension_class = EmbeddingBank
+    settings_class = PretrainingSettings
 
     def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
         super().__init__(cfg, hospital)

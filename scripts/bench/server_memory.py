@@ -30,6 +30,7 @@ from flwr.app import Message, MessageType
 
 from foundation.federation.deployment.runtime_client import ClaimedOrder, OrderQueue
 from foundation.federation.groups import group_of
+from foundation.federation.planning import installed_tasks, settings_of
 from foundation.federation.wire.messages import Reply, pack_reply, unpack_order
 
 MB = 1e6
@@ -91,7 +92,7 @@ class Site:
     def _reply(self, message: Message) -> Reply:
         if message.metadata.message_type == MessageType.QUERY:
             return Reply(self.name)
-        order = unpack_order(message.content)
+        order = unpack_order(message.content, settings_of(installed_tasks()))
         if message.metadata.message_type == MessageType.EVALUATE:
             return Reply(self.name, metrics={"patients": 5.0, "seconds": 0.0})
         # Of every site another one, and no two parts alike: Flower carries equal parts once.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from foundation.engine.drift_correction import DriftCorrection, DriftSettings, control_change, correction_of
+from foundation.engine.drift_correction import DriftCorrection, control_change, correction_of
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.weights.module import to_weights
@@ -74,12 +74,7 @@ def test_weights_spread_over_processes_are_refused():
         DriftCorrection(GROUPS, proximal=1.0).begin(module)
 
 
-def test_what_a_strategy_asks_for_is_read_or_refused():
-    assert DriftSettings.of({}) == DriftSettings.of({"proximal": 0.0}) == DriftSettings(0.0, False)
-    assert DriftSettings.of({"proximal": 0.1}) == DriftSettings(0.1)
-    assert DriftSettings.of({"scaffold": 1.0}) == DriftSettings(scaffold=True)
-    with pytest.raises(UserError, match=r"^strategy: asks sites for 'nova'"):
-        DriftSettings.of({"nova": 1.0})
+def test_a_pull_that_pushes_is_refused():
     with pytest.raises(UserError, match=r"^strategy\.proximal: found -1\.0"):
         DriftCorrection(GROUPS, proximal=-1.0)
 

@@ -9,8 +9,9 @@ from typing import Literal
 from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases, total_after
+from foundation.federation.plan import UnfitPlanError
 from foundation.federation.policy.contract import Declined, Limits, NoiseRule, SitePolicy
-from foundation.federation.policy.order import Noise, OrderFacts, PrivacyFacts, shipped_targets
+from foundation.federation.policy.order import Noise, OrderFacts, PrivacyFacts
 from foundation.federation.policy.suppression import suppress, withhold
 from foundation.release import installed_release
 
@@ -53,7 +54,7 @@ def check_order(
     spent_after: Spent | None = None,
     installed: str | None = None,
 ) -> None:
-    """Lets an order pass, before anything is built from its config.
+    """Lets an order pass, before anything is built from its plan.
 
     Args:
         policy: the site's.
@@ -68,11 +69,8 @@ def check_order(
     """
     release = installed_release() if installed is None else installed
     if order.release != release:
-        raise Declined(
-            f"release: the run is of {order.release}, this site runs {release}; install one release everywhere"
-        )
+        raise Declined(f"release: this site runs {release}, and the plan is of another; install one release everywhere")
     _check_names(policy, order)
-    _check_config(policy, order)
     _check_limits(policy.limits, order, entries)
     if order.embeddings:
         _check_embeddings(policy, order.privacy)
@@ -120,7 +118,7 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
 
 def public_reason(policy: SitePolicy, error: UserError) -> str:
     """The line that a server may read about an error at this site; the site's own log has the error itself."""
-    if isinstance(error, Declined) or policy.error_details:
+    if isinstance(error, Declined | UnfitPlanError) or policy.error_details:
         return str(error)
     return "this site could not do its part; its own log says why"
 
@@ -149,14 +147,6 @@ def _allowed(field: str, asked: Iterable[str], allowed: Iterable[str] | None) ->
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "")
-
-
-def _check_config(policy: SitePolicy, order: OrderFacts) -> None:
-    if order.unresolved:
-        raise Declined(f"config: {order.unresolved[0]} holds ${{...}}, to be filled in at this site; send it resolved")
-    for target in order.targets:
-        if target not in shipped_targets() and target not in policy.targets:
-            raise Declined(f"targets: the config builds {target}, which no config of the installed release names")
 
 
 def _check_limits(limits: Limits, order: OrderFacts, entries: Sequence[Entry]) -> None:

@@ -118,8 +118,8 @@ class SitePolicy(Strict):
         strategies: by name; `fedavg`, `FedAvg` and `fed_avg` are one.
         releases: of this project; `*` stands for any characters.
         commits: of its code.
-        config_digest: of run configs that were read and agreed.
-        targets: classes that a config may name beside those of the installed release's own configs.
+        config_digest: of run plans that were read and agreed.
+        targets: federated tasks, by their classes' dotted names, that this site installed beside the release's.
         privacy: protection that is required.
         budget: of differential privacy; an order that cannot be counted is then declined.
         patients: least numbers.

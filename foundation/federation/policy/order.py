@@ -2,13 +2,12 @@
 
 import importlib.resources
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
+from foundation.federation.plan import RunPlan
 from foundation.run_record import digest_of
 
 # Settings that do not touch the weights, and how long a run waits for whom.
@@ -61,13 +60,13 @@ class OrderFacts:
 
     Attributes:
         run: its name or digest, as the ledger writes it.
-        task: `evaluate`, `statistics`, or the name of the federated task to train; empty before its class was judged.
+        task: `evaluate`, `statistics`, or the name of the federated task to train.
         release: of the server.
-        config_digest: of what the weights depend on.
+        config_digest: of the plan.
         commit: of the server's code, if it says so.
         objectives: names.
         modalities: names.
-        strategy: name of its class.
+        strategy: name of its class, in small letters.
         privacy: protection.
         rounds: of the whole run.
         round: this one, counted from 1.
@@ -75,8 +74,6 @@ class OrderFacts:
         seconds: after which the server waits no longer; None if it always does.
         statistics: names of those that are asked for.
         embeddings: whether embeddings of patients are to leave.
-        targets: classes and functions that the config has built.
-        unresolved: settings that still hold `${...}`, which would be filled in from this site's machine.
     """
 
     run: str
@@ -94,47 +91,46 @@ class OrderFacts:
     seconds: float | None = None
     statistics: tuple[str, ...] = ()
     embeddings: bool = False
-    targets: tuple[str, ...] = ()
-    unresolved: tuple[str, ...] = ()
 
 
-def order_facts(cfg: DictConfig, order: OrderFacts) -> OrderFacts:
-    """The facts of an order with those of the config that came with it; nothing in it is built or resolved.
+def order_facts(
+    plan: RunPlan, run: str, round: int, task: str, privacy: PrivacyFacts, statistics: Sequence[str] = ()
+) -> OrderFacts:
+    """The facts of an order, from the plan that came with it.
 
     Args:
-        cfg: as it came, before the site's own settings are put in.
-        order: what is known of it beside the config.
+        plan: of the run.
+        run: its name.
+        round: of the order.
+        task: `evaluate`, `statistics`, or the plan's own to train.
+        privacy: protection that the plan promises.
+        statistics: names of those that are asked for.
     """
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    leaves = list(_leaves(content, ""))
-    chosen = (content.get("data") or {}).get("modalities")
-    strategy = content.get("strategy") or {}
-    return replace(
-        order,
-        config_digest=config_digest(content),
-        objectives=tuple(map(str, content.get("objective") or ())),
-        modalities=tuple(map(str, chosen or content.get("modality") or ())),
-        strategy=str(strategy.get("_target_", "")).rpartition(".")[2],
-        rounds=int(content.get("rounds", 1)),
-        steps=int(content.get("steps_per_round", 0)),
-        targets=tuple(sorted({str(value) for path, value in leaves if path.endswith("._target_")})),
-        unresolved=tuple(path[1:] for path, value in leaves if isinstance(value, str) and "${" in value),
+    return OrderFacts(
+        run=run,
+        task=task,
+        release=plan.release,
+        config_digest=plan.digest,
+        objectives=plan.settings.objectives,
+        modalities=plan.settings.modalities,
+        strategy=plan.strategy.kind,
+        privacy=privacy,
+        rounds=plan.rounds,
+        round=round,
+        steps=plan.steps,
+        seconds=plan.deadline,
+        statistics=tuple(statistics),
     )
 
 
 def config_digest(content: Mapping[Any, Any]) -> str:
-    """Of a run's settings on which its weights depend, in plain values: by it policies know a run, and checkpoints."""
+    """Of a run's settings on which its weights depend, in plain values: by it checkpoints know a run."""
     return digest_of({key: value for key, value in content.items() if key not in NOT_WEIGHTS})
 
 
 @cache
 def shipped_targets() -> frozenset[str]:
-    """Every class and function that a config of the installed release names.
-
-    A config names what is built by its dotted path, and such a path can reach any function of any installed package: a
-    site that built whatever it is sent would run whatever it is sent.
-    """
+    """Every class and function that a config of the installed release names."""
     targets: set[str] = set()
     pending = [importlib.resources.files("configs")]
     while pending:
@@ -144,14 +140,3 @@ def shipped_targets() -> frozenset[str]:
             elif entry.name.endswith(".yaml"):
                 targets.update(re.findall(r"\b_target_:\s*['\"]?([\w.]+)", entry.read_text(encoding="utf-8")))
     return frozenset(targets)
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}")
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _leaves(value, f"{path}.{index}")
-    else:
-        yield path, node

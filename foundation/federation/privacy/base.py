@@ -8,7 +8,6 @@ from foundation.federation.weights.types import Arrays
 from foundation.federation.weights.update import SiteUpdate
 
 Settings = Mapping[str, float | str]
-_PREFIX = "privacy_"
 
 
 class Privacy:
@@ -29,6 +28,10 @@ class Privacy:
         """
         return PrivacyFacts(secure_aggregation=secure)
 
+    def longest(self, previous: Arrays, settings: Settings) -> float:
+        """A length that masks must leave room for; see `SitePrivacy.longest`."""
+        return 0.0
+
     def spent(self, releases: int, replaced: bool = False) -> Spent | None:
         """What so many rounds spend; None where nothing is counted.
 
@@ -37,8 +40,3 @@ class Privacy:
             replaced: for neighbours of which one has other updates of a site, not none: those of an extension.
         """
         return None
-
-
-def training_settings(settings: Settings) -> dict[str, float | str]:
-    """What an order's settings ask of training: those that privacy put there are for `protect` alone."""
-    return {name: value for name, value in settings.items() if not name.startswith(_PREFIX)}

@@ -1,10 +1,14 @@
 """The rounds of a run, on the engine that its config names."""
 
-from omegaconf import DictConfig
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
 from foundation.federation.server.app import Federation, server_app
 from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.site.config import CONFIG, SIMULATION
 from foundation.federation.weights.types import Arrays
 
 _KINDS = ("simulation", "serial", "deployment")
@@ -39,6 +43,7 @@ def _simulated(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
     failed: list[UserError] = []
     app = server_app(cfg, checkpoints.latest(), checkpoints, weights.append, failed.append)
     engine = cfg.federation
+    os.environ[SIMULATION] = str(_sites(cfg, checkpoints))
     simulate(app, len(cfg.sites), engine.cores_per_site, engine.gpus_per_site, checkpoints.folder / "flower")
     if failed:
         raise failed[0]
@@ -48,7 +53,16 @@ def _simulated(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
 def _serial(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
     from foundation.federation.runtime.in_process import SerialGrid
 
+    folder = str(_sites(cfg, checkpoints))
     nodes: dict[int, dict[str, bool | float | int | str]] = {
-        number + 1: {"partition-id": number} for number in range(len(cfg.sites))
+        number + 1: {"partition-id": number, "simulation": folder} for number in range(len(cfg.sites))
     }
     return Federation(cfg, SerialGrid(nodes), checkpoints).run(checkpoints.latest())
+
+
+def _sites(cfg: DictConfig, checkpoints: Checkpoints) -> Path:
+    """The folder of the sites that this machine simulates, with the config on whose settings they train."""
+    folder = (checkpoints.folder / "sites").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    return folder

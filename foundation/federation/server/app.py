@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from foundation.errors import UserError
+from foundation.federation.planning import plan_of
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.console import round_table
@@ -21,7 +22,6 @@ from foundation.federation.server.statistics import collect_statistics
 from foundation.federation.server.timing import PhaseTimer
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
-from foundation.release import installed_release
 
 _LOG_WIDTH = 140
 
@@ -65,13 +65,14 @@ class Federation:
         self.grid = grid
         self.checkpoints = checkpoints
         self.components = ServerComponents.of(cfg)
+        self.plan = plan_of(cfg)
         self.ledger = ServerLedger(checkpoints.folder / "ledger.jsonl")
         extension = self.components.task.extension()
         kept = {} if extension is None else checkpoints.extension(extension.name)
         self.extension = ExtensionExchange(extension, self.ledger, kept)
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
-        self.nodes = NodeRegistry(grid, list(cfg.sites), checkpoints.folder / "sites")
+        self.nodes = NodeRegistry(grid, list(cfg.sites))
         self.console = Console()
         if not self.console.is_terminal:
             self.console.width = _LOG_WIDTH
@@ -97,7 +98,7 @@ class Federation:
             training = {name: here[name] for name in self.training if name in here}
             order = self._order(1, weights)
             weights = collect_statistics(
-                self.grid, self.components.task, order, training, self.ledger, self.checkpoints
+                self.grid, self.components.task, order, training, self.ledger, self.checkpoints, self.cfg.deadline
             )
         for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
@@ -107,7 +108,9 @@ class Federation:
         """A round, and the weights after it."""
         timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        current = Round(self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
+        current = Round(
+            self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension, self.cfg.memory_mib
+        )
         current.absent |= {name: "not connected" for name in self.training if name not in here}
         for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(stage)} train"):
@@ -140,13 +143,11 @@ class Federation:
 
     def _order(self, number: int, weights: Arrays) -> Order:
         return Order(
-            self.cfg,
+            self.plan,
             weights,
             self.checkpoints.run,
-            installed_release(),
             number,
-            (number - 1) * self.cfg.steps_per_round,
-            self.components.strategy.site_settings(),
+            self.components.clip,
             self.components.strategy.server_control() or {},
             self.checkpoints.frozen,
             self.checkpoints.buffers,

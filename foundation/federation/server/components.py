@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from foundation.command import instantiate
 from foundation.errors import UserError
-from foundation.federation.privacy import private
+from foundation.federation.privacy import PrivateStrategy, private
 from foundation.federation.secure import Secure, refuse_single_updates
 from foundation.federation.server.screening import Screening
 from foundation.federation.strategies.base import Strategy
@@ -32,6 +32,11 @@ class ServerComponents:
     compression: Compressor
     screening: Screening
     secure: Secure | None
+
+    @property
+    def clip(self) -> float | None:
+        """Of the round to come, where a run's privacy has one."""
+        return self.strategy.clip if isinstance(self.strategy, PrivateStrategy) else None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "ServerComponents":

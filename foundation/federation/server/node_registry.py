@@ -1,7 +1,5 @@
 """The registry of connected nodes: which hospital each of them is."""
 
-from pathlib import Path
-
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
@@ -20,13 +18,11 @@ class NodeRegistry:
     Args:
         grid: Flower's way to the nodes.
         sites: hospitals of the run.
-        folder: of the sites' folders, where they are simulated.
     """
 
-    def __init__(self, grid: Grid, sites: list[str], folder: Path) -> None:
+    def __init__(self, grid: Grid, sites: list[str]) -> None:
         self.grid = grid
         self.sites = sites
-        self.folder = folder
         self._names: dict[int, str] = {}
         self._unknown: dict[str, str] = {}  # why connected nodes did not say who they are
 
@@ -63,7 +59,7 @@ class NodeRegistry:
         self._unknown = {}
         if not nodes:
             return
-        asked = RecordDict({"hospitals": ConfigRecord({"names": list(self.sites), "folder": str(self.folder)})})
+        asked = RecordDict({"asked": ConfigRecord({"for": "name"})})
 
         def on_reply(number: str, message: Message) -> None:
             answer = unpack_reply(message.content)

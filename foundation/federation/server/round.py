@@ -7,6 +7,7 @@ from typing import Any
 from flwr.app import ArrayRecord, MessageType
 from flwr.serverapp import Grid
 
+from foundation.errors import UserError
 from foundation.federation.privacy import PrivateStrategy
 from foundation.federation.secure import Secure, secure_round
 from foundation.federation.server.checkpoints import Checkpoints
@@ -32,6 +33,7 @@ class Round:
         timer: of the round.
         checkpoints: of the run; updates that memory does not hold wait in its folder.
         extension: of the run, which gives each site what the others gave.
+        memory_mib: of updates that memory holds.
 
     Attributes:
         absent: by site, why it gave no update.
@@ -46,6 +48,7 @@ class Round:
         timer: PhaseTimer,
         checkpoints: Checkpoints,
         extension: ExtensionExchange,
+        memory_mib: float,
     ) -> None:
         self.grid = grid
         self.components = components
@@ -53,6 +56,7 @@ class Round:
         self.timer = timer
         self.checkpoints = checkpoints
         self.extension = extension
+        self.memory_mib = memory_mib
         self.absent: dict[str, str] = {}
         self.sites: dict[str, dict[str, Any]] = {}
         self._coverage: dict[str, dict[str, float]] = {}
@@ -66,11 +70,11 @@ class Round:
         if self.components.secure is not None:
             return self._masked(order, nodes, extra)
         folder = self.checkpoints.folder / "rounds" / ".updates"
-        collector = UpdateCollector(order, self.components, self.ledger, folder)
+        collector = UpdateCollector(order, self.components, self.ledger, folder, self.memory_mib)
         weighs = sum(value.nbytes for value in order.weights.values())
         sent = {site: weighs + sum(value.nbytes for value in arrays.values()) for site, arrays in more.items()}
         with self.timer.of("training"):
-            on_reply, seconds = collector.on_reply, order.cfg.deadline
+            on_reply, seconds = collector.on_reply, order.plan.deadline
             silent = send_and_collect(self.grid, MessageType.TRAIN, pack_order(order), nodes, seconds, on_reply, extra)
         with self.timer.of("aggregation"):
             collector.close()
@@ -107,9 +111,9 @@ class Round:
                 pack_order(order),
                 before,
                 self._wide_enough(before),
-                order.cfg.steps_per_round * order.cfg.data.batch_size * self.components.secure.processes,
+                self._most(order),
                 order.round,
-                order.cfg.deadline,
+                order.plan.deadline,
                 extra=extra,
             )
         self.absent |= masked.absent
@@ -128,6 +132,18 @@ class Round:
             "clipped": masked.clipped,
         }
         return weights
+
+    def _most(self, order: Order) -> int:
+        """The largest count of samples that a site can have, which travels in the open.
+
+        Raises:
+            UserError: if the task's plan says nothing of batches.
+        """
+        assert self.components.secure is not None
+        batch = order.plan.settings.batch_size
+        if batch is None:
+            raise UserError(f"secure: counts of patients travel as shares of a batch, and {order.plan.task} has none")
+        return order.plan.steps * batch * self.components.secure.processes
 
     def _wide_enough(self, before: Weights) -> Secure:
         """Secure aggregation's settings, with room for the sites' own noise, which clipping would take away."""

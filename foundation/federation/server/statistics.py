@@ -26,6 +26,7 @@ def collect_statistics(
     nodes: Mapping[str, int],
     ledger: ServerLedger,
     checkpoints: Checkpoints,
+    seconds: float | None,
 ) -> Arrays:
     """Asks the sites, writes `statistics.json` and `statistics.md`, and gives the weights to start from.
 
@@ -34,7 +35,7 @@ def collect_statistics(
     """
     by_site: dict[str, SiteStatistics] = {}
     silent: dict[str, str] = {}
-    asked = Order(order.cfg, {}, order.run, order.release, 0, 0, head=ledger.head)
+    asked = Order(order.plan, {}, order.run, 0, head=ledger.head)
 
     def on_reply(site: str, message: Message) -> None:
         answer = unpack_reply(message.content)
@@ -46,9 +47,7 @@ def collect_statistics(
         by_site[site] = statistics_of(answer)
 
     ledger.ordered("statistics", asked, nodes)
-    silent |= send_and_collect(
-        grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, order.cfg.deadline, on_reply
-    )
+    silent |= send_and_collect(grid, f"{MessageType.QUERY}.{QUERY}", pack_order(asked), nodes, seconds, on_reply)
     if not by_site:
         raise UserError(f"statistics: no site told any ({'; '.join(f'{site}: {why}' for site, why in silent.items())})")
     parts = [by_site[site] for site in nodes if site in by_site]

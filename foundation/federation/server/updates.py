@@ -25,20 +25,23 @@ class UpdateCollector:
         components: compression and screening of the run.
         ledger: the server's ledger.
         folder: for updates that memory does not hold.
+        memory_mib: that they may take.
 
     Attributes:
         updates: by site, those that were taken.
         absent: by site, why there is none of it.
     """
 
-    def __init__(self, order: Order, components: ServerComponents, ledger: ServerLedger, folder: Path) -> None:
+    def __init__(
+        self, order: Order, components: ServerComponents, ledger: ServerLedger, folder: Path, memory_mib: float
+    ) -> None:
         self.order = order
         self.components = components
         self.ledger = ledger
         self.folder = folder
         self.updates: dict[str, SiteUpdate] = {}
         self.absent: dict[str, str] = {}
-        self._room = int(order.cfg.memory_mib * _MIB)
+        self._room = int(memory_mib * _MIB)
         self._kept: list[DiskSpill] = []
 
     def on_reply(self, site: str, message: Message) -> None:

@@ -5,13 +5,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from foundation.errors import UserError
 from foundation.federation.extension import is_asked
+from foundation.federation.ledger import Ledger
+from foundation.federation.ledger.entry import SERVER, printable
+from foundation.federation.planning import settings_of
 from foundation.federation.policy import public_reason
 from foundation.federation.secure import SecureOrder, asked, secure_mod
 from foundation.federation.site.config import Site
@@ -23,7 +25,7 @@ from foundation.federation.site.training import module_here, train_here
 from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.update import difference
-from foundation.federation.wire.messages import Decline, Reply, pack_decline, pack_reply, unpack_order
+from foundation.federation.wire.messages import Decline, Order, Reply, pack_decline, pack_reply, unpack_order
 from foundation.lineage import site_list, write_patients
 
 Answer = Callable[[PolicyGate, Message], RecordDict]
@@ -36,9 +38,7 @@ app = ClientApp(mods=[secure_mod])
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Says which hospital this node is."""
-    facts: Any = message.content.config_records["hospitals"]
-    site = Site.of_node(context.node_config, list(facts["names"]), Path(facts["folder"]))
-    return Message(pack_reply(Reply(site.name)), reply_to=message)
+    return Message(pack_reply(Reply(Site.of_node(context.node_config).name)), reply_to=message)
 
 
 @app.query(collect.QUERY)
@@ -65,7 +65,7 @@ def _train(gate: PolicyGate, message: Message) -> RecordDict:
         result = train_here(gate, Path(scratch))
     _keep_patients(gate)
     result.metrics["seconds"] = time.monotonic() - started
-    secure = SecureOrder.read(message.content) if gate.masked else None
+    secure = gate.secure_order(message.content) if gate.masked else None
     return packed(apply_filters(_update_of(gate, result, secure), UPDATE if secure is None else MASKED_UPDATE, gate))
 
 
@@ -103,11 +103,9 @@ def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
 
 def _answer(answer: Answer, order_type: OrderType, message: Message, context: Context) -> RecordDict:
     """Does what an order asks; a refusal travels as one line, never as a traceback that might hold a patient's row."""
-    order = unpack_order(message.content)
-    site = Site.of_node(context.node_config, list(order.cfg.sites), Path(order.cfg.output) / "sites")
+    site = Site.of_node(context.node_config)
     try:
-        statistics = order.cfg.statistics if order_type == "statistics" else ()
-        gate = PolicyGate(site, order, order_type, statistics, masked=asked(message.content))
+        gate = PolicyGate(site, _order(site, message), order_type, masked=asked(message.content))
         try:
             gate.admit()
             return answer(gate, message)
@@ -117,3 +115,17 @@ def _answer(answer: Answer, order_type: OrderType, message: Message, context: Co
     except UserError as error:
         _log.error("%s: %s declined: %s", site.name, order_type, error)
         return pack_decline(Decline(site.name, public_reason(site.policy, error)))
+
+
+def _order(site: Site, message: Message) -> Order:
+    """What came, read; what is no order of this contract stands in the ledger, too.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        return unpack_order(message.content, settings_of(site.tasks()))
+    except UserError as error:
+        reason = printable(public_reason(site.policy, error))
+        Ledger.open(site.ledger, site.name).append("decline", "out", peer=SERVER, note=reason)
+        raise

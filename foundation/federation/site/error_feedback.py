@@ -6,6 +6,7 @@ from pathlib import Path
 from foundation.arrays import write_arrays
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.run_record import digest_of
 
 _NAME = re.compile(r"round_(\d+)\.safetensors")
 
@@ -22,7 +23,7 @@ class ErrorFeedback:
     """
 
     def __init__(self, state: Path, run: str) -> None:
-        self.folder = state / "residuals" / run
+        self.folder = state / "residuals" / digest_of(run)[:16]
 
     def before(self, number: int) -> Weights:
         """By parameter, what was lost up to the round before `number`; empty if nothing was."""

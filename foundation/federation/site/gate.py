@@ -1,10 +1,10 @@
 """Admission of orders against the site's policy."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Unpack
 
-from foundation.command import instantiate
+from flwr.app import RecordDict
+
 from foundation.errors import UserError
 from foundation.federation.extension import Extension
 from foundation.federation.groups import groups_of
@@ -14,8 +14,11 @@ from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, relea
 from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
+from foundation.federation.secure import SecureOrder
+from foundation.federation.site.components import compressor_of, privacy_of, privacy_settings, secure_of
+from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
-from foundation.federation.task import FederatedTask, federated_task, task_class
+from foundation.federation.task import FederatedTask
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
@@ -37,7 +40,6 @@ class PolicyGate:
         site: whose.
         order: that came.
         order_type: what it asks for.
-        statistics: names of those that it asks for.
         masked: whether its message asks for an update that secure aggregation masks.
 
     Attributes:
@@ -46,22 +48,23 @@ class PolicyGate:
         compression: how narrow they travel.
         extension: what it exchanges beside weights; None if nothing.
         facts: of the order, as policies judge it; none before it was let in.
+        settings: of privacy in this round.
+        statistics: names of those that it asks for.
     """
 
     task: FederatedTask
     facts: OrderFacts
 
-    def __init__(
-        self, site: Site, order: Order, order_type: OrderType, statistics: Sequence[str] = (), masked: bool = False
-    ) -> None:
+    def __init__(self, site: Site, order: Order, order_type: OrderType, masked: bool = False) -> None:
         self.site = site
         self.order = order
         self.order_type: OrderType = order_type
-        self.statistics = tuple(statistics)
+        self.statistics = tuple(order.plan.statistics) if order_type == "statistics" else ()
         self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
         self.compression = Compressor()
+        self.settings = privacy_settings(order)
         self.extension: Extension | None = None
 
     def admit(self) -> None:
@@ -76,17 +79,16 @@ class PolicyGate:
         if order.extension:
             self.note("embeddings", "in", travelling_digest(order.extension, {}), groups=sorted(order.extension))
         entries = self.ledger.entries()
-        if self.order_type == "train" and order.cfg.get("secure") is not None and not self.masked:
-            raise Declined("secure: the run's config masks updates, and this order asks for one in the open")
-        # Nothing that the order names is built, or even imported, before the policy has seen what it names.
-        check_order(policy, self._read(""), entries, spent_after=Spent())
-        self.facts = self._read(task_class(order.cfg).name)
+        self._check_role()
+        # Nothing is built, and no patient read, before the policy has seen all that the plan asks.
+        check_order(policy, self._read(), entries, spent_after=Spent())
+        self.privacy = privacy_of(order.plan)
+        self.compression = compressor_of(order.plan)
+        self.facts = self._read()
         check_order(policy, self.facts, entries, spent_after=Spent())
-        self.privacy = instantiate(order.cfg.privacy)
-        self.compression = instantiate(order.cfg.compression)
-        self.task = federated_task(self.site.localised(order.cfg), self.site.name)
+        kind = self.site.tasks()[order.plan.task]
+        self.task = kind(compose_config(self.site, order.plan), self.site.name)
         self.extension = self.task.extension()
-        self.facts = self._read(self.task.name)
         patients = len(self.task.patients("train")) if self.order_type == "train" else None
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
 
@@ -117,24 +119,54 @@ class PolicyGate:
             return Spent()
         return self.extension.spent(releases(self.ledger.entries(), self.order.run, EMBEDDINGS) + more)
 
+    def secure_order(self, content: RecordDict) -> SecureOrder:
+        """What the order says of masks, if it is what the plan comes to.
+
+        Raises:
+            Declined: if it is not.
+        """
+        secure, plan = secure_of(self.order.plan), self.order.plan
+        assert secure is not None, "checked before"
+        norm = max(secure.norm, self.privacy.longest(self.order.weights, self.settings))
+        most = plan.steps * (plan.settings.batch_size or 0) * secure.processes
+        expected = SecureOrder.of(replace(secure, norm=norm), most, groups_of(self.order.weights))
+        try:
+            order = SecureOrder.read(content)
+        except (KeyError, ValueError, AssertionError) as error:
+            raise Declined("secure: the order says nothing that could be read of its masks") from error
+        if plan.settings.batch_size is None:
+            expected = replace(expected, most=order.most)
+        if order != expected:
+            raise Declined("secure: counts, ranges or groups of the order's masks are not those of its plan")
+        return order
+
     def decline(self, error: UserError) -> str:
         """Notes that the site does not take part; the line that the server may read."""
         reason = public_reason(self.site.policy, error)
         self.note("decline", "out", None, note=printable(reason))
         return reason
 
-    def _read(self, task: str) -> OrderFacts:
-        cfg, order = self.order.cfg, self.order
-        facts = OrderFacts(
-            run=order.run,
-            task=task if self.order_type == "train" else self.order_type,
-            release=order.release,
-            round=order.round,
-            privacy=self.privacy.promises(order.settings, self.masked),
-            seconds=cfg.deadline,
-            statistics=self.statistics,
-        )
-        return order_facts(cfg, facts)
+    def _check_role(self) -> None:
+        """Holds the order against this hospital's part in the plan.
+
+        Raises:
+            Declined: with the reason.
+        """
+        plan, order = self.order.plan, self.order
+        if self.site.name not in plan.sites:
+            raise Declined("plan: this hospital has no part in it")
+        if self.order_type != "evaluate" and self.site.name not in plan.training:
+            raise Declined("plan: this hospital is held out, and evaluates only")
+        if (order.round == 0) != (self.order_type == "statistics"):
+            raise Declined("order: round: training and evaluation are of a round, statistics before the first")
+        if self.order_type == "train" and (plan.secure is not None) != self.masked:
+            raise Declined("secure: masks are asked for in the order or in its plan, and not in the other")
+
+    def _read(self) -> OrderFacts:
+        order = self.order
+        task = order.plan.task if self.order_type == "train" else self.order_type
+        promises = self.privacy.promises(self.settings, self.masked)
+        return order_facts(order.plan, order.run, order.round, task, promises, self.statistics)
 
     def note(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
         """Writes an entry of the order's run and round into the ledger; of what leaves, before it does."""

@@ -6,6 +6,7 @@
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from foundation.federation.site.job import Job, read_job, read_result, write_job
 from foundation.federation.site.launch import end_with_parent, launch, processes_of
 from foundation.federation.site.state import SiteState, control_of, local_of, optimizer_state_of, write_site_state
 from foundation.federation.task import FederatedTask, RoundArrays, RoundOptions, RoundResult
-from foundation.federation.weights.module import frozen_digests, place, to_weights, travelling
+from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
 from foundation.federation.weights.sharing import check_frozen, keep_local
 from foundation.files import write_text
 from foundation.run_record import is_main_process
@@ -67,6 +68,7 @@ def _train(task: FederatedTask, job: Job, arrays: RoundArrays) -> RoundResult:
     options = job.options
     before, writing = (None if path is None else Path(path) for path in (job.before, job.writing))
     module = task.build(options.start_step, options.total_steps)
+    options = replace(options, local=local_names(module, options.local))
     place(module, arrays.weights, local_of(before), options.local)
     extension = task.extension()
     if extension is not None:

@@ -1,19 +1,20 @@
 """What travels between server and sites, as Flower's records: the one place that translates."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from omegaconf import DictConfig, OmegaConf
 
+from foundation.federation.plan import OrderHeader, RunPlan, TaskSettings, UnfitPlanError, read_plan
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.tensors import PackedTensors, UnreadableError, to_record
 
 _ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
 _EXTENSION = "extension"
-_SETTING, _FROZEN = "setting.", "frozen."
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,299}")
 REFUSAL = "extension"  # among an evaluation's facts: why the site gives nothing for the run's extension
 
 
@@ -22,13 +23,11 @@ class Order:
     """What a site is asked to do.
 
     Attributes:
-        cfg: the run's resolved config.
+        plan: of the run.
         weights: those that travel.
         run: its name, unique to it.
-        release: of the server.
-        round: counted from 1.
-        start_step: steps of the whole run already taken.
-        settings: what the strategy asks of training at a site.
+        round: counted from 1; 0 before the first.
+        clip: of this round, where the plan's clip follows what sites send; else the plan's own holds.
         control: the server's control variate (SCAFFOLD); empty otherwise.
         frozen: by group, digests of the weights that do not learn, which sites must hold as well.
         buffers: names of statistics and counters among the weights.
@@ -36,18 +35,21 @@ class Order:
         extension: what other sites gave for the run's extension; empty where there is nothing.
     """
 
-    cfg: DictConfig
+    plan: RunPlan
     weights: Arrays
     run: str
-    release: str
     round: int
-    start_step: int
-    settings: dict[str, float | str] = field(default_factory=dict)
+    clip: float | None = None
     control: Arrays = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
     head: str = ""
     extension: Arrays = field(default_factory=dict)
+
+    @property
+    def start_step(self) -> int:
+        """Steps of the whole run already taken, if every round took place."""
+        return max(0, self.round - 1) * self.plan.steps
 
 
 @dataclass
@@ -83,17 +85,15 @@ class Decline:
 
 def pack_order(order: Order) -> RecordDict:
     """An order, as records."""
-    facts: dict[str, Any] = {
-        "config": OmegaConf.to_yaml(order.cfg, resolve=True),
+    header = {
         "run": order.run,
-        "release": order.release,
         "round": order.round,
-        "start_step": order.start_step,
+        "clip": order.clip,
+        "frozen": dict(order.frozen),
         "buffers": sorted(order.buffers),
         "head": order.head,
-        **{f"{_SETTING}{name}": value for name, value in order.settings.items()},
-        **{f"{_FROZEN}{name}": value for name, value in order.frozen.items()},
     }
+    facts: dict[str, Any] = {"plan": order.plan.text(), "order": OrderHeader.read(header, "order", ours=True).text()}
     return RecordDict(
         {
             _ARRAYS: to_record(order.weights),
@@ -112,29 +112,58 @@ def extension_records(arrays: Arrays) -> dict[str, ArrayRecord]:
     return {_EXTENSION: to_record(arrays)} if arrays else {}
 
 
-def unpack_order(content: RecordDict) -> Order:
-    """An order, read."""
-    facts: Mapping[str, Any] = content.config_records[_FACTS]
-    cfg = OmegaConf.create(str(facts["config"]))
-    assert isinstance(cfg, DictConfig)
+def unpack_order(content: RecordDict, tasks: Mapping[str, type[TaskSettings]]) -> Order:
+    """An order, read: nothing is built, resolved or imported by it.
 
-    def of(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): value for name, value in facts.items() if name.startswith(prefix)}
+    Args:
+        content: as `pack_order` makes it.
+        tasks: by name, the settings of those that are installed here.
 
+    Raises:
+        UserError: if it is none, in words that repeat nothing of it.
+    """
+    try:
+        facts: Mapping[str, Any] = content.config_records[_FACTS]
+        texts = [facts["plan"], facts["order"]]
+        arrays = [content.array_records[name] for name in (_ARRAYS, _CONTROL)]
+    except KeyError as error:
+        raise UnfitPlanError("order: a part of it is missing; install one release everywhere") from error
+    if not all(isinstance(text, str) for text in texts):
+        raise UnfitPlanError("order: plan and header are texts; install one release everywhere")
+    plan = read_plan(texts[0], tasks)
+    header = OrderHeader.read_text(texts[1], "order")
+    if header.round > plan.rounds:
+        raise UnfitPlanError(f"order: round: beyond the {plan.rounds} rounds of its plan")
+    weights, control, extension = _named(arrays[0]), _named(arrays[1]), _extension(content)
+    _check_names(extension)
     return Order(
-        cfg,
-        PackedTensors(content.array_records[_ARRAYS]),
-        str(facts["run"]),
-        str(facts["release"]),
-        int(facts["round"]),
-        int(facts["start_step"]),
-        of(_SETTING),
-        PackedTensors(content.array_records[_CONTROL]),
-        of(_FROZEN),
-        frozenset(facts["buffers"]),
-        str(facts["head"]),
-        _extension(content),
+        plan,
+        weights,
+        header.run,
+        header.round,
+        header.clip,
+        control,
+        dict(header.frozen),
+        frozenset(header.buffers),
+        header.head,
+        extension,
     )
+
+
+def _named(record: ArrayRecord) -> Arrays:
+    arrays = PackedTensors(record)
+    _check_names(arrays)
+    return arrays
+
+
+def _check_names(arrays: Arrays) -> None:
+    """Holds arrays to names as modules have them; everything else a site only compares them with its own.
+
+    Raises:
+        UnfitPlanError: if one is none.
+    """
+    if not all(_NAME.fullmatch(name) for name in arrays):
+        raise UnfitPlanError("order: an array whose name is no parameter's")
 
 
 def pack_reply(reply: Reply) -> RecordDict:

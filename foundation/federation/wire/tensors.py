@@ -1,6 +1,7 @@
 """Many arrays as a few objects of a message: Flower carries every object by a request of its own, on every hop."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -77,9 +78,8 @@ class PackedTensors(Mapping[str, NDArray[np.generic]]):
         self._parts: dict[str, _Part] = {}
         for array in record.values():
             part = _Part(array.data)
-            twice = self._parts.keys() & part.header.keys()
-            if twice:
-                raise _unreadable(f"{min(twice)}: stands in two parts")
+            if self._parts.keys() & part.header.keys():
+                raise _unreadable("an array stands in two parts")
             self._parts.update(dict.fromkeys(part.header, part))
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
@@ -108,14 +108,14 @@ class _Part:
         try:
             header = json.loads(data[_LENGTH : self._start])
             header.pop("__metadata__", None)
-            for name, entry in header.items():
+            for entry in header.values():
                 entry["type"] = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
                 begin, end = entry["data_offsets"]
-                size = entry["type"].itemsize * int(np.prod(entry["shape"], dtype=np.int64))
-                if not 0 <= begin <= end <= len(data) - self._start or end - begin != size:
-                    raise ValueError(f"{name}: does not fit into the message")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _unreadable(str(error)) from error
+                size = entry["type"].itemsize * math.prod(_whole(length) for length in entry["shape"])
+                if not 0 <= _whole(begin) <= _whole(end) <= len(data) - self._start or end - begin != size:
+                    raise ValueError("an array that does not fit into the message")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise _unreadable(f"{type(error).__name__} in its header") from error
         self.header: dict[str, Any] = header
 
     def read(self, name: str) -> NDArray[np.generic]:
@@ -123,6 +123,13 @@ class _Part:
         start, end = (self._start + offset for offset in entry["data_offsets"])
         data = self._data[start:end] if start == end else memoryview(self._data)[start:end]
         return np.frombuffer(data, entry["type"]).reshape(entry["shape"])
+
+
+def _whole(value: object) -> int:
+    """A length or place; numpy's own product would wrap around."""
+    if type(value) is not int or value < 0:
+        raise ValueError("a length that is none")
+    return value
 
 
 def _unreadable(what: str) -> UnreadableError:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from foundation.command import plain
 from foundation.errors import UserError
 from foundation.federation.ledger.spent import Spent
+from foundation.federation.plan.fields import Name
 from foundation.federation.policy import Noise
 from foundation.federation.privacy.accountant import epsilon_of, noise_for
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 class BankSettings(BaseModel):
@@ -30,13 +31,13 @@ class BankSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    modalities: tuple[str, ...] = Field(min_length=1)
+    modalities: tuple[Name, ...] = Field(min_length=1, max_length=40)
     epsilon: Positive | None = None
     noise: Positive | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    limit: Annotated[int, Field(ge=1)] = 256
-    least: Annotated[int, Field(ge=1)] = 10
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 256
+    least: Annotated[int, Field(ge=1, le=100_000)] = 10
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "BankSettings":

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from flwr.app import Context, Message, RecordDict
 
+from foundation.federation.planning import installed_tasks, settings_of
 from foundation.federation.site import app as client_app
 from foundation.federation.site.config import Site
 from foundation.federation.site.filters.base import Outgoing
@@ -31,7 +32,7 @@ _ARRAY = "encoder.fusion.patient"  # that every hospital trains
 def _answer_or_fail(answer: Any, work: Any, message: Message, context: Context) -> RecordDict:
     home = Path(str(context.node_config["site"])).parent
     plan = home / "plan.json"
-    number = str(unpack_order(message.content).round)
+    number = str(unpack_order(message.content, settings_of(installed_tasks())).round)
     fault = json.loads(plan.read_text()).get(number) if work == "train" and plan.is_file() else None
     if fault is None:
         return _answer(answer, work, message, context)

@@ -14,6 +14,7 @@ from foundation.federation.server.app import Federation
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.weights.lazy import LazySafetensors
 from foundation.federation.wire.messages import Order, Reply, pack_reply, unpack_order
+from tests.foundation.federation.gates import TASKS
 
 SITES = ["alpha", "beta", "gamma", "delta"]
 PATIENT, QUERY = "encoder.fusion.patient", "encoder.modalities.genomics.query"
@@ -69,7 +70,7 @@ class Stubs:
         return Message(pack_reply(Reply(self._name(context))), reply_to=message)
 
     def _train(self, message: Message, context: Context) -> Message:
-        site, order = self._name(context), unpack_order(message.content)
+        site, order = self._name(context), unpack_order(message.content, TASKS)
         self.orders.append((site, order.round, {name: np.array(value) for name, value in order.weights.items()}))
         self.extensions[site, order.round] = {name: np.array(value) for name, value in order.extension.items()}
         content = self.behaviours.get(site, moves(1.0))(order)
@@ -78,7 +79,7 @@ class Stubs:
 
     def _evaluate(self, message: Message, context: Context) -> Message:
         site = self._name(context)
-        content = self.evaluations.get(site, tells)(unpack_order(message.content))
+        content = self.evaluations.get(site, tells)(unpack_order(message.content, TASKS))
         content.config_records["facts"]["hospital"] = site
         return Message(content, reply_to=message)
 
@@ -124,6 +125,11 @@ def config(folder: Path, **more: Any) -> DictConfig:
         "memory_mib": 64,
         "statistics": [],
         "data": {"test_hospitals": [], "batch_size": 8},
+        "encoder": {"width": 4},
+        "modality": {
+            "pathology": {"_target_": "foundation.modalities.pathology.encoder.Pathology"},
+            "genomics": {"_target_": "foundation.modalities.genomics.encoder.Genomics"},
+        },
         "strategy": {"_target_": "foundation.federation.strategies.averaging.FedAvg"},
         "compression": {"_target_": "foundation.federation.wire.compression.Compressor", "kind": "fp32"},
         "screening": {"_target_": "foundation.federation.server.screening.Screening", "factor": 100.0},

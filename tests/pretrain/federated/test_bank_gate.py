@@ -4,22 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from foundation.command import instantiate
 from foundation.errors import UserError
 from foundation.federation.ledger.spent import spent_by_run
-from foundation.federation.policy import SitePolicy
-from foundation.federation.site.config import Site
+from foundation.federation.site.components import privacy_of
 from foundation.federation.site.extension import with_extension
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.wire.digest import digest_of_weights
-from foundation.federation.wire.messages import (
-    Order,
-    Reply,
-    pack_order,
-    unpack_order,
-)
-from foundation.release import installed_release
+from foundation.federation.wire.messages import Reply
 from pretrain.federated.bank import embeddings
+from tests.foundation.federation.gates import gate_of, site_of
 from tests.foundation.federation.secure_sites import (
     a_task,  # noqa: F401 - a fixture for every test here
 )
@@ -33,11 +26,7 @@ def gate(configure, tmp_path) -> Callable[..., PolicyGate]:
     def made(*overrides: str, site: str = "riverside", **rules) -> PolicyGate:
         cfg = configure("bank=gaussian", f"output={tmp_path}", *overrides, command="federated")
         cfg.sites = HOSPITALS
-        order = Order(cfg, {}, "run-1", installed_release(), 1, 0)
-        order.settings = {"privacy_clip": 1.0, "privacy_sites": 3.0}
-        policy = SitePolicy.model_validate({"shared_embeddings": True} | rules)
-        here = Site(site, None, policy, tmp_path / f"{site}.jsonl", tmp_path, {})
-        found = PolicyGate(here, unpack_order(pack_order(order)), "evaluate")
+        found = gate_of(site_of(cfg, tmp_path, site, **{"shared_embeddings": True} | rules), cfg, "evaluate")
         found.admit()
         return found
 
@@ -51,7 +40,7 @@ def test_updates_and_embeddings_are_added_for_the_same_neighbours(gate):
     at = gate(*LOCAL)
     for kind in ("update", "update", "embeddings"):
         at.ledger.append(kind, "out", run="run-1")
-    updates, bank = instantiate(at.order.cfg.privacy), settings()
+    updates, bank = privacy_of(at.order.plan), settings()
     assert at.spent(embeddings=1) == updates.spent(2, replaced=True) + bank.spent(2)
     assert at.spent(updates=1) == updates.spent(3, replaced=True) + bank.spent(1)
     at.admit_extension()

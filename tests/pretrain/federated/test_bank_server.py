@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from foundation.errors import UserError
 from foundation.federation.ledger import verify
+from foundation.federation.planning import plan_of
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.wire.digest import digest_of_weights
@@ -28,6 +29,7 @@ from foundation.federation.wire.messages import (
 )
 from foundation.federation.wire.tensors import PackedTensors
 from pretrain.federated.bank.rows import for_site
+from tests.foundation.federation.gates import TASKS
 from tests.foundation.federation.secure_sites import (
     AFTER,
     NODES,
@@ -40,16 +42,16 @@ from tests.foundation.federation.secure_sites import (
 from tests.foundation.federation.stub_sites import METRICS, SITES, PatchyGrid, Stubs, begin, config, run
 from tests.pretrain.federated.bank_rounds import WIDTH, entries, history, rows, settings
 
+PLAN = plan_of(config(Path("x"), rounds=3))
+
 
 def test_a_bank_arrives_as_it_was_sent_and_costs_nothing_where_there_is_none():
     sent = rows()
-    order = pack_order(Order(DictConfig({}), {"a": np.ones(2, np.float32)}, "r", "0.1", 2, 0, extension=sent))
+    order = pack_order(Order(PLAN, {"a": np.ones(2, np.float32)}, "r", 2, extension=sent))
     reply = pack_reply(Reply("alpha", extension=sent))
-    for found in (unpack_order(order).extension, unpack_reply(reply).extension):
+    for found in (unpack_order(order, TASKS).extension, unpack_reply(reply).extension):
         assert digest_of_weights(found) == digest_of_weights(sent)
-    assert "extension" not in pack_reply(Reply("alpha")) and "extension" not in pack_order(
-        Order(DictConfig({}), {}, "r", "0.1", 2, 0)
-    )
+    assert "extension" not in pack_reply(Reply("alpha")) and "extension" not in pack_order(Order(PLAN, {}, "r", 2))
     assert unpack_reply(pack_reply(Reply("alpha"))).extension == {} == extension_records({})
 
 
@@ -63,12 +65,12 @@ class Watched(PatchyGrid):
 
 def test_orders_differ_by_site_and_share_the_packed_weights():
     grid = Watched(Stubs({}).app)
-    order = pack_order(Order(config(Path("x")), {"a": np.ones(2, np.float32)}, "r", "0.1", 1, 0))
+    order = pack_order(Order(PLAN, {"a": np.ones(2, np.float32)}, "r", 1))
     nodes = {site: number + 1 for number, site in enumerate(SITES[:3])}
     extra = {"alpha": extension_records(rows(2)), "beta": extension_records(rows(3))}
     assert send_and_collect(grid, "train", order, nodes, None, lambda site, message: None, extra) == {}
     contents = [message.content for message in grid.sent]
-    assert [len(unpack_order(content).extension.get("genomics", ())) for content in contents] == [2, 3, 0]
+    assert [len(unpack_order(content, TASKS).extension.get("genomics", ())) for content in contents] == [2, 3, 0]
     assert contents[0]["arrays"] is contents[1]["arrays"] is contents[2]["arrays"] is order["arrays"]
     assert "extension" not in order
 
@@ -87,7 +89,7 @@ def gives(of: Callable[[Order], dict], facts: dict | None = None) -> Callable[[O
 
 def each(order: Order) -> dict:
     """By round, so that a later bank is another one; none in the last."""
-    return rows(3, order.round) if order.round < order.cfg.rounds else {}
+    return rows(3, order.round) if order.round < order.plan.rounds else {}
 
 
 def genes(order: Order) -> dict:

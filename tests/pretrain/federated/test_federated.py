@@ -8,21 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
 from foundation.errors import UserError
+from foundation.federation.planning import plan_of
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.wire.messages import (
     Decline,
     Order,
     Reply,
     pack_decline,
-    pack_order,
     pack_reply,
-    unpack_order,
     unpack_reply,
 )
+from tests.foundation.federation.gates import arrived
+from tests.foundation.federation.stub_sites import config
 
 WEIGHTS = {
     "encoder.fusion.patient": np.array([0.5, -1.25], np.float32),
@@ -38,15 +38,12 @@ def same(one: dict, other: dict) -> None:
         np.testing.assert_array_equal(one[name], other[name])
 
 
-CFG = {"seed": 3, "data": {"folder": "x"}, "again": "${seed}", "sites": ["a", "b"]}
-
-
-def test_an_order_arrives_as_it_was_sent():
-    sent = Order(OmegaConf.create(CFG), WEIGHTS, "run-1", "0.1", 2, 12, {"proximal": 0.5}, {"c": np.ones(2)})
-    sent.frozen, sent.buffers, sent.head = {"pathology": "d"}, frozenset({"b"}), "h"
-    found = unpack_order(pack_order(sent))
-    assert OmegaConf.to_container(found.cfg) == {"seed": 3, "data": {"folder": "x"}, "again": 3, "sites": ["a", "b"]}
-    for name in ("run", "release", "round", "start_step", "settings", "frozen", "buffers", "head"):
+def test_an_order_arrives_as_it_was_sent(tmp_path: Path):
+    sent = Order(plan_of(config(tmp_path, rounds=3)), WEIGHTS, "run-1", 2, 0.5, {"c": np.ones(2)})
+    sent.frozen, sent.buffers, sent.head = {"pathology": "d" * 64}, frozenset({"b"}), "a" * 64
+    found = arrived(sent)
+    assert found.start_step == 2
+    for name in ("plan", "run", "round", "clip", "start_step", "frozen", "buffers", "head"):
         assert getattr(found, name) == getattr(sent, name)
     same(found.weights, WEIGHTS)
     same(found.control, {"c": np.ones(2)})

@@ -16,6 +16,6 @@ class ClipAndNoise(Filter):
     def apply(self, outgoing: Outgoing, gate: PolicyGate) -> Outgoing:
         order, reply = gate.order, outgoing.reply
         update = SiteUpdate(reply.update, reply.samples, metrics=reply.metrics)
-        update = gate.privacy.protect(update, order.weights, order.settings, order.buffers)
+        update = gate.privacy.protect(update, order.weights, gate.settings, order.buffers)
         reply = replace(reply, update=update.difference, samples=dict(update.samples), metrics=dict(update.metrics))
         return replace(outgoing, reply=reply)

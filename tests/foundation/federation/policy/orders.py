@@ -7,7 +7,6 @@ from foundation.federation.policy import (
     ReplyFacts,
     SitePolicy,
     check_order,
-    order_facts,
 )
 
 ORDER = OrderFacts(
@@ -24,7 +23,6 @@ ORDER = OrderFacts(
     round=2,
     steps=16,
     seconds=600.0,
-    targets=("foundation.objectives.alignment.Alignment",),
 )
 
 
@@ -37,7 +35,3 @@ def policy(**rules: object) -> SitePolicy:
 
 def order(rules: SitePolicy, facts: OrderFacts = ORDER, **more: object) -> None:
     check_order(rules, facts, installed="0.1.0", **more)  # type: ignore[arg-type]
-
-
-def facts(cfg) -> OrderFacts:
-    return order_facts(cfg, OrderFacts(run="r", task="pretrain", release="0.1.0", round=3))

@@ -35,7 +35,7 @@ def test_without_rules_anything_passes_but_embeddings():
 
 
 def test_another_release_is_declined_whatever_the_policy_says():
-    with pytest.raises(Declined, match=r"release: the run is of 0\.1\.0, this site runs 0\.2\.0"):
+    with pytest.raises(Declined, match=r"release: this site runs 0\.2\.0, and the plan is of another"):
         check_order(SitePolicy(), ORDER, installed="0.2.0")
     check_order(SitePolicy(), replace(ORDER, release=version("consilium")))
 

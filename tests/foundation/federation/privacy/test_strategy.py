@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from foundation.command import instantiate
-from foundation.engine.drift_correction import DriftSettings
 from foundation.errors import UserError
-from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private, training_settings
+from foundation.federation.privacy import Privacy, PrivateStrategy, SitePrivacy, private
 from foundation.federation.privacy.clipping import Adaptive, Fixed, factor
 from foundation.federation.privacy.mechanism import CLIP, SITES
 from foundation.federation.secure import Secure, SecureOrder, submission
@@ -163,12 +162,6 @@ def test_the_record_names_epsilon_and_what_it_rests_on():
     assert {"delta", "noise_multiplier", "neighbours", "sampling", "clip", "place"} <= set(found)
     assert any("trusted" in line for line in found["assumptions"])
     assert any("Evaluation metrics" in line for line in found["assumptions"])
-
-
-def test_training_is_asked_for_what_the_strategy_asks_alone():
-    strategy = PrivateStrategy(FedProx(0.3), privacy(), 4, secure=False)
-    assert training_settings(strategy.site_settings()) == {"proximal": 0.3}
-    assert DriftSettings.of(training_settings(strategy.site_settings())).proximal == 0.3
 
 
 def test_a_round_without_updates_spends_nothing():

@@ -8,7 +8,6 @@ import pytest
 from foundation.errors import UserError
 from foundation.federation.policy import SitePolicy
 from foundation.federation.secure import Secure, SecureOrder
-from foundation.federation.site.config import Site
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.site.filters.base import Filter, Outgoing
 from foundation.federation.site.filters.groups import WithheldGroups
@@ -31,8 +30,8 @@ from foundation.federation.site.training import state_of
 from foundation.federation.statistics import from_arrays
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import digest_of_weights
-from foundation.federation.wire.messages import Order, Reply, pack_order, unpack_order, unpack_reply
-from foundation.release import installed_release
+from foundation.federation.wire.messages import Reply, unpack_reply
+from tests.foundation.federation.gates import gate_of, site_of
 
 PATIENT, QUERY = "encoder.fusion.patient", "encoder.modalities.genomics.query"
 WEIGHTS = {PATIENT: np.ones((8, 8), np.float32), QUERY: np.ones((2, 3), np.float32)}
@@ -54,11 +53,8 @@ def gate(configure, tmp_path) -> Made:
         *overrides: str, order_type: OrderType = "train", masked: bool = False, number: int = 1, **rules
     ) -> PolicyGate:
         cfg = configure("sites=[riverside,northgate]", f"output={tmp_path}", *overrides, command="federated")
-        order = Order(cfg, WEIGHTS, "run-1", installed_release(), number, 0)
-        order.settings = {"privacy_clip": 1.0, "privacy_sites": 2.0}
-        site = Site("riverside", None, SitePolicy.model_validate(rules), tmp_path / "ledger.jsonl", tmp_path, {})
-        statistics = ["counts"] if order_type == "statistics" else ()
-        at = PolicyGate(site, unpack_order(pack_order(order)), order_type, statistics, masked)
+        cfg.statistics = ["counts"]
+        at = gate_of(site_of(cfg, tmp_path, **rules), cfg, order_type, WEIGHTS, masked, number)
         at.admit()
         return at
 
