@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.run_record import digest_of
 
 FILE = "cohort.json"  # of a prepared cohort, which holds its dictionary
 FORBIDDEN = (
@@ -80,6 +81,11 @@ class DataDictionary(BaseModel):
 def read_dictionary(folder: Path) -> DataDictionary:
     """The data dictionary of a prepared cohort alone, for whoever builds a model and sees no patient."""
     return DataDictionary.model_validate(read_prepared(folder)["dictionary"])
+
+
+def dictionary_digest(folder: Path) -> str:
+    """Of a prepared cohort's data dictionary: what hospitals that train together must agree on."""
+    return digest_of(read_dictionary(folder).model_dump(mode="json"))
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig
 
 from foundation.command import instantiate, plain
+from foundation.data.dictionary import FILE, dictionary_digest
 from foundation.errors import UserError
 from foundation.federation.plan import RunPlan, TaskSettings
 from foundation.federation.plan.fields import only
@@ -74,10 +76,15 @@ def plan_of(cfg: DictConfig) -> RunPlan:
         "noise": _noise(content.get("privacy") or {}),
         "compression": _part(Narrowing, content.get("compression") or {}, "compression").values(),
         "secure": None if content.get("secure") is None else _part(Masking, content["secure"], "secure").values(),
+        "dictionary": _dictionary(Path(str((content.get("data") or {}).get("folder") or ""))),
         "settings": {},
     }
     plan = RunPlan.read(asked, _OURS, ours=True)
     return plan.model_copy(update={"settings": kind.settings_class.of(cfg)})
+
+
+def _dictionary(folder: Path) -> str | None:
+    return dictionary_digest(folder) if (folder / FILE).is_file() else None
 
 
 def _part(kind: type[Any], node: Mapping[str, Any], what: str) -> Any:

@@ -98,6 +98,7 @@ class RunPlan(Part):
         compression: of updates.
         secure: masks under which the server sees sums alone; None for none.
         statistics: asked once, before the first round.
+        dictionary: digest of the data dictionary that hospitals prepare their cohorts against; None compares none.
         settings: of the task.
     """
 
@@ -116,6 +117,7 @@ class RunPlan(Part):
     compression: Narrowing = Narrowing()
     secure: Masking | None = None
     statistics: Annotated[tuple[Statistic, ...], Field(max_length=5)] = ()
+    dictionary: Digest | None = None
     settings: SerializeAsAny[TaskSettings]
 
     @model_validator(mode="after")

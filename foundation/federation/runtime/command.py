@@ -10,9 +10,11 @@ from torch import nn
 
 from foundation.command import plain
 from foundation.errors import AlreadyFinished, Stopped, UserError
+from foundation.federation.planning import plan_of
 from foundation.federation.policy.order import NOT_WEIGHTS, config_digest
 from foundation.federation.report.page import write_report
-from foundation.federation.runtime.run import run
+from foundation.federation.runtime.operator import CohortFacts, check_askable
+from foundation.federation.runtime.run import DEPLOYMENT, run
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.task import FederatedTask, federated_task
 from foundation.federation.weights.module import frozen_digests, local_names, place, to_weights, travelling
@@ -40,10 +42,9 @@ def federate(cfg: DictConfig, command: str) -> None:
 
 def _federate(cfg: DictConfig, command: str) -> None:
     output, task = Path(cfg.output), federated_task(cfg)
-    cohort, _ = task.cohort, task.split  # a split that cannot be made is an error now, not at the sites
-    cohort.check_name(cfg.cohort.name)
+    cohort = _cohort(cfg, task)
     if cfg.sites is None:
-        OmegaConf.update(cfg, "sites", list(cohort.declared))
+        OmegaConf.update(cfg, "sites", list(cohort.hospitals))
     if set(cfg.data.test_hospitals) >= set(cfg.sites):
         raise UserError("data.test_hospitals: every hospital is held out; leave one to train")
     module = task.build()
@@ -52,6 +53,8 @@ def _federate(cfg: DictConfig, command: str) -> None:
     extension = task.extension()
     if extension is not None:
         extension.check(module, local)
+    if cfg.federation.kind == DEPLOYMENT:
+        check_askable(cfg, plan_of(cfg))
     parents, digests = task.builds_on()
     depends_on = {"cohort": cohort.digest, **digests}
     claim(output, command, plain(cfg), depends_on, NOT_WEIGHTS, ends=False)
@@ -64,13 +67,25 @@ def _federate(cfg: DictConfig, command: str) -> None:
             clear(output)
         shutil.rmtree(output / "rounds", ignore_errors=True)
         _begin(checkpoints, module, local)
-    parents = [*parents, cohort.folder]
-    with RunRecord.open(output, command, plain(cfg), cfg.seed, parents, cohort.facts(), depends_on) as record:
+    parents, facts = [*parents, *cohort.builds_on()], cohort.facts()
+    with RunRecord.open(output, command, plain(cfg), cfg.seed, parents, facts, depends_on) as record:
         place(module, dict(run(cfg, checkpoints)), {}, local)
         exported = task.export(module, output)
         _note(record, checkpoints, task)
     report = write_report(output, [Path(other) for other in cfg.compare])
     print(f"{exported.name}: {exported}\nhistory: {output / 'history.json'}\nreport: {report}")
+
+
+def _cohort(cfg: DictConfig, task: FederatedTask) -> CohortFacts:
+    """What the command may know of the cohort: all of it where this machine simulates hospitals, else no patient."""
+    folder = Path(cfg.data.folder)
+    facts = CohortFacts.read(folder)
+    if cfg.federation.kind == DEPLOYMENT:
+        facts.check_name(cfg.cohort.name)
+    else:
+        task.cohort.check_name(cfg.cohort.name)
+        _ = task.split  # one that cannot be made is an error now, not at the sites
+    return facts
 
 
 def _begin(checkpoints: Checkpoints, module: nn.Module, local: tuple[str, ...]) -> None:

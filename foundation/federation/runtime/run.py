@@ -11,7 +11,8 @@ from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.site.config import CONFIG, SIMULATION
 from foundation.federation.weights.types import Arrays
 
-_KINDS = ("simulation", "serial", "deployment")
+DEPLOYMENT = "deployment"
+_KINDS = ("simulation", "serial", DEPLOYMENT)
 
 
 def run(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:

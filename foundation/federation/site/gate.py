@@ -1,10 +1,12 @@
 """Admission of orders against the site's policy."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, Unpack
 
 from flwr.app import RecordDict
 
+from foundation.data.dictionary import dictionary_digest
 from foundation.errors import UserError
 from foundation.federation.extension import Extension
 from foundation.federation.groups import groups_of
@@ -87,7 +89,10 @@ class PolicyGate:
         self.facts = self._read()
         check_order(policy, self.facts, entries, spent_after=Spent())
         kind = self.site.tasks()[order.plan.task]
-        self.task = kind(compose_config(self.site, order.plan), self.site.name)
+        cfg = compose_config(self.site, order.plan)
+        if order.plan.dictionary not in (None, dictionary_digest(Path(cfg.data.folder))):
+            raise Declined("plan: dictionary: not the one that this hospital prepared its cohort against; prepare anew")
+        self.task = kind(cfg, self.site.name)
         self.extension = self.task.extension()
         patients = len(self.task.patients("train")) if self.order_type == "train" else None
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
