@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from foundation.command import instantiate, plain
+from foundation.contract import only
 from foundation.data.dictionary import FILE, dictionary_digest
 from foundation.errors import UserError
 from foundation.federation.plan import RunPlan, TaskSettings
-from foundation.federation.plan.fields import only
 from foundation.federation.plan.protection import Combination, Masking, Narrowing, SiteNoise
 from foundation.federation.policy.order import shipped_targets
 from foundation.federation.strategies.base import Strategy

@@ -8,11 +8,13 @@ from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
 from foundation.command import plain
+from foundation.contract import Count, Dropout, Name, Part, only
 from foundation.errors import UserError
 from foundation.federation.plan import TaskSettings
-from foundation.federation.plan.encoder import Modalities, Size, modality_part
-from foundation.federation.plan.fields import Count, Dropout, Name, Part, only
-from foundation.federation.plan.objectives import Objectives, Optimizer, Weights, objective_part
+from foundation.federation.plan.encoder import Modalities, Size
+from foundation.federation.plan.optimizer import Optimizer
+from foundation.modalities.plan import modality_part
+from foundation.objectives.plan import Objectives, Weights, objective_part
 from pretrain.federated.bank.settings import BankSettings
 
 

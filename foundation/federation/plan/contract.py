@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from omegaconf import DictConfig
 from pydantic import Field, SerializeAsAny, model_validator
 
-from foundation.federation.plan.fields import (
+from foundation.contract import (
     LONGEST,
     Count,
     Digest,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from foundation.federation.plan.fields import Count, Group, Name, Part, Pattern, Positive, Seconds
+from foundation.contract import Count, Group, Name, Part, Pattern, Positive, Seconds
 
 
 class Combination(Part):

@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from foundation.command import plain
+from foundation.contract import Name
 from foundation.errors import UserError
 from foundation.federation.ledger.spent import Spent
-from foundation.federation.plan.fields import Name
 from foundation.federation.policy import Noise
 from foundation.federation.privacy.accountant import epsilon_of, noise_for
 

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
+from foundation.contract import Part
 from foundation.errors import UserError
 from foundation.federation.plan import RunPlan, UnfitPlanError, read_plan
-from foundation.federation.plan.encoder import ModalityPart
-from foundation.federation.plan.fields import Part
-from foundation.federation.plan.objectives import ObjectivePart
 from foundation.federation.planning import plan_of
 from foundation.federation.policy import SitePolicy
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
+from foundation.modalities.plan import ModalityPart
+from foundation.objectives.plan import ObjectivePart
 from tests.foundation.federation.gates import TASKS, site_of
 
 CONFIGS = Path(__file__).parents[4] / "configs"
@@ -169,6 +169,15 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
     for word in strings(plan.values()):
         assert not set("${}/\\:\"'\n;|`<>@") - {":"} & set(word), word
         assert len(word) <= 300
+
+
+@pytest.mark.parametrize(
+    "place", [("settings", "modality", "genomics", "kind"), ("settings", "objective", "masked_genes", "kind")]
+)
+def test_a_kind_that_no_plan_knows_is_not_repeated(whole: dict[str, Any], place: tuple[str, ...]):
+    with pytest.raises(UnfitPlanError) as refused:
+        read_plan(json.dumps(changed(whole, place, "${oc.env:HOSPITAL_DB_PASSWORD}")), TASKS)
+    assert str(refused.value) == f"plan: settings: {place[1]}.a name.kind: none that this release's plans know"
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,11 +1,11 @@
-"""The parts of a plan that say what is learnt: objectives by the id of an installed class, and the optimiser."""
+"""What a server may ask of objectives: a run plan knows each by the id of its installed class."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from foundation.contract import Name, Part, Share
 from foundation.errors import UserError
-from foundation.federation.plan.fields import Name, Part, Share
 
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -24,8 +24,8 @@ class ObjectivePart(Part):
 
     def node(self, here: dict[str, Any] | None) -> dict[str, Any]:
         """The config of it at a site, from the site's own config of that name."""
-        own = here if here is not None and here.get("_target_") == self.target else {}
-        kept = {key: own[key] for key in self.owned if key in own}
+        site = here if here is not None and here.get("_target_") == self.target else {}
+        kept = {key: site[key] for key in self.owned if key in site}
         values = {key: value for key, value in self.values().items() if key != "kind"}
         return {"_target_": self.target, **kept, **values}
 
@@ -115,16 +115,6 @@ class WeightRamp(Part):
     until: Share = 1.0
 
 
-class Optimizer(Part):
-    """How the weights move; in how many kernels is the site's own matter."""
-
-    kind: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.05
-    warmup: Share = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
 AnyObjective = Annotated[
     Alignment | SigLip | TwoViews | MaskedGenes | MaskedWords | MaskedImages | ExpressionFromImages | Consistency,
     Field(discriminator="kind"),
@@ -151,7 +141,9 @@ def objective_part(name: str, node: dict[str, Any]) -> dict[str, Any]:
     """
     kind = {part.target: part for part in _KINDS}.get(str(node.get("_target_")))
     if kind is None:
-        raise UserError(f"objective.{name}: a plan has no word for {node.get('_target_')}; see plan/objectives.py")
+        raise UserError(
+            f"objective.{name}: a plan has no word for {node.get('_target_')}; declare one in objectives/plan.py"
+        )
     for key in node:
         if key != "_target_" and key not in kind.owned and key not in kind.model_fields:
             raise UserError(f"objective.{name}.{key}: cannot be asked of a site; drop it")

@@ -1,4 +1,4 @@
-"""The fields of which a plan is made: numbers within a range, names of a pattern, and nothing that could be run.
+"""Typed fields for what others ask: numbers within a range, names of a pattern, and nothing that could be run.
 
 No field is free text, a path, a dotted name or an interpolation. What a site does with a name is to compare it.
 """
@@ -86,6 +86,8 @@ def _first_fault(error: ValidationError, ours: bool) -> str:
     if first["type"] == "extra_forbidden":
         place[-1] = place[-1] if ours else "a field"
         return f"{'.'.join(map(str, place))}: not known to this release's plans"
+    if first["type"] == "union_tag_invalid":  # its message repeats the tag
+        return f"{'.'.join(map(str, place))}.kind: none that this release's plans know"
     return f"{'.'.join(map(str, place)) or 'text'}: {first['msg']}"
 
 
