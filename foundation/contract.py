@@ -25,6 +25,14 @@ Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*:-]{1,300}$")]  # of para
 Release = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,39}$")]
 RunName = Annotated[str, Field(pattern=r"^[0-9a-z][0-9a-z-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Kinds of faults of which pydantic speaks without quoting what it found.
+_PLAIN = frozenset(
+    [
+        *("missing", "literal_error", "string_pattern_mismatch", "finite_number", "value_error"),
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_long", "too_short"),
+        *("int_type", "float_type", "bool_type", "string_type", "dict_type", "tuple_type", "model_type"),
+    ]
+)
 
 
 class UnfitPlanError(UserError):
@@ -86,9 +94,8 @@ def _first_fault(error: ValidationError, ours: bool) -> str:
     if first["type"] == "extra_forbidden":
         place[-1] = place[-1] if ours else "a field"
         return f"{'.'.join(map(str, place))}: not known to this release's plans"
-    if first["type"] == "union_tag_invalid":  # its message repeats the tag
-        return f"{'.'.join(map(str, place))}.kind: none that this release's plans know"
-    return f"{'.'.join(map(str, place)) or 'text'}: {first['msg']}"
+    text = first["msg"] if ours or first["type"] in _PLAIN else "not what this release's plans know here"
+    return f"{'.'.join(map(str, place)) or 'text'}: {text}"
 
 
 def _known() -> set[str]:

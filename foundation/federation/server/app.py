@@ -108,9 +108,8 @@ class Federation:
         """A round, and the weights after it."""
         timer, title = PhaseTimer(), f"Round {number} of {self.cfg.rounds}"
         here = self.nodes.connected()
-        current = Round(
-            self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension, self.cfg.memory_mib
-        )
+        parts = (self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
+        current = Round(*parts, self.cfg.memory_mib, self.cfg.data.batch_size)
         current.absent |= {name: "not connected" for name in self.training if name not in here}
         for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
             with self.console.status(f"{title}: {', '.join(stage)} train"):

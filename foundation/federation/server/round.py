@@ -7,7 +7,6 @@ from typing import Any
 from flwr.app import ArrayRecord, MessageType
 from flwr.serverapp import Grid
 
-from foundation.errors import UserError
 from foundation.federation.privacy import PrivateStrategy
 from foundation.federation.secure import Secure, secure_round
 from foundation.federation.server.checkpoints import Checkpoints
@@ -34,6 +33,7 @@ class Round:
         checkpoints: of the run; updates that memory does not hold wait in its folder.
         extension: of the run, which gives each site what the others gave.
         memory_mib: of updates that memory holds.
+        batch_size: patients that a site's process sees in a step.
 
     Attributes:
         absent: by site, why it gave no update.
@@ -49,6 +49,7 @@ class Round:
         checkpoints: Checkpoints,
         extension: ExtensionExchange,
         memory_mib: float,
+        batch_size: int,
     ) -> None:
         self.grid = grid
         self.components = components
@@ -57,6 +58,7 @@ class Round:
         self.checkpoints = checkpoints
         self.extension = extension
         self.memory_mib = memory_mib
+        self.batch_size = batch_size
         self.absent: dict[str, str] = {}
         self.sites: dict[str, dict[str, Any]] = {}
         self._coverage: dict[str, dict[str, float]] = {}
@@ -111,7 +113,7 @@ class Round:
                 pack_order(order),
                 before,
                 self._wide_enough(before),
-                self._most(order),
+                order.plan.steps * self.batch_size * self.components.secure.processes,
                 order.round,
                 order.plan.deadline,
                 extra=extra,
@@ -132,18 +134,6 @@ class Round:
             "clipped": masked.clipped,
         }
         return weights
-
-    def _most(self, order: Order) -> int:
-        """The largest count of samples that a site can have, which travels in the open.
-
-        Raises:
-            UserError: if the task's plan says nothing of batches.
-        """
-        assert self.components.secure is not None
-        batch = order.plan.settings.batch_size
-        if batch is None:
-            raise UserError(f"secure: counts of patients travel as shares of a batch, and {order.plan.task} has none")
-        return order.plan.steps * batch * self.components.secure.processes
 
     def _wide_enough(self, before: Weights) -> Secure:
         """Secure aggregation's settings, with room for the sites' own noise, which clipping would take away."""

@@ -177,7 +177,7 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
 def test_a_kind_that_no_plan_knows_is_not_repeated(whole: dict[str, Any], place: tuple[str, ...]):
     with pytest.raises(UnfitPlanError) as refused:
         read_plan(json.dumps(changed(whole, place, "${oc.env:HOSPITAL_DB_PASSWORD}")), TASKS)
-    assert str(refused.value) == f"plan: settings: {place[1]}.a name.kind: none that this release's plans know"
+    assert str(refused.value) == f"plan: settings: {place[1]}.a name: not what this release's plans know here"
 
 
 @settings(max_examples=200, deadline=None)
@@ -200,7 +200,7 @@ def test_a_hospital_composes_its_own_config_and_keeps_what_is_its_own(
     site = Site("summit", small_cohort, SitePolicy(), tmp_path / "l", tmp_path / "s", {"devices": 2}, own)
     here = compose_config(site, plan)
     assert (here.data.num_workers, here.compile, here.trainer.devices) == (3, {}, 2)
-    assert here.data.folder == str(small_cohort) and here.data.test_hospitals == []
+    assert here.data.folder == str(small_cohort) and here.data.test_hospitals == ["summit"]
     assert here.data.batch_size == cfg.data.batch_size and here.modality.pathology.weights is None
     assert (here.data.folds, here.data.split_seed, here.data.validation_fraction) == (0, 0, 0.15)
     assert "/x" not in here.output and here.loggers == ["tensorboard", "csv"]

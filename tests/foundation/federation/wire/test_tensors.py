@@ -49,7 +49,7 @@ def test_large_arrays_travel_in_parts(monkeypatch: pytest.MonkeyPatch):
 
 def test_an_array_that_stands_in_two_parts_is_refused():
     part = to_record({"a": np.ones(2, np.float32)})["0"]
-    with pytest.raises(UserError, match="a: stands in two parts"):
+    with pytest.raises(UserError, match="an array stands in two parts"):
         PackedTensors(ArrayRecord({"0": part, "1": part}))
 
 
