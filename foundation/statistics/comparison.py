@@ -31,7 +31,7 @@ class Difference:
     test: str
 
 
-def paired_bootstrap(first: Floats, second: Floats, defined: float = 0.9) -> Difference:
+def paired_bootstrap(first: Floats, second: Floats, defined: float = 0.8) -> Difference:
     """Of a figure of both models on the same replicates, `[replicates]` each.
 
     p is twice the smaller share of replicates on either side of zero, a tie on both (Davison & Hinkley 1997, ch. 4.2),

@@ -1,6 +1,6 @@
 """A figure as it is reported: value, interval, counts, estimator; or, below the declared support, why there is none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,9 @@ class Support:
     """
 
     patients: int = 10
-    outcome: int = 3
+    outcome: int = 5
     hospitals: int = 3
-    defined: float = 0.9
+    defined: float = 0.8
 
     def lack(self, n: int, outcomes: Mapping[str, int] | None = None) -> str | None:
         """What is missing, in words; None where nothing is."""
@@ -70,11 +70,21 @@ class Support:
         outcomes: Mapping[str, int],
         estimator: str,
         interval: str = PATIENT_BOOTSTRAP,
+        needs: Sequence[str] | None = None,
     ) -> Figure:
-        """A figure of its values by replicate, `[replicates]`, row 0 the patients as they are."""
+        """A figure of its values by replicate, `[replicates]`, row 0 the patients as they are.
+
+        Args:
+            values: of the figure.
+            n: patients.
+            outcomes: patients by outcome.
+            estimator: what the number is.
+            interval: what the replicates are.
+            needs: outcomes that must reach the support; all, if not given.
+        """
         numbers = np.asarray(values, dtype=np.float64)
         facts: dict[str, Any] = {"n": n, "outcomes": dict(outcomes), "estimator": estimator}
-        reason = self.lack(n, outcomes)
+        reason = self.lack(n, {name: outcomes[name] for name in (outcomes if needs is None else needs)})
         if reason is None and not np.isfinite(numbers[0]):
             reason = "not defined for these patients"
         if reason is not None:

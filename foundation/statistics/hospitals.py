@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from foundation.statistics.table import Table, total
+from foundation.statistics.table import Integers, Table, total
 
 T = TypeVar("T", bound=Table)
 
@@ -20,12 +20,26 @@ def hospital_bootstrap(tables: Sequence[T], replicates: int, seed: int) -> T:
     Raises:
         UserError: if there is no table, or their declarations differ.
     """
+    return drawn_hospitals(tables, hospital_draws(len(tables), replicates, seed))
+
+
+def hospital_draws(hospitals: int, replicates: int, seed: int) -> Integers:
+    """How often each replicate draws each hospital: `[1 + replicates, hospitals]`, row 0 all ones."""
+    draws = np.random.default_rng(seed).multinomial(hospitals, np.full(hospitals, 1 / hospitals), replicates)
+    return np.concatenate([np.ones((1, hospitals), dtype=np.int64), draws.astype(np.int64)])
+
+
+def drawn_hospitals(tables: Sequence[T], draws: Integers) -> T:
+    """The pooled table of each draw, `[draws, hospitals]`; a hospital drawn twice counts as two of its kind.
+
+    Raises:
+        UserError: if there is no table, or their declarations differ.
+    """
     firsts = [table.row() for table in tables]
     pooled = total(firsts)
-    draws = np.random.default_rng(seed).multinomial(len(firsts), np.full(len(firsts), 1 / len(firsts)), replicates)
-    draws = np.concatenate([np.ones((1, len(firsts)), dtype=draws.dtype), draws])
     arrays = {}
     for name in pooled.summed:
         stacked = np.concatenate([getattr(table, name) for table in firsts])
-        arrays[name] = np.tensordot(draws.astype(stacked.dtype), stacked, axes=1)
+        sums = np.tensordot(draws.astype(np.float64), stacked.astype(np.float64), axes=1)
+        arrays[name] = np.rint(sums).astype(np.int64) if stacked.dtype == np.int64 else sums
     return replace(pooled, **arrays)

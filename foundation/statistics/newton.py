@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from foundation.statistics.table import Floats, Table, ratio
+from foundation.statistics.table import Floats, Integers, Table
 
 _CONVERGED = 1e-18  # of the decrement: the last step is then below 1e-9 standard errors
+_SINGULAR = 1e-10  # smallest eigenvalue of the information, on a unit diagonal
 _HALVINGS = 30
 _STEPS = 60
 
@@ -79,42 +81,40 @@ class Newton:
         """Takes the sums of all hospitals at `beta`, and moves it."""
         self.rounds += 1
         value = sums.log_likelihood - self.ridge / 2 * (self.beta**2).sum(axis=1)
-        for row in np.flatnonzero(~self._finished).tolist():
-            # Rounding may lower the likelihood near its top by as much as the sum's last digits.
-            slack = 1e-12 * max(1.0, abs(self._best[row])) if np.isfinite(self._best[row]) else 0.0
-            if not value[row] >= self._best[row] - slack and self._halved[row] < _HALVINGS:
-                self._halved[row] += 1
-                self._step[row] /= 2
-                self.beta[row] = self._from[row] + self._step[row]
-            else:
-                self._advance(row, float(value[row]), sums)
+        # Rounding may lower the likelihood near its top by as much as the sum's last digits.
+        slack = np.where(np.isfinite(self._best), 1e-12 * np.maximum(1.0, np.abs(self._best)), 0.0)
+        worse = ~(value >= self._best - slack) & (self._halved < _HALVINGS)
+        halved, moved = ~self._finished & worse, ~self._finished & ~worse
+        self._halved[halved] += 1
+        self._step[halved] /= 2
+        self.beta[halved] = self._from[halved] + self._step[halved]
+        self._advance(np.flatnonzero(moved), value, sums)
         if self.rounds >= _STEPS:
             self.beta[~self._finished] = np.nan
             self._finished[:] = True
 
-    def _advance(self, row: int, value: float, sums: NewtonSums) -> None:
-        gradient = sums.gradient[row] - self.ridge * self.beta[row]
-        information = sums.information[row] + self.ridge * np.eye(len(gradient))
-        inverse = _inverse(information)
-        if inverse is None:
-            self.beta[row] = np.nan
-            self._finished[row] = True
-            return
-        step = inverse @ gradient
-        self.covariance[row] = inverse
-        self.log_likelihood[row] = sums.log_likelihood[row]
-        self._best[row], self._halved[row] = value, 0
-        self._from[row], self._step[row] = self.beta[row], step
-        self.beta[row] = self.beta[row] + step
-        self._finished[row] = gradient @ step < _CONVERGED
+    def _advance(self, rows: Integers, value: Floats, sums: NewtonSums) -> None:
+        gradient = sums.gradient[rows] - self.ridge * self.beta[rows]
+        information = sums.information[rows] + self.ridge * np.eye(gradient.shape[1])
+        inverse, regular = _inverses(information)
+        self.beta[rows[~regular]] = np.nan
+        self._finished[rows[~regular]] = True
+        rows, gradient, inverse = rows[regular], gradient[regular], inverse[regular]
+        step = np.einsum("rij,rj->ri", inverse, gradient)
+        self.covariance[rows] = inverse
+        self.log_likelihood[rows] = sums.log_likelihood[rows]
+        self._best[rows], self._halved[rows] = value[rows], 0
+        self._from[rows], self._step[rows] = self.beta[rows], step
+        self.beta[rows] += step
+        self._finished[rows] = (gradient * step).sum(axis=1) < _CONVERGED
 
 
-def _inverse(information: Floats) -> Floats | None:
-    """The inverse, scaled first so that covariates in any unit are judged alike; None where it has none."""
-    scale = np.sqrt(np.diagonal(information))
-    if not (np.isfinite(information).all() and (scale > 0).all()):
-        return None
-    scaled = information / np.outer(scale, scale)
-    if np.linalg.eigvalsh(scaled)[0] < 1e-10:
-        return None
-    return np.asarray(ratio(np.linalg.inv(scaled), np.outer(scale, scale)))
+def _inverses(information: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Inverses `[rows, width, width]` and which exist; scaled first, so that units do not matter."""
+    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=1, axis2=2), 0))
+    regular = np.asarray(np.isfinite(information).all(axis=(1, 2)) & (scale > 0).all(axis=1))
+    outer = np.where(regular[:, None, None], scale[:, :, None] * scale[:, None, :], 1.0)
+    scaled = np.where(regular[:, None, None], information / outer, np.eye(information.shape[1]))
+    regular &= np.linalg.eigvalsh(scaled)[:, 0] >= _SINGULAR
+    scaled[~regular] = np.eye(information.shape[1])
+    return np.linalg.inv(scaled) / outer, regular

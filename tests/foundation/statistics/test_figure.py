@@ -29,8 +29,8 @@ def test_a_figure_has_its_interval_counts_and_estimator():
     ("n", "outcomes", "reason"),
     [
         (3, {"positives": 2, "negatives": 1}, "3 patients, of 10 that it takes"),
-        (20, {"positives": 18, "negatives": 2}, "2 negatives, of 3 that it takes"),
-        (20, {"events": 0}, "0 events, of 3 that it takes"),
+        (20, {"positives": 18, "negatives": 2}, "2 negatives, of 5 that it takes"),
+        (20, {"events": 0}, "0 events, of 5 that it takes"),
     ],
 )
 def test_below_the_support_there_is_no_number(n: int, outcomes: dict[str, int], reason: str):
