@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from foundation.data.columns import nearest
+from foundation.data.event_tables import read_tables
 from foundation.data.fhir_export import Export, Located, read_export
 from foundation.data.fhir_resources import Component, Observation, Patient, parse_date
 from foundation.data.fhir_source import FhirColumn, FhirSource
@@ -32,7 +33,7 @@ def read_fhir(folder: Path, source: FhirSource, problems: Problems | None = None
             one, two values stand for one time, or a patient has no, two or somebody else's identifier.
     """
     named = (code for column in source.columns.values() for code in column.codes)
-    export = read_export(folder, source.files, {code for code in (*named, source.index) if code and "|" in code})
+    export = _export(folder, source, {code for code in (*named, source.index) if code and "|" in code})
     _note_left(folder / source.files, export, problems)
     names = _identities(export, source.identifier)
     index = _onsets(export, source.index)
@@ -63,7 +64,7 @@ def read_fhir_survival(
     """
     if source.index is None:
         raise refuse(folder / source.files, "survival without a day zero", "declare index, a Condition", field="index")
-    export = read_export(folder, source.files)
+    export = _export(folder, source)
     _note_left(folder / source.files, export, problems)
     names = _identities(export, source.identifier)
     onsets = _onsets(export, source.index)
@@ -79,6 +80,12 @@ def read_fhir_survival(
     frame = pd.DataFrame.from_dict(follow_up, orient="index", columns=[event, time])
     frame.index = pd.Index(frame.index.astype(object), name=KEY)
     return frame.sort_index()
+
+
+def _export(folder: Path, source: FhirSource, codes: set[str] | None = None) -> Export:
+    if source.form == "fhir":
+        return read_export(folder, source.files, codes)
+    return read_tables(folder, source.files, source.form, codes)
 
 
 def _note_left(path: Path, export: Export, problems: Problems | None) -> None:

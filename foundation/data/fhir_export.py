@@ -210,6 +210,15 @@ def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
     return any(f"{part.get('system', '')}|{part.get('code', '')}" in codes for part in parts)
 
 
+def validated(raw: Located[Any], kind: str) -> Located[Any]:
+    """A resource's content as the model of its kind.
+
+    Raises:
+        DataError: naming what of it is wrong.
+    """
+    return _validate(raw, _MODELS[kind])
+
+
 def _validate(raw: Located[Any], model: TypeAdapter[Any]) -> Located[Any]:
     for choice, names in _CHOICES.items():
         choices = [name for name in raw.resource if name.startswith(choice)]

@@ -63,13 +63,16 @@ class FhirSource(Strict):
     """One hospital's FHIR export.
 
     Args:
-        files: a glob in its folder: Bundles (`.json`) and bulk exports (`.ndjson`), also with `.gz`.
+        files: a glob in its folder: Bundles (`.json`) and bulk exports (`.ndjson`), also with `.gz`; or the tables of
+            another form.
+        form: `omop` (the common data model's tables) or `synthea` (its CSV), whose events are read as FHIR's.
         identifier: system of the identifier that is the patient's id in all files; the resource's own id by default.
         index: `system|code` of the Condition whose first onset is day zero.
         columns: of the record; none where only patients and survival are read.
     """
 
     files: str
+    form: Literal["fhir", "omop", "synthea"] = "fhir"
     identifier: str = "id"
     index: str | None = Field(None, pattern=r"\|")
     columns: dict[str, FhirColumn] = Field({})
