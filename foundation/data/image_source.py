@@ -1,11 +1,24 @@
 """The declaration of image files: a table that lists them, or names that say whose they are."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from foundation.data.strict import Pattern, Strict
 from foundation.data.tables import TableSource
+
+Form = Literal["bids", "nnunet", "clam", "trident"]
+# What each form says of itself; whatever a declaration says besides goes before it.
+FORMS: dict[str, dict[str, Any]] = {
+    # Anatomical scans of a raw dataset (BIDS 1.9); those of derivatives lie elsewhere.
+    "bids": {"files": "sub-*/**/anat/*.nii*", "key_pattern": r"(?:^|/)sub-([A-Za-z0-9]+)"},
+    # The first channel of each case (nnU-Net v2): CASE_0000 with an ending.
+    "nnunet": {"files": "images[Tt][rs]/*_0000.*", "key_pattern": r"images[Tt][rs]/(.+)_\d{4}\."},
+    # Features of slides whose names begin with the patient; of one encoder.
+    "clam": {"files": "**/h5_files/*.h5", "kind": "features"},
+    "trident": {"files": "*px_*overlap/features_*/*.h5", "kind": "features"},
+}
+assert FORMS.keys() == set(get_args(Form))
 
 
 class ImageSource(Strict):
@@ -15,6 +28,9 @@ class ImageSource(Strict):
         table: with a column `file`, a row a file.
         files: a glob, in the hospital's folder; the patient is the one whose id stands in the file's or its folder's
             name.
+        form: of a standard or a pipeline, which says where its files lie and whose they are; see `FORMS`.
+        path: where a file of the table lies in the hospital's folder, `{file}` being what the table says; beside the
+            table if None.
         key_pattern: regular expression whose group (or whole match) is the patient in a file's path, where names hold
             several ids.
         annotations: whether masks, segmentations and label maps among the files are left out, or kept as images.
@@ -25,16 +41,29 @@ class ImageSource(Strict):
 
     table: TableSource | None = None
     files: str | None = None
+    form: Form | None = None
+    path: Annotated[str, Field(pattern=r"\{file\}")] | None = None
     key_pattern: Pattern | None = None
     annotations: Literal["leave_out", "keep"] = "leave_out"
     kind: str | None = None
     keep: int | None = Field(None, ge=1)
     order: list[str] = Field([])
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_form(cls, declared: Any) -> Any:
+        form = declared.get("form") if isinstance(declared, dict) else None
+        if not isinstance(form, str) or form not in FORMS:
+            return declared
+        listed = "table" in declared  # which says itself where files lie and whose they are
+        return {**{name: said for name, said in FORMS[form].items() if name == "kind" or not listed}, **declared}
+
     @model_validator(mode="after")
     def _one_way(self) -> "ImageSource":
         if (self.table is None) == (self.files is None):
             raise ValueError("give either table or files")
+        if self.path is not None and self.table is None:
+            raise ValueError("path: for files that a table lists")
         if self.key_pattern is not None and self.files is None:
             raise ValueError("key_pattern: for files by name; a table's own key_pattern stands within table")
         return self

@@ -79,6 +79,9 @@ def _from_table(folder: Path, source: ImageSource) -> tuple[list[Path], list[str
         names = [column.removeprefix("-") for column in source.order]
         ascending = [not column.startswith("-") for column in source.order]
         listed = listed.sort_values(names, ascending=ascending, kind="stable")
+    if source.path is not None:
+        paths = [folder / source.path.replace("{file}", str(file)) for file in listed["file"]]
+        return paths, listed.index.tolist()
     return [table.parent / str(file) for file in listed["file"]], listed.index.tolist()
 
 

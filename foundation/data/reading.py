@@ -52,7 +52,7 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
         file = folder / source.files
         patients = read_fhir_survival(folder, source, **declaration.dictionary.survival, problems=problems)
     else:
-        file = folder / source.file
+        file, source = folder / source.file, source.read_for("patients")
         patients = read_source(folder, source, kinds=_kinds(declaration), problems=problems)
     if not len(patients):
         raise refuse(file, "no patient", "fill the table, or take the hospital out")

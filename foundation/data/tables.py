@@ -14,6 +14,7 @@ from foundation.data.problems import Problems, refuse
 from foundation.data.samples import ADVICE, Samples, choose
 from foundation.data.strict import Pattern, Word, with_group
 from foundation.data.table_files import KEY, Reading, as_text, read_frame
+from foundation.data.table_forms import TABLE_FORMS, TableForm, usual_columns
 
 
 class TableSource(Dialect):
@@ -21,6 +22,7 @@ class TableSource(Dialect):
 
     Args:
         file: in the hospital's folder.
+        form: of a portal or pipeline, which says key, words for unknown and the like; see `table_forms`.
         key: column that names the patient.
         key_pattern: regular expression whose group (or whole match) is the patient, where the key holds more, such as
             a sample's barcode.
@@ -29,11 +31,12 @@ class TableSource(Dialect):
         unique: which row of a patient's several is taken: the `first`, the `last`, or one of `identical` ones; several
             are refused if None.
         columns: name → where it comes from; a plain text is the column's name in the file. All columns, as they are,
-            if None.
+            if None, or those that the form says.
         where: column of the file → cells of the rows that are kept.
     """
 
     file: str
+    form: TableForm | None = None
     key: str = KEY
     key_pattern: Pattern | None = None
     samples: Samples | None = None
@@ -41,12 +44,26 @@ class TableSource(Dialect):
     columns: dict[str, ColumnSource] | None = None
     where: dict[str, list[Word]] = Field({})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_form(cls, declared: Any) -> Any:
+        form = declared.get("form") if isinstance(declared, dict) else None
+        return {**TABLE_FORMS[form], **declared} if isinstance(form, str) and form in TABLE_FORMS else declared
+
     @field_validator("columns", mode="before")
     @classmethod
     def _plain_names(cls, columns: Any) -> Any:
         if not isinstance(columns, dict):
             return columns
         return {name: {"from": column} if isinstance(column, str) else column for name, column in columns.items()}
+
+    def read_for(self, place: str) -> "TableSource":
+        """The same with the columns that its form has for a place, where none are declared."""
+        usual = usual_columns(self.form, place)
+        if self.columns is not None or usual is None:
+            return self
+        columns = {name: ColumnSource.model_validate(column) for name, column in usual.items()}
+        return self.model_copy(update={"columns": columns})
 
     @model_validator(mode="after")
     def _one_rule(self) -> "TableSource":
