@@ -82,7 +82,8 @@ class Declaration(Strict):
         hospitals: names, a folder each; or the column that holds them.
         expression_units: by hospital, where it differs from the dictionary's.
         smallest_coverage: least share of the dictionary's genes that a hospital's expression must hold.
-        unknown_patients: whether a row of a patient who is not in the patients' table is an error or is left out.
+        unknown_patients: whether rows and files of patients who are not in the patients' table are errors or are left
+            out.
         sources: where the files lie, unless in the usual places.
         deidentify: what is done before packing.
         dictionary: what columns and genes mean.

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from foundation.data.problems import refuse
+from foundation.data.problems import Problems, refuse
 from foundation.data.strict import with_group
 
 _EDGE = re.compile(r"[^A-Za-z0-9]")
@@ -37,24 +37,35 @@ class FileOwners:
             only be told from several.
         pattern: regular expression whose group (or whole match) is the patient; nothing else counts where it is given.
         advice: what to do about a file that names two patients.
+        leave_out: whether files that name no patient are left out rather than refused.
+
+    Attributes:
+        numbered: files whose folder decided against a number in their name.
+        strangers: files left out.
     """
 
     def __init__(
-        self, patients: Iterable[str], names: Iterable[Path], pattern: str | None = None, advice: str = ADVICE
+        self,
+        patients: Iterable[str],
+        names: Iterable[Path],
+        pattern: str | None = None,
+        advice: str = ADVICE,
+        leave_out: bool = False,
     ) -> None:
         self._known = set(patients)
         self._pattern = None if pattern is None else re.compile(with_group(pattern))
         self._advice = advice
         self._folders = self._of_their_own(names)
+        self._leave_out = leave_out
         self.numbered: list[Path] = []
+        self.strangers: list[Path] = []
 
-    def of(self, path: Path, name: Path) -> str:
-        """The patient of one file, or of a folder.
+    def of(self, path: Path, name: Path) -> str | None:
+        """The patient of one file, or of a folder; None where it is left out.
 
         Args:
             path: for messages.
-            name: relative to the hospital's folder. Where its folder decides against a number in its own name, it is
-                noted in `numbered`.
+            name: relative to the hospital's folder.
 
         Raises:
             DataError: if it names nobody, or several patients.
@@ -65,6 +76,9 @@ class FileOwners:
         ids = labelled or {owner for part in name.parts for owner in _ids(part, self._known)}
         if len(ids) == 1 and ids <= self._known:
             return ids.pop()
+        if not ids & self._known and self._leave_out:
+            self.strangers.append(name)
+            return None
         if not ids & self._known:
             raise refuse(path, "names no patient of the patients' table", _NOBODY)
         if not labelled:
@@ -74,13 +88,22 @@ class FileOwners:
         several = " and ".join(sorted(ids))
         raise refuse(path, f"names two patients, {several}", self._advice, field="patient_id")
 
+    def note_strangers(self, place: Path, problems: Problems) -> None:
+        """Says how many files were left out, where any were."""
+        if self.strangers:
+            finding = f"{len(self.strangers)} files that name no patient are left out, such as {self.strangers[0]}"
+            problems.warn(place, finding, "nothing to do, unless a patient's id is written otherwise there")
+
     def names_one(self, folder: Path) -> bool:
         """Whether a folder, relative to the hospital's, names a patient: all files in it are one's."""
         return any(_labelled(part, self._known) or _ids(part, self._known) for part in folder.parts)
 
-    def _matched(self, path: Path, name: Path) -> str:
+    def _matched(self, path: Path, name: Path) -> str | None:
         assert self._pattern is not None
         match = self._pattern.search(name.as_posix())
+        if self._leave_out and (not match or match.group(1) not in self._known):
+            self.strangers.append(name)
+            return None
         if not match or not match.group(1):
             finding = f"key_pattern {self._pattern.pattern} does not match"
             raise refuse(path, finding, "mend the name or the pattern", field="key_pattern", value=name)

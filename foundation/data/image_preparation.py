@@ -56,7 +56,8 @@ class ImagePreparation(Preparation):
         if source is None:
             return
         site.files[name] = site.folder / (source.table.file if source.table else source.files)
-        listed = problems.attempt(list_images, site.folder, source, site.patients.index, problems)
+        ignore = declaration.unknown_patients == "ignore"
+        listed = problems.attempt(list_images, site.folder, source, site.patients.index, problems, ignore)
         if listed is not None and len(listed):
             site.tables[name], site.sources[name] = listed, source
 

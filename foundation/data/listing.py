@@ -26,11 +26,13 @@ _NAMED = 8  # files in one line
 _ADVICE = "name its kind under sources in cohort.yaml, or take it out"
 
 
-def list_images(folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems) -> pd.DataFrame:
+def list_images(
+    folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems, leave_out: bool = False
+) -> pd.DataFrame:
     """The files of one modality.
 
     A DICOM series of many files is one entry, its folder. Files that belong to nobody or cannot be told apart are noted
-    and left out.
+    and left out; those of nobody are no error where `leave_out` says so.
 
     Returns:
         A row a file, indexed by patient, a patient's files in order: `path` and `kind`.
@@ -41,7 +43,7 @@ def list_images(folder: Path, source: ImageSource, patients: "pd.Index[str]", pr
     if source.table is not None:
         paths, owners = _from_table(folder, source)
     else:
-        paths, owners = _from_names(folder, source, patients, problems)
+        paths, owners = _from_names(folder, source, patients, problems, leave_out)
     kinds = [kind_of(path, source) for path in paths]
     for path, kind in zip(paths, kinds, strict=True):
         if kind is None:
@@ -86,11 +88,12 @@ def _from_table(folder: Path, source: ImageSource) -> tuple[list[Path], list[str
 
 
 def _from_names(
-    folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems
+    folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems, leave_out: bool
 ) -> tuple[list[Path], list[str]]:
     assert source.files is not None
     paths = [path for path in sorted(folder.glob(source.files)) if _is_image(path)]
-    owners = FileOwners(patients, [path.relative_to(folder) for path in paths], source.key_pattern)
+    names = [path.relative_to(folder) for path in paths]
+    owners = FileOwners(patients, names, source.key_pattern, leave_out=leave_out)
     owned: dict[Path, str] = {}
     for path in paths:
         patient = problems.attempt(owners.of, path, path.relative_to(folder))
@@ -100,6 +103,7 @@ def _from_names(
             owned.setdefault(_series(folder, path, source, owners), patient)
         else:
             owned[path] = patient
+    owners.note_strangers(folder / source.files, problems)
     if owners.numbered:
         finding = f"{len(owners.numbered)} files hold another patient's id as a number, such as {owners.numbered[0]}"
         advice = "nothing to do if their folders are the patients'; else declare key_pattern"

@@ -85,7 +85,8 @@ class ReportPreparation(Preparation):
 
     def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
         if _TABLE in places:
-            texts = problems.attempt(_read, site, places[_TABLE], problems)
+            ignore = declaration.unknown_patients == "ignore"
+            texts = problems.attempt(_read, site, places[_TABLE], problems, ignore)
             if texts is not None:
                 site.tables[_TABLE] = texts
 
@@ -115,7 +116,7 @@ class ReportPreparation(Preparation):
 PREPARATION = ReportPreparation()
 
 
-def _read(site: Site, source: ReportSource, problems: Problems) -> pd.DataFrame:
+def _read(site: Site, source: ReportSource, problems: Problems, leave_out: bool) -> pd.DataFrame:
     if source.template is not None:
         site.files[_TABLE] = site.files.get("record", site.folder)
         return _written(site, source.template)
@@ -126,7 +127,8 @@ def _read(site: Site, source: ReportSource, problems: Problems) -> pd.DataFrame:
         )
     assert source.files is not None
     site.files[_TABLE] = site.folder / source.files
-    return join_reports(read_texts(site.folder, source.files, site.patients.index, problems), site.files[_TABLE])
+    texts = read_texts(site.folder, source.files, site.patients.index, problems, leave_out)
+    return join_reports(texts, site.files[_TABLE])
 
 
 def _written(site: Site, template: str) -> pd.DataFrame:

@@ -14,7 +14,9 @@ _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d-[01]\d-[0-3]\d|(?:19|20)\d\d[01]\d[0-
 _MARKUP = re.compile(r"\s*(?:\{\\rtf|<!doctype|<html|<\?xml|<body)", re.IGNORECASE)
 
 
-def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Problems) -> pd.DataFrame:
+def read_texts(
+    folder: Path, files: str, patients: Iterable[str], problems: Problems, leave_out: bool = False
+) -> pd.DataFrame:
     """Reports that are text files; each file that cannot be used is noted and left out.
 
     Args:
@@ -22,6 +24,7 @@ def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Prob
         files: a glob in it.
         patients: those known; see `foundation.data.file_owners`.
         problems: takes the findings.
+        leave_out: whether files that name no patient are left out rather than refused.
 
     Returns:
         A row a file, indexed by `patient_id`: `text`, and `date`, the ISO date (`2020-03-01` or `20200301`) in the
@@ -34,18 +37,22 @@ def read_texts(folder: Path, files: str, patients: Iterable[str], problems: Prob
     if not paths:
         raise refuse(folder / files, "no such file", "put the reports there, or mend `files` in the declaration")
     names = [path.relative_to(folder) for path in paths]
-    owners = FileOwners(patients, names, advice="name one of them in the file's name, or give a table of reports")
+    advice = "name one of them in the file's name, or give a table of reports"
+    owners = FileOwners(patients, names, advice=advice, leave_out=leave_out)
     rows = []
     for path, name in zip(paths, names, strict=True):
         report = problems.attempt(_owned, path, name, owners)
         if report is not None:
             rows.append((*report, str(name)))
+    owners.note_strangers(folder / files, problems)
     frame = pd.DataFrame(rows, columns=[KEY, "text", "date", "file"], dtype=object).set_index(KEY)
     return frame.assign(date=pd.to_datetime(frame["date"], errors="coerce", format="ISO8601"))
 
 
-def _owned(path: Path, name: Path, owners: FileOwners) -> tuple[str, str, str | None]:
+def _owned(path: Path, name: Path, owners: FileOwners) -> tuple[str, str, str | None] | None:
     patient = owners.of(path, name)
+    if patient is None:
+        return None
     rest = name.name.replace(patient, " ", 1)
     date = _DATE.search(rest)
     return patient, read_text(path), date.group(1) if date else None
@@ -66,6 +73,8 @@ def read_text(path: Path) -> str:
 
 def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     """A patient's reports as one text, in the order of their dates; undated ones come last, in the order given.
+
+    A note that a patient has twice, word by word, is taken once.
 
     Args:
         reports: a row a report, indexed by `patient_id`: `text`, and `date` where that is known.
@@ -89,6 +98,7 @@ def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     dates = _dates(kept, path)
     order = dates.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
     table = pd.DataFrame({"text": kept["text"].str.strip(), "date": dates}).iloc[order]
+    table = table[~table.assign(patient=table.index).duplicated(["patient", "text"])]
     joined = table.groupby(level=0, sort=False).agg({"text": "\n\n".join, "date": "max"})
     return joined.loc[kept.index.unique()].rename_axis(KEY)
 

@@ -46,6 +46,14 @@ def test_a_table_of_reports_is_joined_likewise() -> None:
     assert join_reports(rows[["text"]], "reports.csv")["text"].to_dict() == {"x": "b\n\nc\n\na"}
 
 
+def test_the_same_note_counts_once() -> None:
+    rows = pd.DataFrame(
+        {"text": ["a", "b", " a ", "a"], "date": ["2020-02-01", "2020-01-01", "2020-03-01", "2020-01-01"]},
+        index=pd.Index(["x", "x", "x", "y"], name="patient_id"),
+    )
+    assert join_reports(rows, "reports.csv")["text"].to_dict() == {"x": "b\n\na", "y": "a"}
+
+
 def texts(name: str, content: str | bytes) -> Callable[[Path], None]:
     def build(folder: Path) -> None:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
