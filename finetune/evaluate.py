@@ -1,6 +1,6 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 
 _SEEN = "Seen in training"
 _COMMAND = "python -m finetune.evaluate"
+_FILES = {
+    "evaluation.md": "evaluation",
+    "evaluation.png": "picture",
+    "results.json": "every figure",
+    "predictions.parquet": "every prediction",
+}
 
 
 @command("evaluate", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
-    """Writes evaluation.json, evaluation.md and evaluation.png."""
+    """Writes evaluation.json, evaluation.md, evaluation.png, results.json and predictions.parquet."""
     from finetune.evaluation import Evaluator
     from finetune.predictor import TaskModel
+    from finetune.results import write_predictions
     from foundation.data.cohort import Cohort
+    from foundation.statistics.figure import Support
 
     run, output = Path(cfg.run), Path(cfg.output)
     claim(output, _COMMAND, plain(cfg))
@@ -36,7 +44,20 @@ def main(cfg: DictConfig) -> None:
     split = read_json(run / "split.json", "run python -m finetune again", "cohort_digest", "train", "test")
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
-    evaluator = Evaluator(model, cohort, split["train"], split["test"], cfg.resamples, cfg.seed)
+    _check(cfg, split)
+    evaluator = Evaluator(
+        model,
+        cohort,
+        split["train"],
+        split["test"],
+        cfg.resamples,
+        cfg.seed,
+        Support(**plain(cfg.support)),
+        exact=cfg.grid == "exact",
+        age_bands=list(cfg.age_bands),
+        subgroups=list(cfg.subgroups),
+        source=str(run),
+    )
     held_out = read_run(run)["config"].get("data", {}).get("test_hospitals", [])
     seen, untold = seen_by(run, cohort.patients.loc[evaluator.test, "hospital"].to_dict(), held_out)
     if seen and not cfg.allow_seen:
@@ -56,9 +77,23 @@ def main(cfg: DictConfig) -> None:
         write_json(output / "evaluation.json", result, sort_keys=False)  # classes stay in order
         write_text(output / "evaluation.md", as_markdown(result, evaluator))
         _draw(result, evaluator, output / "evaluation.png")
+        for name in cfg.predict:
+            if name != "test":  # those are kept already, by subset of modalities
+                evaluator.predict(name, split[name])
+        write_json(output / "results.json", evaluator.results(), sort_keys=False)
+        write_predictions(evaluator.predictions, output / "predictions.parquet")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
     print_table(result, evaluator.primary)
-    print(f"evaluation: {output / 'evaluation.md'}\npicture: {output / 'evaluation.png'}")
+    for name, what in _FILES.items():
+        print(f"{what}: {output / name}")
+
+
+def _check(cfg: DictConfig, split: Mapping[str, Any]) -> None:
+    if cfg.grid not in ("exact", "declared"):
+        raise UserError(f"grid: found {cfg.grid!r}; choose exact or declared")
+    for name in cfg.predict:
+        if name not in ("train", "validation", "test") or name not in split:
+            raise UserError(f"predict: found {name!r}; choose of train, validation and test")
 
 
 def seen_words(seen: Sequence[Seen], untold: Sequence[str]) -> str:
@@ -80,7 +115,8 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         f"# {evaluator.model.task['name']} on {cohort.name}",
         "",
         f"{result['n']} test patients: {counts}.{note}"
-        f" Intervals: 95 %, {evaluator.resamples} bootstrap resamples, seed {evaluator.seed}.",
+        f" Intervals: 95 %, {evaluator.resamples} bootstrap replicates of patients (a new hospital: of hospitals),"
+        f" seed {evaluator.seed}.",
         "",
         f"|{' | '.join(header)} |",
         "| --- " * len(header) + "|",
@@ -94,26 +130,32 @@ def outcome_names(result: dict[str, Any]) -> list[str]:
     return [name for name, value in result.items() if name != "n" and isinstance(value, int)]
 
 
-def _rows(result: dict[str, Any], metrics: list[str]) -> list[list[str]]:
+def _rows(result: dict[str, Any], metrics: list[str], reasons: bool = True) -> list[list[str]]:
     outcomes = outcome_names(result)
     counts = {name: result[name] for name in ("n", *outcomes)}
     groups = {"all test patients": result["overall"] | counts}
+    groups["a new hospital"] = result["new_hospital"] | counts
     groups |= {f"hospital {name}": group for name, group in result["by_hospital"].items()}
     groups |= {f"inputs: {name}": group for name, group in result["by_modality"].items()}
+    for name, levels in result["by_group"].items():
+        groups |= {f"{name}: {level}": group for level, group in levels.items()}
     if result["baseline"]:
         groups["baseline: age and sex"] = result["baseline"] | counts
         groups["gain over the baseline"] = result["baseline"]["gain"] | counts
     return [
-        [label, *(str(group[count]) for count in counts), name, _interval(group[name])]
+        [label, *(str(group[count]) for count in counts), name, _interval(group[name], reasons)]
         for label, group in groups.items()
         for name in metrics
         if name in group
     ]
 
 
-def _interval(interval: dict[str, float | None]) -> str:
+def _interval(interval: dict[str, Any], reasons: bool) -> str:
+    reason = f" ({interval.get('reason', 'one of the two is not')})" if reasons else ""
     if interval["value"] is None:
-        return "not defined (an outcome is missing)"
+        return f"not defined{reason}"
+    if interval["low"] is None:
+        return f"{interval['value']:.3f}, without interval{reason}"
     return f"{interval['value']:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"
 
 
@@ -128,11 +170,11 @@ def _draw(result: dict[str, Any], evaluator: "Evaluator", path: Path) -> None:
 
 
 def print_table(result: dict[str, Any], metric: str) -> None:
-    """The primary metric of every group, on the terminal."""
+    """The primary metric of every group, on the terminal; the page says why one is not defined."""
     groups = Column(overflow="fold")  # names whole, however narrow the terminal
     kind = _SEEN if result.get("seen", "").startswith(_SEEN) else "Held-out test"
     table = Table(groups, "patients", *outcome_names(result), metric, title=f"{kind}, 95 % intervals")
-    for label, *counts, _, value in _rows(result, [metric]):
+    for label, *counts, _, value in _rows(result, [metric], reasons=False):
         table.add_row(label, *counts, value)
     Console().print(table)
 

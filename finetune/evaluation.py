@@ -1,20 +1,27 @@
-"""Evaluation on patients that training never saw: overall, by hospital, by what a patient has, beside a baseline."""
+"""Evaluation on patients that training never saw: overall, by group, by what a patient has, beside a baseline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from finetune import baseline
+from finetune.figures import Figures, Resampling, figures, interval
 from finetune.heads.base import Columns
-from finetune.metrics import Column, Interval, Metric, bootstrap
+from finetune.metrics import Column
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
+from finetune.results import BASELINE, FORMAT, Source, comparison_rows, figure_rows, prediction_rows
+from finetune.statistics.base import TaskStatistics
+from finetune.subgroups import groups
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
+from foundation.statistics.comparison import Difference
+from foundation.statistics.figure import Support
 
 _BATCH = 64
 
@@ -28,8 +35,13 @@ class Evaluator:
         cohort: prepared, the one it was fine-tuned on.
         train: ids, for the baseline.
         test: ids that neither training nor validation saw.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: of each bootstrap.
+        seed: of both.
+        support: below which there is no figure.
+        exact: figures of unrounded scores and times; else of the declared grids, as hospitals sum them.
+        age_bands: years at which a new band begins.
+        subgroups: further columns by which figures are told.
+        source: where the model lies, as results name it.
     """
 
     model: TaskModel
@@ -38,35 +50,52 @@ class Evaluator:
     test: list[str]
     resamples: int = 1000
     seed: int = 0
+    support: Support = field(default_factory=Support)
+    exact: bool = True
+    age_bands: Sequence[float] = (50, 65)
+    subgroups: Sequence[str] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         self.head = self.model.head
         self.metrics = self.head.metrics()
         self.primary = next(iter(self.metrics))
+        self.statistics = self.head.statistics()
         self.train, self.test = self._usable(self.train), self._usable(self.test)
         if len(self.test) < 2:
             raise UserError(
                 f"task {self.model.task['name']}: {len(self.test)} test patients have a target; "
                 "hold another hospital out (data.test_hospitals of python -m finetune)"
             )
+        self._origin = Source(
+            self.model.task["name"], self.source, self.cohort.name, self.cohort.digest, "test", self.seed
+        )
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._tests: list[dict[str, Any]] = []
+        self._curves: dict[str, Any] = {}
+        self.predictions: list[pd.DataFrame] = []
 
     def run(self) -> dict[str, Any]:
-        """Every table of the evaluation."""
+        """The main tables of the evaluation; `results` and `predictions` hold all that it came to."""
+        self._clear()
         estimates = self.test_estimates
-        hospitals = self.cohort.patients.loc[self.test, "hospital"].to_numpy()
+        whole = self._figures(self.test, estimates)
+        self._curves = whole.curves
+        self._rows += figure_rows(self._origin, whole)
+        by_group = self._by_group(estimates)
+        hospitals = by_group.pop("hospital")
         return {
             "n": len(self.test),
             **self._outcomes(self.test),
-            "overall": self._intervals(self.test, estimates, list(self.metrics)),
-            "by_hospital": {
-                hospital: self._group(
-                    np.array(self.test)[hospitals == hospital].tolist(), estimates[hospitals == hospital]
-                )
-                for hospital in self.cohort.hospitals
-                if (hospitals == hospital).any()
-            },
-            "by_modality": self._by_modality(),
-            "baseline": self._baseline(estimates),
+            "overall": {name: interval(whole.figure(name)) for name in self.metrics},
+            "new_hospital": {name: interval(whole.new_hospital(name)) for name in self.metrics},
+            "by_hospital": {name: hospitals[name] for name in self.cohort.hospitals if name in hospitals},
+            "by_modality": self._by_modality(whole),
+            "by_group": by_group,
+            "baseline": self._baseline(whole, estimates),
         }
 
     @cached_property
@@ -85,6 +114,25 @@ class Evaluator:
         """The targets, `[patients]` each."""
         return target_columns(self.cohort, patients, self.head)
 
+    def results(self) -> dict[str, Any]:
+        """What `run` came to, every figure with what it rests on."""
+        return {
+            "format": FORMAT,
+            "task": self.model.task["name"],
+            "kind": self.head.kind,
+            "grid": "exact" if self.exact else "declared",
+            "support": vars(self.support),
+            "figures": self._rows,
+            "comparisons": self._tests,
+            "curves": self._curves,
+        }
+
+    def predict(self, split: str, patients: Sequence[str]) -> None:
+        """Adds predictions of patients from all that they have, for those who are not test patients."""
+        usable = self._usable(list(patients))
+        if usable:
+            self._keep(usable, self.estimates(usable, self.model.task["modalities"]), split, "all")
+
     def _usable(self, patients: list[str]) -> list[str]:
         task = self.model.task
         return patients_with_target(self.cohort, patients, self.head, task["modalities"], task["drop_inputs"]).patients
@@ -92,46 +140,71 @@ class Evaluator:
     def _dataset(self, patients: Sequence[str], modalities: Sequence[str]) -> PatientDataset:
         return PatientDataset(self.cohort, patients, modalities, drop_inputs=self.model.task["drop_inputs"])
 
-    def _intervals(self, patients: Sequence[str], estimates: Column, names: Sequence[str]) -> dict[str, Interval]:
-        return {name: self._interval(self.metrics[name], patients, estimates) for name in names}
-
-    def _interval(self, metric: Metric, patients: Sequence[str], *estimates: Column) -> Interval:
-        return bootstrap(metric, list(self.columns(patients).values()), estimates, self.resamples, self.seed)
+    def _figures(self, patients: Sequence[str], estimates: Column, statistics: TaskStatistics | None = None) -> Figures:
+        hospitals = self.cohort.patients.loc[list(patients), "hospital"].tolist()
+        resampling = Resampling(self.support, self.resamples, self.seed, self.exact)
+        targets = self.columns(patients)
+        return figures(statistics or self.statistics, targets, estimates, patients, hospitals, resampling)
 
     def _outcomes(self, patients: Sequence[str]) -> dict[str, int]:
         return self.head.outcomes(self.head.count(self.columns(patients)))
 
-    def _group(self, patients: list[str], estimates: Column) -> dict[str, Any]:
-        intervals = self._intervals(patients, estimates, [self.primary])
-        return {"n": len(patients), **self._outcomes(patients), **intervals}
+    def _group(self, patients: list[str], shown: Figures) -> dict[str, Any]:
+        return {"n": len(patients), **self._outcomes(patients), self.primary: interval(shown.figure(self.primary))}
 
-    def _by_modality(self) -> dict[str, Any]:
+    def _by_group(self, estimates: Column) -> dict[str, dict[str, Any]]:
+        """By hospital, sex, age band, what a patient has, and declared columns."""
+        names = self.model.task["modalities"]
+        tables: dict[str, dict[str, Any]] = {}
+        for group, levels in groups(self.cohort, self.test, names, self.age_bands, self.subgroups).items():
+            tables[group] = {}
+            for level, inside in levels.items():
+                patients = np.array(self.test)[inside].tolist()
+                shown = self._figures(patients, estimates[inside])
+                self._rows += figure_rows(self._origin, shown, group=group, level=level)
+                tables[group][level] = self._group(patients, shown)
+        return tables
+
+    def _by_modality(self, whole: Figures) -> dict[str, Any]:
         """All modalities, each alone, and all but each; every row over the patients who have any of them."""
         names = list(self.model.task["modalities"])
         subsets = {"all": names, **{f"{name} alone": [name] for name in names}}
         if len(names) > 2:
             subsets |= {f"all but {name}": [other for other in names if other != name] for name in names}
-        groups = {}
+        tables = {}
         for label, subset in subsets.items():
             patients = self._dataset(self.test, subset).patients
-            if len(patients) > 1:
-                groups[label] = self._group(patients, self.estimates(patients, subset))
-        return groups
+            if not patients:
+                continue
+            estimates = self.test_estimates if label == "all" else self.estimates(patients, subset)
+            self._keep(patients, estimates, "test", label)
+            shown = whole
+            if label != "all":
+                shown = self._figures(patients, estimates)
+                self._rows += figure_rows(self._origin, shown, subset=label)
+            tables[label] = self._group(patients, shown)
+        return tables
 
-    def _baseline(self, estimates: Column) -> dict[str, Any]:
+    def _baseline(self, whole: Figures, estimates: Column) -> dict[str, Any]:
         """Age and sex on the same split, and by how much the model exceeds them on the same resampled patients."""
         if not baseline.usable(self.cohort):
             return {}
         train, test = baseline.split_covariates(self.cohort, self.train, self.test)
         plain = self.head.baseline(train, self.columns(self.train), test)
-        metric = self.metrics[self.primary]
-
-        def gain(*columns: Column) -> float:
-            *targets, ours, theirs = columns
-            return metric.value(*targets, ours) - metric.value(*targets, theirs)
-
+        shown = self._figures(self.test, plain, self.statistics.ranking())
+        self._rows += figure_rows(self._origin, shown, BASELINE)
+        tests = {name: test for name in shown.measures if (test := whole.less(shown, name)) is not None}
+        exact = self.statistics.exact_tests(self.columns(self.test), estimates, plain)
+        tests |= {f"{name} (DeLong)": test for name, test in exact.items() if name in tests}
+        self._tests += comparison_rows(self._origin, tests, len(self.test))
+        gain = tests.get(self.primary, Difference(None, None, None, None, ""))
         return {
             "inputs": ["age", "sex"],
-            **self._intervals(self.test, plain, list(self.metrics)),
-            "gain": {self.primary: self._interval(Metric(gain, metric.defined), self.test, estimates, plain)},
+            **{name: interval(shown.figure(name)) for name in self.metrics},
+            "gain": {self.primary: {"value": gain.value, "low": gain.low, "high": gain.high}},
         }
+
+    def _keep(self, patients: Sequence[str], estimates: Column, split: str, subset: str) -> None:
+        hospitals = self.cohort.patients.loc[list(patients), "hospital"].tolist()
+        rows = prediction_rows(self.statistics, self.columns(patients), estimates, patients, hospitals, split, subset)
+        self.predictions.append(rows)

@@ -1,18 +1,17 @@
-"""Metrics with bootstrap intervals: each a value and the range in which 95 % of resampled cohorts put it."""
+"""What a head is judged by while it trains: the main numbers of its tables, on grids that round nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, log_loss
+
+from foundation.statistics.confusion import ConfusionTable
+from foundation.statistics.grid import Grid
+from foundation.statistics.probabilities import ProbabilityTable
+from foundation.statistics.scores import ScoreTable
 
 Column = NDArray[np.float64]
-Interval = dict[str, float | None]
-
-_LOW, _HIGH = 2.5, 97.5
-_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Metric:
 def binary_metrics() -> dict[str, Metric]:
     """Of labels and probabilities, by the name that tables use."""
     values: dict[str, Callable[..., float]] = {
-        "auprc": lambda label, p: float(average_precision_score(label, p)),
-        "brier": lambda label, p: float(brier_score_loss(label, p)),
+        "auprc": lambda label, p: float(_ranked(label, p).auprc()[0]),
+        "brier": lambda label, p: float(ProbabilityTable.from_patients(label, p).brier()[0]),
         "ece": expected_calibration_error,
     }
     area = Metric(area_under_curve, both_outcomes, chance=0.5)
@@ -51,7 +50,6 @@ def multiclass_metrics(classes: Sequence[str]) -> dict[str, Metric]:
 
     What averages over classes needs patients of each of them; what averages over patients needs none in particular.
     """
-    places = range(len(classes))
 
     def all_classes(label: Column) -> bool:
         return len(np.unique(label)) == len(classes)
@@ -63,78 +61,35 @@ def multiclass_metrics(classes: Sequence[str]) -> dict[str, Metric]:
             chance=0.5,
         )
 
-    areas = {f"auc/{name}": against_others(place) for place, name in zip(places, classes, strict=True)}
+    def decided(figure: Callable[[ConfusionTable], Column]) -> Callable[..., float]:
+        return lambda label, p: float(figure(ConfusionTable.from_patients(label, p))[0])
+
+    areas = {f"auc/{name}": against_others(place) for place, name in enumerate(classes)}
     over_patients: dict[str, Callable[..., float]] = {
-        "accuracy": lambda label, p: float((label == p.argmax(axis=1)).mean()),
-        "brier": lambda label, p: float(brier_score_loss(label, _normalised(p), labels=places)),
-        "log_loss": lambda label, p: float(log_loss(label, _normalised(p), labels=places)),
+        "accuracy": decided(ConfusionTable.accuracy),
+        "brier": decided(ConfusionTable.brier),
+        "log_loss": decided(ConfusionTable.log_loss),
         "ece": lambda label, p: expected_calibration_error(label == p.argmax(axis=1), p.max(axis=1)),
     }
     return {
         "auc": Metric(
             lambda label, p: float(np.mean([area.value(label, p) for area in areas.values()])), all_classes, chance=0.5
         ),
-        "balanced_accuracy": Metric(
-            lambda label, p: float(balanced_accuracy_score(label, p.argmax(axis=1))), all_classes, 1 / len(classes)
-        ),
+        "balanced_accuracy": Metric(decided(ConfusionTable.balanced_accuracy), all_classes, 1 / len(classes)),
         **{name: Metric(value, lambda label: len(label) > 0) for name, value in over_patients.items()},
         **areas,
     }
 
 
-def _normalised(probabilities: Column) -> Column:
-    """Rows that sum to one in float64; softmax in float32 leaves more than sklearn lets pass."""
-    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
-
-
 def area_under_curve(label: Column, probability: Column) -> float:
-    """Area under the ROC curve by the Mann–Whitney statistic: ten times the speed of tracing it, for the bootstrap."""
-    positive = label == 1
-    count = int(positive.sum())
-    ranks = rankdata(probability)[positive].sum()
-    return float((ranks - count * (count + 1) / 2) / (count * (len(label) - count)))
+    """Area under the ROC curve (Mann–Whitney; a tie counts half)."""
+    return float(_ranked(label, probability).auroc()[0])
 
 
 def expected_calibration_error(label: Column, probability: Column) -> float:
-    """Mean gap between predicted and seen frequency over ten equal bins (Guo et al. 2017, eq. 3).
-
-    Not torchmetrics', which takes thirty times as long a call, and the bootstrap makes thousands.
-    """
-    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
-    gaps = [
-        abs(label[bins == index].mean() - probability[bins == index].mean()) * (bins == index).mean()
-        for index in range(_BINS)
-        if (bins == index).any()
-    ]
-    return float(sum(gaps))
+    """Mean gap between predicted and seen frequency over ten equal bins (Guo et al. 2017, eq. 3)."""
+    return float(ProbabilityTable.from_patients(label, np.clip(probability, 0, 1)).ece()[0])
 
 
-def bootstrap(
-    metric: Metric, targets: Sequence[Column], estimates: Sequence[Column], resamples: int, seed: int
-) -> Interval:
-    """A metric and its 95 % percentile interval over resampled patients (Efron & Tibshirani 1993, ch. 13).
-
-    Not scipy's: it cannot draw a sample again in which the metric is not defined, and would return NaN.
-
-    Args:
-        metric: of targets and estimates, in their order.
-        targets: `[patients]` each: a label, or event and time.
-        estimates: `[patients]` or `[patients, outputs]` each; two of them compare two models on the same draws.
-        resamples: drawn with replacement; those in which the metric is not defined are drawn again.
-        seed: of the draws.
-
-    Returns:
-        `value`, `low` and `high`; all None where the metric is not defined.
-    """
-    if not metric.defined(*targets):
-        return {"value": None, "low": None, "high": None}
-    rng = np.random.default_rng(seed)
-    patients = len(targets[0])
-    values: list[float] = []
-    while len(values) < resamples:
-        drawn = rng.integers(patients, size=patients)
-        sample = [column[drawn] for column in targets]
-        if metric.defined(*sample):
-            values.append(metric.value(*sample, *(rows[drawn] for rows in estimates)))
-    low, high = np.percentile(values, [_LOW, _HIGH]).tolist()
-    return {"value": metric.value(*targets, *estimates), "low": low, "high": high}
+def _ranked(label: Column, score: Column) -> ScoreTable:
+    return ScoreTable.from_patients(label, score, Grid.exact(score))

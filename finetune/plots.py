@@ -53,7 +53,7 @@ def roc_curves(axes: Axes, curves: dict[str, tuple[Column, Column]]) -> None:
         axes.legend(frameon=False, fontsize="small")
 
 
-def _rows(result: dict[str, Any], metric: str) -> list[tuple[str, int, dict[str, float]]]:
+def _rows(result: dict[str, Any], metric: str) -> list[tuple[str, int, dict[str, Any]]]:
     groups = {"overall": {**result["overall"], "n": result["n"]}}
     groups |= {f"hospital: {name}": group for name, group in result["by_hospital"].items()}
     groups |= {f"inputs: {name}": group for name, group in result["by_modality"].items()}
@@ -62,10 +62,11 @@ def _rows(result: dict[str, Any], metric: str) -> list[tuple[str, int, dict[str,
     return [(name, group["n"], group[metric]) for name, group in groups.items() if group[metric]["value"] is not None]
 
 
-def _forest(axes: Axes, rows: list[tuple[str, int, dict[str, float]]], metric: str, chance: float | None) -> None:
+def _forest(axes: Axes, rows: list[tuple[str, int, dict[str, Any]]], metric: str, chance: float | None) -> None:
     for height, (name, _, interval) in enumerate(rows):
         colour = _SOFT if name.startswith("baseline") else _INK
-        axes.plot([interval["low"], interval["high"]], [height, height], color=colour, linewidth=2)
+        if interval["low"] is not None:
+            axes.plot([interval["low"], interval["high"]], [height, height], color=colour, linewidth=2)
         axes.plot(interval["value"], height, "o", color=colour)
     if chance is not None:
         axes.axvline(chance, color="grey", linewidth=0.8, linestyle=":")

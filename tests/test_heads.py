@@ -84,6 +84,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     return called
 
 
+FEW_PATIENTS = ["support.patients=5", "support.outcome=3"]
 # By case: settings of `python -m finetune`, outcomes that tables count, and metrics.
 HEADS = {
     "three classes": (
@@ -115,7 +116,7 @@ def test_a_head_trains_evaluates_serves_and_is_described(
     trained = run(
         "finetune", f"pretrained={pretrained}", f"data.folder={labelled}", "steps=4", "progress=false", *settings
     )
-    evaluated = run("finetune.evaluate", f"run={trained}", "resamples=20")
+    evaluated = run("finetune.evaluate", f"run={trained}", "resamples=20", *FEW_PATIENTS)
     evaluation = json.loads((evaluated / "evaluation.json").read_text())
     assert list(evaluation["overall"]) == metrics.split()
     for group in (evaluation, *evaluation["by_hospital"].values(), *evaluation["by_modality"].values()):
@@ -150,7 +151,7 @@ def test_a_perfect_classifier_of_three_classes_evaluates_perfectly(
     stage = Cohort(labelled).patients["stage"]
     monkeypatch.setattr(Evaluator, "estimates", lambda self, who, _: np.eye(3)[stage.loc[list(who)].to_numpy(int)])
     evaluation = json.loads(
-        (run("finetune.evaluate", f"run={trained}", "resamples=20") / "evaluation.json").read_text()
+        (run("finetune.evaluate", f"run={trained}", "resamples=20", *FEW_PATIENTS) / "evaluation.json").read_text()
     )
     assert evaluation["overall"]["auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert evaluation["overall"]["accuracy"]["value"] == 1

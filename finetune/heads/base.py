@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from finetune.metrics import Column, Metric
+from finetune.statistics.base import TaskStatistics
 
 Targets = dict[str, Tensor]
 Columns = dict[str, Column]
@@ -120,6 +121,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
         """Metrics of target columns, in the order of `targets`, and estimates; the first one is the primary."""
+
+    @abstractmethod
+    def statistics(self) -> TaskStatistics:
+        """What evaluation counts of targets and estimates, at one place and over hospitals alike."""
 
     @abstractmethod
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:

@@ -14,6 +14,9 @@ from finetune.calibration import fit_temperature
 from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, balanced_weights, object_schema
 from finetune.metrics import Column, Metric, binary_metrics, multiclass_metrics
 from finetune.plots import roc_curves
+from finetune.statistics.base import TaskStatistics
+from finetune.statistics.binary import BinaryStatistics
+from finetune.statistics.multiclass import MulticlassStatistics
 from foundation.errors import UserError
 
 _BINARY = ("negative", "positive")
@@ -122,6 +125,11 @@ class Classification(Head):
 
     def metrics(self) -> dict[str, Metric]:
         return binary_metrics() if self._binary else multiclass_metrics(self.classes)
+
+    def statistics(self) -> TaskStatistics:
+        if self._binary:
+            return BinaryStatistics(self.target, self.classes[-1])
+        return MulticlassStatistics(self.target, self.classes)
 
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:
         by_class = self._by_class(counts)

@@ -16,6 +16,7 @@ from finetune.calibration import fit_temperature
 from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, balanced_weights, object_schema
 from finetune.metrics import Column, Metric, binary_metrics
 from finetune.plots import roc_curves
+from finetune.statistics.binary import MultiLabelStatistics
 from foundation.errors import UserError
 
 
@@ -126,6 +127,9 @@ class MultiLabel(Head):
         }
         means = {name: _mean_of_defined(list(metrics.values())) for name, metrics in by_label.items()}
         return {**means, **{key: metric for metrics in by_label.values() for key, metric in metrics.items()}}
+
+    def statistics(self) -> MultiLabelStatistics:
+        return MultiLabelStatistics(self.targets)
 
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:
         columns: dict[str, int] = {}

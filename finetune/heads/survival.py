@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, object_schema
 from finetune.metrics import Column, Metric
+from finetune.statistics.survival import SurvivalStatistics
 from foundation.errors import UserError
 
 _GRID = 64
@@ -124,6 +125,12 @@ class Survival(Head):
 
     def metrics(self) -> dict[str, Metric]:
         return {"c_index": Metric(concordance, _comparable, chance=0.5)}
+
+    def statistics(self) -> SurvivalStatistics:
+        days, hazard, cuts = (
+            buffer.numpy().astype(np.float64) for buffer in (self.baseline_days, self.baseline_hazard, self.cuts)
+        )
+        return SurvivalStatistics(self.event, self.time, self.horizons, (days, hazard), cuts=cuts.tolist())
 
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:
         return {"events": counts.by_target[self.event].get(1, 0)}

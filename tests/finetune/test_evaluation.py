@@ -1,6 +1,9 @@
 """The tables of an evaluation, on a small cohort and a model nobody trained."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from finetune.evaluation import Evaluator
@@ -53,6 +56,59 @@ def test_each_modality_is_judged_on_the_patients_who_have_it(found, cohort):
     assert found["by_modality"]["all"]["auc"] == found["overall"]["auc"]
 
 
+def test_groups_of_each_kind_add_up_to_the_whole(found):
+    assert set(found["by_group"]) == {"sex", "age", "has"}
+    assert set(found["by_group"]["age"]) <= {"under 50", "50 to under 65", "65 and over", "unknown"}
+    for levels in found["by_group"].values():
+        assert sum(group["n"] for group in levels.values()) == found["n"]
+        for group in levels.values():
+            assert (group["auc"]["value"] is None) == ("reason" in group["auc"])
+            assert group["n"] >= 10 or group["auc"]["value"] is None
+
+
+def test_every_figure_says_what_it_rests_on(evaluator, found):
+    rows = evaluator.results()["figures"]
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        assert row["estimator"] and row["n"] is not None
+        assert (row["split"], row["seed"]) == ("test", 0)
+        assert evaluator.cohort.digest[:12] in row["source"]
+        assert (row["value"] is None) <= (row["reason"] is not None)
+        assert (row["low"] is None) == (row["interval"] is None)
+    whole = {row["metric"]: row for row in rows if row["id"].startswith("biomarker/model/all/all/all/")}
+    for name, interval in found["overall"].items():
+        assert [whole[name][key] for key in ("value", "low", "high")] == list(interval.values())[:3]
+    assert {"log_loss", "balanced_accuracy", "f1", "sensitivity_at_specificity", "calibration_slope"} <= set(whole)
+    assert {row["subset"] for row in rows} == set(found["by_modality"])
+    assert {row["model"] for row in rows} == {"model", "age and sex"}
+    json.dumps(evaluator.results(), allow_nan=False)
+
+
+def test_comparisons_are_paired_and_corrected_for_their_number(evaluator, found):
+    tests = {(row["metric"], row["test"]): row for row in evaluator.results()["comparisons"]}
+    gain = tests["auc", "paired bootstrap over patients, percentile"]
+    assert gain["value"] == found["baseline"]["gain"]["auc"]["value"]
+    assert tests["auc", "DeLong, paired"]["value"] == pytest.approx(gain["value"], abs=1e-12)
+    assert all(row["p_holm"] >= row["p"] for row in tests.values() if row["p"] is not None)
+
+
+def test_predictions_are_of_every_patient_and_subset(evaluator, found):
+    table = pd.concat(evaluator.predictions)
+    assert set(table["subset"]) == set(found["by_modality"])
+    whole = table[table["subset"] == "all"].set_index("patient")
+    assert list(whole.index) == evaluator.test
+    np.testing.assert_array_equal(whole["probability"], evaluator.test_estimates)
+    labels = evaluator.cohort.patients.loc[evaluator.test, "biomarker"]
+    np.testing.assert_array_equal(whole["label"], labels)
+
+
+def test_a_subgroup_that_no_column_names_is_one_line(build, cohort):
+    parts = split(cohort, ["summit"], 0.15, 0)
+    evaluator = Evaluator(build(), cohort, parts.train, parts.test, resamples=5, subgroups=["shoe_size"])
+    with pytest.raises(UserError, match="subgroups: .* has no column 'shoe_size'; it has"):
+        evaluator.run()
+
+
 def test_a_patient_with_hidden_genes_alone_is_left_out(build, cohort, monkeypatch):
     parts = split(cohort, ["summit"], 0.15, 0)
     patient = next(p for p in parts.test if cohort.patients.loc[p, "genomics"])
@@ -102,7 +158,11 @@ def test_a_group_of_one_outcome_has_no_value(build, cohort):
     positive = cohort.patients.index[(cohort.patients["biomarker"] == 1) & cohort.patients["record"].astype(bool)]
     found = Evaluator(build(), cohort, list(cohort.patients.index[:20]), list(positive[-4:]), resamples=5).run()
     assert found["n"] == found["events"] == 4
-    assert found["overall"]["auc"] == {"value": None, "low": None, "high": None}
+    nothing = {"value": None, "low": None, "high": None}
+    assert found["overall"]["auc"] == {**nothing, "reason": "4 patients, of 10 that it takes"}
+    several = Evaluator(build(), cohort, list(cohort.patients.index[:20]), list(positive), resamples=5).run()
+    assert several["overall"]["auc"] == {**nothing, "reason": "0 negatives, of 5 that it takes"}
+    assert several["overall"]["brier"]["value"] > 0
 
 
 def test_too_few_test_patients_are_one_line(build, cohort):

@@ -1,4 +1,4 @@
-"""Metrics against other implementations and the hand, and the bootstrap around them."""
+"""Metrics against other implementations and the hand."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,8 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from finetune.heads.survival import Survival
 from finetune.metrics import (
-    Metric,
     area_under_curve,
     binary_metrics,
-    bootstrap,
     both_outcomes,
     expected_calibration_error,
     multiclass_metrics,
@@ -21,7 +19,6 @@ BINARY = binary_metrics()
 AUC = BINARY["auc"]
 C_INDEX = Survival(4).metrics()["c_index"]
 
-NOTHING = {"value": None, "low": None, "high": None}
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random(80) < 0.4).astype(float)
 SCORE = np.clip(0.4 + 0.2 * LABEL + RNG.normal(0, 0.2, 80), 0, 1)
@@ -61,45 +58,12 @@ def test_the_first_metric_is_the_primary_one():
     assert BINARY["brier"].value(np.array([0.0, 1]), np.array([0.5, 0.5])) == pytest.approx(0.25)
 
 
-def test_the_bootstrap_reproduces_by_seed():
-    once, twice, other = (bootstrap(AUC, [LABEL], [SCORE], 200, seed) for seed in (1, 1, 2))
-    assert once == twice
-    assert once["value"] == other["value"] == area_under_curve(LABEL, SCORE)
-    assert (once["low"], once["high"]) != (other["low"], other["high"])
-
-
-@pytest.mark.parametrize("name", ["auc", "auprc", "brier"])
-def test_the_interval_holds_the_value_and_narrows_with_patients(name):
-    metric = BINARY[name]
-    few = bootstrap(metric, [LABEL], [SCORE], 300, 0)
-    many = bootstrap(metric, [np.tile(LABEL, 9)], [np.tile(SCORE, 9)], 300, 0)
-    for found in (few, many):
-        assert found["low"] < found["value"] < found["high"]
-    assert few["value"] == pytest.approx(many["value"], abs=0.01)
-    assert (many["high"] - many["low"]) / (few["high"] - few["low"]) == pytest.approx(1 / 3, abs=0.1)
-
-
-def test_a_perfect_ranking_has_an_interval_of_no_width():
-    assert bootstrap(AUC, [LABEL], [LABEL], 50, 0) == {"value": 1.0, "low": 1.0, "high": 1.0}
-
-
-def test_two_models_are_compared_on_the_same_resampled_patients():
-    def gain(label, ours, theirs):
-        return area_under_curve(label, ours) - area_under_curve(label, theirs)
-
-    assert bootstrap(Metric(gain, both_outcomes), [LABEL], [SCORE, SCORE], 50, 0) == {
-        "value": 0.0,
-        "low": 0.0,
-        "high": 0.0,
-    }
-
-
 def test_a_metric_of_one_outcome_is_not_defined():
-    assert bootstrap(AUC, [np.ones(5)], [SCORE[:5]], 10, 0) == NOTHING
-    risk, time = np.arange(3.0), np.array([1.0, 2, 3])
-    assert bootstrap(C_INDEX, [np.zeros(3), time], [risk], 10, 0) == NOTHING
-    assert bootstrap(C_INDEX, [np.array([0.0, 0, 1]), time], [risk], 10, 0) == NOTHING, "nobody outlived the event"
-    assert bootstrap(C_INDEX, [np.array([1.0, 0, 0]), time], [-risk], 10, 0)["value"] == 1
+    assert not AUC.defined(np.ones(5))
+    time = np.array([1.0, 2, 3])
+    assert not C_INDEX.defined(np.zeros(3), time)
+    assert not C_INDEX.defined(np.array([0.0, 0, 1]), time), "nobody outlived the event"
+    assert C_INDEX.defined(np.array([1.0, 0, 0]), time)
 
 
 GRADES = ["G2", "G3", "G4"]
@@ -140,6 +104,5 @@ def test_probabilities_of_a_softmax_in_float32_are_taken():
 
 def test_where_a_class_is_missing_what_averages_over_classes_is_not_defined():
     two = CLASS < 2
-    intervals = {name: bootstrap(m, [CLASS[two]], [PROBABILITIES[two]], 10, 0) for name, m in MULTICLASS.items()}
-    undefined = [name for name, interval in intervals.items() if interval == NOTHING]
+    undefined = [name for name, metric in MULTICLASS.items() if not metric.defined(CLASS[two])]
     assert undefined == ["auc", "balanced_accuracy", "auc/G4"]

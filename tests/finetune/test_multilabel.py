@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from finetune.fit import fit
 from finetune.heads.multilabel import MultiLabel
-from finetune.metrics import binary_metrics, bootstrap
+from finetune.metrics import binary_metrics
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
 from tests.finetune.test_private import configured
@@ -121,10 +121,9 @@ def test_metrics_of_a_label_are_the_binary_ones_of_the_patients_of_whom_it_is_kn
 def test_a_mean_is_over_the_labels_that_are_defined():
     metrics = MultiLabel(4, LABELS).metrics()
     columns = [COLUMNS[0], np.ones(60), np.full(60, NAN)]
-    intervals = {name: bootstrap(metric, columns, [ESTIMATES], 10, 0) for name, metric in metrics.items()}
-    assert intervals["auc"] == intervals["auc/a"]
-    assert intervals["auc/b"]["value"] is None and intervals["auc/c"]["value"] is None
-    assert bootstrap(metrics["auc"], columns[1:] + columns[2:], [ESTIMATES], 10, 0)["value"] is None
+    assert metrics["auc"].value(*columns, ESTIMATES) == metrics["auc/a"].value(*columns, ESTIMATES)
+    assert not metrics["auc/b"].defined(*columns) and not metrics["auc/c"].defined(*columns)
+    assert not metrics["auc"].defined(*columns[1:], *columns[2:])
 
 
 def test_the_baseline_learns_each_label_from_the_patients_of_whom_it_is_known():
