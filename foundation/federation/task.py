@@ -23,7 +23,8 @@ from foundation.command import plain
 from foundation.errors import UserError
 from foundation.federation.plan import TaskSettings
 from foundation.federation.statistics import SiteStatistics
-from foundation.federation.weights.types import Weights
+from foundation.federation.sums import Ask, SiteSums
+from foundation.federation.weights.types import Arrays, Weights
 from foundation.run_record import digest_of
 
 if TYPE_CHECKING:  # a server builds a task and has neither torch nor patients
@@ -124,20 +125,24 @@ class FederatedTask(ABC):
         hospital: whose patients it sees; None where a run is begun, or served.
 
     Attributes:
+        home: the site's own folder, for what a task keeps there; None where there is none.
         name: of its training, as policies (`tasks`) call it; neither `evaluate` nor `statistics`.
         state_keys: settings on which a site's kept state depends: optimiser, local weights, control variate.
         extension_class: what a run of it may exchange beside weights; None if nothing.
+        sums_everywhere: names of sums that hospitals answer that are held out from training, too.
         settings_class: what a server may ask of it in a plan; see `foundation.federation.plan`.
     """
 
     name: ClassVar[str]
     state_keys: ClassVar[tuple[str, ...]] = ("seed", "optimizer")
     extension_class: ClassVar[type[Extension] | None] = None
+    sums_everywhere: ClassVar[frozenset[str]] = frozenset()
     settings_class: ClassVar[type[TaskSettings]] = TaskSettings
 
     def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
         self.cfg = cfg
         self.hospital = hospital
+        self.home: Path | None = None
 
     @abstractmethod
     def build(self, start_step: int = 0, total_steps: int = 1) -> nn.Module:
@@ -185,6 +190,38 @@ class FederatedTask(ABC):
 
     def initial_weights(self, pooled: SiteStatistics) -> Weights:
         """Weights that statistics of all sites' patients set before the first round."""
+        return {}
+
+    def sums(self, name: str, weights: Weights, question: Weights) -> SiteSums:
+        """At a site, its part of the sums of a name; see `foundation.federation.sums`.
+
+        Args:
+            name: of the sums.
+            weights: the model that they are about; empty if about none.
+            question: further arrays from the server.
+
+        Raises:
+            UserError: if the task knows none of that name.
+        """
+        raise UserError(f"{name}: the task '{self.name}' knows no such sums; install one release everywhere")
+
+    def begin(self, ask: Ask, weights: Arrays) -> Weights:
+        """At the server, weights that sums over the sites set before the first round."""
+        return {}
+
+    def lead(self, ask: Ask, weights: Arrays, number: int, buffers: frozenset[str]) -> Weights | None:
+        """At the server, the weights that change in a round that goes by sums; None where sites train instead.
+
+        Args:
+            ask: the sites that train.
+            weights: before the round.
+            number: of it.
+            buffers: names of statistics and counters among the weights.
+        """
+        return None
+
+    def end(self, ask: Ask, weights: Arrays) -> Weights:
+        """At the server, weights that sums over the sites set after the last round, whatever set them before."""
         return {}
 
     def statistics(self, names: Sequence[str]) -> SiteStatistics:

@@ -15,7 +15,6 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from foundation.contract import (
     LONGEST,
-    Count,
     Digest,
     Group,
     Hospital,
@@ -31,6 +30,7 @@ from foundation.contract import (
 from foundation.federation.plan.protection import Combination, Masking, Narrowing, SiteNoise
 from foundation.run_record import digest_of
 
+Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=1 << 24)], ...], Field(max_length=5)]
 Statistic = Literal["counts", "expression", "stain", "record", "survival"]
 
 
@@ -88,7 +88,7 @@ class RunPlan(Part):
         task: name of a federated task of that release.
         training: hospitals that train.
         evaluating: hospitals that are held out and evaluate once, after the last round.
-        rounds: of the run.
+        rounds: of the run; 0 where nobody trains.
         steps: of the optimiser, at each site in a round.
         seed: of the weights that nobody sends.
         keep_optimizer: each site goes on with its own optimiser.
@@ -107,8 +107,8 @@ class RunPlan(Part):
     task: Name
     training: Annotated[tuple[Hospital, ...], Field(min_length=1, max_length=1000)]
     evaluating: Annotated[tuple[Hospital, ...], Field(max_length=1000)] = ()
-    rounds: Annotated[int, Field(ge=1, le=100_000)]
-    steps: Count
+    rounds: Annotated[int, Field(ge=0, le=100_000)]
+    steps: Annotated[int, Field(ge=0, le=1_000_000)]
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     keep_optimizer: bool = False
     deadline: Seconds | None = None
@@ -148,6 +148,8 @@ class OrderHeader(Part):
         frozen: by group, digests of the weights that do not learn, which sites must hold as well.
         buffers: names of statistics and counters among the weights.
         head: of the server's ledger, for the site's to witness; empty where there is none.
+        sums: name of the sums that are asked for instead of training; empty where none are.
+        shapes: of the arrays that answer, in the order of their names; without any, something is handed over.
     """
 
     run: RunName
@@ -156,6 +158,8 @@ class OrderHeader(Part):
     frozen: Annotated[dict[Group, Digest], Field(max_length=1000)] = Field({})
     buffers: Annotated[tuple[Pattern, ...], Field(max_length=100_000)] = ()
     head: Digest | Literal[""] = ""
+    sums: Name | Literal[""] = ""
+    shapes: Annotated[tuple[Shape, ...], Field(max_length=10_000)] = ()
 
 
 def read_plan(text: str, tasks: Mapping[str, type[TaskSettings]]) -> RunPlan:

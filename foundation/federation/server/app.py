@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from flwr.app import Context, Message, MessageType
 from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig
 from rich.console import Console
 
+from foundation.arrays import write_arrays
 from foundation.errors import UserError
 from foundation.federation.planning import plan_of
 from foundation.federation.server.checkpoints import Checkpoints
@@ -19,8 +21,10 @@ from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.node_registry import NodeRegistry
 from foundation.federation.server.round import Round
 from foundation.federation.server.statistics import collect_statistics
+from foundation.federation.server.sums import SumExchange
 from foundation.federation.server.timing import PhaseTimer
-from foundation.federation.weights.types import Arrays
+from foundation.federation.weights.lazy import LazySafetensors
+from foundation.federation.weights.types import Arrays, Weights
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
 
 _LOG_WIDTH = 140
@@ -100,9 +104,25 @@ class Federation:
             weights = collect_statistics(
                 self.grid, self.components.task, order, training, self.ledger, self.checkpoints, self.cfg.deadline
             )
+        if not self.checkpoints.history:
+            weights = self._begun(weights, self.components.task.begin(self._ask(0, here), weights))
         for number in range(len(self.checkpoints.history) + 1, self.cfg.rounds + 1):
             weights = self._round(number, weights)
+        if not self.cfg.rounds:
+            self.checkpoints.end()
         return weights
+
+    def _begun(self, weights: Arrays, changed: Weights) -> Arrays:
+        """The weights to start from, with what sums over the sites have set."""
+        if not changed:
+            return weights
+        write_arrays(self.checkpoints.path(0), {**weights, **changed})
+        return LazySafetensors(self.checkpoints.path(0))
+
+    def _ask(self, number: int, nodes: Mapping[str, int]) -> SumExchange:
+        """How the task asks the connected sites for sums, in a round."""
+        order_of = partial(self._order, number)
+        return SumExchange(self.grid, self.components, self.ledger, nodes, self.training, self.cfg.quorum, order_of)
 
     def _round(self, number: int, weights: Arrays) -> Arrays:
         """A round, and the weights after it."""
@@ -111,10 +131,20 @@ class Federation:
         parts = (self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
         current = Round(*parts, self.cfg.memory_mib, self.cfg.data.batch_size)
         current.absent |= {name: "not connected" for name in self.training if name not in here}
-        for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
-            with self.console.status(f"{title}: {', '.join(stage)} train"):
-                weights = current.stage(self._order(number, weights), {name: here[name] for name in stage})
+        ask, task = self._ask(number, here), self.components.task
+        with timer.of("training"):
+            led = task.lead(ask, weights, number, self.checkpoints.buffers)
+        if led is not None:
+            current.led(ask.sites, ask.absent)
+            weights = {**weights, **led}
+        else:
+            for stage in self.components.strategy.stages(number, [name for name in self.training if name in here]):
+                with self.console.status(f"{title}: {', '.join(stage)} train"):
+                    weights = current.stage(self._order(number, weights), {name: here[name] for name in stage})
         self._check_quorum(number, current)
+        if number == self.cfg.rounds:
+            with timer.of("aggregation"):
+                weights = {**weights, **task.end(ask, weights)}
         weights = self.checkpoints.keep_weights(number, dict(weights))
         asked = self._evaluating(number, here)
         with self.console.status(f"{title}: {', '.join(asked)} evaluate"), timer.of("evaluation"):

@@ -90,6 +90,10 @@ class Checkpoints:
         for path in (self.path, self._strategy):
             path(number - self.keep).unlink(missing_ok=True)
 
+    def end(self) -> None:
+        """Marks a run without rounds as done."""
+        write_json(self.folder / _HISTORY, {"config_digest": self.config_digest, "rounds": []})
+
     def _save_extension(self, number: int, name: str, by_site: Mapping[str, Arrays]) -> None:
         for old in (number, number - self.keep):  # of this round's earlier attempt: others may have given
             self._extension(name, old).unlink(missing_ok=True)

@@ -57,9 +57,9 @@ class ServerLedger:
         sent = [entry for entry in entries if entry.kind == "embeddings" and entry.direction == "in"]
         return max(Counter(entry.peer for entry in sent if entry.run == run).values(), default=0)
 
-    def summed(self, order: Order, site: str, size: int) -> None:
-        """Notes a masked update: the server has nothing of it but its share of a sum."""
-        self._note("update", "in", order, site, size=size, masked=True)
+    def summed(self, order: Order, site: str, size: int, kind: ReplyKind = "update") -> None:
+        """Notes a masked answer: the server has nothing of it but its share of a sum."""
+        self._note(kind, "in", order, site, size=size, masked=True)
 
     def declined(self, order: Order, site: str, reason: str) -> None:
         """Notes that a site does not take part."""

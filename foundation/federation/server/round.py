@@ -1,6 +1,6 @@
 """One round's training: sites are ordered to train, their updates taken in and combined, stage by stage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +88,11 @@ class Round:
             self.sites[site] = _facts(update, sent[site])
         collector.clear()
         return weights
+
+    def led(self, sites: Iterable[str], absent: Mapping[str, str]) -> None:
+        """Notes a round that went by sums: who was in the last of them, and why others were not."""
+        self.absent |= absent
+        self.sites |= {site: {"samples": {}, "metrics": {}, "bytes": {}, "norms": {}} for site in sites}
 
     def facts(self) -> dict[str, Any]:
         """What history keeps."""

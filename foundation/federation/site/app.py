@@ -20,7 +20,16 @@ from foundation.federation.site.config import Site
 from foundation.federation.site.extension import contribute
 from foundation.federation.site.filters.base import Outgoing
 from foundation.federation.site.gate import OrderType, PolicyGate
-from foundation.federation.site.outgoing import EVALUATION, MASKED_UPDATE, STATISTICS, UPDATE, apply_filters, packed
+from foundation.federation.site.outgoing import (
+    EVALUATION,
+    MASKED_UPDATE,
+    STATISTICS,
+    SUMS,
+    UPDATE,
+    apply_filters,
+    packed,
+)
+from foundation.federation.site.sums import sums_here
 from foundation.federation.site.training import module_here, train_here
 from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
@@ -49,7 +58,7 @@ def statistics(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """A round: the ordinary training function from the given weights, on this hospital's patients."""
+    """A round: the ordinary training function from the given weights, on this hospital's patients; or sums of them."""
     return Message(_answer(_train, "train", message, context), reply_to=message)
 
 
@@ -88,6 +97,11 @@ def _statistics(gate: PolicyGate, message: Message) -> RecordDict:
     return packed(apply_filters(outgoing, STATISTICS, gate))
 
 
+def _sums(gate: PolicyGate, message: Message) -> RecordDict:
+    secure = gate.secure_order(message.content) if gate.masked else None
+    return packed(apply_filters(sums_here(gate, secure), SUMS, gate))
+
+
 def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
     started = time.monotonic()
     evaluation = gate.task.evaluate(module_here(gate))
@@ -105,7 +119,10 @@ def _answer(answer: Answer, order_type: OrderType, message: Message, context: Co
     """Does what an order asks; a refusal travels as one line, never as a traceback that might hold a patient's row."""
     site = Site.of_node(context.node_config)
     try:
-        gate = PolicyGate(site, _order(site, message), order_type, masked=asked(message.content))
+        order = _order(site, message)
+        if order.sums:
+            order_type, answer = "sums", _sums
+        gate = PolicyGate(site, order, order_type, masked=asked(message.content))
         try:
             gate.admit()
             return answer(gate, message)

@@ -20,17 +20,20 @@ from foundation.federation.secure import SecureOrder
 from foundation.federation.site.components import compressor_of, privacy_of, privacy_settings, secure_of
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
+from foundation.federation.sums.fixed_point import GROUP, RANGE
 from foundation.federation.task import FederatedTask
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
 
-OrderType = Literal["train", "evaluate", "statistics"]
+OrderType = Literal["train", "evaluate", "statistics", "sums"]
 _ENTRY_KINDS: dict[OrderType, OrderKind] = {
     "train": "order",
     "evaluate": "evaluation",
     "statistics": "statistics",
+    "sums": "statistics",
 }
+_OF_TASK = ("train", "sums")  # what is judged by the name of the run's task
 
 
 class PolicyGate:
@@ -61,7 +64,8 @@ class PolicyGate:
         self.site = site
         self.order = order
         self.order_type: OrderType = order_type
-        self.statistics = tuple(order.plan.statistics) if order_type == "statistics" else ()
+        asked = {"statistics": tuple(order.plan.statistics), "sums": (order.sums,)}
+        self.statistics: tuple[str, ...] = asked.get(order_type, ())
         self.masked = masked
         self.ledger = Ledger.open(site.ledger, site.name)
         self.privacy = Privacy()
@@ -88,11 +92,12 @@ class PolicyGate:
         self.compression = compressor_of(order.plan)
         self.facts = self._read()
         check_order(policy, self.facts, entries, spent_after=Spent())
-        kind = self.site.tasks()[order.plan.task]
+        kind = self._kind()
         cfg = compose_config(self.site, order.plan)
         if order.plan.dictionary not in (None, dictionary_digest(Path(cfg.data.folder))):
             raise Declined("plan: dictionary: not the one that this hospital prepared its cohort against; prepare anew")
         self.task = kind(cfg, self.site.name)
+        self.task.home = self.site.state
         self.extension = self.task.extension()
         patients = len(self.task.patients("train")) if self.order_type == "train" else None
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
@@ -132,14 +137,20 @@ class PolicyGate:
         """
         secure, plan = secure_of(self.order.plan), self.order.plan
         assert secure is not None, "checked before"
+        if self.order_type == "sums":
+            return self._read_secure(content, SecureOrder.of(replace(secure, statistic_range=RANGE), 1, [GROUP]))
         norm = max(secure.norm, self.privacy.longest(self.order.weights, self.settings))
         most = plan.steps * (plan.settings.batch_size or 0) * secure.processes
         expected = SecureOrder.of(replace(secure, norm=norm), most, groups_of(self.order.weights))
+        return self._read_secure(content, expected)
+
+    def _read_secure(self, content: RecordDict, expected: SecureOrder) -> SecureOrder:
+        """The order's own words about masks, held against what they should be."""
         try:
             order = SecureOrder.read(content)
         except (KeyError, ValueError, AssertionError) as error:
             raise Declined("secure: the order says nothing that could be read of its masks") from error
-        if plan.settings.batch_size is None:
+        if self.order_type == "train" and self.order.plan.settings.batch_size is None:
             expected = replace(expected, most=order.most)
         if order != expected:
             raise Declined("secure: counts, ranges or groups of the order's masks are not those of its plan")
@@ -160,16 +171,22 @@ class PolicyGate:
         plan, order = self.order.plan, self.order
         if self.site.name not in plan.sites:
             raise Declined("plan: this hospital has no part in it")
-        if self.order_type != "evaluate" and self.site.name not in plan.training:
+        everywhere = self.order_type == "evaluate" or order.sums in self._kind().sums_everywhere
+        if not everywhere and self.site.name not in plan.training:
             raise Declined("plan: this hospital is held out, and evaluates only")
-        if (order.round == 0) != (self.order_type == "statistics"):
+        if self.order_type != "sums" and (order.round == 0) != (self.order_type == "statistics"):
             raise Declined("order: round: training and evaluation are of a round, statistics before the first")
-        if self.order_type == "train" and (plan.secure is not None) != self.masked:
+        # What is handed over is acknowledged alone, and tells of nobody.
+        tells = self.order_type == "train" or (self.order_type == "sums" and bool(order.shapes))
+        if tells and (plan.secure is not None) != self.masked:
             raise Declined("secure: masks are asked for in the order or in its plan, and not in the other")
+
+    def _kind(self) -> type[FederatedTask]:
+        return self.site.tasks()[self.order.plan.task]
 
     def _read(self) -> OrderFacts:
         order = self.order
-        task = order.plan.task if self.order_type == "train" else self.order_type
+        task = order.plan.task if self.order_type in _OF_TASK else self.order_type
         promises = self.privacy.promises(self.settings, self.masked)
         return order_facts(order.plan, order.run, order.round, task, promises, self.statistics)
 

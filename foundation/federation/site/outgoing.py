@@ -3,9 +3,10 @@
 `WithheldGroups` keeps parameter groups back that too few of the site's patients trained. `ClipAndNoise` clips the
 update and noises it, where the run promises differential privacy. `Compression` narrows it; what that loses stays here
 for the next round. `Masking` takes it out of the open, for the server to see sums alone. `SmallCells` and
-`WithheldMetrics` keep numbers of few patients back. `PolicyCheck` holds what is left against the site's policy once
-more, `ExtensionEpsilon` stops embeddings of which no epsilon can be told, and `LedgerNote` writes down what leaves. A
-filter that refuses ends the list, and its reason leaves in the place of all.
+`WithheldMetrics` keep numbers of few patients back; `SmallSums` and `MaskedSums` do the same for sums. `PolicyCheck`
+holds what is left against the site's policy once more, `ExtensionEpsilon` stops embeddings of which no epsilon can be
+told, and `LedgerNote` writes down what leaves. A filter that refuses ends the list, and its reason leaves in the place
+of all.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from foundation.federation.site.filters.metrics import WithheldMetrics
 from foundation.federation.site.filters.policy import PolicyCheck
 from foundation.federation.site.filters.privacy import ClipAndNoise
 from foundation.federation.site.filters.small_cells import SmallCells
+from foundation.federation.site.filters.sums import MaskedSums, SmallSums
 from foundation.federation.site.gate import PolicyGate
 from foundation.federation.wire.messages import pack_reply
 
@@ -31,6 +33,7 @@ UPDATE = (WithheldGroups(), ClipAndNoise(), Compression(), WithheldMetrics(), Po
 MASKED_UPDATE = (WithheldGroups(), ClipAndNoise(), Masking(), WithheldMetrics(), PolicyCheck(), LedgerNote())
 EVALUATION = (WithheldMetrics(), PolicyCheck(), LedgerNote())
 STATISTICS = (SmallCells(), PolicyCheck(), LedgerNote())
+SUMS = (SmallSums(), MaskedSums(), PolicyCheck(), LedgerNote())
 EMBEDDINGS = (PolicyCheck(), ExtensionEpsilon(), LedgerNote())
 
 

@@ -33,6 +33,8 @@ class Order:
         buffers: names of statistics and counters among the weights.
         head: of the server's ledger, for the site's to witness.
         extension: what other sites gave for the run's extension; empty where there is nothing.
+        sums: name of the sums that are asked for instead of training (`wire.sums`); empty where none are.
+        shapes: of the arrays that answer, in the order of their names.
     """
 
     plan: RunPlan
@@ -45,6 +47,8 @@ class Order:
     buffers: frozenset[str] = frozenset()
     head: str = ""
     extension: Arrays = field(default_factory=dict)
+    sums: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def start_step(self) -> int:
@@ -92,6 +96,8 @@ def pack_order(order: Order) -> RecordDict:
         "frozen": dict(order.frozen),
         "buffers": sorted(order.buffers),
         "head": order.head,
+        "sums": order.sums,
+        "shapes": [list(shape) for shape in order.shapes],
     }
     facts: dict[str, Any] = {"plan": order.plan.text(), "order": OrderHeader.read(header, "order", ours=True).text()}
     return RecordDict(
@@ -147,6 +153,8 @@ def unpack_order(content: RecordDict, tasks: Mapping[str, type[TaskSettings]]) -
         frozenset(header.buffers),
         header.head,
         extension,
+        header.sums,
+        header.shapes,
     )
 
 

@@ -23,6 +23,7 @@ class Outgoing:
         patients: behind it.
         behind: patients by modality, metric or group, where they are fewer.
         statistics: that it tells, until a filter puts them into the reply.
+        counts: names of its arrays whose every cell counts patients.
         secure: what the order says of masks; None for an update in the open.
         residual: what compression lost of the update, by parameter.
         submission: the update for secure aggregation to mask.
@@ -35,6 +36,7 @@ class Outgoing:
     patients: int
     behind: Mapping[str, int] = field(default_factory=dict)
     statistics: SiteStatistics | None = None
+    counts: tuple[str, ...] = ()
     secure: SecureOrder | None = None
     residual: Arrays = field(default_factory=dict)
     submission: Submission | None = None
