@@ -76,6 +76,7 @@ CONFIG_READERS = {
     "finetune/evaluate.py",
     "finetune/federated/assemble.py",
     "finetune/federated/fit.py",
+    "finetune/federated/survival_settings.py",
     "finetune/fit.py",
     "finetune/private.py",
     "foundation/command.py",

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
 from finetune.criterion import HeadCriterion
 from finetune.embeddings import EmbeddedCohort
+from finetune.federated.features import scores, targets_of
 from finetune.federated.module import FederatedModule
+from foundation.batch import Batch
 from foundation.data.dataset import PatientDataset
 from foundation.data.loader import PatientLoader
 from foundation.engine.callbacks import StopAfter
@@ -92,17 +93,11 @@ def fit_round(
 
 
 @torch.no_grad()
-def measure(module: FederatedModule, part: PatientDataset, size: int) -> dict[str, float]:
+def measure(module: FederatedModule, part: PatientDataset, folder: Path | None) -> dict[str, float]:
     """Loss, and the head's metrics where they are defined, of some patients; as at evaluation, nothing augmented."""
     if not len(part):
         return {"patients": 0.0}
-    module.eval()
     criterion = HeadCriterion(module.head)
-    for start in range(0, len(part), size):
-        rows = [part[index] for index in range(start, min(start + size, len(part)))]
-        batch = module.encoder.encode_samples([row["sample"] for row in rows], [row["patient"] for row in rows])
-        names = rows[0]["targets"]
-        batch.targets = {name: torch.tensor([row["targets"][name] for row in rows]) for name in names}
-        scores: Tensor = module.head(module.embed(batch))
-        criterion.add(batch, scores)
+    batch = Batch(part.patients, {}, {}, targets_of(part))
+    criterion.add(batch, scores(module, part, folder))
     return {"patients": float(len(part)), **criterion.measure()}

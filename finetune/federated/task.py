@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from foundation.federation.sums import Ask, SiteSums
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
+from foundation.federation.weights.types import Arrays, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from foundation.data.dataset import PatientDataset
     from foundation.engine.drift_correction import DriftCorrection
     from foundation.engine.optimizer_state import OptimizerState
+
+
+FOLDER = "embeddings"  # in a site's folder of state
 
 
 class Finetuning(FederatedTask):
@@ -42,14 +47,14 @@ class Finetuning(FederatedTask):
 
         finetuning = cast("FederatedModule", module)
         finetuning.drift_correction = drift
-        folder = Path(options.state if options.state is not None else options.scratch) / "embeddings"
-        return fit_round(self.cfg, finetuning, self.dataset("train"), options, folder, optimizer_state, masters)
+        folder = Path(options.state).parent if options.state is not None else Path(options.scratch)
+        part = self.dataset("train")
+        return fit_round(self.cfg, finetuning, part, options, folder / FOLDER, optimizer_state, masters)
 
     def evaluate(self, module: nn.Module) -> Evaluation:
         from finetune.federated.fit import measure
 
-        metrics = measure(cast("FederatedModule", module), self.dataset("evaluation"), self.cfg.data.batch_size)
-        return Evaluation(metrics)
+        return Evaluation(measure(cast("FederatedModule", module), self.dataset("evaluation"), self.embeddings))
 
     def export(self, module: nn.Module, output: Path) -> Path:
         from finetune.fit import save
@@ -66,6 +71,26 @@ class Finetuning(FederatedTask):
         folder, runs = encoder_folder(Path(self.cfg.pretrained))
         return runs, {"encoder": folder_digest(folder)}
 
+    def sums(self, name: str, weights: Weights, question: Weights) -> SiteSums:
+        from finetune.federated.answers import answer
+
+        return answer(self, name, weights, question)
+
+    def begin(self, ask: Ask, weights: Arrays) -> Weights:
+        from finetune.federated.leading import with_counts
+
+        return with_counts(self, ask, weights)
+
+    def lead(self, ask: Ask, weights: Arrays, number: int, buffers: frozenset[str]) -> Weights | None:
+        from finetune.federated.leading import step_by_sums
+
+        return step_by_sums(self, ask, weights, number, buffers)
+
+    def end(self, ask: Ask, weights: Arrays) -> Weights:
+        from finetune.federated.leading import calibrated
+
+        return calibrated(self, ask, weights)
+
     def behind(self, part: Part) -> dict[str, int]:
         table = self.cohort.patients.loc[self.patients(part)]
         return {str(name): int(table[name].astype(bool).sum()) for name in self.cfg.data.modalities}
@@ -77,6 +102,19 @@ class Finetuning(FederatedTask):
         """The hospital's patients of a part whose target is known."""
         return self._datasets[part]
 
+    def placed(self, weights: Weights) -> FederatedModule:
+        """The module with weights in place of those that travel."""
+        from foundation.federation.weights.module import place
+
+        module = self.build()
+        place(module, weights, {}, list(self.cfg.strategy.get("local") or []))
+        return module
+
+    @property
+    def embeddings(self) -> Path | None:
+        """Where this site keeps a frozen encoder's embeddings; None where it keeps none."""
+        return None if self.home is None or self.cfg.embeddings is None else self.home / FOLDER
+
     @cached_property
     def head(self) -> Head:
         """The head as the config describes it, for what it says of targets alone."""
@@ -84,12 +122,23 @@ class Finetuning(FederatedTask):
 
         return head_of(self.cfg)
 
-    @cached_property
-    def _datasets(self) -> dict[Part, PatientDataset]:
+    def usable(self, patients: list[str]) -> PatientDataset:
+        """Those of some patients whose target is known."""
         from finetune.federated.assemble import usable_patients
 
+        return usable_patients(self.cfg, self.cohort, patients, self.head)
+
+    @cached_property
+    def validation(self) -> PatientDataset:
+        """The hospital's validation patients whose target is known."""
+        return self.usable(self.split.validation)
+
+    @cached_property
+    def learnt(self) -> PatientDataset:
+        """Its train and validation patients."""
+        return self.usable([*self.split.train, *self.split.validation])
+
+    @cached_property
+    def _datasets(self) -> dict[Part, PatientDataset]:
         parts: tuple[Part, ...] = ("train", "evaluation")
-        return {
-            part: usable_patients(self.cfg, self.cohort, FederatedTask.patients(self, part), self.head)
-            for part in parts
-        }
+        return {part: self.usable(FederatedTask.patients(self, part)) for part in parts}

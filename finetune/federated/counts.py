@@ -1,0 +1,49 @@
+"""Counts of targets as arrays of a fixed shape, which hospitals add up: patients by value, from 0 on."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.heads.base import Head, TargetCounts
+from foundation.errors import UserError
+
+COUNTS = "targets"
+_SLOTS = 64  # values 0 to 63; the patients of any other value are counted in a slot of their own
+_PATIENTS = "patients"
+
+
+def count_shapes(head: Head) -> dict[str, tuple[int, ...]]:
+    """The arrays that tell a head's counts."""
+    empty = head.count({name: np.zeros(0) for name in head.targets})
+    return {_PATIENTS: (1,), **dict.fromkeys(empty.by_target, (_SLOTS + 1,))}
+
+
+def count_slots(counts: TargetCounts) -> dict[str, NDArray[Any]]:
+    """A hospital's counts as arrays."""
+    arrays: dict[str, NDArray[Any]] = {_PATIENTS: np.array([counts.patients], dtype=np.int64)}
+    for name, by_value in counts.by_target.items():
+        arrays[name] = np.zeros(_SLOTS + 1, dtype=np.int64)
+        for value, patients in by_value.items():
+            slot = int(value) if float(value).is_integer() and 0 <= value < _SLOTS else _SLOTS
+            arrays[name][slot] += patients
+    return arrays
+
+
+def counts_of(arrays: dict[str, NDArray[Any]]) -> TargetCounts:
+    """The way back, from a total.
+
+    Raises:
+        UserError: if a target has values that are no class.
+    """
+    by_target = {}
+    for name, cells in arrays.items():
+        if name == _PATIENTS:
+            continue
+        if cells[_SLOTS]:
+            raise UserError(
+                f"task.head: '{name}' has values that are no whole number from 0 to {_SLOTS - 1} at a hospital; "
+                "classes are written as such"
+            )
+        by_target[name] = {float(value): round(float(cells[value])) for value in np.flatnonzero(cells)}
+    return TargetCounts(round(float(arrays[_PATIENTS][0])), by_target)

@@ -1,0 +1,101 @@
+"""What the server of a fine-tuning run does by sums: class weights first, steps of Cox regression, calibration last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune.federated.calibration import fit_baseline, fit_temperature
+from finetune.federated.counts import COUNTS, count_shapes, counts_of
+from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
+from finetune.federated.survival_settings import CoxSettings
+from finetune.heads.classification import Classification
+from finetune.heads.multilabel import MultiLabel
+from finetune.heads.survival import Survival
+from foundation.engine.learning_rate import warmup_cosine
+from foundation.errors import UserError
+from foundation.federation.sums import Ask
+from foundation.federation.weights.types import Arrays, Weights
+
+if TYPE_CHECKING:
+    from finetune.federated.task import Finetuning
+
+_HEAD = "head."
+
+
+def with_counts(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
+    """The head's buffers as pooled counts of the hospitals' train patients set them.
+
+    Raises:
+        UserError: if nothing can be learnt from the patients of all hospitals together.
+    """
+    if ask.refuses:
+        return {}
+    head = task.head
+    counts = counts_of(dict(ask(COUNTS, {}, count_shapes(head)).arrays))
+    head.check(counts)
+    before = {name: value.clone() for name, value in head.named_buffers()}
+    head.set_counts(counts)
+    changed = {name: value for name, value in head.named_buffers() if not value.equal(before[name])}
+    return {f"{_HEAD}{name}": value.numpy() for name, value in changed.items()}
+
+
+def step_by_sums(task: Finetuning, ask: Ask, weights: Arrays, number: int, buffers: frozenset[str]) -> Weights | None:
+    """A round of Cox regression; None where the run goes by updates.
+
+    Raises:
+        UserError: if the task is not survival.
+    """
+    settings = CoxSettings.of(task.cfg)
+    if settings is None:
+        return None
+    if not isinstance(task.head, Survival):
+        raise UserError(f"cox: the task '{task.cfg.task.name}' is not survival; drop cox, and sites send updates")
+    if settings.method == "gradient":
+        return _descend(task, ask, dict(weights), number, buffers, settings)
+    name = last_layer(weights)
+    beta = np.asarray(weights[name], dtype=np.float64)[0]
+    stratified = settings.method == "stratified"
+    cox = PooledCox(ask, weights, settings.grid, len(beta), settings.ridge, stratified, settings.ties)
+    return {name: cox.fit(beta, task.cfg.steps_per_round)[None].astype(weights[name].dtype)}
+
+
+def last_layer(weights: Mapping[str, object]) -> str:
+    """Name of the weights of the head's last layer, the latest of its sequence."""
+    names = [name for name in weights if name.startswith(f"{_HEAD}score.") and name.endswith(".weight")]
+    return max(names, key=lambda name: int(name.split(".")[2]))
+
+
+def calibrated(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
+    """The head's buffers that calibration fits, on the hospitals' validation patients."""
+    if ask.refuses:
+        return {}
+    head = task.head
+    if isinstance(head, Survival):
+        settings = CoxSettings.of(task.cfg) or CoxSettings(method="gradient")
+        return fit_baseline(ask, weights, settings.grid, len(head.baseline_days), len(head.cuts))
+    if isinstance(head, Classification | MultiLabel):
+        return fit_temperature(ask, weights, len(head.shift), isinstance(head, MultiLabel))
+    return {}
+
+
+def _descend(
+    task: Finetuning, ask: Ask, weights: Weights, number: int, buffers: frozenset[str], settings: CoxSettings
+) -> Weights:
+    """Steps along the exact gradient of the pooled loss."""
+    cfg = task.cfg
+    learning = [name for name, value in weights.items() if name not in buffers and value.dtype.kind == "f"]
+    optimizer, total = AdamW(cfg.optimizer.weight_decay), cfg.rounds * cfg.steps_per_round
+    for step in range(cfg.steps_per_round):
+        _, gradient = pooled_gradient(ask, weights, settings.grid, learning)
+        done = ((number - 1) * cfg.steps_per_round + step) / max(1, total)
+        share = warmup_cosine(done, cfg.optimizer.warmup)
+        head, encoder = cfg.optimizer.learning_rate * share, cfg.optimizer.encoder_learning_rate * share
+
+        def rate(name: str, head: float = head, encoder: float = encoder) -> float:
+            return head if name.startswith(_HEAD) else encoder
+
+        optimizer.step(weights, gradient, rate)
+    return {name: weights[name] for name in learning}
