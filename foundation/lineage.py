@@ -15,7 +15,7 @@ from foundation.run_record import digest_of, read_run, walk
 FILE = "trained_on.json"
 NOTE = "trained_on"  # in the run record: hospitals, and the digest of the list or the name of the federated run
 _TRAINS = ("python -m pretrain", "python -m finetune")  # also of their federated commands
-_READS = ("python -m pretrain.controls", "python -m finetune.evaluate")
+_READS = ("python -m pretrain.controls", "python -m finetune.evaluate", "python -m finetune.federated.evaluate")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from serve.facts import Facts, cell, duration, interval, setting, show
 from serve.pretraining import held_out, samples
 
 _COMMAND = "python -m serve.card"
+_STAGES = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")  # that make weights
 _EVALUATION, _PICTURE = "evaluation.json", "evaluation.png"
 _TRAINING = {
     "train/loss_epoch": "training loss, mean of the last epoch",
@@ -95,7 +96,7 @@ def build(evaluations: list[Path], output: Path, name: str, licence: str) -> tup
         "runs": list(runs.values()),
         "cohorts": _cohorts(runs.values()),
         "modalities": _modalities(facts, runs),
-        "training": [run for run in runs.values() if run["stage"] in ("pretrain", "pretrain.federated", "finetune")],
+        "training": [run for run in runs.values() if run["stage"] in _STAGES],
     }
     templates = _templates()
     template, source = templates.get_template("card.md.jinja"), _source(templates, "card.md.jinja")

@@ -13,6 +13,7 @@ from finetune.federated.calibration import BASELINE, RISKS, TEMPERATURE, tempera
 from finetune.federated.counts import COUNTS, count_slots
 from finetune.federated.cox import site_sums
 from finetune.federated.features import embeddings, scores, targets_of
+from finetune.federated.parcel import MODELS, of_question, unpacked
 from finetune.federated.survival import NAMES, SurvivalAnswers
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.multilabel import MultiLabel
@@ -35,12 +36,25 @@ def answer(task: Finetuning, name: str, weights: Weights, question: Weights) -> 
     Raises:
         UserError: if there are none of it, or this site has no patient for them.
     """
-    answers: dict[str, Answer] = {COUNTS: _counts, TEMPERATURE: _temperature, BASELINE: _baseline, RISKS: _risks}
+    answers: dict[str, Answer] = {
+        "encoder": _encoder,
+        COUNTS: _counts,
+        TEMPERATURE: _temperature,
+        BASELINE: _baseline,
+        RISKS: _risks,
+    }
     if name in NAMES:
         return _cox(task, name, weights, question)
     if name not in answers:
         raise UserError(f"{name}: fine-tuning knows no such sums; install one release everywhere")
     return answers[name](task, weights, question)
+
+
+def _encoder(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
+    """Keeps the encoder that came; says nothing of anybody."""
+    assert task.home is not None
+    unpacked(of_question(question), task.home / MODELS)
+    return SiteSums({}, 0)
 
 
 def _counts(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from finetune.assemble import build_head, encoder_folder
 from finetune.federated.module import FederatedModule
+from finetune.federated.parcel import MODELS, digest_of_files, packed_encoder
 from finetune.heads.base import Head
 from finetune.patients import patients_with_target
 from foundation.command import plain
@@ -18,7 +19,7 @@ from foundation.files import read_json
 
 
 def settle(cfg: DictConfig) -> None:
-    """Fills in what follows from the encoder: the modalities that the task looks at, for sites to judge.
+    """Fills in what follows from the encoder: its digest, and the modalities that the task looks at, which sites judge.
 
     Raises:
         UserError: if the task names one that the encoder lacks, or there is no encoder.
@@ -30,11 +31,26 @@ def settle(cfg: DictConfig) -> None:
         if name not in known:
             raise UserError(f"task.modalities: the encoder has no '{name}'; it has {', '.join(known)}")
     OmegaConf.update(cfg, "data.modalities", wanted)
+    OmegaConf.update(cfg, "encoder", digest_of_files(packed_encoder(folder)))
 
 
-def build_module(cfg: DictConfig, start_step: int, total_steps: int) -> FederatedModule:
-    """Encoder and head from their files and the seed."""
-    folder, _ = encoder_folder(Path(cfg.pretrained))
+def build_module(cfg: DictConfig, home: Path | None, start_step: int, total_steps: int) -> FederatedModule:
+    """Encoder and head from their files and the seed.
+
+    Args:
+        cfg: of the run.
+        home: a site's own folder, where an encoder lies that came by message; None where the run is begun.
+        start_step: steps of the whole run already taken.
+        total_steps: of the whole run.
+
+    Raises:
+        UserError: if there is no encoder here, or another one than the run's.
+    """
+    received = None if home is None else home / MODELS / str(cfg.encoder)
+    path = received if received is not None and received.is_dir() else Path(cfg.pretrained)
+    folder, _ = encoder_folder(path)
+    if digest_of_files(packed_encoder(folder)) != cfg.encoder:
+        raise UserError("pretrained: the encoder here is another one than the run's; give every site the same folder")
     encoder = MultimodalEncoder.from_pretrained(folder)
     with seeded(cfg.seed):
         head = build_head(cfg.task, encoder.width)

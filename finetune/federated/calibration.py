@@ -20,7 +20,7 @@ TEMPERATURE, BASELINE, RISKS = "temperature", "baseline", "risks"
 _SHRINK = 1e-2  # as `finetune.calibration` draws them towards none
 _STEPS = 30
 _STILL = 1e-14
-_EDGES, _HALVINGS = 128, 5  # values that are counted below at a time, and how often: within 1e-7 of the range
+_EDGES, _HALVINGS = 2048, 3  # values that are counted below at a time, and how often: within 1e-6 of the risk
 _FARTHEST = 1e3  # of a log hazard
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.assemble import encoder_folder
 from finetune.federated.calibration import fit_baseline, fit_temperature
 from finetune.federated.counts import COUNTS, count_shapes, counts_of
 from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
+from finetune.federated.parcel import packed_encoder, to_question
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.classification import Classification
 from finetune.heads.multilabel import MultiLabel
@@ -23,6 +26,16 @@ if TYPE_CHECKING:
     from finetune.federated.task import Finetuning
 
 _HEAD = "head."
+
+
+def hand_over(task: Finetuning, ask: Ask, equipped: frozenset[str]) -> frozenset[str]:
+    """Sends the encoder to connected sites of other machines that did not get it yet; those that have it now."""
+    missing = [site for site in ask.connected if site not in equipped]
+    if task.cfg.federation.kind != "deployment" or not missing:
+        return equipped
+    folder, _ = encoder_folder(Path(task.cfg.pretrained))
+    question = to_question(packed_encoder(folder))
+    return equipped | set(ask("encoder", {}, {}, question, missing).sites)
 
 
 def with_counts(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:

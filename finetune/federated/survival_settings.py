@@ -4,16 +4,15 @@ from typing import Annotated, Literal
 
 import numpy as np
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from foundation.command import plain
+from foundation.contract import Part
 from foundation.errors import UserError
 from foundation.statistics.grid import DAYS_A_MONTH, Grid
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
-class CoxSettings(BaseModel):
+class CoxSettings(Part):
     """How survival is learnt by sums, and on which grid of times.
 
     Args:
@@ -27,13 +26,11 @@ class CoxSettings(BaseModel):
         ridge: of `newton` and `stratified`: half of it times the squared coefficients is taken off the log-likelihood.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     method: Literal["newton", "gradient", "stratified"] = "newton"
-    days: Positive = DAYS_A_MONTH
-    years: Positive = 25.0
+    days: Annotated[float, Field(ge=1, le=3660)] = DAYS_A_MONTH
+    years: Annotated[float, Field(gt=0, le=120)] = 25.0
     ties: Literal["efron", "breslow"] = "efron"
-    ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    ridge: Annotated[float, Field(ge=0, le=1e6)] = 1.0
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "CoxSettings | None":
@@ -44,12 +41,7 @@ class CoxSettings(BaseModel):
         """
         if cfg.get("cox") is None:
             return None
-        try:
-            settings = cls.model_validate(plain(cfg.cox))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(["cox", *map(str, first["loc"])])
-            raise UserError(f"{where}: {first['msg']}, found {first['input']!r}") from error
+        settings = cls.read(plain(cfg.cox), "cox", ours=True)
         if settings.method != "gradient" and not cfg.frozen:
             raise UserError(f"cox.method: {settings.method} learns the last layer alone; set frozen=true, or gradient")
         return settings

@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from omegaconf import DictConfig
+
+from finetune.federated.settings import FinetuningSettings
 from foundation.federation.sums import Ask, SiteSums
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
 from foundation.federation.weights.types import Arrays, Weights
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from foundation.engine.optimizer_state import OptimizerState
 
 
+ENCODER = "encoder"  # name of the sums that hand it over
 FOLDER = "embeddings"  # in a site's folder of state
 
 
@@ -28,12 +32,18 @@ class Finetuning(FederatedTask):
     """A head on a pretrained encoder, frozen or not; only patients whose target is known count."""
 
     name = "finetune"
-    state_keys = ("seed", "pretrained", "task", "frozen", "optimizer")
+    settings_class = FinetuningSettings
+    sums_everywhere = frozenset({ENCODER})
+    state_keys = ("seed", "encoder", "task", "frozen", "optimizer")
+
+    def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
+        super().__init__(cfg, hospital)
+        self.equipped: frozenset[str] = frozenset()  # at the server, sites that have the encoder by message
 
     def build(self, start_step: int = 0, total_steps: int = 1) -> FederatedModule:
         from finetune.federated.assemble import build_module
 
-        return build_module(self.cfg, start_step, total_steps)
+        return build_module(self.cfg, self.home, start_step, total_steps)
 
     def train(
         self,
@@ -60,7 +70,8 @@ class Finetuning(FederatedTask):
         from finetune.fit import save
 
         finetuning = cast("FederatedModule", module)
-        self.split.save(output / "split.json", self.cohort.digest)
+        if self.cfg.federation.kind != "deployment":  # where patients lie elsewhere, each hospital keeps its own split
+            self.split.save(output / "split.json", self.cohort.digest)
         save(finetuning.cpu().eval(), self.cfg.task, list(self.cfg.data.modalities), output)
         return output / "task.json"
 
@@ -77,13 +88,15 @@ class Finetuning(FederatedTask):
         return answer(self, name, weights, question)
 
     def begin(self, ask: Ask, weights: Arrays) -> Weights:
-        from finetune.federated.leading import with_counts
+        from finetune.federated.leading import hand_over, with_counts
 
+        self.equipped = hand_over(self, ask, self.equipped)
         return with_counts(self, ask, weights)
 
     def lead(self, ask: Ask, weights: Arrays, number: int, buffers: frozenset[str]) -> Weights | None:
-        from finetune.federated.leading import step_by_sums
+        from finetune.federated.leading import hand_over, step_by_sums
 
+        self.equipped = hand_over(self, ask, self.equipped)
         return step_by_sums(self, ask, weights, number, buffers)
 
     def end(self, ask: Ask, weights: Arrays) -> Weights:

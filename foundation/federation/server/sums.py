@@ -70,6 +70,10 @@ class SumExchange:
     def refuses(self) -> bool:
         return isinstance(self.components.strategy, PrivateStrategy)
 
+    @property
+    def connected(self) -> list[str]:
+        return list(self.nodes)
+
     def __call__(
         self,
         name: str,
@@ -78,7 +82,7 @@ class SumExchange:
         question: Arrays | None = None,
         sites: Collection[str] | None = None,
     ) -> Sums:
-        if self.refuses:
+        if self.refuses and shapes:
             raise UserError(f"privacy: '{name}' are exact sums, which no noise covers; set privacy=none")
         asked = self.training if sites is None else sites
         nodes = {site: node for site, node in self.nodes.items() if site in asked}
@@ -91,7 +95,7 @@ class SumExchange:
         self.sites = sums.sites
         self.absent |= sums.absent
         least = math.ceil(self.quorum * len(asked))
-        if len(sums.sites) < least:
+        if shapes and len(sums.sites) < least:
             reasons = "; ".join(f"{site}: {reason}" for site, reason in sums.absent.items())
             raise UserError(
                 f"{name}: {len(sums.sites)} of {len(asked)} sites answered, {least} are needed ({reasons}); "

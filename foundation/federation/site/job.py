@@ -34,8 +34,8 @@ class Job:
 def write_job(folder: Path, task: FederatedTask, job: Job, arrays: RoundArrays) -> None:
     """What the processes start from."""
     OmegaConf.save(task.cfg, folder / "config.yaml", resolve=True)
-    kind = f"{type(task).__module__}:{type(task).__qualname__}"
-    write_json(folder / "job.json", {"task": kind, "hospital": task.hospital, **asdict(job)})
+    kind, home = f"{type(task).__module__}:{type(task).__qualname__}", None if task.home is None else str(task.home)
+    write_json(folder / "job.json", {"task": kind, "hospital": task.hospital, "home": home, **asdict(job)})
     for name in _ARRAYS:
         write_arrays(folder / f"{name}.safetensors", getattr(arrays, name))
 
@@ -46,6 +46,7 @@ def read_job(folder: Path) -> tuple[FederatedTask, Job, RoundArrays]:
     assert isinstance(cfg, DictConfig)
     content = read_json(folder / "job.json", _ADVICE)
     task: FederatedTask = resolve_name(content["task"])(cfg, content["hospital"])
+    task.home = None if content["home"] is None else Path(content["home"])
     options = replace(RoundOptions(**content["options"]), seconds=None)
     arrays: dict[str, Weights] = {name: read_arrays(folder / f"{name}.safetensors", _ADVICE) for name in _ARRAYS}
     return task, Job(options, content["before"], content["writing"]), RoundArrays(**arrays)

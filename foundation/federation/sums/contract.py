@@ -52,6 +52,10 @@ class Ask(Protocol):
     def refuses(self) -> bool:
         """Whether the run's privacy covers updates alone, so that no exact sum may be asked for."""
 
+    @property
+    def connected(self) -> Collection[str]:
+        """Sites that can be asked now."""
+
     def __call__(
         self,
         name: str,
@@ -65,7 +69,7 @@ class Ask(Protocol):
         Args:
             name: of the sums, as sites' policies (`statistics`) know them.
             weights: the model that the question is about; empty if about none.
-            shapes: of the answer's arrays by name.
+            shapes: of the answer's arrays by name; without any, something is handed over, and receipt is all it tells.
             question: further arrays that go to the sites.
             sites: to ask; all that train if None.
 

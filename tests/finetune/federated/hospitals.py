@@ -23,6 +23,7 @@ class Hospitals:
     """
 
     refuses = False
+    connected = ()
 
     def __init__(self, answers: Mapping[str, Answer], leaving: Mapping[int, str] | None = None) -> None:
         self.answers = dict(answers)

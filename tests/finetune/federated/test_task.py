@@ -1,6 +1,8 @@
 """A head trained across hospitals: its rounds, its folder, and who may read it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,34 @@ def test_privacy_of_updates_asks_for_no_exact_sums(configured: Configure, tmp_pa
     head = load_file(tmp_path / "run" / "head.safetensors")
     assert head["class_weights"].tolist() == [1.0, 1.0]
     assert head["log_scale"].item() == 0.0
+
+
+def test_site_with_another_encoder_takes_no_part(configured: Configure, tmp_path: Path, build):
+    cfg = configured()
+    torch.manual_seed(5)
+    other = build().encoder
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    other.save_pretrained(tmp_path / "other" / "encoder")
+    cfg.pretrained = str(tmp_path / "other")
+    with pytest.raises(UserError, match=r"^pretrained: the encoder here is another one than the run's"):
+        federate(cfg, COMMAND)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_task_model_of_hospitals_is_evaluated_and_exported_like_any_other(
+    configured: Configure, tmp_path: Path, small_cohort: Path
+):
+    federate(configured("data.validation_fraction=0.3"), COMMAND)
+    run = tmp_path / "run"
+    for module, *settings in (
+        ("finetune.evaluate", f"run={run}", "resamples=20", f"output={tmp_path / 'evaluation'}"),
+        ("serve.export", f"run={run}", f"output={tmp_path / 'export'}"),
+        ("serve.card", f"evaluation={tmp_path / 'evaluation'}", f"output={tmp_path / 'card'}"),
+    ):
+        done = subprocess.run([sys.executable, "-m", module, *settings], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "export" / "bundle").is_dir()
+    page = (tmp_path / "card" / "README.md").read_text()
+    assert "### finetune.federated: `" in page and "Held-out patients of cohort demo" in page
