@@ -29,6 +29,7 @@ _DATA, _FEDERATION = "foundation.data", "foundation.federation"
 CATALOGUE = {
     "Researchers: prepare, train, evaluate": (
         Entry("data portals", f"{_DATA}.portals", "a public TCGA project, received as a site folder"),
+        Entry("data declare", _DATA, "a folder looked at, and its declaration drafted, with questions", "declare"),
         Entry("data validate", _DATA, "every problem of a cohort's folders, before anything is packed", "validate"),
         Entry("data prepare", _DATA, "checks a cohort's folders and packs them for training", "prepare"),
         Entry("data describe", _DATA, "a prepared cohort on one page", "describe"),

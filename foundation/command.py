@@ -28,7 +28,7 @@ from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
 
-__all__ = ["choose", "command", "compose_installed", "instantiate", "one_line", "plain"]
+__all__ = ["choose", "command", "compose_installed", "instantiate", "name_first_argument", "one_line", "plain"]
 
 _HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
 _LISTS_OF_NAMES = ("sites", *_HELD_OUT)  # of hospitals
@@ -118,6 +118,14 @@ def compose_installed(config_name: str, overrides: Sequence[str]) -> DictConfig:
         raise UserError(one_line(error, config_name)) from error
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def name_first_argument(setting: str, arguments: list[str]) -> list[str]:
+    """`VALUE key=value` as Hydra takes it: `setting="VALUE" key=value`."""
+    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        quoted = arguments[0].replace("\\", "\\\\").replace('"', '\\"')
+        return [f'{setting}="{quoted}"', *arguments[1:]]
+    return arguments
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

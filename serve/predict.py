@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from foundation.command import command
+from foundation.command import command, name_first_argument
 from foundation.errors import UserError
 from foundation.files import write_json
 
@@ -30,14 +30,6 @@ def main(cfg: DictConfig) -> None:
         write_json(Path(cfg.output) / "response.json", response)
 
 
-def name_first_argument(arguments: list[str]) -> list[str]:
-    """`patient.json key=value` as Hydra takes it: `patient="patient.json" key=value`."""
-    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
-        quoted = arguments[0].replace("\\", "\\\\").replace('"', '\\"')
-        return [f'patient="{quoted}"', *arguments[1:]]
-    return arguments
-
-
 if __name__ == "__main__":
-    sys.argv[1:] = name_first_argument(sys.argv[1:])
+    sys.argv[1:] = name_first_argument("patient", sys.argv[1:])
     main()

@@ -20,6 +20,7 @@ from foundation.run_record import RunRecord
 # where a command reads none).
 COMMANDS = {
     "foundation.data prepare": ("outputt=x", "output", "cohort.root={}"),
+    "foundation.data declare": ("foldr=x", "folder", "folder={}"),
     "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
     "foundation.data.portals": ("patientz=3", "patients", ""),
     "foundation.data describe": ("foldr=x", "folder", "folder={}"),

@@ -1,5 +1,6 @@
-"""`python -m foundation.data prepare|validate|describe`: from hospital folders to a trusted, prepared cohort."""
+"""`python -m foundation.data declare|validate|prepare|describe`: from hospital folders to a prepared cohort."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from foundation.command import choose, command, instantiate, plain
+from foundation.command import choose, command, instantiate, name_first_argument, plain
 from foundation.errors import UserError
 from foundation.files import write_text
 from foundation.run_output import claim
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _LOADS = "torch, pandas"
 _HELP = """usage: python -m foundation.data ACTION [overrides]
 
+  declare    looks at a folder and drafts its cohort.yaml, with questions: python -m foundation.data declare FOLDER
   validate   lists what a cohort's folders hold and every problem with it (Markdown and JSON); --strict
   prepare    checks and packs them for training
   describe   draws a prepared cohort on one page of HTML
@@ -53,6 +55,22 @@ def _declaration(cohort: DictConfig, root: Path) -> "Declaration":
     if cohort.get("declaration") is None:
         return read_declaration(root)
     return declare(plain(cohort.declaration), Path("cohort.declaration"))
+
+
+@command("declare", loads="pandas")
+def declare(cfg: DictConfig) -> None:
+    """Writes a commented draft of cohort.yaml; what could not be told stands there as questions."""
+    from foundation.data.draft.page import ASKS, draft
+
+    output = Path(cfg.output)
+    if output.exists():
+        raise UserError(f"{output}: is there already; move it away, or write the draft elsewhere with output=FILE")
+    made = draft(Path(cfg.folder), cfg.name)
+    write_text(output, made.text())
+    for place, whence in made.recognised.items():
+        print(f"{place}: {whence}")
+    print(f"draft: {output}, with {made.count} questions (lines that begin with {ASKS})")
+    print(f"then: python -m foundation.data validate cohort=folder cohort.name={made.name} cohort.root={cfg.folder}")
 
 
 @command("data", loads=_LOADS)
@@ -123,8 +141,11 @@ def describe(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """Prepares, validates or describes."""
-    choose("python -m foundation.data", {"prepare": prepare, "validate": validate, "describe": describe}, _HELP)
+    """Declares, validates, prepares or describes."""
+    if sys.argv[1:2] == ["declare"]:
+        sys.argv[2:] = name_first_argument("folder", sys.argv[2:])
+    actions = {"declare": declare, "validate": validate, "prepare": prepare, "describe": describe}
+    choose("python -m foundation.data", actions, _HELP)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A draft of a declaration, from a look at a folder."""
