@@ -103,7 +103,6 @@ CONFIG_READERS = {
     "foundation/federation/site/job.py",
     "foundation/federation/site/launch.py",
     "foundation/federation/task.py",
-    "foundation/federation/wire/messages.py",
     "pretrain/assemble.py",
     "pretrain/evaluation.py",
     "pretrain/federated/bank/embeddings.py",
