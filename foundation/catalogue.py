@@ -45,6 +45,7 @@ CATALOGUE = {
         Entry("federation provision", f"{_FEDERATION}.deployment.provision", "keys, certificates and a folder a site"),
         Entry("federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes; revoking a key"),
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
+        Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
         Entry("federation ledger verify", f"{_FEDERATION}.ledger", "finds what was altered in a ledger", "verify"),
         Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
         Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),

@@ -37,7 +37,8 @@ def evaluate_module(cfg: DictConfig, hospitals: list[str], module: PretrainModul
     """The same of a module with its weights in place."""
     cohort, parts = load_cohort(cfg, hospitals)
     module.eval()
-    dataset = PatientDataset(cohort, parts.evaluation(bool(cfg.data.test_hospitals)), list(module.encoder.modalities))
+    modalities = list(cfg.data.modalities or module.encoder.modalities)
+    dataset = PatientDataset(cohort, parts.evaluation(bool(cfg.data.test_hospitals)), modalities)
     if not dataset:
         return {"patients": 0.0}
     with seeded(cfg.seed):

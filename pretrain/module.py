@@ -81,11 +81,14 @@ class PretrainModule(TrainingModule):
         total: Tensor | None = None
         trained: dict[str, int] = {}
         for name, term in terms.items():
-            weighted = self.weights[name].at(done) * term.share * term.loss
+            weight = self.weights[name].at(done)
+            weighted = weight * term.share * term.loss
             total = weighted if total is None else total + weighted
             if not term.samples:
                 continue
             self.log(f"{stage}/{name}", term.loss.detach(), batch_size=len(batch), prog_bar=stage == "train")
+            if not weight:
+                continue  # nobody taught anything
             for group, count in [*term.samples.items(), (f"objective:{name}", max(term.samples.values()))]:
                 trained[group] = max(trained.get(group, 0), count)
         if output.zero_loss is not None:

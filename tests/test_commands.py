@@ -28,6 +28,7 @@ COMMANDS = {
     "pretrain.controls": ("contrls=[intra]", "controls", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
     "foundation.federation.ledger verify": ("ledgerz=[a]", "ledgers", "ledgers=[{}]"),
+    "foundation.federation.plans": ("aktion=list", "action", "site={}/site.yaml"),
     "foundation.federation.report": ("otherz=[a]", "others", "run={}"),
     "foundation.federation.deployment.provision": ("sitez=[a]", "sites", ""),
     "foundation.federation.deployment.superlink": ("sever=x", "server", "server={}"),
@@ -46,6 +47,7 @@ LARGE = {
 }
 # They write into a folder that is there already.
 STANDING = {
+    "foundation.federation.plans",
     "foundation.federation.report",
     "foundation.federation.deployment.superlink",
     "foundation.federation.deployment.supernode",

@@ -22,6 +22,7 @@ CONFIGS = {
     "pretrain.federated": "federated",
     "foundation.federation.ledger": "ledger",
     "foundation.federation.deployment.provision": "provision",
+    "foundation.federation.plans": "plans",
     "foundation.federation.report": "report_federation",
     "foundation.federation.deployment.superlink": "superlink",
     "foundation.federation.deployment.supernode": "supernode",

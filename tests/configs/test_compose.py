@@ -68,7 +68,7 @@ def commands_that_take(group: str) -> list[str]:
     return [name for name in COMMANDS if takes(name)]
 
 
-STANDING = {"superlink", "supernode", "report_federation"}  # write into a folder that is there already
+STANDING = {"plans", "superlink", "supernode", "report_federation"}  # write into a folder that is there already
 PARTIAL = {"base", "rounds", "run", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 

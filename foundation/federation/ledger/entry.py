@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Direction = Literal["out", "in"]
 Role = Literal["site", "server"]
 # What a message is about; the direction says who speaks. `evaluation` from a server is the order, from a site the
-# answer. `opened` and `recovered` are the ledger's own words about itself.
+# answer. `opened` and `recovered` are the ledger's own words about itself, `approval` its owner's on a plan, and
+# `failure` how an order ended that has no answer.
 Kind = Literal[
     "opened",
     "recovered",
@@ -26,6 +27,8 @@ Kind = Literal[
     "masking",
     "decline",
     "refusal",
+    "approval",
+    "failure",
     "note",
 ]
 OrderKind = Literal["order", "evaluation", "statistics"]  # of them, what the server asks of a site
@@ -72,6 +75,10 @@ class Entry(BaseModel):
         epsilon: differential privacy of this run, spent up to and with this entry by what left under noise.
         delta: that goes with it.
         policy: digest of the site's policy that let it pass.
+        plan: digest of the run's plan.
+        steps: of the optimiser that an order asks for.
+        split: digest of who trains, validates and is held out at the site.
+        query: digest of the set of patients behind an answer.
         witness: hash of the other side's latest entry, as it named it; its ledger must hold that for ever.
         note: a reason, without anything that a patient brought along.
         hash: SHA-256 of the canonical line without this field.
@@ -100,6 +107,10 @@ class Entry(BaseModel):
     epsilon: Amount | None = None
     delta: Amount | None = None
     policy: Digest = ""
+    plan: Digest = ""
+    steps: Count | None = None
+    split: Digest = ""
+    query: Digest = ""
     witness: Digest = ""
     note: Line = ""
     hash: Digest = ""

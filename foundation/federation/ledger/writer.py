@@ -34,6 +34,10 @@ class Facts(TypedDict, total=False):
     epsilon: float | None
     delta: float | None
     policy: str
+    plan: str
+    steps: int | None
+    split: str
+    query: str
     witness: str
     note: str
 

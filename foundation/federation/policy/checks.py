@@ -32,7 +32,8 @@ class ReplyFacts:
         statistics: names of those that it tells.
         privacy: protection that was in fact put on.
         spent: by the run, up to and with this answer; None if nothing counts it.
-        samples: by parameter group, as they would be told.
+        samples: by parameter group, before noise hides them.
+        epochs: how often any one patient can have been in a step of training.
     """
 
     kind: Literal["introduction", "update", "evaluation", "statistics", "embeddings"]
@@ -44,6 +45,7 @@ class ReplyFacts:
     privacy: PrivacyFacts = field(default_factory=PrivacyFacts)
     spent: Spent | None = None
     samples: Mapping[str, int] = field(default_factory=dict)
+    epochs: int = 1
 
 
 def check_order(
@@ -77,6 +79,11 @@ def check_order(
     if order.task in _NO_TRAINING:
         return
     _check_privacy(policy, order.privacy)
+    if order.batch is not None and order.batch < policy.patients.batch:
+        raise Declined(f"patients.batch: {order.batch} a step asked, at least {policy.patients.batch} required")
+    protected = order.privacy.secure_aggregation or order.privacy.site_dp is not None
+    if patients is not None and not protected and patients < policy.patients.unprotected:
+        raise Declined("patients.unprotected: too few to train on without masks and without this site's own noise")
     if patients is not None and patients < policy.patients.training:
         raise Declined(f"patients.training: this site has fewer than {policy.patients.training} to train on")
     _check_budget(policy, order.run, entries, spent_after)
@@ -96,7 +103,7 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
     """
     if suppress(policy, reply.metrics, reply.patients, reply.behind) != dict(reply.metrics):
         raise Declined(f"patients.metrics: a metric is of fewer than {policy.patients.metrics} patients")
-    if withhold(policy, reply.samples, reply.behind) != dict(reply.samples):
+    if withhold(policy, reply.samples, reply.behind, reply.epochs) != dict(reply.samples):
         raise Declined("patients: a parameter group was trained by too few of this site's patients to leave")
     if reply.kind == "embeddings":
         _check_embeddings(policy, reply.privacy)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -54,12 +54,14 @@ class Privacy(Strict):
 
     Args:
         secure_aggregation: the server sees sums alone.
+        min_sites: whose masked updates are summed at least, this site's among them.
         site_dp: noise on the whole site's update.
         example_dp: noise on each patient's gradient (DP-SGD).
         embeddings: noise on each patient's embeddings, in units of the farthest that they can move.
     """
 
     secure_aggregation: bool = False
+    min_sites: Annotated[int, BeforeValidator(_no_switch), Field(ge=2)] = 2
     site_dp: NoiseRule | None = None
     example_dp: NoiseRule | None = None
     embeddings: NoiseRule | None = None
@@ -81,12 +83,16 @@ class Patients(Strict):
     """How many patients must stand behind what leaves.
 
     Args:
-        training: behind a round of training.
+        training: distinct ones behind each parameter group that a round of training sends.
+        batch: in each step of training.
+        unprotected: behind an update without masks and without noise of this site's own.
         metrics: behind any metric; those of fewer are not sent.
         cell: behind any count; smaller ones are not sent.
     """
 
     training: Whole = 1
+    batch: Whole = 1
+    unprotected: Whole = 1
     metrics: Whole = 1
     cell: Whole = 1
 
@@ -98,11 +104,13 @@ class Limits(Strict):
         rounds: of a run, and updates, and releases of embeddings, that leave for it, repeated rounds included.
         steps: of a round.
         seconds: of a round.
+        queries: statistics and evaluations answered in a day, of all runs together.
     """
 
     rounds: Whole | None = None
     steps: Whole | None = None
     seconds: Positive | None = None
+    queries: Whole | None = None
 
 
 class SitePolicy(Strict):
@@ -126,6 +134,8 @@ class SitePolicy(Strict):
         limits: of time.
         statistics: federated statistics that may be told.
         error_details: whether an error here is told word for word; it may quote a cell of a table.
+        approval: who lets a plan in that all these rules allow: the `owner` (`consilium federation plans`), for one run
+            each, or the `rules` by themselves.
         shared_embeddings: whether protected embeddings of patients may leave for a shared bank of negatives.
     """
 
@@ -144,6 +154,7 @@ class SitePolicy(Strict):
     statistics: Names | None = None
     error_details: bool = True
     shared_embeddings: bool = False
+    approval: Literal["owner", "rules"] = "rules"
 
     @classmethod
     def load(cls, path: Path) -> "SitePolicy":

@@ -71,6 +71,7 @@ class OrderFacts:
         rounds: of the whole run.
         round: this one, counted from 1.
         steps: of this round.
+        batch: patients a step; None where every step sees all.
         seconds: after which the server waits no longer; None if it always does.
         statistics: names of those that are asked for.
         embeddings: whether embeddings of patients are to leave.
@@ -88,6 +89,7 @@ class OrderFacts:
     rounds: int = 1
     round: int = 1
     steps: int = 0
+    batch: int | None = None
     seconds: float | None = None
     statistics: tuple[str, ...] = ()
     embeddings: bool = False
@@ -118,6 +120,7 @@ def order_facts(
         rounds=plan.rounds,
         round=round,
         steps=plan.steps,
+        batch=plan.settings.batch_size,
         seconds=plan.deadline,
         statistics=tuple(statistics),
     )

@@ -40,21 +40,29 @@ def suppress(
     return kept
 
 
-def withhold(policy: SitePolicy, samples: Mapping[str, int], behind: Mapping[str, int] | None = None) -> dict[str, int]:
+def withhold(
+    policy: SitePolicy, samples: Mapping[str, int], behind: Mapping[str, int] | None = None, epochs: int = 1
+) -> dict[str, int]:
     """The samples by parameter group that may be told; the other groups' parameters stay at home with them.
 
     Args:
         policy: the site's.
-        samples: by group, contributions of patients, each counted once a step: at least as many as patients.
+        samples: by group, contributions of patients, each counted once a step.
         behind: patients by group, where that is known.
+        epochs: how often any one patient can have been in a step: so many contributions may be of one.
     """
     known = behind or {}
     least = max(policy.patients.training, policy.patients.cell)
     return {
         group: count
         for group, count in samples.items()
-        if count == 0 or (count >= policy.patients.cell and known.get(group, least) >= least)
+        if count == 0 or (distinct(count, epochs) >= least and known.get(group, least) >= least)
     }
+
+
+def distinct(samples: int, epochs: int) -> int:
+    """As many different patients at least gave so many contributions, if none gave more than one an epoch."""
+    return -(-samples // max(1, epochs))
 
 
 def _operational(name: str) -> bool:

@@ -88,6 +88,8 @@ def check_askable(cfg: DictConfig, plan: RunPlan) -> None:
     content = plain(cfg)
     for key, part in (content.get("modality") or {}).items():  # which a hospital has in a file of its own
         bare.settings += [f"++modality.{key}.{name}='{part[name]}'" for name in _FILES if part.get(name)]
+    own = {name: _at(content, name) for name in plan.settings.site_owned}
+    bare.settings += [f"++{name}='{value}'" for name, value in own.items() if isinstance(value, str)]
     there = plain(compose_config(bare, plan))
     ours = (*_SERVER, *plan.settings.site_owned)
     for path, value in _leaves(content):

@@ -2,13 +2,14 @@
 
 from foundation.federation.secure.server import SecureRound, secure_round
 from foundation.federation.secure.settings import Secure, SecureOrder, refuse_single_updates
-from foundation.federation.secure.site import asked, masked_reply, secure_mod, submission
+from foundation.federation.secure.site import asked, crowd, masked_reply, secure_mod, submission
 
 __all__ = [
     "Secure",
     "SecureOrder",
     "SecureRound",
     "asked",
+    "crowd",
     "masked_reply",
     "refuse_single_updates",
     "secure_mod",

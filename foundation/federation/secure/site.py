@@ -25,6 +25,8 @@ from foundation.federation.secure.settings import RECORD, SecureOrder
 from foundation.federation.weights.types import Arrays
 from foundation.federation.weights.update import SiteUpdate
 
+_FEWEST = 2  # a sum of one is that one's update; a run's plan and a site's policy ask for more
+
 Handler = Callable[[Message, Context], Message]
 
 
@@ -94,6 +96,12 @@ def asked(content: RecordDict) -> bool:
     return RECORD in content.config_records and RECORD_KEY_CONFIGS in content.config_records
 
 
+def crowd(content: RecordDict) -> int:
+    """How many sites' masks an order for a masked update counts on at most, this one included."""
+    sources = content.config_records[RECORD_KEY_CONFIGS].get(Key.SOURCE_LIST, [])
+    return len(set(sources) if isinstance(sources, list) else ()) + 1
+
+
 def secure_mod(message: Message, context: Context, call_next: Handler) -> Message:
     """Flower's SecAgg+ for orders that ask for it; every other message passes through.
 
@@ -134,6 +142,8 @@ def _check(content: RecordDict) -> None:
     configs = content.config_records[RECORD_KEY_CONFIGS]
     if configs[Key.STAGE] == Stage.SETUP:
         sites, threshold = cast(int, configs[Key.SAMPLE_NUMBER]), cast(int, configs[Key.THRESHOLD])
+        if sites < _FEWEST:
+            raise UserError(f"secure aggregation: {sites} sites were to be summed; refused below {_FEWEST}")
         if 2 * threshold <= sites:
             raise UserError(f"secure aggregation: {threshold} of {sites} shares open a mask; refused below a majority")
     if configs[Key.STAGE] == Stage.UNMASK:

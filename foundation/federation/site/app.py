@@ -30,7 +30,7 @@ from foundation.federation.site.outgoing import (
     packed,
 )
 from foundation.federation.site.sums import sums_here
-from foundation.federation.site.training import module_here, train_here
+from foundation.federation.site.training import epochs_of, module_here, train_here
 from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.update import difference
@@ -87,7 +87,8 @@ def _keep_patients(gate: PolicyGate) -> None:
 def _update_of(gate: PolicyGate, result: RoundResult, secure: SecureOrder | None) -> Outgoing:
     changes = difference(gate.order.weights, result.weights)
     reply = Reply(gate.site.name, changes, result.control, result.samples, result.metrics)
-    return Outgoing("update", reply, len(gate.task.patients("train")), gate.task.behind("train"), secure=secure)
+    count = len(gate.task.patients("train"))
+    return Outgoing("update", reply, count, gate.task.behind("train"), epochs_of(gate, count), secure=secure)
 
 
 def _statistics(gate: PolicyGate, message: Message) -> RecordDict:
@@ -129,6 +130,9 @@ def _answer(answer: Answer, order_type: OrderType, message: Message, context: Co
         except UserError as error:
             _log.error("%s: %s declined: %s", site.name, order_type, error)
             return pack_decline(Decline(site.name, gate.decline(error)))
+        except Exception as error:
+            gate.fail(error)
+            raise
     except UserError as error:
         _log.error("%s: %s declined: %s", site.name, order_type, error)
         return pack_decline(Decline(site.name, public_reason(site.policy, error)))

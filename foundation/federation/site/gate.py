@@ -1,5 +1,6 @@
 """Admission of orders against the site's policy."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
@@ -11,20 +12,23 @@ from foundation.errors import UserError
 from foundation.federation.extension import Extension
 from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
-from foundation.federation.ledger.entry import SERVER, Direction, Kind, OrderKind, printable
+from foundation.federation.ledger.entry import SERVER, Direction, Entry, Kind, OrderKind, printable
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
-from foundation.federation.secure import SecureOrder
+from foundation.federation.secure import SecureOrder, crowd
+from foundation.federation.site.approvals import check_approved, check_sequence
 from foundation.federation.site.components import compressor_of, privacy_of, privacy_settings, secure_of
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
+from foundation.federation.site.queries import check_query, query_digest
 from foundation.federation.sums.fixed_point import GROUP, RANGE
-from foundation.federation.task import FederatedTask
+from foundation.federation.task import FederatedTask, Part
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, travelling_digest
+from foundation.run_record import digest_of
 
 OrderType = Literal["train", "evaluate", "statistics", "sums"]
 _ENTRY_KINDS: dict[OrderType, OrderKind] = {
@@ -33,6 +37,7 @@ _ENTRY_KINDS: dict[OrderType, OrderKind] = {
     "statistics": "statistics",
     "sums": "statistics",
 }
+_IN_TURN = ("train", "evaluate")  # of sums, a round may ask many
 _OF_TASK = ("train", "sums")  # what is judged by the name of the run's task
 
 
@@ -55,6 +60,7 @@ class PolicyGate:
         facts: of the order, as policies judge it; none before it was let in.
         settings: of privacy in this round.
         statistics: names of those that it asks for.
+        split: digest of who trains, validates and is held out here; empty before patients were read.
     """
 
     task: FederatedTask
@@ -72,6 +78,7 @@ class PolicyGate:
         self.compression = Compressor()
         self.settings = privacy_settings(order)
         self.extension: Extension | None = None
+        self.split = ""
 
     def admit(self) -> None:
         """Notes the order, and lets it in.
@@ -81,24 +88,29 @@ class PolicyGate:
         """
         order, policy = self.order, self.site.policy
         digest = travelling_digest(order.weights, order.control)
-        self.note(_ENTRY_KINDS[self.order_type], "in", digest, groups=groups_of(order.weights), witness=order.head)
+        kind = _ENTRY_KINDS[self.order_type]
+        self.note(kind, "in", digest, groups=groups_of(order.weights), witness=order.head, steps=self._steps())
         if order.extension:
             self.note("embeddings", "in", travelling_digest(order.extension, {}), groups=sorted(order.extension))
         entries = self.ledger.entries()
         self._check_role()
-        # Nothing is built, and no patient read, before the policy has seen all that the plan asks.
-        check_order(policy, self._read(), entries, spent_after=Spent())
+        # No model is built, and no patient read, before the policy has seen all that the plan asks.
         self.privacy = privacy_of(order.plan)
         self.compression = compressor_of(order.plan)
         self.facts = self._read()
         check_order(policy, self.facts, entries, spent_after=Spent())
-        kind = self._kind()
+        check_approved(self.site, self.ledger, order.plan, order.run, entries)
+        if self.order_type in _IN_TURN:
+            check_sequence(kind, "update" if kind == "order" else kind, order.run, order.round, entries)
         cfg = compose_config(self.site, order.plan)
         if order.plan.dictionary not in (None, dictionary_digest(Path(cfg.data.folder))):
             raise Declined("plan: dictionary: not the one that this hospital prepared its cohort against; prepare anew")
-        self.task = kind(cfg, self.site.name)
+        self.task = self._kind()(cfg, self.site.name)
         self.task.home = self.site.state
         self.extension = self.task.extension()
+        self._keep_split(entries)
+        if self.order_type != "train":
+            check_query(self.site, entries, self.task.patients(self._part()))
         patients = len(self.task.patients("train")) if self.order_type == "train" else None
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
 
@@ -146,6 +158,11 @@ class PolicyGate:
 
     def _read_secure(self, content: RecordDict, expected: SecureOrder) -> SecureOrder:
         """The order's own words about masks, held against what they should be."""
+        asked = self.order.plan.secure
+        assert asked is not None, "checked before"
+        least = max(asked.minimum_sites, self.site.policy.privacy.min_sites)
+        if crowd(content) < least:
+            raise Declined(f"secure: fewer than {least} sites' keys came with the order, and a sum of few is no sum")
         try:
             order = SecureOrder.read(content)
         except (KeyError, ValueError, AssertionError) as error:
@@ -156,11 +173,34 @@ class PolicyGate:
             raise Declined("secure: counts, ranges or groups of the order's masks are not those of its plan")
         return order
 
+    def fail(self, error: Exception) -> None:
+        """Notes that an order ended without an answer, by the kind of what went wrong alone."""
+        self.note("failure", None, None, note=printable(type(error).__name__))
+
     def decline(self, error: UserError) -> str:
         """Notes that the site does not take part; the line that the server may read."""
         reason = public_reason(self.site.policy, error)
         self.note("decline", "out", None, note=printable(reason))
         return reason
+
+    def _steps(self) -> int | None:
+        return self.order.plan.steps if self.order_type == "train" else None
+
+    def _part(self) -> Part:
+        trains = self.site.name in self.order.plan.training
+        return "train" if trains and self.order_type != "evaluate" else "evaluation"
+
+    def _keep_split(self, entries: Sequence[Entry]) -> None:
+        """Holds the split to the one that the run began with: the site draws it once.
+
+        Raises:
+            Declined: if this hospital's patients are others than when the run began.
+        """
+        parts = self.task.split
+        self.split = digest_of([parts.train, parts.validation, parts.test])
+        kept = {entry.split for entry in entries if entry.run == self.order.run and entry.split}
+        if kept - {self.split}:
+            raise Declined("split: this hospital's patients changed since the run began; begin another run")
 
     def _check_role(self) -> None:
         """Holds the order against this hospital's part in the plan.
@@ -190,9 +230,14 @@ class PolicyGate:
         promises = self.privacy.promises(self.settings, self.masked)
         return order_facts(order.plan, order.run, order.round, task, promises, self.statistics)
 
-    def note(self, kind: Kind, direction: Direction, arrays: WeightsDigest | None, **facts: Unpack[Facts]) -> None:
+    def note(
+        self, kind: Kind, direction: Direction | None, arrays: WeightsDigest | None, **facts: Unpack[Facts]
+    ) -> None:
         """Writes an entry of the order's run and round into the ledger; of what leaves, before it does."""
         facts["run"], facts["round"], facts["peer"] = self.order.run, self.order.round, SERVER
+        facts["plan"] = self.order.plan.digest
+        if direction == "out" and self.split:
+            facts["split"], facts["query"] = self.split, query_digest(self.task.patients(self._part()))
         if arrays is not None:
             facts["size"], facts["digest"] = arrays.bytes, arrays.hexdigest()
         self.ledger.append(kind, direction, **facts)

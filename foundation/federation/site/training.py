@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundation.federation.site.config import Site
+from foundation.federation.site.launch import processes_of
 from foundation.federation.site.round import run_round
 from foundation.federation.site.state import SiteState, local_of
 from foundation.federation.task import RoundArrays, RoundOptions, RoundResult
@@ -50,3 +52,17 @@ def module_here(gate: PolicyGate) -> nn.Module:
 def state_of(site: Site, order: Order) -> Path:
     """Where this run's state lies at a site: a folder that the site names, from a digest of the run's name."""
     return site.state / digest_of(order.run)[:16]
+
+
+def epochs_of(gate: PolicyGate, patients: int) -> int:
+    """How often any one patient can have been in a step of this round.
+
+    A process takes each of its patients once before any of them again, and leaves out those that fill no batch.
+    """
+    plan, trainer = gate.order.plan, gate.task.cfg.trainer
+    batch = plan.settings.batch_size
+    if batch is None:
+        return plan.steps
+    together = batch * max(1, processes_of(trainer))
+    batches = plan.steps * int(trainer.get("accumulate_grad_batches") or 1)
+    return math.ceil(batches / max(1, patients // together)) + plan.keep_optimizer

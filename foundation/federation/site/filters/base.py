@@ -21,6 +21,8 @@ class Outgoing:
         kind: of it, as policies and ledgers call it.
         reply: its parts, as far as the filters have let them pass.
         patients: behind it.
+        epochs: how often any one of them can have been in a step of training.
+        counted: contributions by group that the policy lets leave, before noise hides them.
         behind: patients by modality, metric or group, where they are fewer.
         statistics: that it tells, until a filter puts them into the reply.
         counts: names of its arrays whose every cell counts patients.
@@ -35,6 +37,8 @@ class Outgoing:
     reply: Reply
     patients: int
     behind: Mapping[str, int] = field(default_factory=dict)
+    epochs: int = 1
+    counted: Mapping[str, int] | None = None
     statistics: SiteStatistics | None = None
     counts: tuple[str, ...] = ()
     secure: SecureOrder | None = None

@@ -23,7 +23,8 @@ class PolicyCheck(Filter):
             gate.statistics,
             gate.facts.privacy,
             spent,
-            reply.samples,
+            reply.samples if outgoing.counted is None else outgoing.counted,
+            outgoing.epochs,
         )
         check_reply(gate.site.policy, gate.facts, facts, gate.ledger.entries())
         return replace(outgoing, spent=spent)

@@ -116,6 +116,36 @@ def test_too_few_patients_are_not_trained_on_and_their_number_is_not_told():
             check_reply(rules, ORDER, replace(REPLY, patients=few))
 
 
+def test_small_batches_are_declined():
+    order(policy(patients={"batch": 8}), replace(ORDER, batch=8))
+    order(policy(patients={"batch": 8}), ORDER)  # every step sees all
+    with pytest.raises(Declined, match=r"patients\.batch: 7 a step asked, at least 8 required"):
+        order(policy(patients={"batch": 8}), replace(ORDER, batch=7))
+
+
+def test_few_patients_train_under_masks_or_noise_alone():
+    rules, bare = policy(patients={"unprotected": 40}), replace(ORDER, privacy=PrivacyFacts())
+    order(rules, patients=39)
+    order(rules, bare, patients=40)
+    with pytest.raises(Declined, match=r"patients\.unprotected: too few to train on without masks and without this"):
+        order(rules, bare, patients=39)
+
+
+@pytest.mark.parametrize(
+    ("samples", "epochs", "leaves"), [(20, 1, True), (19, 1, False), (39, 2, True), (38, 2, False), (400, 30, False)]
+)
+def test_contributions_of_the_same_patients_are_not_counted_as_others(samples: int, epochs: int, leaves: bool):
+    rules = policy(patients={"training": 20})
+    reply = replace(REPLY, samples={"fusion": samples}, epochs=epochs)
+    if leaves:
+        check_reply(rules, ORDER, reply)
+    else:
+        with pytest.raises(
+            Declined, match="patients: a parameter group was trained by too few of this site's patients"
+        ):
+            check_reply(rules, ORDER, reply)
+
+
 @pytest.mark.parametrize(
     ("entries", "after", "passes"),
     [

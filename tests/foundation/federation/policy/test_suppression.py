@@ -1,5 +1,6 @@
 """Numbers of few patients, which stay at home."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -79,13 +80,15 @@ def test_a_metric_that_should_have_been_suppressed_does_not_leave():
     st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6),
     st.integers(1, 15),
     st.integers(1, 15),
+    st.integers(1, 5),
 )
-def test_a_group_that_few_patients_taught_stays_at_home(samples, behind, cell, training):
+def test_a_group_that_few_patients_taught_stays_at_home(samples, behind, cell, training, epochs):
     rules = policy(patients={"cell": cell, "training": training})
-    kept = withhold(rules, samples, behind)
+    kept = withhold(rules, samples, behind, epochs)
     assert kept.items() <= samples.items()
     for group, count in samples.items():
-        few = count and (count < cell or behind.get(group, 99) < max(cell, training))
+        patients = min(behind.get(group, 99), math.ceil(count / epochs))
+        few = count and patients < max(cell, training)
         assert (group in kept) == (not few)
 
 

@@ -136,9 +136,9 @@ def test_what_compression_loses_is_added_to_the_next_update(gate: Made):
     for number in (1, 2):
         outgoing = update(seed=number)
         wanted = wanted + outgoing.reply.update[PATIENT].astype(np.float64)
-        passed = apply_filters(outgoing, UPDATE, gate("compression=int8", number=number))
+        at = gate("compression=int8", number=number)
+        passed = apply_filters(outgoing, UPDATE, at)
         sent = sent + Compressor.decode(passed.reply.update)[PATIENT].astype(np.float64)
-    at = gate()
     lost = ErrorFeedback(state_of(at.site, at.order), "run-1").before(3)[PATIENT]
     assert np.abs(lost).max() > 0
     np.testing.assert_allclose(sent + lost, wanted, rtol=1e-5, atol=1e-6)
