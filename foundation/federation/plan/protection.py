@@ -58,6 +58,7 @@ class Masking(Part):
     """Secure aggregation; see `foundation.federation.secure.settings`."""
 
     norm: Positive = 10.0
+    norms: Annotated[dict[Group, Positive], Field(max_length=1000)] = Field({})
     statistic_range: Positive = 1000.0
     statistics: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ("*.running_mean", "*.running_var")
     minimum_sites: Annotated[int, Field(ge=2, le=1000)] = 3

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -26,6 +26,8 @@ class Secure:
     Args:
         norm: L2 norm that a site's difference in a parameter group is clipped to. It is the range of quantisation as
             well, so no single weight is clipped further.
+        norms: by parameter group, its own norm: groups move by lengths that differ tenfold, and one norm for all either
+            takes the long ones' steps away or rounds the short ones.
         statistic_range: the largest change of a running statistic or counter, in units of the largest magnitude of
             that array before the round (of 1 where that is smaller). Larger changes are clipped and reported.
         statistics: patterns (fnmatch) of floating-point names that are running statistics, not trained weights.
@@ -41,6 +43,7 @@ class Secure:
     """
 
     norm: float = 10.0
+    norms: Mapping[str, float] = field(default_factory=dict)
     statistic_range: float = 1000.0
     statistics: tuple[str, ...] = ("*.running_mean", "*.running_var")
     minimum_sites: int = 3
@@ -53,6 +56,9 @@ class Secure:
         for name in ("norm", "statistic_range", "exchange_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"secure.{name}: {getattr(self, name)}; give a number above 0")
+        for group, norm in self.norms.items():
+            if not 0 < norm < math.inf:
+                raise UserError(f"secure.norms.{group}: {norm}; give a number above 0")
         if self.processes < 1:
             raise UserError(f"secure.processes: {self.processes}; give 1, or as many as the largest site trains in")
         if self.minimum_sites < 2:
@@ -61,6 +67,16 @@ class Secure:
             raise UserError(f"secure.minimum_contributors: {self.minimum_contributors}; give 1 to minimum_sites")
         if not 0 < self.threshold <= 1:
             raise UserError(f"secure.threshold: {self.threshold}; give a share above 0 and up to 1")
+
+    def norm_of(self, group: str) -> float:
+        """That a group is clipped to."""
+        return self.norms.get(group, self.norm)
+
+    def at_least(self, norm: float) -> "Secure":
+        """The same with room for a length in every group."""
+        return replace(
+            self, norm=max(self.norm, norm), norms={group: max(one, norm) for group, one in self.norms.items()}
+        )
 
     def shares_needed(self, sites: int) -> int:
         """Sites that must stay to the end. A majority: the same shares cannot open two different sums."""
@@ -75,28 +91,36 @@ class SecureOrder:
         most: largest count of samples that one site can have in a group in a round, such as steps times patients a
             step; public, so that counts travel as shares of it.
         groups: parameter groups that are summed; the others stay as they are.
-        norm, statistic_range, statistics: see `Secure`.
+        norms: as many as groups.
+        statistic_range, statistics: see `Secure`.
     """
 
     most: int
     groups: tuple[str, ...]
-    norm: float
+    norms: tuple[float, ...]
     statistic_range: float
     statistics: tuple[str, ...]
 
     @classmethod
     def of(cls, settings: Secure, most: int, groups: Collection[str]) -> "SecureOrder":
         """The order of a round."""
-        return cls(most, tuple(sorted(groups)), settings.norm, settings.statistic_range, tuple(settings.statistics))
+        named = tuple(sorted(groups))
+        norms = tuple(float(settings.norm_of(group)) for group in named)
+        return cls(most, named, norms, settings.statistic_range, tuple(settings.statistics))
+
+    def norm_of(self, group: str) -> float:
+        """That a group is clipped to."""
+        return self.norms[self.groups.index(group)]
 
     @classmethod
     def read(cls, content: RecordDict) -> "SecureOrder":
         """The record of a message, read."""
         record: Mapping[str, object] = content.config_records[RECORD]
-        most, groups, norm, statistic_range, statistics = (record[name] for name in cls.__dataclass_fields__)
-        assert isinstance(most, int) and isinstance(norm, float) and isinstance(statistic_range, float)
+        most, groups, norms, statistic_range, statistics = (record[name] for name in cls.__dataclass_fields__)
+        assert isinstance(most, int) and isinstance(norms, list) and isinstance(statistic_range, float)
         assert isinstance(groups, list) and isinstance(statistics, list)
-        return cls(most, tuple(map(str, groups)), norm, statistic_range, tuple(map(str, statistics)))
+        lengths = tuple(map(float, norms))
+        return cls(most, tuple(map(str, groups)), lengths, statistic_range, tuple(map(str, statistics)))
 
     def record(self) -> ConfigRecord:
         """As a record of a message."""
@@ -104,7 +128,7 @@ class SecureOrder:
             {
                 "most": self.most,
                 "groups": list(self.groups),
-                "norm": self.norm,
+                "norms": list(self.norms),
                 "statistic_range": self.statistic_range,
                 "statistics": list(self.statistics),
             }
@@ -122,7 +146,7 @@ class SecureOrder:
     def range_of(self, name: str, before: np.ndarray) -> float:
         """The largest difference that a value of an array can report, either way."""
         if not self.is_statistic(name, before):
-            return self.norm
+            return self.norm_of(group_of(name))
         largest = float(np.abs(before.astype(np.float64)).max(initial=1.0))
         return self.statistic_range * largest
 

@@ -73,7 +73,7 @@ def submission(order: SecureOrder, before: Arrays, update: SiteUpdate) -> Submis
             head += [0.0] * 4
             arrays |= {name: np.zeros(before[name].size) for name in members}
             continue
-        scaled, reduced[group], clipped[group] = _scaled(order, before, update, members)
+        scaled, reduced[group], clipped[group] = _scaled(order, group, before, update, members)
         head += [share, 1.0, reduced[group], clipped[group]]
         for name, value in scaled.items():
             value *= share  # in place: a model's worth of memory less
@@ -162,7 +162,7 @@ def _share(order: SecureOrder, group: str, count: int) -> float:
 
 
 def _scaled(
-    order: SecureOrder, before: Arrays, update: SiteUpdate, names: list[str]
+    order: SecureOrder, group: str, before: Arrays, update: SiteUpdate, names: list[str]
 ) -> tuple[dict[str, np.ndarray], float, float]:
     """Differences of a group within -1 to 1, the share of the norm taken away, the share of statistics clipped."""
     scaled, beyond, counted, square = {}, 0, 0, 0.0
@@ -178,8 +178,9 @@ def _scaled(
         else:
             square += float(value @ value)
             scaled[name] = value
-    length = max(float(np.sqrt(square)), order.norm)
+    norm = order.norm_of(group)
+    length = max(float(np.sqrt(square)), norm)
     for name in names:
         if not order.is_statistic(name, before[name]):
             scaled[name] /= length
-    return scaled, 1 - order.norm / length, beyond / max(counted, 1)
+    return scaled, 1 - norm / length, beyond / max(counted, 1)

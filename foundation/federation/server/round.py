@@ -1,7 +1,6 @@
 """One round's training: sites are ordered to train, their updates taken in and combined, stage by stage."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, MessageType
@@ -146,7 +145,7 @@ class Round:
         assert secure is not None
         if not isinstance(strategy, PrivateStrategy):
             return secure
-        return replace(secure, norm=max(secure.norm, strategy.longest(before)))
+        return secure.at_least(strategy.longest(before))
 
 
 def _facts(update: SiteUpdate, sent: int) -> dict[str, Any]:

@@ -151,10 +151,9 @@ class PolicyGate:
         assert secure is not None, "checked before"
         if self.order_type == "sums":
             return self._read_secure(content, SecureOrder.of(replace(secure, statistic_range=RANGE), 1, [GROUP]))
-        norm = max(secure.norm, self.privacy.longest(self.order.weights, self.settings))
+        secure = secure.at_least(self.privacy.longest(self.order.weights, self.settings))
         most = plan.steps * (plan.settings.batch_size or 0) * secure.processes
-        expected = SecureOrder.of(replace(secure, norm=norm), most, groups_of(self.order.weights))
-        return self._read_secure(content, expected)
+        return self._read_secure(content, SecureOrder.of(secure, most, groups_of(self.order.weights)))
 
     def _read_secure(self, content: RecordDict, expected: SecureOrder) -> SecureOrder:
         """The order's own words about masks, held against what they should be."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from scipy.stats import chisquare
 
+from foundation.errors import UserError
 from foundation.federation.secure import Secure, SecureOrder
 from foundation.federation.secure.settings import levels
 from foundation.federation.secure.site import submission
@@ -194,6 +195,27 @@ def test_a_long_step_is_shortened_and_reported():
     assert found.reduced["objective:alignment"] == pytest.approx(0, abs=1e-6)
     assert found.clipped["pathology"] > 0
     assert abs(found.differences[COUNTER]) <= 1e-3 * 200
+
+
+def test_each_group_is_clipped_to_its_own_length():
+    chosen = Secure(norm=1e-3, norms={"fusion": 50.0})
+    found = round_of(grid_of(), chosen=chosen)
+    order = SecureOrder.of(chosen, MOST, GROUPS)
+    name = "encoder.fusion.blocks.layer"
+    total = sum(samples["fusion"] for samples in SAMPLES.values())
+    mean = sum(
+        samples["fusion"] / total * (AFTER[site][name].astype(np.float64) - BEFORE[name])
+        for site, samples in SAMPLES.items()
+    )
+    bound = order.bound(name, BEFORE[name], 4, 4, total)
+    assert np.abs(found.differences[name] - mean).max() <= bound * (1 + 1e-6)
+    assert found.reduced["fusion"] == pytest.approx(0, abs=1e-6) and found.reduced["pathology"] > 0.9
+
+
+def test_norms_that_are_none_are_named():
+    with pytest.raises(UserError, match=r"secure\.norms\.genomics: 0; give a number above 0"):
+        Secure(norms={"genomics": 0})
+    assert Secure(norm=1.0, norms={"a": 3.0}).at_least(2.0) == Secure(norm=2.0, norms={"a": 3.0})
 
 
 def test_arrays_of_an_untrained_group_are_not_read():
