@@ -155,7 +155,9 @@ class SurvivalTable(Table):
         return np.asarray(np.cumsum(self.counts.sum(axis=1)[:, ::-1], axis=1)[:, ::-1])
 
     def _events(self) -> tuple[Integers, Integers]:
-        return np.asarray(self.counts[:, 1].sum(axis=2)), np.asarray(self.at_risk().sum(axis=2))
+        """Events at, and patients at risk just before, each time, whatever their score: `[replicates, times]` each."""
+        by_time = self.counts.sum(axis=3)
+        return by_time[:, 1], np.asarray(np.cumsum(by_time.sum(axis=1)[:, ::-1], axis=1)[:, ::-1])
 
 
 def on_times(event: Floats, time: Floats, times: Grid) -> tuple[Integers, Integers]:

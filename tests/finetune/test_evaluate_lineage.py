@@ -1,9 +1,11 @@
 """An evaluation never calls patients held out whom the run, or one it builds on, was trained on."""
 
 import json
+import re
 from pathlib import Path
 
 import hydra
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
@@ -67,3 +69,32 @@ def test_patients_held_out_everywhere_are_held_out(fine_tuned, cohort, capsys):
     record = evaluate(fine_tuned(split(cohort, ["summit"], 0.2, 0)))
     assert "seen" not in record["notes"]
     assert "Held-out test" in capsys.readouterr().out
+
+
+def test_every_figure_and_every_prediction_are_files(fine_tuned, cohort):
+    run = fine_tuned(split(cohort, ["summit"], 0.2, 0))
+    evaluate(run, "predict=[train,test]", "subgroups=[biomarker]", "grid=declared")
+    results = json.loads((run / "evaluation" / "results.json").read_text())
+    assert results["grid"] == "declared"
+    assert {"group", "level", "n", "estimator", "interval", "seed", "source", "split"} <= set(results["figures"][0])
+    assert {"hospital", "sex", "age", "has", "biomarker"} < {row["group"] for row in results["figures"]}
+    assert {"roc", "calibration", "decision"} < set(results["curves"])
+    predictions = pd.read_parquet(run / "evaluation" / "predictions.parquet")
+    assert set(predictions["split"]) == {"train", "test"}
+    assert set(predictions[predictions["split"] == "test"]["subset"]) > {"all", "report alone", "all but report"}
+    assert not predictions.duplicated(["split", "subset", "patient", "output"]).any()
+    parts = split(cohort, ["summit"], 0.2, 0)
+    assert set(predictions[predictions["split"] == "train"]["patient"]) <= set(parts.train)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("grid=coarse", "grid: found 'coarse'; choose exact or declared"),
+        ("predict=[tests]", "predict: found 'tests'; choose of train, validation and test"),
+    ],
+)
+def test_a_setting_that_is_none_is_one_line(fine_tuned, cohort, setting, words):
+    run = fine_tuned(split(cohort, ["summit"], 0.2, 0))
+    with pytest.raises(UserError, match=re.escape(words)):
+        evaluate(run, setting)
