@@ -1,6 +1,7 @@
 """The request form of a modality: what a request holds of it, and how it becomes what its encoder's transform takes."""
 
 import difflib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,27 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from foundation.data.packages import modules
 from foundation.errors import UserError
 
-_LARGEST = 3e38  # a model's numbers are in single precision: more is infinite there
+LARGEST = 3e38  # a model's numbers are in single precision: more is infinite there
+_SHOWN = 40  # characters of a sender's value in an error
+UNREADABLE = 422  # HTTP: well-formed, and no content that the model can take
+
+
+class RequestError(UserError):
+    """The refusal of one request, in the parts that a client may act on.
+
+    Args:
+        field: where, such as `record.age` or `pathology[3]`.
+        reason: what is wrong there.
+        remedy: what to send instead.
+        status: of HTTP.
+    """
+
+    def __init__(self, field: str, reason: str, remedy: str, status: int = UNREADABLE) -> None:
+        super().__init__(f"{field}: {reason}; {remedy}")
+        self.field = field
+        self.reason = reason
+        self.remedy = remedy
+        self.status = status
 
 
 class RequestForm(BaseModel, ABC):
@@ -34,8 +55,20 @@ class RequestForm(BaseModel, ABC):
             warnings: takes what was left out, one line each.
 
         Raises:
-            UserError: naming the field, for anything that cannot be read.
+            RequestError: naming the field, for anything that cannot be read.
         """
+
+    def fitted(self, values: Iterable[Any]) -> "RequestForm":
+        """The form with what the training patients showed, where it holds requests against that.
+
+        Args:
+            values: raw, a training patient's each.
+        """
+        return self
+
+    def count(self, value: Any) -> int | None:
+        """How many parts a readable value was sent in, such as images or genes; None where the encoder counts them."""
+        return None
 
     @abstractmethod
     def write(self, raw: Any) -> Any:
@@ -60,21 +93,21 @@ def read_form(modality: str, content: Any) -> RequestForm:
     return form
 
 
-def unknown_field(field: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_field(field: str, name: str, known: Iterable[str]) -> RequestError:
     """The refusal of a field that nobody reads."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name[:_SHOWN], list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {some_of(list(known))}"
-    return UserError(f"{field}: unknown field; {hint}")
+    return RequestError(field_name(field), "unknown field", hint)
 
 
 def read_number(value: Any, field: str) -> float:
     """A finite number.
 
     Raises:
-        UserError: naming the field, for anything else.
+        RequestError: naming the field, for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
-        raise UserError(f"{field}: found {shown(value)}; give a finite number, or null where it is not known")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        raise RequestError(field, f"found {shown(value)}", "give a finite number, or null where it is not known")
     return float(value)
 
 
@@ -82,10 +115,10 @@ def read_object(value: Any, field: str, known: Iterable[str] | None = None) -> d
     """An object of names and values.
 
     Raises:
-        UserError: naming the field, for anything else, or a name that is not among those known.
+        RequestError: naming the field, for anything else, or a name that is not among those known.
     """
     if not isinstance(value, dict):
-        raise UserError(f"{field}: found {shown(value)}; give an object of names and values")
+        raise RequestError(field, f"found {shown(value)}", "give an object of names and values")
     for name in value:
         if known is not None and name not in set(known):
             raise unknown_field(f"{field}.{name}", name, known)
@@ -96,10 +129,28 @@ def shown(value: Any) -> str:
     """A value as an error line may show it: short, whatever the sender put there."""
     if value is None:
         return "nothing"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{type(value).__name__} {text[:36]}..."
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return f"an integer of {_digits(value)} digits"  # Python writes none of more than 4300
+    text = repr(value[:_SHOWN] if isinstance(value, str | list) else value)
+    whole = len(text) <= _SHOWN and (not isinstance(value, str | list) or len(value) <= _SHOWN)
+    return text if whole else f"{type(value).__name__} {text[: _SHOWN - 4]}..."
+
+
+def any_of(names: Iterable[str]) -> list[dict[str, Any]]:
+    """JSON Schemas of which an object fits one that says something under any of these names; null says nothing."""
+    return [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
+
+
+def field_name(name: str) -> str:
+    """A field's name as an error may show it: names, too, are the sender's, and may be long."""
+    return name if len(name) <= 4 * _SHOWN else f"{name[: 4 * _SHOWN]}..."
 
 
 def some_of(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _digits(value: int) -> int:
+    """Decimal digits of an integer, give or take one."""
+    return int(abs(value).bit_length() * math.log10(2)) + 1

@@ -1,21 +1,35 @@
-"""Genomics in a request: by channel, values by gene symbol."""
+"""Genomics in a request: by channel, values by gene."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from foundation.data.problems import DataError
-from foundation.data.units import check_unit, convert
-from foundation.errors import UserError
+from foundation.data.genes import GeneVocabulary
+from foundation.data.problems import DataError, Problem
+from foundation.data.units import LINEAR, UNITS, check_unit, convert
 from foundation.modalities.genomics.storage import CHANNELS, Channels
-from foundation.modalities.request import RequestForm, read_number, read_object, shown, some_of
+from foundation.modalities.genomics.symbols import Merge, by_symbol
+from foundation.modalities.request import (
+    LARGEST,
+    RequestError,
+    RequestForm,
+    field_name,
+    read_number,
+    read_object,
+    shown,
+    some_of,
+)
+
+_MOST_GENES = 100_000  # names a channel; an annotation of all transcribed genes has about 60,000
+_HIGHEST_COPIES = 15.0  # of a log2 ratio, as in data preparation
+_TOO_LARGE = 413
 
 
 class GenesForm(RequestForm):
-    """Expression, mutations and copy number by gene symbol.
+    """Expression, mutations and copy number by gene: approved symbol, former symbol, alias, Ensembl or HGNC id.
 
     Attributes:
         kind: see `RequestForm`.
@@ -28,33 +42,44 @@ class GenesForm(RequestForm):
     unit: str
 
     def read(self, value: Any, field: str, warnings: list[str]) -> Channels:
-        """By channel, float32 `[genes]`, NaN where the request says nothing."""
+        """By channel, float32 `[genes]`, NaN where the request says nothing. Names are resolved as in preparation."""
         content = read_object(value, field, ("unit", *CHANNELS))
-        measured = {name: read_object(content[name], f"{field}.{name}") for name in CHANNELS if name in content}
-        if not any(measured.values()):
-            raise UserError(f"{field}: no measurements; give at least one of {', '.join(CHANNELS)} by gene symbol")
+        profiles = {name: _numbers(content[name], name, f"{field}.{name}") for name in CHANNELS if name in content}
+        sent = {name: profile for name, profile in profiles.items() if profile.size}
+        if not sent:
+            advice = f"give at least one of {', '.join(CHANNELS)} by gene symbol"
+            raise RequestError(field, "no measurements", advice)
         unit = content.get("unit")
-        if measured.get("expression") and not isinstance(unit, str):
-            raise UserError(
-                f"{field}.unit: found {shown(unit)}; say the unit of expression, {self.unit!r} if it is that"
-            )
-        position = {gene: index for index, gene in enumerate(self.genes)}
-        raw = {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}
-        unknown: set[str] = set()
-        for channel, values in measured.items():
-            for gene, number in values.items():
-                if gene not in position:
-                    unknown.add(gene)
-                elif number is not None:
-                    raw[channel][position[gene]] = _gene_value(number, channel, f"{field}.{channel}.{gene}")
+        if ("expression" in content or "unit" in content) and unit not in UNITS:
+            advice = f"say the unit of expression, {self.unit!r} if it is that; known are {', '.join(UNITS)}"
+            raise RequestError(f"{field}.unit", f"found {shown(unit)}", advice)
+        named = {
+            name: self._by_symbol(profile, name, str(unit), f"{field}.{name}", warnings)
+            for name, profile in sent.items()
+        }
+        if "expression" in named:
+            named["expression"] = self._converted(named["expression"], str(unit), Path(f"{field}.unit"), warnings)
+        return self._aligned(named, field, warnings)
+
+    def _aligned(self, named: dict[str, pd.DataFrame], field: str, warnings: list[str]) -> Channels:
+        """The model's genes of channels `[1, symbols]`, and word of those that it does not know."""
+        wanted = list(_approved(tuple(self.genes)))
+        others = sorted({gene for profile in named.values() for gene in profile} - {*self.genes, *wanted})
+        if others:
+            line = f"{len(others)} genes unknown to the model were left out: {some_of(others)}"
+            warnings.append(f"{field}: {line}")
+        raw = {name: np.full(len(self.genes), np.nan, dtype=np.float32) for name in CHANNELS}
+        for name, profile in named.items():
+            exact = profile.reindex(columns=self.genes).to_numpy(np.float32)[0]
+            renamed = profile.reindex(columns=wanted).to_numpy(np.float32)[0]
+            raw[name] = np.where(np.isnan(exact), renamed, exact)
         if all(np.isnan(channel).all() for channel in raw.values()):
-            raise UserError(f"{field}: no measured gene is known to the model; it knows {some_of(self.genes)}")
-        if isinstance(unit, str) and not np.isnan(raw["expression"]).all():
-            raw["expression"] = self._converted(raw["expression"], unit, f"{field}.unit")
-        if unknown:
-            names = some_of(sorted(unknown))
-            warnings.append(f"{field}: {len(unknown)} genes unknown to the model were left out: {names}")
+            raise RequestError(field, "no measured gene is known to the model", f"it knows {some_of(self.genes)}")
         return raw
+
+    def count(self, value: Any) -> int:
+        """Names that anything was measured of."""
+        return len({gene for name in CHANNELS for gene, number in value.get(name, {}).items() if number is not None})
 
     def write(self, raw: Any) -> dict[str, Any]:
         """In the encoder's unit, genes that were not measured left out."""
@@ -63,26 +88,92 @@ class GenesForm(RequestForm):
             for channel, values in raw.items()
         }
 
-    def _converted(self, values: NDArray[np.float32], unit: str, field: str) -> NDArray[np.float32]:
-        profile = pd.DataFrame(values[None], columns=self.genes)
-        wrong = [problem for problem in check_unit(profile, unit, Path(field)) if problem.severity == "error"]
+    def _by_symbol(
+        self, profile: pd.DataFrame, channel: str, unit: str, field: str, warnings: list[str]
+    ) -> pd.DataFrame:
+        """A channel `[1, symbols]` under approved symbols; several names of one gene become one as in preparation."""
+        if set(profile.columns) <= set(self.genes):
+            return profile
+        merge: Merge | None = None
+        if channel == "mutations":
+            merge = _highest
+        elif channel == "expression" and unit in LINEAR:
+            merge = _sum
+        values, notes = by_symbol(profile, GeneVocabulary.shipped(), Path(field), merge)
+        _add(notes, warnings)
+        return values
+
+    def _converted(self, profile: pd.DataFrame, unit: str, place: Path, warnings: list[str]) -> pd.DataFrame:
+        """Expression in the encoder's unit, held against the unit declared as in preparation."""
+        findings = check_unit(profile, unit, place)
+        wrong = [problem for problem in findings if problem.severity == "error"]
         if wrong:
             raise DataError(wrong[0])
-        converted: NDArray[np.float32] = convert(profile, unit, self.unit, Path(field)).to_numpy(np.float32)[0]
-        return converted
+        _add(findings, warnings)
+        return convert(profile, unit, self.unit, place)
 
     def describe(self) -> dict[str, Any]:
-        by_gene = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
-        unit = {"type": "string", "description": f"of expression; the model works in {self.unit}"}
-        properties = {"unit": unit, **dict.fromkeys(CHANNELS, by_gene)}
-        return {"type": "object", "additionalProperties": False, "properties": properties}
+        unit = {"enum": list(UNITS), "description": f"of expression; the model works in {self.unit}"}
+        ranges: dict[str, dict[str, Any]] = {
+            "expression": {"type": ["number", "null"], "minimum": -LARGEST, "maximum": LARGEST},
+            "mutations": {"enum": [0, 1, None]},
+            "copy_number": {"type": ["number", "null"], "minimum": -_HIGHEST_COPIES, "maximum": _HIGHEST_COPIES},
+        }
+        channels = {
+            name: {"type": "object", "maxProperties": _MOST_GENES, "additionalProperties": cell}
+            for name, cell in ranges.items()
+        }
+        properties = {"unit": unit, **channels}
+        measured = {"not": {"additionalProperties": {"type": "null"}}}
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+            "dependentRequired": {"expression": ["unit"]},
+            "anyOf": [{"required": [name], "properties": {name: measured}} for name in CHANNELS],
+        }
 
 
 FORM = GenesForm
 
 
+@cache
+def _approved(genes: tuple[str, ...]) -> tuple[str, ...]:
+    """The approved symbols of genes today: a symbol may have changed since a model was trained."""
+    symbols = GeneVocabulary.shipped().resolve(genes).symbol
+    return tuple(symbols.get(gene, gene) for gene in genes)
+
+
+def _numbers(value: Any, channel: str, field: str) -> pd.DataFrame:
+    """A channel as sent, `[1, names]`; names of which nothing is known are left out."""
+    content = read_object(value, field)
+    if len(content) > _MOST_GENES:
+        raise RequestError(field, f"{len(content)} names", f"give at most {_MOST_GENES}", _TOO_LARGE)
+    numbers = {
+        gene: _gene_value(number, channel, field_name(f"{field}.{gene}"))
+        for gene, number in content.items()
+        if number is not None
+    }
+    return pd.DataFrame([numbers], dtype=np.float64)
+
+
 def _gene_value(number: Any, channel: str, field: str) -> float:
     value = read_number(number, field)
     if channel == "mutations" and value not in (0, 1):
-        raise UserError(f"{field}: found {number!r}; a mutation is 1 (found), 0 (looked for, not found) or null")
+        advice = "a mutation is 1 (found), 0 (looked for, not found) or null"
+        raise RequestError(field, f"found {shown(number)}", advice)
+    if channel == "copy_number" and abs(value) > _HIGHEST_COPIES:
+        raise RequestError(field, f"found {shown(number)}", "give copies (-2 to 2) or a log2 ratio")
     return value
+
+
+def _add(findings: list[Problem], warnings: list[str]) -> None:
+    warnings += [str(problem) for problem in findings if problem.severity == "warning"]
+
+
+def _highest(columns: pd.DataFrame) -> "pd.Series[float]":
+    return columns.max(axis=1)
+
+
+def _sum(columns: pd.DataFrame) -> "pd.Series[float]":
+    return columns.sum(axis=1, min_count=1)

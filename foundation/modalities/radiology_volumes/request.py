@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems
-from foundation.errors import UserError
 from foundation.modalities.image_request import decode_base64, encode_base64
 from foundation.modalities.radiology.hounsfield import where_stored
 from foundation.modalities.radiology.label_maps import is_label_map
 from foundation.modalities.radiology.nifti import UNREADABLE, parse_nifti
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.scans import check_spacing
-from foundation.modalities.request import RequestForm, shown
+from foundation.modalities.request import RequestError, RequestForm, shown
 
 _MOST = 16
-_LARGEST = 1 << 30  # bytes of one scan, uncompressed
+_LARGEST = 1 << 30  # bytes of all scans together, uncompressed
 _VOXELS = 1 << 28  # of one scan, such as 512 x 512 x 1024: in memory, each takes a dozen bytes for a while
+_TOO_LARGE = 413
 _WHAT = "a .nii.gz file"
 _ON_THE_GRID = "on the grid"  # in the header of a scan that was brought there already
 
@@ -41,10 +41,18 @@ class VolumesForm(RequestForm):
     def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
         """Scans as uint8 `[scans, right, front, up, channels]`."""
         if not isinstance(value, list) or not value:
-            raise UserError(f"{field}: found {shown(value)}; give a list of base64 {_WHAT[2:]}s")
+            raise RequestError(field, f"found {shown(value)}", f"give a list of base64 {_WHAT[2:]}s")
         if len(value) > _MOST:
-            raise UserError(f"{field}: {len(value)} scans; give at most {_MOST}")
-        return np.stack([self._scan(scan, f"{field}[{index}]", warnings) for index, scan in enumerate(value)])
+            raise RequestError(field, f"{len(value)} scans", f"give at most {_MOST}", _TOO_LARGE)
+        scans, left = [], _LARGEST
+        for index, scan in enumerate(value):
+            content = _unzip(decode_base64(scan, f"{field}[{index}]", _WHAT), f"{field}[{index}]", left)
+            left -= len(content)
+            scans.append(self._scan(content, f"{field}[{index}]", warnings))
+        return np.stack(scans)
+
+    def count(self, value: Any) -> int:
+        return len(value)
 
     def write(self, raw: Any) -> list[str]:
         """As they are on the grid, marked so in the header."""
@@ -55,12 +63,12 @@ class VolumesForm(RequestForm):
         item = {"type": "string", "contentEncoding": "base64", "description": says}
         return {"type": "array", "minItems": 1, "maxItems": _MOST, "items": item}
 
-    def _scan(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8]:
-        content = _unzip(decode_base64(value, field, _WHAT), field)
+    def _scan(self, content: bytes, field: str, warnings: list[str]) -> NDArray[np.uint8]:
         placed = _on_the_grid(content)
         if placed is not None:
             if placed.shape != self.grid.size:
-                raise UserError(f"{field}: {placed.shape} voxels on a grid of {self.grid.size}; give the scan itself")
+                reason = f"{placed.shape} voxels on a grid of {self.grid.size}"
+                raise RequestError(field, reason, "give the scan itself")
             return placed
         problems = Problems()
         volume = parse_nifti(content, Path(field), None, problems, _VOXELS)
@@ -76,16 +84,17 @@ class VolumesForm(RequestForm):
 FORM = VolumesForm
 
 
-def _unzip(data: bytes, field: str) -> bytes:
+def _unzip(data: bytes, field: str, most: int) -> bytes:
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        content = stream.decompress(data, _LARGEST)
+        content = stream.decompress(data, max(most, 1))  # 0 would mean no limit
     except zlib.error as error:
-        raise UserError(f"{field}: {len(data)} bytes that are no gzip file; give {_WHAT}") from error
+        raise RequestError(field, f"{len(data)} bytes that are no gzip file", f"give {_WHAT}") from error
     if stream.unconsumed_tail:
-        raise UserError(f"{field}: more than {_LARGEST >> 20} MiB uncompressed; give a smaller scan")
+        reason = f"more than {_LARGEST >> 20} MiB uncompressed, with the scans before it"
+        raise RequestError(field, reason, "give fewer or smaller scans", _TOO_LARGE)
     if not stream.eof:
-        raise UserError(f"{field}: cut off after {len(data)} bytes; send the whole file")
+        raise RequestError(field, f"cut off after {len(data)} bytes", "send the whole file")
     return content
 
 

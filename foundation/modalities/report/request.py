@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
-from foundation.errors import UserError
-from foundation.modalities.request import RequestForm, shown
+from foundation.modalities.request import RequestError, RequestForm, shown
 
-_LONGEST = 1_000_000
+_LONGEST = 250_000  # characters: a hundred pages
+_TOO_LARGE = 413
 
 
 class TextForm(RequestForm):
@@ -16,16 +16,16 @@ class TextForm(RequestForm):
     def read(self, value: Any, field: str, warnings: list[str]) -> str:
         """The text itself."""
         if not isinstance(value, str) or not value.strip():
-            raise UserError(f"{field}: found {shown(value)}; give the report's text, or leave the field out")
+            raise RequestError(field, f"found {shown(value)}", "give the report's text, or leave the field out")
         if len(value) > _LONGEST:
-            raise UserError(f"{field}: {len(value)} characters; give at most {_LONGEST}")
+            raise RequestError(field, f"{len(value)} characters", f"give at most {_LONGEST}", _TOO_LARGE)
         return value
 
     def write(self, raw: Any) -> str:
         return str(raw)
 
     def describe(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1}
+        return {"type": "string", "pattern": r"\S", "maxLength": _LONGEST}
 
 
 FORM = TextForm

@@ -30,8 +30,9 @@ def test_features_are_asked_for_read_and_written():
         ([[1, 2, None]], "pathology[0][2]: found nothing; give a finite number"),
         ([[1, 2, float("nan")]], "pathology[0][2]: found nan; give a finite number"),
         ([[1, 2, True]], "pathology[0][2]: found True; give a finite number"),
+        ([[1, 2, 1e7]], "pathology[0][2]: found 1e+07; give features of at most 1e+06"),
         ([[1, 2, 1e39]], "pathology[0][2]: found 1e+39; give a finite number"),
-        ([[1, 2, 10**400]], "pathology[0][2]: found int 1000"),
+        ([[1, 2, 10**400]], "pathology[0][2]: found an integer of 401 digits; give a finite number"),
     ],
 )
 def test_what_is_no_feature_is_refused_by_field(value, said):
