@@ -73,6 +73,10 @@ class TaskStatistics(ABC):
         """
 
     @abstractmethod
+    def empty(self, replicates: int = 0) -> Tables:
+        """Tables of nobody: names and shapes of what is added, into which a sum is filled."""
+
+    @abstractmethod
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
         """Measures by name, from the tables alone; the primary one first.
 

@@ -58,6 +58,10 @@ class BinaryStatistics(TaskStatistics):
             "probabilities": ProbabilityTable.from_patients(label, bounded, weights),
         }
 
+    def empty(self, replicates: int = 0) -> Tables:
+        chances = ProbabilityTable.empty(replicates=replicates)
+        return {"scores": ScoreTable.empty(self.scores, replicates), "probabilities": chances}
+
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
         scores, chances = tables["scores"], tables["probabilities"]
         negatives, positives = (int(count) for count in scores.outcomes()[0])
@@ -160,6 +164,13 @@ class MultiLabelStatistics(TaskStatistics):
             f"{label}/{name}": table
             for place, (label, part) in enumerate(zip(self.labels, self.parts, strict=True))
             for name, table in part.tables(targets, estimates[:, place], hospitals, weights).items()
+        }
+
+    def empty(self, replicates: int = 0) -> Tables:
+        return {
+            f"{label}/{name}": table
+            for label, part in zip(self.labels, self.parts, strict=True)
+            for name, table in part.empty(replicates).items()
         }
 
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:

@@ -51,6 +51,15 @@ class MulticlassStatistics(TaskStatistics):
             tables |= {f"{part.target}/{name}": table for name, table in rows.items()}
         return tables
 
+    def empty(self, replicates: int = 0) -> Tables:
+        tables: Tables = {
+            "confusion": ConfusionTable.empty(len(self.classes), replicates),
+            "top": ProbabilityTable.empty(replicates=replicates),
+        }
+        for part in self.parts:
+            tables |= {f"{part.target}/{name}": table for name, table in part.empty(replicates).items()}
+        return tables
+
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
         confusion = tables["confusion"]
         by_class = {part.target: part.measures(part_of(tables, part.target), support) for part in self.parts}

@@ -34,6 +34,9 @@ class RegressionStatistics(TaskStatistics):
     ) -> Tables:
         return {"errors": RegressionTable.from_patients(targets[self.target], estimates, self.centre, weights)}
 
+    def empty(self, replicates: int = 0) -> Tables:
+        return {"errors": RegressionTable.empty(self.centre, replicates)}
+
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
         table = tables["errors"]
         values = {

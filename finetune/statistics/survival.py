@@ -87,6 +87,16 @@ class SurvivalStatistics(TaskStatistics):
             tables["d_calibration"] = DCalibrationTable.from_patients(event, at_own, weights)
         return tables
 
+    def empty(self, replicates: int = 0) -> Tables:
+        tables: Tables = {
+            "survival": SurvivalTable.empty(self.times, self.scores, replicates),
+            "within": PairSums.empty(replicates),
+        }
+        if self.baseline is not None:
+            tables["horizons"] = HorizonTable.empty(self.times, self.horizons, replicates)
+            tables["d_calibration"] = DCalibrationTable.empty(replicates=replicates)
+        return tables
+
     def survival(self, estimates: Column, days: Column) -> Column:
         """Predicted survival at days, `[days]` or `[patients, days]`: `[patients, days]`."""
         assert self.baseline is not None

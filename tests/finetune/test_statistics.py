@@ -59,6 +59,12 @@ def test_measures_of_hospitals_tables_added_are_those_of_one_place(kind: str):
         targets, hospitals, patients = rows(inside)
         parts.append(statistics.tables(targets, estimates[inside], hospitals, poisson_weights(patients, 3, "0")))
     added = statistics.measures({name: total(part[name] for part in parts) for name in parts[0]}, Support())
+    declared = statistics.empty(3)
+    assert list(declared) == list(parts[0])
+    for name, table in declared.items():  # as a server adds what hospitals sent
+        sums = {array: sum(part[name].to_arrays()[array] for part in parts) for array in table.to_arrays()}
+        for array, values in table.filled(sums).to_arrays().items():
+            np.testing.assert_array_equal(values, sums[array])
     assert next(iter(pooled)) == statistics.primary
     for name, measure in pooled.items():
         np.testing.assert_allclose(added[name].values, measure.values, rtol=1e-10, atol=1e-10, err_msg=name)
