@@ -83,6 +83,11 @@ class SurvivalStatistics(TaskStatistics):
         if self.baseline is not None:
             survival = self.survival(estimates, np.array(self.horizons))
             tables["horizons"] = HorizonTable.from_patients(event, time, survival, self.times, self.horizons, weights)
+            for group in range(len(self.cuts) + 1):
+                rows = self._group(estimates) == group
+                part = None if weights is None else weights[:, rows]
+                columns = event[rows], time[rows], survival[rows]
+                tables[f"horizons/{group}"] = HorizonTable.from_patients(*columns, self.times, self.horizons, part)
             at_own = self.survival(estimates, time[:, None])[:, 0]
             tables["d_calibration"] = DCalibrationTable.from_patients(event, at_own, weights)
         return tables
@@ -93,7 +98,8 @@ class SurvivalStatistics(TaskStatistics):
             "within": PairSums.empty(replicates),
         }
         if self.baseline is not None:
-            tables["horizons"] = HorizonTable.empty(self.times, self.horizons, replicates)
+            for name in ("horizons", *(f"horizons/{group}" for group in range(len(self.cuts) + 1))):
+                tables[name] = HorizonTable.empty(self.times, self.horizons, replicates)
             tables["d_calibration"] = DCalibrationTable.empty(replicates=replicates)
         return tables
 
@@ -182,6 +188,10 @@ class SurvivalStatistics(TaskStatistics):
         ]
         if self.baseline is not None:
             curves["d_calibration"] = listed(tables["d_calibration"].shares()[0])
+            curves["calibration"] = [
+                {"group": group, "days": list(self.horizons), **_calibration(tables[f"horizons/{group}"].row())}
+                for group in range(len(self.cuts) + 1)
+            ]
         return curves
 
     def predictions(self, targets: Targets, estimates: Column) -> list[dict[str, Any]]:
@@ -204,6 +214,11 @@ class SurvivalStatistics(TaskStatistics):
             for horizon, alive in zip(self.horizons, curve, strict=True)
         ]
 
+    def _group(self, estimates: Column) -> NDArray[Any]:
+        """The risk group of each patient, after rounding as in the tables."""
+        rounded = self.scores.values[self.scores.index(estimates)]
+        return np.searchsorted(np.asarray(self.cuts), rounded, side="right")
+
     def _within(
         self, event: Column, time: Column, risk: Column, hospitals: NDArray[Any], weights: NDArray[Any] | None
     ) -> PairSums:
@@ -219,3 +234,11 @@ class SurvivalStatistics(TaskStatistics):
                 harrell_pairs(SurvivalTable.from_patients(seen[rows], rounded[rows], scores[rows], *grids, part))
             )
         return total(sums)
+
+
+def _calibration(table: HorizonTable) -> dict[str, Any]:
+    """Mean predicted risk of an event by each horizon, beside what Kaplan–Meier observed."""
+    n = int(table.counts[0].sum())
+    predicted = 1 - table.sums[0, 0].sum(axis=(1, 2)) / n if n else np.full(len(table.horizons), np.nan)
+    observed = np.array([1 - table.survival().survival_at(days)[0] for days in table.horizons])
+    return {"patients": n, "predicted": listed(predicted), "observed": listed(observed if n else predicted)}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -168,3 +169,17 @@ def test_a_patient_censored_before_a_horizon_has_no_label_there():
     assert table[0]["output"] == "event by 365 days"
     hazard = np.interp(365, *BASELINE)
     assert table[0]["probability"] == pytest.approx(1 - np.exp(-hazard), abs=0.02)
+
+
+def test_calibration_of_survival_is_by_risk_group():
+    statistics, estimates = KINDS["survival"]
+    curve = statistics.curves(statistics.exact(TARGETS, estimates).tables(TARGETS, estimates, HOSPITALS))
+    low = curve["calibration"][0]
+    inside = estimates < -0.5
+    assert low["patients"] == inside.sum()
+    fit = KaplanMeierFitter().fit(DAYS[inside], EVENT[inside])
+    assert low["observed"] == pytest.approx((1 - fit.survival_function_at_times([365, 1095])).tolist(), abs=1e-9)
+    predicted = 1 - statistics.survival(estimates[inside], np.array([365.0, 1095]))
+    assert low["predicted"] == pytest.approx(predicted.mean(axis=0).tolist(), abs=1e-12)
+    group = curve["kaplan_meier"][0]
+    assert group["at_risk"][0] == inside.sum()
