@@ -12,6 +12,7 @@ from rich.progress import track
 
 from foundation.data import pictures
 from foundation.data.cohort import Cohort
+from foundation.data.dictionary import read_prepared
 from foundation.data.packages import modules
 from foundation.data.sections import Section, section
 from foundation.data.storage import storages
@@ -29,6 +30,7 @@ def describe(cohort: Cohort, seed: int = 0) -> str:
     """
     table = cohort.patients
     sections: list[Section | None] = [
+        _provenance(cohort),
         section("Who has what", [_patients(cohort)], pictures.upset(table[cohort.modalities].astype(bool))),
         section("Outcomes", [_outcomes(cohort)], *_survival(cohort)),
     ]
@@ -38,6 +40,17 @@ def describe(cohort: Cohort, seed: int = 0) -> str:
         sections.append(modules("description")[name].describe(cohort, drawn))
     page = Environment(loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True)
     return page.get_template("describe.html.jinja").render(cohort=cohort, sections=[s for s in sections if s])
+
+
+def _provenance(cohort: Cohort) -> Section | None:
+    """How patients came into the cohort, and what was done to their data; None of a cohort that does not say."""
+    content = read_prepared(cohort.folder)
+    ways, steps = content.get("flow"), content.get("provenance")
+    if not ways:
+        return None
+    tables = [pd.DataFrame(ways).set_index("step")]
+    tables += [pd.DataFrame(steps)[["rule", "field", "count"]].set_index("rule")] if steps else []
+    return section("How patients came here", tables, pictures.flow([(way["step"], way["patients"]) for way in ways]))
 
 
 def _patients(cohort: Cohort) -> pd.DataFrame:

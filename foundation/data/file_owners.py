@@ -93,6 +93,7 @@ class FileOwners:
         if self.strangers:
             finding = f"{len(self.strangers)} files that name no patient are left out, such as {self.strangers[0]}"
             problems.warn(place, finding, "nothing to do, unless a patient's id is written otherwise there")
+            problems.tell(place, "files left out that name no patient", len(self.strangers))
 
     def names_one(self, folder: Path) -> bool:
         """Whether a folder, relative to the hospital's, names a patient: all files in it are one's."""

@@ -53,7 +53,11 @@ def list_images(
     table = table[table["kind"].notna()].sort_index(kind="stable")
     if source.annotations == "leave_out":
         table = _without_annotations(folder, source, table, problems)
-    return table if source.keep is None else table.groupby(level=0, sort=False).head(source.keep)
+    if source.keep is None:
+        return table
+    kept = table.groupby(level=0, sort=False).head(source.keep)
+    problems.tell(folder, f"{source.keep} files a patient are kept; the others", len(table) - len(kept))
+    return kept
 
 
 def kind_of(path: Path, source: ImageSource) -> str | None:
@@ -139,4 +143,5 @@ def _without_annotations(folder: Path, source: ImageSource, listed: pd.DataFrame
     advice = "declare annotations: keep under sources to take them as images"
     place = source.table.file if source.table else source.files
     problems.warn(folder / str(place), finding, advice, field="file")
+    problems.tell(folder / str(place), "files left out as annotations", len(names))
     return listed[~np.array(drawn)]

@@ -16,6 +16,7 @@ from foundation.data.dictionary import FILE, DataDictionary
 from foundation.data.numbers import numbers
 from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
+from foundation.data.provenance import by_rule
 from foundation.data.site import Site
 from foundation.data.validation import validate
 from foundation.files import replacing_folder, write_json
@@ -57,6 +58,7 @@ def pack(
                 packing = _packing(site, declaration, dictionary, key, folder, cache, workers, problems)
                 tables[site.name] = _pack_site(packing, each)
         content = _content(declaration, dictionary, list(tables)) | {"digest": _digest(temporary)}
+        content |= {"flow": validation.flow, "provenance": by_rule(problems.steps)}
         write_json(temporary / FILE, content)
     shutil.rmtree(cache, ignore_errors=True)
     names = [preparation.storage.name for preparation in each]

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,6 +20,27 @@ from matplotlib.ticker import MaxNLocator
 _INK, _PALE = "#1f3a5f", "#d5d9de"
 _COLOURS = ["#1f3a5f", "#b5651d", "#3a7d44", "#8e4585", "#c0392b", "#2a9d8f", "#7f6a00", "#5c6b73", "#d4779c"]
 _MOST_CURVES = len(_COLOURS)
+
+
+def flow(ways: Sequence[tuple[str, int]]) -> Figure:
+    """A chart of the patients that are left after each step, one below the other (as in CONSORT; Schulz et al. 2010).
+
+    Args:
+        ways: each step and how many are left.
+    """
+    figure = Figure(figsize=(6.5, 0.4 + 0.62 * len(ways)), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-len(ways) + 0.4, 0.6)
+    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": _INK}
+    for place, (step, patients) in enumerate(ways):
+        axes.text(0.5, -place, f"{step}: {patients}", ha="center", va="center", fontsize=9, bbox=box)
+        if place:
+            axes.annotate(
+                "", (0.5, -place + 0.26), (0.5, -place + 0.74), arrowprops={"arrowstyle": "->", "color": _INK}
+            )
+    return figure
 
 
 def upset(presence: pd.DataFrame, most: int = 20) -> Figure:

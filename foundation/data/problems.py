@@ -47,6 +47,25 @@ class Problem:
         return {"found" if name == "finding" else name: value for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True)
+class Step:
+    """Something that was done to data, as declared: nothing wrong, but nothing silent.
+
+    Args:
+        file: where.
+        rule: by which; for rows, what those are that were left out.
+        count: of cells, rows or files.
+        field: column.
+        rows: whether rows of a patients' table were left out.
+    """
+
+    file: str
+    rule: str
+    count: int
+    field: str = ""
+    rows: bool = False
+
+
 class DataError(UserError):
     """A file that cannot be used at all.
 
@@ -81,10 +100,16 @@ def shorten(value: Any, length: int = 40) -> str:
 
 
 class Problems:
-    """Collects findings, so that one pass over a cohort names them all."""
+    """Collects findings, so that one pass over a cohort names them all, and what was done to its data."""
 
     def __init__(self) -> None:
         self.listed: list[Problem] = []
+        self.steps: list[Step] = []
+
+    def tell(self, file: Path | str, rule: str, count: int, field: str = "", rows: bool = False) -> None:
+        """Counts what was done to data; nothing where the count is zero."""
+        if count > 0:
+            self.steps.append(Step(str(file), rule, count, field, rows))
 
     def error(self, file: Path | str, finding: str, advice: str, **place: Any) -> None:
         """Notes what must be mended; `place` is `field`, `row` and `value`."""

@@ -1,5 +1,6 @@
 """The reader of a cohort's hospitals, each as it is declared."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def read_sites(root: Path, declaration: Declaration, problems: Problems, bars: P
 
 def _divide(site: Site, hospitals: HospitalColumn, problems: Problems) -> list[Site]:
     named = problems.attempt(by_column, site.folder, site.patients, hospitals, site.files["patients"])
-    return [] if named is None else [site.only(patients, name) for name, patients in named.items()]
+    if named is None:
+        return []
+    left = len(site.patients) - sum(map(len, named.values()))
+    problems.tell(site.files["patients"], f"patients of {', '.join(hospitals.leave_out)}", left, rows=True)
+    return [site.only(patients, name) for name, patients in named.items()]
 
 
 def _read(name: str, folder: Path, declaration: Declaration, problems: Problems) -> Site:
@@ -59,12 +64,14 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
     site = Site(name, folder, patients, files={"patients": file})
     if not isinstance(source, FhirSource) and any(p.field == source.key for p in problems.listed[before:]):
         site.unread.add("patients")
+    told = len(problems.steps)
     for preparation in in_reading_order():
         known, errors = set(site.files), len(problems.errors)
         preparation.read(site, places, declaration, problems)
         if len(problems.errors) > errors:
             site.unread |= {file for file in site.files if file not in known and file not in site.tables}
     _unknown_patients(site, declaration, problems)
+    problems.steps[told:] = [replace(step, rows=False) for step in problems.steps[told:]]  # rows, but no patients
     return site.only(site.patients.index)
 
 
@@ -92,6 +99,10 @@ def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) 
 
     Nor are they where that table has rows without a patient: they may be those.
     """
+    if declaration.unknown_patients == "ignore":
+        for name, table in site.tables.items():
+            strangers = int((~table.index.isin(site.patients.index)).sum())
+            problems.tell(site.files[name], f"rows of {name} whose patients the patients' table lacks", strangers)
     if declaration.unknown_patients == "ignore" or "patients" in site.unread:
         return
     for name, table in site.tables.items():

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from foundation.data.columns import ColumnSource, Reader, codes, nearest
 from foundation.data.dialect import Dialect
 from foundation.data.problems import Problems, refuse
+from foundation.data.provenance import tell_column
 from foundation.data.samples import ADVICE, Samples, choose
 from foundation.data.strict import Pattern, Word, with_group
 from foundation.data.table_files import KEY, Reading, as_text, read_frame
@@ -128,10 +129,17 @@ def read_source(
     if problems is not None and table.comments:
         finding = f"{len(table.comments)} lines above the header are left out, the first"
         problems.warn(path, finding, "nothing to do, unless they hold data", value=table.comments[0])
-    frame = _keep(path, frame, source.where)
+    kept_rows = _keep(path, frame, source.where)
+    if problems is not None:
+        chosen = " and ".join(f"{name} {' or '.join(words)}" for name, words in source.where.items())
+        problems.tell(path, f"rows other than {chosen}", len(frame) - len(kept_rows), rows=True)
+    frame = kept_rows
     key = _patients(path, as_text(frame[source.key]), source, problems)
     frame = frame.loc[key.index]
     kept = _one_row(path, frame, key, source)
+    if problems is not None:
+        rule = "samples" if source.samples is not None else f"unique: {source.unique}"
+        problems.tell(path, f"a patient's other rows ({rule})", int((~kept).sum()), source.key, rows=True)
     frame, key = frame[kept], key[kept]
     if unique:
         key = _once(path, key, source.key, problems)
@@ -142,6 +150,9 @@ def read_source(
     fields = [columns[name].source or name for name in kinds.numbers if name in columns]
     reader = Reader(path, source, frame, kinds.text, kinds.numbers, fields, kinds.measured, kinds.words, problems)
     converted = {name: reader.read(name, column) for name, column in columns.items()}
+    if problems is not None:
+        for name, column in columns.items():
+            tell_column(problems, path, name, column, source.missing, frame[column.source or name], converted[name])
     return pd.DataFrame(converted, index=frame.index).set_index(pd.Index(key.to_numpy(dtype=object), name=KEY))
 
 
@@ -213,6 +224,7 @@ def _named(
         raise refuse(path, finding, advice, field=field, row=row, value=cells[row])
     times = f", the first of {count} such rows" if count > 1 else ""
     problems.error(path, f"{finding}{times}", advice, field=field, row=row, value=cells[row])
+    problems.tell(path, "rows that name no patient, or one anew", count, field, rows=True)
     return patient[~lost]
 
 

@@ -1,7 +1,8 @@
 """The validation of a cohort: every check over all hospitals, in one pass that names every problem."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.progress import Progress
@@ -10,6 +11,7 @@ from foundation.data import clinical_checks, declared_checks, patient_checks
 from foundation.data.declaration import Declaration, HospitalColumn
 from foundation.data.preparation import Preparation, in_reading_order, mentioned, preparations, who_has
 from foundation.data.problems import Problem, Problems
+from foundation.data.provenance import flow
 from foundation.data.reading import read_sites
 from foundation.data.site import Site
 from foundation.data.tables import TableSource
@@ -26,12 +28,14 @@ class Validation:
         sites: as read.
         problems: every one.
         counts: by hospital, patients and how many have each modality.
+        flow: the patients' way into the cohort; see `foundation.data.provenance`.
     """
 
     declaration: Declaration
     sites: list[Site]
     problems: Problems
     counts: dict[str, dict[str, int]]
+    flow: list[dict[str, Any]] = field(default_factory=list)
 
 
 def validate(
@@ -70,7 +74,14 @@ def validate(
             patient_checks.check_split(sites, split, problems)
         for preparation in each:
             preparation.check_together(sites, declaration, problems, bars, images)
-    return Validation(declaration, sites, problems, counts)
+    return Validation(declaration, sites, problems, counts, _flow(sites, declaration, problems))
+
+
+def _flow(sites: list[Site], declaration: Declaration, problems: Problems) -> list[dict[str, Any]]:
+    each = list(preparations().values())
+    who = pd.concat([who_has(site, each) for site in sites]) if sites else pd.DataFrame()
+    outcomes = [*declaration.dictionary.labels, *declaration.dictionary.survival.values()]
+    return flow(sites, problems.steps, outcomes, who)
 
 
 def check_site(site: Site, declaration: Declaration, problems: Problems) -> None:

@@ -11,6 +11,8 @@
 | `counts` | hospital → `patients`, and each modality → patients who have it |
 | `errors`, `warnings` | how many |
 | `problems` | every one: `severity`, `file`, `row` or null, `field`, `value`, `found`, `advice` |
+| `flow` | the patients' way into the cohort: `step`, `patients` that are left |
+| `provenance` | what was done as declared: `file`, `field`, `rule`, `count` of cells, rows or files |
 
 No report's text is written; the value of an identifier found in a text is never shown.
 """
@@ -59,6 +61,11 @@ def as_dict(validation: "Validation") -> dict[str, Any]:
         "errors": len(validation.problems.errors),
         "warnings": len(validation.problems.warnings),
         "problems": [problem.as_dict() for problem in validation.problems.listed],
+        "flow": validation.flow,
+        "provenance": [
+            {"file": step.file, "field": step.field, "rule": step.rule, "count": step.count}
+            for step in validation.problems.steps
+        ],
     }
 
 
@@ -74,6 +81,8 @@ def as_markdown(validation: "Validation") -> str:
     ]
     columns, rows = _counted(validation.counts)
     lines += [_row(columns), f"| --- |{' ---: |' * (len(columns) - 1)}", *map(_row, rows)]
+    lines += ["", "## Patients", "", "| step | patients |", "| --- | ---: |"] if validation.flow else []
+    lines += [_row([way["step"], str(way["patients"])]) for way in validation.flow]
     for severity, title in _SEVERITIES:
         listed = [problem for problem in validation.problems.listed if problem.severity == severity]
         if listed:
@@ -86,6 +95,15 @@ def as_markdown(validation: "Validation") -> str:
                 if len(kind) > LISTED:
                     more = f"and {len(kind) - LISTED} more like this, all in {JSON}"
                     lines += [_row(["", kind[0].field, "", more, kind[0].advice])]
+    if validation.problems.steps:
+        lines += [
+            "",
+            "## What was done, as declared",
+            "",
+            "| file | field | rule | count |",
+            "| --- | --- | --- | ---: |",
+        ]
+        lines += [_row([s.file, s.field, s.rule, str(s.count)]) for s in validation.problems.steps]
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ def describe(cohort: Cohort, drawn: Drawn) -> Section | None:
     """Typical expression of a patient by hospital, and patients on the two main axes of their profiles."""
     genes = len(cohort.dictionary.genes)
     profiles = {
-        name: np.array([raw["expression"] for raw in each]).reshape(-1, genes)
+        name: np.array([raw["expression"] for raw in each]).reshape(len(each), genes)
         for name, each in values_of(cohort, drawn, "genomics")
     }
     profiles = {name: rows[~np.isnan(rows).all(axis=1)] for name, rows in profiles.items()}

@@ -138,6 +138,7 @@ def _read(
         table = read.values
         if channel == "expression":
             table = convert(table, unit, wanted, path, source.offset)
+            problems.tell(path, f"profiles converted from {unit} to {wanted}", len(table) if unit != wanted else 0)
         nothing = merged.index[merged.isna().all(axis=1)]
         merged = merged.combine_first(table[~table.index.isin(nothing)])
     return None if merged.empty else merged

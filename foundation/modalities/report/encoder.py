@@ -12,7 +12,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.masks import on_host, to_device
 from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
-from foundation.modalities.report.vocabulary import coverage, learn_pieces, word_pieces
+from foundation.modalities.report.vocabulary import LENGTH, WINDOWS, coverage, learn_pieces, word_pieces
 from foundation.modalities.report.windows import in_windows
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
@@ -57,8 +57,8 @@ class Report(Modality):
         width: int,
         layers: int = 2,
         dropout: float = 0.1,
-        max_length: int = 128,
-        max_windows: int = 32,
+        max_length: int = LENGTH,
+        max_windows: int = WINDOWS,
         pieces: Sequence[str] = (),
         model: str | None = None,
         tune: str = "full",

@@ -24,7 +24,7 @@ from foundation.data.sources import usual_table
 from foundation.data.strict import Strict
 from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.report.storage import STORAGE
-from foundation.modalities.report.text_checks import check_identifiers, check_leaks
+from foundation.modalities.report.text_checks import check_coverage, check_identifiers, check_leaks
 from foundation.modalities.report.texts import join_reports, read_texts
 
 _TABLE = "reports"
@@ -103,6 +103,7 @@ class ReportPreparation(Preparation):
         task = bars.add_task("Searching reports for identifiers", total=1)
         each = [(site.tables[_TABLE]["text"], site.files[_TABLE]) for site in sites if len(self.patients(site))]
         check_identifiers(each, declaration.deidentify.text == "mask", problems)
+        check_coverage(each, problems)
         bars.remove_task(task)
 
     def pack(self, packing: Packing) -> pd.DataFrame:

@@ -12,9 +12,11 @@ import pandas as pd
 from foundation.data.identifiers import scan_text
 from foundation.data.problems import Problems
 from foundation.modalities.report.leaks import leak_problems, leaking_text
+from foundation.modalities.report.vocabulary import LENGTH, WINDOWS, coverage, learn_pieces, word_pieces
 
 _LONG_NUMBER = re.compile(r"(?<![\w.,])\d(?:[ ./-]?\d){6,}(?![\w]|[.,]\d)")
 _CHUNK = 2_000  # texts that a process scans at a time; fewer are scanned here
+_READ = 5_000  # texts, an even sample, of which it is told how well the vocabulary has their words
 _MOST = 100_000  # texts scanned; of more an even sample
 
 
@@ -52,6 +54,28 @@ def check_identifiers(each: "list[tuple[pd.Series[str], Path]]", mask: bool, pro
         if step > 1:
             finding = f"identifiers were searched in one of {step} of {len(texts)} reports"
             problems.warn(path, finding, "have them masked if the sample holds any", field="text")
+
+
+def check_coverage(each: "list[tuple[pd.Series[str], Path]]", problems: Problems) -> None:
+    """How much of reports an encoder reads by default, with a vocabulary of these very reports; a warning if not all.
+
+    Args:
+        each: a hospital's texts, by patient, and where they were read.
+        problems: takes the figures.
+    """
+    total = sum(len(texts) for texts, _ in each)
+    step = -(-total // _READ) if total else 1
+    pieces = learn_pieces(text for texts, _ in each for text in texts.iloc[::step])
+    tokenizer = word_pieces(pieces)
+    for texts, path in each:
+        read = coverage(texts.iloc[::step], tokenizer, LENGTH, WINDOWS)
+        rule = f"reports looked at: {read['whole_words']:.1%} of {read['words']} words are one piece of the vocabulary"
+        problems.tell(path, f"{rule}, {read['read']:.1%} of pieces are read", read["reports"], "text")
+        if read["read_whole"] < 1:
+            finding = (
+                f"{1 - read['read_whole']:.1%} of reports are longer than is read, {read['pieces']} pieces at most"
+            )
+            problems.warn(path, finding, "raise modality.report.max_windows, or leave out what is copied", field="text")
 
 
 def _note_unsure(texts: "pd.Series[str]", findings: pd.DataFrame, path: Path, problems: Problems) -> None:

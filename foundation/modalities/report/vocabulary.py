@@ -13,6 +13,7 @@ _WORDS = Path(__file__).with_name("words.txt")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 MOST = 8_000  # pieces that reports add
+LENGTH, WINDOWS = 128, 32  # pieces of a window, and windows of a report, that are read unless an encoder says otherwise
 FEWEST = 5  # patients whose reports must hold a piece: what fewer wrote may name one of them, and teaches little
 
 
