@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from foundation.batch import Batch
@@ -14,6 +15,7 @@ from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
 from foundation.fusion import Fusion
 from foundation.gradient_cache import encode_again, join
+from foundation.masks import send
 from foundation.modalities.base import Modality, Tokens
 from foundation.modalities.tuning import repeated_blocks
 from foundation.output import EncoderOutput
@@ -77,6 +79,28 @@ class MultimodalEncoder(nn.Module):
         rows = {name: batch.rows(name) for name in tokens}
         fused = self.fusion(tokens, rows, len(batch), placeholders)
         return EncoderOutput(fused, embeddings, tokens, placeholders, zero_loss)
+
+    def feature_sizes(self, modalities: Sequence[str]) -> dict[str, int]:
+        """The blocks of plain features of some modalities, in order, and how many numbers each has."""
+        return {
+            block: size
+            for name in modalities
+            for block, size in self.modalities[name].feature_sizes().items()  # type: ignore[operator]
+        }
+
+    def features(self, batch: Batch, modalities: Sequence[str]) -> Float[Tensor, "batch features"]:
+        """Plain features of some modalities side by side (`Modality.features`), NaN where a patient has none."""
+        parts = []
+        for name in modalities:
+            module = self.modalities[name]
+            sizes = module.feature_sizes()  # type: ignore[operator]
+            values = next(self.parameters()).new_full((len(batch), sum(sizes.values())), float("nan"))
+            if name in batch.inputs:
+                blocks = module.features(batch.inputs[name])  # type: ignore[operator]
+                some = torch.cat([blocks[block].to(values.dtype) for block in sizes], dim=1)
+                values = values.index_copy(0, send(batch.rows(name), values.device), some)
+            parts.append(values)
+        return torch.cat(parts, dim=1)
 
     def _placeholder(self, name: str) -> Tokens:
         """Tokens of a blank input.

@@ -56,6 +56,13 @@ def laid_out(
     return places.index_copy(0, true_cells(mask), values).view(*mask.shape, -1)
 
 
+def mean_of_real(
+    values: Shaped[Tensor, "real width"], mask: Bool[Tensor, "sets places"]
+) -> Shaped[Tensor, "sets width"]:
+    """The mean over each set of its real members."""
+    return laid_out(values, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
 def send(values: Tensor, device: torch.device) -> Tensor:
     """Small tensors from the host to a device, which nobody waits for."""
     return values.to(device, non_blocking=device.type != "cpu")

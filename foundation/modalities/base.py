@@ -138,6 +138,18 @@ class Modality(nn.Module, ABC):
         """The unit-length embedding that alignment compares."""
         return functional.normalize(self.project(self.pool(tokens.values, tokens.mask)), dim=-1)
 
+    def feature_sizes(self) -> dict[str, int]:
+        """The blocks of `features`, by name, and how many numbers each has."""
+        return {self.name: self.width}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
+        """Plain features by block, for linear models that read each block by itself: NaN where not measured.
+
+        A patient of whom nothing in a block was measured does not have that block. What a modality knows without having
+        been trained on patients belongs here: features of a backbone, measured values, words; here the embedding.
+        """
+        return {self.name: self.embed(self(inputs))}
+
     def save_assets(self, folder: Path) -> None:
         """Writes vocabularies that do not belong in `config.json`."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,9 +17,10 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, real
+from foundation.masks import laid_out, mean_of_real, real
 from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.feature_layers import check_layers, layer_features, moments
 from foundation.modalities.image_request import ImagesForm
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
@@ -46,6 +48,8 @@ class ImageSet(Modality):
         mean: of each channel, of pixels in 0 to 1; what the backbone's weights were made with if None.
         std: likewise.
         interpolation: likewise, by which images are resized: `bilinear` or `bicubic`.
+        feature_layers: modules of the backbone whose outputs are `features`, a block each, such as `blocks.4.1.bn1`;
+            its last features if empty.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class ImageSet(Modality):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         interpolation: str | None = None,
+        feature_layers: Sequence[str] = (),
     ) -> None:
         super().__init__(width, pooling)
         self.max_images = max_images
@@ -83,6 +88,8 @@ class ImageSet(Modality):
         if checkpoint_activations:
             keep_no_activations(self.backbone, setting)
         set_tuning(self.backbone, tune, lora_rank, setting)
+        self.feature_layers = list(feature_layers)
+        check_layers(self.backbone, self.feature_layers, setting)
         self.to_width = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(self.backbone.num_features, width))
 
     def settings(self) -> dict[str, Any]:
@@ -96,6 +103,7 @@ class ImageSet(Modality):
             "tune": self.tune,
             "lora_rank": self.lora_rank,
             "patch_dropout": self.patch_dropout,
+            "feature_layers": self.feature_layers,
         }
 
     @classmethod
@@ -171,12 +179,20 @@ class ImageSet(Modality):
         return ((images - mean) / std).to(next(self.to_width.parameters()).dtype)
 
     def positions(self, pixels: Tensor) -> Tensor:
-        """What the backbone sees at each place of an image, before pooling: `[images, height, width, dim]`.
+        """Tokens of each place of an image, before pooling: `[images, height, width, width of the tokens]`.
 
         Raises:
             UserError: if the backbone keeps no places.
         """
-        seen = self.backbone.forward_features(pixels)
+        seen = self._seen(pixels)
+        if seen.ndim != 4:
+            raise self._no_places("paint from; remove the masked images, or patch_dropout")
+        placed: Tensor = self.to_width(seen)
+        return placed
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """What the backbone sees, `[images, height, width, dim]`, or `[images, places, dim]` if no square."""
+        seen: Tensor = self.backbone.forward_features(pixels)
         if seen.ndim == 4 and seen.shape[1] == self.backbone.num_features:
             seen = seen.permute(0, 2, 3, 1)
         elif seen.ndim == 3:
@@ -184,13 +200,12 @@ class ImageSet(Modality):
             side = math.isqrt(seen.shape[1])
             if side * side == seen.shape[1]:
                 seen = seen.unflatten(1, (side, side))
-        if seen.ndim != 4 or seen.shape[-1] != self.backbone.num_features:
-            raise UserError(
-                f"modality.{self.name}.backbone: {self.backbone_name} keeps no square of places to paint from; "
-                "remove the masked images, or patch_dropout"
-            )
-        placed: Tensor = self.to_width(seen)
-        return placed
+        if seen.ndim < 3 or seen.shape[-1] != self.backbone.num_features:
+            raise self._no_places("paint from or to take features of; choose another backbone")
+        return seen
+
+    def _no_places(self, why: str) -> UserError:
+        return UserError(f"modality.{self.name}.backbone: {self.backbone_name} keeps no square of places to {why}")
 
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
@@ -198,6 +213,23 @@ class ImageSet(Modality):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
             seen = self.backbone(self.pixels(inputs))
         return Tokens(laid_out(self.to_width(seen), mask), mask)
+
+    def feature_sizes(self) -> dict[str, int]:
+        if not self.feature_layers:
+            return {self.name: 2 * self.backbone.num_features}
+        like = next(self.to_width.parameters())
+        blank = torch.zeros(1, 3, self.size, self.size, dtype=like.dtype, device=like.device)
+        with torch.no_grad():
+            layers = layer_features(self.backbone, blank, self.feature_layers)
+        return {f"{self.name}.{name}": values.shape[1] for name, values in layers.items()}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
+        """The backbone's features, their mean and their spread over the places of an image; the mean over images."""
+        pixels, mask = self.pixels(inputs), inputs["mask"]
+        if not self.feature_layers:
+            return {self.name: mean_of_real(moments(self._seen(pixels).flatten(1, -2)), mask)}
+        layers = layer_features(self.backbone, pixels, self.feature_layers)
+        return {f"{self.name}.{name}": mean_of_real(values, mask) for name, values in layers.items()}
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's images: no image is in both."""

@@ -144,6 +144,13 @@ class Genomics(Modality):
         """Which tokens are real: here all, for each learns to attend somewhere."""
         return to_device(torch.ones(reach.shape[:2], dtype=torch.bool), reach.device)
 
+    def feature_sizes(self) -> dict[str, int]:
+        return {f"{self.name}.{channel}": len(self.genes) for channel in CHANNELS}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present genes"]]:
+        """Each channel as it was measured."""
+        return dict(zip(self.feature_sizes(), inputs["values"].unbind(dim=1), strict=True))
+
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of the genes: what was measured of a gene is in one view alone."""
         values = inputs["values"]

@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, real
+from foundation.masks import laid_out, mean_of_real, real
 from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.pathology.request import FeaturesForm
 
@@ -69,6 +70,17 @@ class TileFeatures(Modality):
         mask = inputs["mask"]
         tokens = self.to_width(real(inputs["features"], mask).to(next(self.to_width.parameters()).dtype))
         return Tokens(laid_out(tokens, mask), mask)
+
+    def feature_sizes(self) -> dict[str, int]:
+        return {self.name: 2 * self.dim}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
+        """Mean and spread of each feature over a patient's tiles; no spread where there is one tile."""
+        mask = inputs["mask"]
+        tiles = real(inputs["features"], mask).float()
+        mean = mean_of_real(tiles, mask)
+        spread = (mean_of_real(tiles.square(), mask) - mean.square()).clamp(min=0).sqrt()
+        return {self.name: torch.cat([mean, spread], dim=1)}
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's tiles: no tile is in both."""

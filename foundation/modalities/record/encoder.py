@@ -3,7 +3,8 @@
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from foundation.data.dictionary import DataDictionary
 from foundation.errors import UserError
@@ -78,6 +79,27 @@ class Record(Modality):
 
     def blank(self) -> Row:
         return {}
+
+    def feature_sizes(self) -> dict[str, int]:
+        return {self.name: sum(map(self._places, self.columns))}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
+        """Each number, and a 0 or 1 for each value of a category."""
+        parts, first = [], 1
+        for index, column in enumerate(self.columns):
+            count = self._places(column)
+            if column["kind"] == "continuous":
+                values = inputs["number"][:, index, None]
+            else:
+                values = (
+                    inputs["level"][:, index, None] == torch.arange(first, first + count).to(inputs["level"])
+                ).float()
+                first += count
+            parts.append(values.masked_fill(~inputs["mask"][:, index, None], float("nan")))
+        return {self.name: torch.cat(parts, dim=1)}
+
+    def _places(self, column: dict[str, Any]) -> int:
+        return 1 if column["kind"] == "continuous" else len(column["values"])
 
     def forward(self, inputs: Inputs) -> Tokens:
         values = self.column + inputs["number"][..., None] * self.slope + self.level(inputs["level"])

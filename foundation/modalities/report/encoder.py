@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -187,6 +188,15 @@ class Report(Modality):
         mask = inputs["mask"]
         pooled = self.pool(self.read(inputs["pieces"], mask), mask)[:, None]
         return Tokens(pooled, to_device(on_host(mask)[:, :1], mask.device))
+
+    def feature_sizes(self) -> dict[str, int]:
+        return {self.name: len(self.tokenizer)}
+
+    def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present pieces"]]:
+        """How often each word piece stands in the text, as log(1 + count)."""
+        pieces, mask = inputs["pieces"], inputs["mask"]
+        counts = torch.zeros(len(pieces), len(self.tokenizer), device=pieces.device)
+        return {self.name: counts.scatter_add(1, pieces, mask.float()).log1p()}
 
     def save_assets(self, folder: Path) -> None:
         # Set anew at every call: the file must not tell whether the tokenizer has been used.

@@ -1,0 +1,59 @@
+"""Features of a backbone's inner layers, read off while images pass through."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foundation.errors import UserError
+
+
+def moments(seen: Float[Tensor, "images places dim"]) -> Float[Tensor, "images features"]:
+    """Mean of each feature over the places of an image, then its spread: `[images, 2 dim]`."""
+    return torch.cat([seen.mean(dim=1), seen.std(dim=1, correction=0)], dim=1)
+
+
+def check_layers(backbone: nn.Module, layers: Sequence[str], setting: str) -> None:
+    """Refuses a layer that the backbone has not.
+
+    Args:
+        backbone: of timm.
+        layers: names of its modules.
+        setting: name of the modality in the config, for errors.
+
+    Raises:
+        UserError: naming the first one, and layers that there are.
+    """
+    names = [name for name, _ in backbone.named_modules() if name]
+    for layer in layers:
+        if layer not in names:
+            some = ", ".join([*(name for name in names if name.count(".") < 2)][-6:])
+            raise UserError(f"{setting}.feature_layers: the backbone has no layer {layer!r}; such as {some}")
+
+
+def layer_features(
+    backbone: nn.Module, pixels: Float[Tensor, "images 3 size size"], layers: Sequence[str]
+) -> dict[str, Float[Tensor, "images features"]]:
+    """Moments over places of each layer: maps `[images, dim, height, width]`, or tokens `[images, places, dim]`.
+
+    Args:
+        backbone: of timm.
+        pixels: as it wants them.
+        layers: names of its modules.
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            outputs[name] = moments(output.flatten(2).transpose(1, 2) if output.ndim == 4 else output)
+
+        return backbone.get_submodule(name).register_forward_hook(hook)
+
+    handles = [keep(name) for name in layers]
+    try:
+        backbone(pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: outputs[name] for name in layers}
