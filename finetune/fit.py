@@ -53,6 +53,7 @@ def fit(
         with seeded(cfg.seed):
             metrics, module.privacy = train_privately(cfg, module, train, validation, private)
     module.cpu().eval()
+    module.encoder.look_at_all()  # calibrated on what will be predicted from
     scores, targets = score(module, validation, data)
     none = scores[:0], {name: value[:0] for name, value in targets.items()}
     # Under privacy nothing of a training patient counts but the noisy gradients.

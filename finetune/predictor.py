@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from finetune.heads.base import Head
+from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -28,6 +29,7 @@ class TaskModel:
 
     def __init__(self, encoder: MultimodalEncoder, head: Head, task: dict[str, Any]) -> None:
         self.encoder = encoder.eval()
+        self.encoder.look_at_all()
         self.head = head.eval()
         self.task = task
 
@@ -74,7 +76,11 @@ class TaskModel:
     @torch.no_grad()
     def scores(self, samples: list[dict[str, Any]]) -> Tensor:
         """Raw scores `[patients, outputs]`."""
-        batch = self.encoder.encode_samples([self.usable(sample) for sample in samples])
+        return self.score_batch(self.encoder.encode_samples([self.usable(sample) for sample in samples]))
+
+    @torch.no_grad()
+    def score_batch(self, batch: Batch) -> Tensor:
+        """The same of a batch of what the task may look at."""
         scores: Tensor = self.head(self.encoder(batch.to(next(self.encoder.parameters()).device)).fused)
         return scores
 

@@ -16,7 +16,7 @@ from foundation.files import read_json, replacing_folder, write_json
 from foundation.fusion import Fusion
 from foundation.gradient_cache import encode_again, join
 from foundation.masks import send
-from foundation.modalities.base import Modality, Tokens
+from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.tuning import repeated_blocks
 from foundation.output import EncoderOutput
 from foundation.tensors import load_weights, write_tensors
@@ -137,17 +137,28 @@ class MultimodalEncoder(nn.Module):
                 depend on who else is in the batch.
         """
         generators = generators or [None] * len(samples)
+        rows = [self.transform(sample, generator) for sample, generator in zip(samples, generators, strict=True)]
+        return self.collate(rows, patients)
+
+    def transform(self, sample: Mapping[str, Any], generator: torch.Generator | None = None) -> dict[str, Inputs]:
+        """One patient's raw sample as tensors, by modality; those that the encoder lacks are left out."""
+        modules = self.modalities.items()
+        return {name: module.transform(sample[name], generator) for name, module in modules if name in sample}  # type: ignore[operator]
+
+    def collate(self, rows: Sequence[Mapping[str, Inputs]], patients: list[str] | None = None) -> Batch:
+        """Patients as `transform` gives them, as a batch; ids are positions if not given."""
         present, inputs = {}, {}
         for name, module in self.modalities.items():
-            present[name] = torch.tensor([name in sample for sample in samples])
-            rows = [
-                module.transform(sample[name], generator)  # type: ignore[operator]
-                for sample, generator in zip(samples, generators, strict=True)
-                if name in sample
-            ]
-            if rows:
-                inputs[name] = module.collate(rows)  # type: ignore[operator]
-        return Batch(patients or [str(i) for i in range(len(samples))], present, inputs)
+            present[name] = torch.tensor([name in row for row in rows])
+            having = [row[name] for row in rows if name in row]
+            if having:
+                inputs[name] = module.collate(having)  # type: ignore[operator]
+        return Batch(patients or [str(i) for i in range(len(rows))], present, inputs)
+
+    def look_at_all(self) -> None:
+        """From now on as much of a patient is looked at as a modality's bound at inference allows."""
+        for module in self.modalities.values():
+            module.looks_at_all = True  # type: ignore[assignment]
 
     def coverage(self, values: Callable[[str], Iterable[Any]]) -> dict[str, Any]:
         """How much is read of patients' raw values, by modality; those of which everything is are left out.

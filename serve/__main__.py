@@ -12,6 +12,7 @@ from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
 from serve.schema import BundleSchema
 from serve.torchserve import server
+from serve.verification import verify_archive, verify_bundle
 
 
 @command("serve")
@@ -26,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.bundle is None:
         raise UserError("bundle: not given; say bundle=... with the output folder of python -m serve.export")
     folder = Path(cfg.bundle)
-    schema, archive = find_archive(folder)
+    schema, archive = find_archive(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
     check_port(cfg.port)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -49,16 +50,21 @@ def main(cfg: DictConfig) -> None:
     print("stopped")
 
 
-def find_archive(folder: Path) -> tuple[BundleSchema, Path]:
-    """Schema and `.mar` in the output folder of `serve.export`.
+def find_archive(folder: Path, trusted_key: Path | None = None) -> tuple[BundleSchema, Path]:
+    """Schema and `.mar` in the output folder of `serve.export`, both as they were exported.
+
+    Args:
+        folder: of the export.
+        trusted_key: that must have signed it; see `verify_bundle`.
 
     Raises:
-        UserError: if the folder holds none.
+        UserError: if the folder holds none, or anything in them has changed.
     """
-    schema = BundleSchema.load(folder / "bundle")
+    schema, _ = verify_bundle(folder / "bundle", trusted_key)
     archive = folder / f"{schema.name}.mar"
     if not archive.is_file():
         raise UserError(f"{archive}: missing; run python -m serve.export again")
+    verify_archive(archive, folder / "bundle", schema)
     return schema, archive
 
 

@@ -1,6 +1,5 @@
 """A fine-tuned model as a bundle folder and a TorchServe archive, and the check that it answers as it did."""
 
-import hashlib
 import json
 import os
 import re
@@ -15,10 +14,12 @@ from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json, write_text
+from foundation.modalities.request import RequestForm
 from serve import manifest
 from serve import schema as bundle_schema
 from serve.client import to_request
-from serve.predictor import MODEL, Predictor
+from serve.manifest import MODEL
+from serve.predictor import Predictor
 from serve.schema import BundleSchema
 from serve.torchserve import consilium_handler
 
@@ -114,9 +115,7 @@ def largest_difference(one: Any, other: Any) -> float:
 
 def held_out_patient(run: Path, cohort: Cohort) -> str | None:
     """The patient of the run's test split who has the most modalities; None if nobody was held out."""
-    path = run / "split.json"
-    test: list[str] = read_json(path, "run python -m finetune again")["test"] if path.is_file() else []
-    return max(test, key=lambda patient: len(cohort.sample(patient)), default=None)
+    return max(_split(run).get("test", []), key=lambda patient: len(cohort.sample(patient)), default=None)
 
 
 def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:
@@ -124,14 +123,23 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{model.task['name']}")
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
-    return BundleSchema(
+    train = _split(run).get("train", [])
+    forms: dict[str, RequestForm] = {
+        key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
+        for key, modality in model.encoder.modalities.items()
+    }
+    schema = BundleSchema(
         name=name,
-        version=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12],
+        version="",
         task=model.task["name"],
         prediction=model.head.prediction_schema(),
         synthetic=cohort.synthetic,
-        modalities={
-            key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
-            for key, modality in model.encoder.modalities.items()
-        },
+        modalities={key: form.fitted(cohort.values(train, key)) for key, form in forms.items()},
     )
+    return schema.model_copy(update={"version": schema.version_of(files)})
+
+
+def _split(run: Path) -> dict[str, list[str]]:
+    """The patients of a run by part; none where it left no word of them, as in a federation."""
+    path = run / "split.json"
+    return read_json(path, "run python -m finetune again") if path.is_file() else {}

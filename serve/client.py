@@ -39,9 +39,9 @@ def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
 
 
 def _reason(reply: requests.Response) -> str:
-    """The one telling line of a refusal, ours or TorchServe's."""
+    """The one telling line of a refusal: of problem details, or in TorchServe's own form."""
     try:
         content = reply.json()
     except ValueError:
         return reply.text[:200] or reply.reason
-    return str(content.get("error") or content.get("message") or content)
+    return str(content.get("detail") or content.get("message") or content)

@@ -16,14 +16,18 @@ _COMMAND = "python -m serve.export"
 def main(cfg: DictConfig) -> None:
     """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
     from foundation.data.cohort import Cohort
+    from serve import signature
     from serve.bundle import check, held_out_patient, write_archive, write_bundle
 
     run, output = Path(cfg.run), Path(cfg.output)
+    signing_key = None if cfg.signing_key is None else signature.read_signing_key(Path(cfg.signing_key))
     claim(output, _COMMAND, plain(cfg))
     fine_tuned = read_run(run)
     cohort = Cohort(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort)
+        if signing_key is not None:
+            signature.sign(output / "bundle", signing_key)
         archive = write_archive(output / "bundle", schema, output)
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
         patient = cfg.example or (held_out_patient(run, cohort) if cohort.synthetic else None)

@@ -1,18 +1,33 @@
 """The digests of a bundle's files: written on export, held against the files before any of them is read."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
 
 FILE = "manifest.json"
+SIGNATURE = "manifest.sig"  # see `serve.signature`
+MODEL = "model"  # folder of a bundle: encoder, head and task
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """By relative path, SHA-256 of every file under a folder but the manifest at its top."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    """By relative path, SHA-256 of every file under a folder but the manifest and its signature at its top."""
+    beside = (folder / FILE, folder / SIGNATURE)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in beside)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def model_digest(files: Mapping[str, str]) -> str:
+    """One digest of all that the model is made of.
+
+    Args:
+        files: of a bundle, digests by relative path.
+    """
+    parts = {name: digest for name, digest in files.items() if name.startswith(f"{MODEL}/")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def write(folder: Path) -> None:
@@ -20,8 +35,8 @@ def write(folder: Path) -> None:
     write_json(folder / FILE, digests(folder))
 
 
-def verify(folder: Path) -> None:
-    """Refuses a bundle that is not whole.
+def verify(folder: Path) -> dict[str, str]:
+    """The digests of a bundle's files, after holding them against the manifest.
 
     Raises:
         UserError: naming the first file that is missing, changed, or not of the bundle.
@@ -35,3 +50,4 @@ def verify(folder: Path) -> None:
         if listed.get(name) != there.get(name):
             what = "missing" if name not in there else "changed since" if name in listed else "not of the export"
             raise UserError(f"{folder / name}: {what}, as {FILE} tells; copy the bundle again, or export it again")
+    return there

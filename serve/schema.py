@@ -1,6 +1,8 @@
 """The schema of a served model: its bundle, the request and the response."""
 
+import hashlib
 import json
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from foundation.errors import UserError
-from foundation.modalities.request import RequestForm, read_form, unknown_field
+from foundation.modalities.request import RequestError, RequestForm, any_of, read_form, unknown_field
+from serve.manifest import model_digest
+from serve.reading import parse
 
 FILE = "schema.json"
 
@@ -17,9 +21,9 @@ class BundleSchema(BaseModel):
     """`schema.json` of a bundle.
 
     Attributes:
-        format: of the bundle; this release reads 2.
+        format: of the bundle; this release reads 3.
         name: of the model, as the endpoint knows it.
-        version: the head of the digest of all that the model is made of.
+        version: the head of the digest of all that the model is made of and of this schema; see `version_of`.
         task: name of the task.
         prediction: JSON Schema of what the task's head answers.
         synthetic: whether the model was trained on synthetic patients alone.
@@ -28,7 +32,7 @@ class BundleSchema(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     version: str
     task: str
@@ -60,19 +64,29 @@ class BundleSchema(BaseModel):
             where = ".".join(str(part) for part in first["loc"])
             raise UserError(f"{path}: field {where or 'format'}: {first['msg']}; export the model again") from error
 
+    def version_of(self, files: Mapping[str, str]) -> str:
+        """What `version` must be of a bundle with these files, by their digests."""
+        content = {"model": model_digest(files), "schema": self.model_dump(mode="json", exclude={"version"})}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
     def describe_request(self) -> dict[str, Any]:
-        """JSON Schema of a request, for whoever writes a client in another language."""
+        """JSON Schema of a request, for whoever writes a client in another language.
+
+        What it accepts is read, and what it refuses is not, but for what no schema can say: whether base64 is an image,
+        names are genes and values are of the unit declared; and a body of more than 64 MiB.
+        """
+        forms = self.modalities
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
-            "minProperties": 1,
             "additionalProperties": False,
-            "properties": {name: form.describe() for name, form in self.modalities.items()},
+            "properties": {name: {"anyOf": [form.describe(), {"type": "null"}]} for name, form in forms.items()},
+            "anyOf": any_of(forms),
         }
 
     def describe_response(self) -> dict[str, Any]:
         """JSON Schema of an answer."""
-        schema = Response.model_json_schema()
+        schema = Response.model_json_schema(mode="serialization")
         schema["properties"]["prediction"] = self.prediction
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
@@ -83,60 +97,102 @@ class Patient:
 
     Attributes:
         sample: raw values by modality, in the form of `Cohort.sample`.
-        warnings: what was left out, one line each.
+        counts: how many parts each was sent in, where the form counts them.
+        ignored: modalities that were sent and not read, for the task looks at none of them.
+        warnings: what was left out or looks wrong, one line each.
     """
 
     sample: dict[str, Any]
+    counts: dict[str, int]
+    ignored: list[str]
     warnings: list[str]
+
+
+class ExaminedPart(BaseModel):
+    """How much of a modality was looked at, such as 256 of 800 images.
+
+    Attributes:
+        what: is counted.
+        examined: how many of them the prediction rests on.
+        of: how many were sent.
+    """
+
+    what: str
+    examined: int
+    of: int
+
+
+class Digests(BaseModel):
+    """SHA-256 of what answered.
+
+    Attributes:
+        model: encoder, head and task, with their vocabularies.
+        contract: `schema.json`, which says what is asked and answered.
+    """
+
+    model: str
+    contract: str
 
 
 class Response(BaseModel):
     """What the endpoint answers.
 
     Attributes:
+        request_id: of the sender, echoed; made by the server where the sender gave none.
         model: its name.
         version: its version; names exactly one bundle.
+        release: of the code that answered.
+        digests: of the files that answered.
         task: what was predicted.
         prediction: the numbers, as the task model gives them.
         modalities_used: what the prediction rests on.
         modalities_ignored: sent, and not looked at by this task.
-        warnings: what was left out of an input, one line each.
+        examined: by modality used, how much of it was looked at.
+        warnings: what was left out of an input or looks wrong in it, one line each.
         synthetic: true for a model trained on synthetic patients: no clinical meaning.
     """
 
+    request_id: str
     model: str
     version: str
+    release: str
+    digests: Digests
     task: str
     prediction: dict[str, Any]
     modalities_used: list[str]
     modalities_ignored: list[str]
+    examined: dict[str, ExaminedPart]
     warnings: list[str]
     synthetic: bool
 
 
-def read_request(body: bytes | str | dict[str, Any], schema: BundleSchema) -> Patient:
+def read_request(body: Any, schema: BundleSchema, looked_at: Container[str] | None = None) -> Patient:
     """One patient from the body of a request.
 
     Args:
         body: JSON text, or what it decoded to.
         schema: of the bundle that will answer.
+        looked_at: modalities that the task looks at; no other is read. All are if None.
 
     Raises:
-        UserError: naming the field, if anything in it cannot be read.
+        RequestError: naming the field, if anything in it cannot be read.
     """
-    content = _parse(body)
+    content = parse(body)
     for name in content:
         if name not in schema.modalities:
             raise unknown_field(name, name, schema.modalities)
+    sent = {name: content[name] for name in schema.modalities if content.get(name) is not None}
+    if not sent:
+        raise RequestError("request", "no modality", f"give at least one of {', '.join(schema.modalities)}")
     warnings: list[str] = []
-    sample = {
-        name: form.read(content[name], name, warnings)
-        for name, form in schema.modalities.items()
-        if content.get(name) is not None
-    }
-    if not sample:
-        raise UserError(f"request: no modality; give at least one of {', '.join(schema.modalities)}")
-    return Patient(sample, warnings)
+    sample, counts = {}, {}
+    for name, value in sent.items():
+        if looked_at is None or name in looked_at:
+            sample[name] = schema.modalities[name].read(value, name, warnings)
+            count = schema.modalities[name].count(value)
+            if count is not None:
+                counts[name] = count
+    return Patient(sample, counts, [name for name in sent if name not in sample], warnings)
 
 
 def _form(name: str, content: Any) -> RequestForm:
@@ -147,20 +203,3 @@ def _form(name: str, content: Any) -> RequestForm:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(".".join([name, *map(str, first["loc"])]) + f": {first['msg']}") from error
-
-
-def _parse(body: bytes | str | dict[str, Any]) -> dict[str, Any]:
-    if not body and not isinstance(body, dict):
-        # TorchServe takes a body of another type apart (curl's default is a form) and hands on nothing of it.
-        raise UserError("request: empty; send one JSON object a patient, as Content-Type: application/json")
-    try:
-        content = body if isinstance(body, dict) else json.loads(body)
-    except json.JSONDecodeError as error:
-        raise UserError(f"request: not JSON ({error.msg}, line {error.lineno}); send one object a patient") from error
-    except UnicodeDecodeError as error:
-        raise UserError("request: not UTF-8 text; send JSON as UTF-8") from error
-    except RecursionError as error:
-        raise UserError("request: nested too deep; send one object a patient") from error
-    if not isinstance(content, dict):
-        raise UserError(f"request: found a {type(content).__name__}; send one JSON object a patient")
-    return content

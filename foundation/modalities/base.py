@@ -39,15 +39,36 @@ class Views(NamedTuple):
     who: Bool[Tensor, " present"]
 
 
+class Examined(NamedTuple):
+    """How much of a patient's modality was looked at.
+
+    Attributes:
+        what: is counted, such as `images`.
+        examined: how many of them were looked at.
+        of: how many there were.
+    """
+
+    what: str
+    examined: int
+    of: int
+
+
 class Modality(nn.Module, ABC):
     """Input, transform and encoder of one modality.
 
     Args:
         width: of the tokens and embeddings handed to fusion and alignment.
         pooling: of the tokens to the embedding, `gated` or `transformer`.
+
+    Attributes:
+        parts: what of a value is counted, such as `images`; see `examined`.
+        looks_at_all: whether `transform` keeps, without a generator, what the bound at inference allows rather than as
+            many parts as in training.
     """
 
     name: ClassVar[str]
+    parts: ClassVar[str]
+    looks_at_all = False
 
     def __init__(self, width: int, pooling: str = "gated") -> None:
         super().__init__()
@@ -101,6 +122,15 @@ class Modality(nn.Module, ABC):
     @abstractmethod
     def transform(self, raw: Any, generator: torch.Generator | None) -> Inputs:
         """One patient's raw value as tensors; with a generator, augmented and corrupted for training."""
+
+    def bound(self, training: int, inference: int, generator: torch.Generator | None) -> int:
+        """How many parts of a value `transform` keeps at most, of the two numbers that a modality is set to."""
+        return inference if self.looks_at_all and generator is None else training
+
+    def examined(self, raw: Any, inputs: Inputs) -> Examined:
+        """How much of a raw value its inputs hold, as `transform` made them."""
+        count = int(inputs["mask"].sum())
+        return Examined(self.parts, count, count)
 
     @abstractmethod
     def blank(self) -> Any:

@@ -11,11 +11,61 @@ from PIL import Image
 
 from foundation.data.image_files import UNREADABLE, open_bytes, to_rgb
 from foundation.data.problems import Problems
-from foundation.errors import UserError
-from foundation.modalities.request import RequestForm, shown
+from foundation.modalities.request import RequestError, RequestForm, shown
 
 MOST_IMAGES = 4096
 _LARGEST_SIDE = 8192
+_MOST_PIXELS = 1 << 26  # decoded of one list: 192 MiB as RGB
+_FORMATS = ("PNG", "JPEG")
+_TOO_LARGE = 413
+
+
+class RequestImages:
+    """The images of a request: counted, and measured by their headers; decoded where they are looked at.
+
+    Args:
+        files: bytes of PNG or JPEG files.
+        field: of the request, for errors.
+        warnings: takes what decoding finds, one line each.
+
+    Raises:
+        RequestError: naming the image, if a header cannot be read or says a side that is too long.
+    """
+
+    def __init__(self, files: list[bytes], field: str, warnings: list[str]) -> None:
+        self._files = files
+        self._field = field
+        self._warnings = warnings
+        self._pixels = [_count_pixels(data, f"{field}[{index}]") for index, data in enumerate(files)]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """One image `[height, width, 3]`, decoded."""
+        return self._decode(range(len(self))[index])
+
+    def rows(self, index: NDArray[np.integer]) -> list[NDArray[np.uint8]]:
+        """Images `[height, width, 3]` of whatever sizes.
+
+        Raises:
+            RequestError: before any is decoded, if they have too many pixels together; naming one that is damaged.
+        """
+        total = sum(self._pixels[place] for place in index)
+        if total > _MOST_PIXELS:
+            reason = f"{total} pixels in {len(index)} images, at most {_MOST_PIXELS} are decoded"
+            raise RequestError(self._field, reason, "send fewer or smaller images", _TOO_LARGE)
+        return [self._decode(int(place)) for place in index]
+
+    def _decode(self, place: int) -> NDArray[np.uint8]:
+        field, data, problems = f"{self._field}[{place}]", self._files[place], Problems()
+        try:
+            with open_bytes(data, _FORMATS) as image:
+                pixels = to_rgb(image, field, problems)
+        except UNREADABLE as error:
+            raise _unreadable(field, data) from error
+        self._warnings += [str(problem) for problem in problems.warnings]
+        return pixels
 
 
 class ImagesForm(RequestForm):
@@ -29,16 +79,17 @@ class ImagesForm(RequestForm):
     kind: Literal["images"] = "images"
     size: int
 
-    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """Images as uint8 `[images, height, width, 3]`; a list of them where they are of several sizes."""
+    def read(self, value: Any, field: str, warnings: list[str]) -> RequestImages:
+        """Images that are decoded where they are looked at."""
         if not isinstance(value, list) or not value:
-            raise UserError(f"{field}: found {shown(value)}; give a list of base64 PNG or JPEG images")
+            raise RequestError(field, f"found {shown(value)}", "give a list of base64 PNG or JPEG images")
         if len(value) > MOST_IMAGES:
-            raise UserError(f"{field}: {len(value)} images; give at most {MOST_IMAGES}")
-        problems = Problems()
-        images = [_decode_image(image, f"{field}[{index}]", problems) for index, image in enumerate(value)]
-        warnings += [str(problem) for problem in problems.warnings]
-        return np.stack(images) if len({image.shape for image in images}) == 1 else images
+            raise RequestError(field, f"{len(value)} images", f"give at most {MOST_IMAGES}", _TOO_LARGE)
+        files = [decode_base64(image, f"{field}[{index}]", "a PNG or JPEG image") for index, image in enumerate(value)]
+        return RequestImages(files, field, warnings)
+
+    def count(self, value: Any) -> int:
+        return len(value)
 
     def write(self, raw: Any) -> list[str]:
         """As PNG, so that none is changed."""
@@ -46,22 +97,22 @@ class ImagesForm(RequestForm):
 
     def describe(self) -> dict[str, Any]:
         says = f"PNG or JPEG; brought to {self.size} by {self.size} pixels"
-        item = {"type": "string", "contentEncoding": "base64", "description": says}
-        return {"type": "array", "minItems": 1, "items": item}
+        item = {"type": "string", "minLength": 1, "contentEncoding": "base64", "description": says}
+        return {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": item}
 
 
 def decode_base64(value: Any, field: str, what: str) -> bytes:
     """The bytes of a file in a request.
 
     Raises:
-        UserError: naming the field, for anything that is no base64 text.
+        RequestError: naming the field, for anything that is no base64 text.
     """
     if not isinstance(value, str):
-        raise UserError(f"{field}: found {shown(value)}; give {what} as base64 text")
+        raise RequestError(field, f"found {shown(value)}", f"give {what} as base64 text")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UserError(f"{field}: not base64 ({error}); encode the bytes of {what}") from error
+        raise RequestError(field, f"not base64 ({error})", f"encode the bytes of {what}") from error
 
 
 def encode_base64(data: bytes) -> str:
@@ -69,15 +120,21 @@ def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _decode_image(value: Any, field: str, problems: Problems) -> NDArray[np.uint8]:
-    data = decode_base64(value, field, "a PNG or JPEG image")
+def _count_pixels(data: bytes, field: str) -> int:
+    """Pixels of an image by its header alone."""
     try:
-        with open_bytes(data, ("PNG", "JPEG")) as image:
-            if max(image.size) > _LARGEST_SIDE:
-                raise UserError(f"{field}: {image.width}x{image.height} pixels; give sides of at most {_LARGEST_SIDE}")
-            return to_rgb(image, field, problems)
+        with open_bytes(data, _FORMATS) as image:
+            width, height = image.size
     except UNREADABLE as error:
-        raise UserError(f"{field}: {len(data)} bytes that are no readable PNG or JPEG image; save it anew") from error
+        raise _unreadable(field, data) from error
+    if max(width, height) > _LARGEST_SIDE:
+        advice = f"give sides of at most {_LARGEST_SIDE}"
+        raise RequestError(field, f"{width}x{height} pixels", advice, _TOO_LARGE)
+    return width * height
+
+
+def _unreadable(field: str, data: bytes) -> RequestError:
+    return RequestError(field, f"{len(data)} bytes that are no readable PNG or JPEG image", "save it anew")
 
 
 def _png(image: Any) -> str:

@@ -19,12 +19,14 @@ from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.masks import laid_out, mean_of_real, real
 from foundation.modalities.backbones import BackboneSource, create_backbone
-from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.feature_layers import check_layers, layer_features, moments
-from foundation.modalities.image_request import ImagesForm
+from foundation.modalities.image_request import ImagesForm, RequestImages
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
-Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | StoredImages
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | StoredImages | RequestImages
+_LAZY = (StoredImages, RequestImages)
+_AT_ONCE = 64  # images that pass through the backbone together where a patient is predicted for
 
 
 class ImageSet(Modality):
@@ -35,6 +37,7 @@ class ImageSet(Modality):
         backbone: a timm model name.
         size: side in pixels to which images are resized; the backbone's own if None.
         max_images: at most so many a patient; drawn at random in training, spread evenly otherwise.
+        max_images_inference: the same where a patient is predicted for: evaluation and serving look at more.
         colour_jitter: largest relative gain of a channel, and shift, in training: stain and scanner differ by hospital.
         drop_rate: of the backbone's features.
         weights: of the backbone at the start: random if null, a local `.safetensors` file (with timm's `config.json`
@@ -52,12 +55,15 @@ class ImageSet(Modality):
             its last features if empty.
     """
 
+    parts = "images"
+
     def __init__(
         self,
         width: int,
         backbone: str = "resnet10t",
         size: int | None = None,
         max_images: int = 4,
+        max_images_inference: int = 256,
         colour_jitter: float = 0.2,
         drop_rate: float = 0.0,
         weights: str | None = None,
@@ -74,6 +80,7 @@ class ImageSet(Modality):
     ) -> None:
         super().__init__(width, pooling)
         self.max_images = max_images
+        self.max_images_inference = max_images_inference
         self.colour_jitter = colour_jitter
         self.drop_rate = drop_rate
         self.tune = tune
@@ -98,6 +105,7 @@ class ImageSet(Modality):
             **asdict(self.pixel_settings),
             "model_args": self.model_args,
             "max_images": self.max_images,
+            "max_images_inference": self.max_images_inference,
             "colour_jitter": self.colour_jitter,
             "drop_rate": self.drop_rate,
             "tune": self.tune,
@@ -135,12 +143,16 @@ class ImageSet(Modality):
         reach the device in a quarter of the memory. Channels stay last: that is how images are stored and how
         convolutions like them best.
         """
-        kept = draw_images(len(raw), self.max_images, generator)
-        images = self._resized(raw.rows(kept) if isinstance(raw, StoredImages) else [raw[index] for index in kept])
+        most = self.bound(self.max_images, self.max_images_inference, generator)
+        kept = draw_images(len(raw), most, generator)
+        images = self._resized(raw.rows(kept) if isinstance(raw, _LAZY) else [raw[index] for index in kept])
         mask = torch.ones(len(kept), dtype=torch.bool)
         if generator is None:
             return {"images": images, "mask": mask}
         return {"images": _turn(images, generator), "colour": self._colour(len(kept), generator), "mask": mask}
+
+    def examined(self, raw: Images, inputs: Inputs) -> Examined:
+        return super().examined(raw, inputs)._replace(of=len(raw))
 
     def _resized(self, rows: list[NDArray[np.uint8]]) -> Tensor:
         """Images of unlike sizes as `[images, size, size, 3]` uint8; those of one size go together, which is faster."""
@@ -211,7 +223,10 @@ class ImageSet(Modality):
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
-            seen = self.backbone(self.pixels(inputs))
+            pixels = self.pixels(inputs)
+            # Without gradients nothing is kept of a part that is done, so many images need no more memory than some.
+            parts = pixels.split(_AT_ONCE) if not torch.is_grad_enabled() and not self.training else (pixels,)
+            seen = torch.cat([self.backbone(part) for part in parts])
         return Tokens(laid_out(self.to_width(seen), mask), mask)
 
     def feature_sizes(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ import pathlib
 
 import torch
 
-import foundation.errors
+import serve.host
 import serve.predictor
 
 
@@ -23,14 +23,19 @@ class ConsiliumHandler:
         device = torch.device("cpu") if gpu is None or not torch.cuda.is_available() else torch.device("cuda", int(gpu))
         self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
 
-    def handle(self, rows, context) -> list[dict[str, object]]:  # type: ignore[no-untyped-def]
-        """Answers a batch: 200 with a response, or 400 with one line that names the field."""
-        answers = self.predictor.answer([row.get("body") or row.get("data") or b"" for row in rows])
-        replies: list[dict[str, object]] = []
-        for index, answer in enumerate(answers):
-            if isinstance(answer, foundation.errors.UserError):
-                context.set_response_status(400, "Bad Request", index)
-                replies.append({"code": 400, "error": str(answer)})
-            else:
-                replies.append(answer.model_dump())
-        return replies
+    def handle(self, rows, context) -> list[bytes]:  # type: ignore[no-untyped-def]
+        """Answers a batch: each request its own status, content type, request id and body."""
+        calls = [
+            serve.host.Call(
+                body=row.get("body") or row.get("data") or b"",
+                headers=context.get_all_request_header(index),
+                default_id=context.get_request_id(index),
+            )
+            for index, row in enumerate(rows)
+        ]
+        replies = serve.host.answer(self.predictor, calls)
+        for index, reply in enumerate(replies):
+            context.set_response_status(reply.status, reply.phrase, index)
+            for name, value in reply.headers.items():
+                context.set_response_header(index, name, value)
+        return [reply.body for reply in replies]

@@ -16,6 +16,7 @@ import requests
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.modalities.request import UNREADABLE
 from foundation.polling import wait_until
 from foundation.ports import LOOPBACK, check_port
 from serve.schema import BundleSchema
@@ -77,8 +78,9 @@ class Server:
         try:
             header = {"Authorization": f"Bearer {self.token()}"}
             # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
+            header["Content-Type"] = "application/json"
             reply = requests.post(self.address, data=b"{}", headers=header, timeout=5)
-            return reply.status_code == 400 and "error" in reply.json()
+            return reply.status_code == UNREADABLE and "remedy" in reply.json()
         except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
             return False
 

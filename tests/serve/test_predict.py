@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 ANSWER = {
+    "request_id": "r1",
+    "release": "0.1.0",
+    "digests": {"model": "a", "contract": "b"},
+    "examined": {"report": {"what": "word pieces", "examined": 5, "of": 5}},
     "model": "ours",
     "version": "1",
     "task": "biomarker",

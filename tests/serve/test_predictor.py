@@ -22,7 +22,7 @@ from serve import manifest
 from serve.bundle import held_out_patient, largest_difference
 from serve.client import to_request
 from serve.predictor import Predictor
-from serve.schema import Response, read_request
+from serve.schema import BundleSchema, Response, read_request
 
 MODALITIES = ["pathology", "radiology", "genomics", "report", "record"]
 
@@ -141,7 +141,8 @@ def test_an_unreadable_request_is_refused_in_one_line_and_spoils_no_other(predic
 def test_nothing_that_the_task_may_look_at(predictor: Predictor, request_of: dict[str, Any]):
     """A modality outside the task is ignored and said so; alone, or with hidden genes alone, it is refused."""
     task = predictor.model.task | {"modalities": ["genomics", "record"], "drop_inputs": {"mutations": ["TP53"]}}
-    narrow = Predictor(predictor.schema, TaskModel(predictor.model.encoder, predictor.model.head, task))
+    model = TaskModel(predictor.model.encoder, predictor.model.head, task)
+    narrow = Predictor(predictor.schema, model, predictor.digests)
     report, record = {"report": request_of["report"]}, {"record": request_of["record"]}
     hidden = {"genomics": {"mutations": {"TP53": 1}}}
     refusals = narrow.answer([json.dumps(report), json.dumps(hidden)])
@@ -178,12 +179,21 @@ def foreign_modality(bundle: Path) -> None:
     path.write_text(path.read_text().replace("foundation.modalities.report.encoder.Report", "os.system"))
 
 
+def seal(bundle: Path) -> None:
+    """Version and manifest of the files as they are: what a forger who knows the code would write."""
+    path = bundle / "schema.json"
+    if path.is_file() and json.loads(path.read_text())["format"] == 3 and "extra" not in json.loads(path.read_text()):
+        schema = BundleSchema.load(bundle)
+        edit(path, version=schema.version_of(manifest.digests(bundle)))
+    manifest.write(bundle)
+
+
 def truncate(bundle: Path) -> None:
     path = bundle / "model/head.safetensors"
     path.write_bytes(path.read_bytes()[:40])
 
 
-# What is done to a bundle, and what the refusal names. The manifest is written anew after each.
+# What is done to a bundle, and what the refusal names. Version and manifest are written anew after each.
 FORGED = {
     "format of the bundle": (lambda bundle: edit(bundle / "schema.json", format=99), "field format"),
     "format of the task": (lambda bundle: edit(bundle / "model/task.json", format=99), "format 99"),
@@ -203,7 +213,7 @@ def test_a_bundle_that_names_what_it_must_not_is_refused(
 ):
     shutil.copytree(bundle, tmp_path / "bundle")
     forge(tmp_path / "bundle")
-    manifest.write(tmp_path / "bundle")
+    seal(tmp_path / "bundle")
     with pytest.raises(UserError) as refused:
         Predictor.load(tmp_path / "bundle")
     assert str(tmp_path) in str(refused.value)
@@ -232,6 +242,16 @@ def test_a_bundle_that_is_not_as_exported_is_refused(
     with pytest.raises(UserError) as refused:
         Predictor.load(tmp_path / "bundle")
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["model/task.json", "schema.json"])
+def test_a_version_that_its_files_do_not_make_is_refused(file: str, bundle: Path, tmp_path: Path):
+    """Whoever changes a file and writes the manifest anew has made another version."""
+    shutil.copytree(bundle, tmp_path / "bundle")
+    edit(tmp_path / "bundle" / file, synthetic=False)
+    manifest.write(tmp_path / "bundle")
+    with pytest.raises(UserError, match=r"schema\.json: says version [0-9a-f]{12}, its files make [0-9a-f]{12};"):
+        Predictor.load(tmp_path / "bundle")
 
 
 def test_nothing_is_unpickled_on_the_way(bundle: Path, monkeypatch: pytest.MonkeyPatch):

@@ -68,23 +68,27 @@ def test_no_token_no_answer(server: torchserve.Server):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "named"),
+    ("body", "kind", "status", "field"),
     [
-        (b"{", "application/json", "request"),
-        (b'{"pathology": ["?"]}', "application/json", "pathology[0]"),
-        (b"", "application/json", "application/json"),
-        (b'{"report": "Atypia."}', "application/x-www-form-urlencoded", "application/json"),
+        (b"{", "application/json", 400, "request"),
+        (b'{"pathology": ["?"]}', "application/json", 422, "pathology[0]"),
+        (b'{"record": {"age": 1e22}}', "application/json", 422, "record.age"),
+        (b'{"record": {"age": NaN}}', "application/json", 400, "record.age"),
+        (b"", "application/json", 400, "request"),
+        (b'{"report": "Atypia."}', "application/x-www-form-urlencoded", 415, "Content-Type"),
     ],
 )
-def test_an_unreadable_request_gets_400_and_the_worker_lives_on(
-    server: torchserve.Server, body: bytes, kind: str, named: str
+def test_an_unreadable_request_gets_its_problem_and_the_worker_lives_on(
+    server: torchserve.Server, body: bytes, kind: str, status: int, field: str
 ):
     before = {child.pid for child in psutil.Process(server.pid).children(recursive=True)}
-    headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": kind}
+    headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": kind, "X-Request-ID": "asked-1"}
     reply = requests.post(server.address, data=body, headers=headers, timeout=30)
-    assert reply.status_code == 400
-    assert named in reply.json()["error"]
-    assert "\n" not in reply.json()["error"]
+    assert reply.status_code == reply.json()["status"] == status
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json()["field"] == field
+    assert reply.json()["request_id"] == "asked-1"
+    assert "\n" not in reply.json()["detail"]
     assert send(server.address, server.token(), b'{"report": "Atypia."}', 60).modalities_used == ["report"]
     assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
 
@@ -97,7 +101,7 @@ def test_a_full_batch_with_one_that_cannot_be_read(server: torchserve.Server):
         return requests.post(server.address, data=body, headers=headers, timeout=60).status_code
 
     with ThreadPoolExecutor(len(bodies)) as senders:
-        assert list(senders.map(post, bodies)) == [200, 400] * 4
+        assert list(senders.map(post, bodies)) == [200, 422] * 4
 
 
 def listening(server: torchserve.Server) -> set[tuple[str, int]]:

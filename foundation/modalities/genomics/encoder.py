@@ -12,7 +12,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
 from foundation.masks import to_device
-from foundation.modalities.base import Inputs, Modality, Tokens, Views
+from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views
 from foundation.modalities.genomics.request import GenesForm
 from foundation.modalities.genomics.storage import CHANNELS, Channels, hide_genes
 
@@ -34,6 +34,7 @@ class Genomics(Modality):
     """
 
     name = "genomics"
+    parts = "genes"
     expression_mean: Tensor
     expression_variance: Tensor
     seen: Tensor
@@ -83,6 +84,11 @@ class Genomics(Modality):
         if generator is not None:
             masked = torch.rand(len(self.genes), generator=generator) < self.mask_ratio
         return {"values": values, "masked": masked & ~values[0].isnan()}
+
+    def examined(self, raw: Channels, inputs: Inputs) -> Examined:
+        """Genes of which anything was measured."""
+        count = int((~inputs["values"].isnan()).any(dim=0).sum())
+        return Examined(self.parts, count, count)
 
     def blank(self) -> Channels:
         return {channel: np.full(len(self.genes), np.nan, dtype=np.float32) for channel in CHANNELS}

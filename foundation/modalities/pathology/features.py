@@ -13,7 +13,7 @@ from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.masks import laid_out, mean_of_real, real
-from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.pathology.request import FeaturesForm
 
 
@@ -24,25 +24,39 @@ class TileFeatures(Modality):
         width: of the tokens.
         dim: of the features, as the extractor made them.
         max_tiles: at most so many a patient; drawn at random in training, spread evenly otherwise.
+        max_tiles_inference: the same where a patient is predicted for: evaluation and serving look at more.
         pooling: `gated` or `transformer`.
         drop_rate: of the features.
     """
 
     name = "pathology"
+    parts = "tiles"
 
     def __init__(
-        self, width: int, dim: int, max_tiles: int = 512, pooling: str = "transformer", drop_rate: float = 0.1
+        self,
+        width: int,
+        dim: int,
+        max_tiles: int = 512,
+        max_tiles_inference: int = 4096,
+        pooling: str = "transformer",
+        drop_rate: float = 0.1,
     ) -> None:
         super().__init__(width, pooling)
         self.dim = dim
         self.max_tiles = max_tiles
+        self.max_tiles_inference = max_tiles_inference
         self.drop_rate = drop_rate
         self.to_width = nn.Sequential(
             nn.LayerNorm(dim), nn.Linear(dim, width), nn.GELU(), nn.Dropout(drop_rate), nn.Linear(width, width)
         )
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"dim": self.dim, "max_tiles": self.max_tiles, "drop_rate": self.drop_rate}
+        return super().settings() | {
+            "dim": self.dim,
+            "max_tiles": self.max_tiles,
+            "max_tiles_inference": self.max_tiles_inference,
+            "drop_rate": self.drop_rate,
+        }
 
     def request_form(self, dictionary: DataDictionary) -> FeaturesForm:
         return FeaturesForm(dim=self.dim)
@@ -59,9 +73,13 @@ class TileFeatures(Modality):
                 f"modality.pathology.dim: {self.dim}, but the cohort holds {finding}; "
                 "set dim to the extractor's, or use modality@modality.pathology=pathology for pixels"
             )
-        kept = draw_images(len(raw), self.max_tiles, generator)
+        most = self.bound(self.max_tiles, self.max_tiles_inference, generator)
+        kept = draw_images(len(raw), most, generator)
         features = torch.from_numpy(np.ascontiguousarray(raw[kept], dtype=np.float32))
         return {"features": features, "mask": torch.ones(len(kept), dtype=torch.bool)}
+
+    def examined(self, raw: NDArray[np.floating] | StoredImages, inputs: Inputs) -> Examined:
+        return super().examined(raw, inputs)._replace(of=len(raw))
 
     def blank(self) -> NDArray[np.floating]:
         return np.zeros((1, self.dim), dtype=np.float32)

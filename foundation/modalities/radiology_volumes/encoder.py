@@ -14,7 +14,7 @@ from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
 from foundation.masks import laid_out, real
-from foundation.modalities.base import Inputs, Modality, Tokens, Views, halves
+from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.request import VolumesForm
 from foundation.modalities.radiology_volumes.storage import STORAGE
@@ -50,12 +50,14 @@ class RadiologyVolumes(Modality):
         depth: of the network: 10, 18, 34 or 50.
         channels: of its first layer, a multiple of 8; each stage doubles them.
         max_scans: at most so many a patient; drawn at random in training, spread evenly otherwise.
+        max_scans_inference: the same where a patient is predicted for: evaluation and serving look at more.
         contrast_jitter: largest relative gain and shift of brightness in training: scanners differ by hospital.
         drop_rate: of the network's features.
         pooling: of the scans to the embedding, `gated` or `transformer`.
     """
 
     name = STORAGE.name
+    parts = "scans"
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class RadiologyVolumes(Modality):
         depth: int = 10,
         channels: int = 16,
         max_scans: int = 2,
+        max_scans_inference: int = 16,
         contrast_jitter: float = 0.1,
         drop_rate: float = 0.0,
         pooling: str = "gated",
@@ -77,6 +80,7 @@ class RadiologyVolumes(Modality):
         self.depth = depth
         self.channels = channels
         self.max_scans = max_scans
+        self.max_scans_inference = max_scans_inference
         self.contrast_jitter = contrast_jitter
         self.drop_rate = drop_rate
         block, layers = _BLOCKS[depth]
@@ -102,6 +106,7 @@ class RadiologyVolumes(Modality):
             "depth": self.depth,
             "channels": self.channels,
             "max_scans": self.max_scans,
+            "max_scans_inference": self.max_scans_inference,
             "contrast_jitter": self.contrast_jitter,
             "drop_rate": self.drop_rate,
         }
@@ -127,13 +132,17 @@ class RadiologyVolumes(Modality):
                 f"modality.{self.name}: scans of {tuple(raw.shape[1:])} voxels, the encoder's grid has "
                 f"{self.grid.size}; prepare the cohort with the dictionary that the encoder was built for"
             )
-        kept = draw_images(len(raw), self.max_scans, generator)
+        most = self.bound(self.max_scans, self.max_scans_inference, generator)
+        kept = draw_images(len(raw), most, generator)
         scans = torch.from_numpy(np.ascontiguousarray(raw[kept]))
         inputs = {"scans": scans, "mask": torch.ones(len(kept), dtype=torch.bool)}
         if generator is None:
             return inputs
         drawn = self.contrast_jitter * (2 * torch.rand(2, generator=generator) - 1)
         return inputs | {"contrast": (drawn + torch.tensor([1.0, 0.0])).expand(len(kept), 2)}
+
+    def examined(self, raw: NDArray[np.uint8] | StoredImages, inputs: Inputs) -> Examined:
+        return super().examined(raw, inputs)._replace(of=len(raw))
 
     def blank(self) -> NDArray[np.uint8]:
         return np.zeros((1, *self.grid.size), dtype=np.uint8)

@@ -25,6 +25,7 @@ class Record(Modality):
     """
 
     name = "record"
+    parts = "columns"
 
     def __init__(self, width: int, columns: list[dict[str, Any]], pooling: str = "gated") -> None:
         super().__init__(width, pooling)

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertM
 
 from foundation.data.dictionary import DataDictionary
 from foundation.masks import on_host, to_device
-from foundation.modalities.base import Inputs, Modality, Tokens
+from foundation.modalities.base import Examined, Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
-from foundation.modalities.report.vocabulary import LENGTH, WINDOWS, coverage, learn_pieces, word_pieces
+from foundation.modalities.report.vocabulary import LENGTH, WINDOWS, coverage, learn_pieces, most_pieces, word_pieces
 from foundation.modalities.report.windows import in_windows
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
@@ -52,6 +52,7 @@ class Report(Modality):
     """
 
     name = "report"
+    parts = "word pieces"
 
     def __init__(
         self,
@@ -160,6 +161,13 @@ class Report(Modality):
         other = torch.randint(len(self.tokenizer), (len(pieces),), generator=generator)
         corrupted = torch.where(masked & (how < 0.8), torch.full_like(pieces, self.tokenizer.mask_token_id), pieces)
         return torch.where(masked & (how >= 0.9), other, corrupted), masked
+
+    def examined(self, raw: str, inputs: Inputs) -> Examined:
+        """Word pieces; those that two windows share count once."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()  # which the last call may have set
+        count = len(backend.encode(raw, add_special_tokens=False).ids)
+        return Examined(self.parts, min(count, most_pieces(backend, self.max_length, self.max_windows)), count)
 
     def blank(self) -> str:
         return ""

@@ -76,8 +76,7 @@ def coverage(texts: Iterable[str], tokenizer: Tokenizer, length: int, windows: i
         `reports`; `words` and the share of them that are `whole_words`, one piece each; the share of `unknown_pieces`;
         `pieces` of the longest report; the share of reports that are `read_whole`, and of all pieces that are `read`.
     """
-    room = length - tokenizer.num_special_tokens_to_add(is_pair=False)
-    most = room + (windows - 1) * (room - length // 4)  # windows overlap by a quarter
+    most = most_pieces(tokenizer, length, windows)
     unknown_piece = tokenizer.model.unk_token
     sizes, words, whole, unknown = [], 0, 0, 0
     for text in texts:
@@ -98,6 +97,12 @@ def coverage(texts: Iterable[str], tokenizer: Tokenizer, length: int, windows: i
         "read_whole": round(sum(size <= most for size in sizes) / max(1, len(sizes)), 4),
         "read": round(sum(min(size, most) for size in sizes) / total, 4),
     }
+
+
+def most_pieces(tokenizer: Tokenizer, length: int, windows: int) -> int:
+    """How many word pieces of a text windows hold, those that two share counted once."""
+    room = length - tokenizer.num_special_tokens_to_add(is_pair=False)
+    return room + (windows - 1) * (room - length // 4)  # windows overlap by a quarter
 
 
 @cache
