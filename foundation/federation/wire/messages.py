@@ -216,9 +216,9 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
             facts,
             _extension(content),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableError(
-            f"message: no answer of this release ({error!r}); install one release everywhere"
+            f"message: no answer of this release ({type(error).__name__}); install one release everywhere"
         ) from error
 
 
