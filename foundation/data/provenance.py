@@ -54,7 +54,7 @@ def tell_column(
         shift = f" + {column.offset:g}" if column.offset else ""
         problems.tell(path, f"converted: cell * {column.scale:g}{shift}", int(read.notna().sum()), field)
     if column.or_else is not None:
-        said = int((cells.isna() | lost.reindex(cells.index).notna()).sum() - read.isna().sum())
+        said = int((cells.isna() | codes(written).isin(list(declared))).sum() - read.isna().sum())
         problems.tell(path, f"taken from {column.or_else.source or name} instead", said, field)
 
 

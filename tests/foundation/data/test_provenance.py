@@ -90,6 +90,16 @@ def test_every_rule_is_counted(root: Path):
     } | {("id", "a patient's other rows (unique: identical)"): 1}
 
 
+def test_cells_of_another_column_are_counted_as_its_own(root: Path):
+    content = declared()
+    age = {"missing": ["[NA]", "> 89"], "or_else": {"from": "months", "missing": [20]}}
+    content["sources"]["record"]["columns"]["age"] = age
+    steps = validate(root, declare(content, root), progress=False).problems.steps
+    told = {step.rule: step.count for step in steps if step.field == "age"}
+    # p2's and p6's ages are unknown and p3's is beyond a limit: the other column says two of the three.
+    assert told == {"read as missing: '[NA]' (1)": 1, "taken from months instead": 2}
+
+
 def test_the_flow_counts_patients_down_to_the_outcome(root: Path):
     assert checked(root).flow == [
         {"step": "rows of the patients' tables", "patients": 7},
