@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Trains the head, calibrates it on the validation patients and writes the task model."""
     from finetune.assemble import build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
-    from finetune.patients import patients_with_target, target_columns
+    from finetune.patients import count_modalities, patients_with_target, target_columns
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
     from foundation.encoder import MultimodalEncoder
@@ -60,6 +60,7 @@ def main(cfg: DictConfig) -> None:
         record.note(NOTE, note_of(output, train.patients, validation.patients, hospitals))
         record.note("inputs", model.encoder.coverage(lambda name: cohort.values(patients, name)))
         record.note("patients", {"train": len(train), "validation": len(validation)})
+        record.note("samples", count_modalities(train))
     for line in seen_by(output, cohort.patients.loc[parts.test, "hospital"].to_dict(), cfg.data.test_hospitals)[0]:
         print(f"warning: {line}; python -m finetune.evaluate will not call them held out")
     print(f"task model: {output}\nevaluate it: python -m finetune.evaluate run={output}")

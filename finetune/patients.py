@@ -30,3 +30,9 @@ def target_columns(cohort: Cohort, patients: Sequence[str], head: Head) -> Colum
     """The targets of these patients, `[patients]` each, NaN where unknown."""
     table = cohort.patients.loc[list(patients), head.targets]
     return {name: table[name].to_numpy(dtype=np.float64) for name in head.targets}
+
+
+def count_modalities(part: PatientDataset) -> dict[str, int]:
+    """Of how many patients of a part the task reads each of its modalities."""
+    table = part.cohort.patients.loc[part.patients, part.modalities]
+    return {str(name): int(count) for name, count in table.astype(bool).sum().items()}

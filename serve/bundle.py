@@ -15,11 +15,13 @@ from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json, write_text
 from foundation.modalities.request import RequestForm
+from foundation.run_record import walk
 from serve import manifest
 from serve import schema as bundle_schema
 from serve.client import to_request
 from serve.manifest import MODEL
 from serve.predictor import Predictor
+from serve.pretraining import taught
 from serve.schema import BundleSchema
 from serve.torchserve import consilium_handler
 
@@ -38,7 +40,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
         cohort: the model was trained on; tells the unit of expression.
 
     Raises:
-        UserError: if the run holds no task model.
+        UserError: if the run holds no task model, or no patient trained any of its modalities.
     """
     for part in _PARTS:
         if not (run / part).exists():
@@ -124,10 +126,15 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
     train = _split(run).get("train", [])
+    trained = taught(record for _, record in walk(run))
     forms: dict[str, RequestForm] = {
         key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
         for key, modality in model.encoder.modalities.items()
+        if key in trained
     }
+    if not forms:
+        finding = f"no record from {run} on counts a patient who trained any of {', '.join(model.encoder.modalities)}"
+        raise UserError(f"{finding}; run python -m finetune again, on a cohort that has them")
     schema = BundleSchema(
         name=name,
         version="",

@@ -18,7 +18,7 @@ from foundation.files import write_json, write_text
 from foundation.run_output import claim
 from foundation.run_record import FILE, RunRecord, walk
 from serve.facts import Facts, cell, duration, interval, setting, show
-from serve.pretraining import held_out, samples
+from serve.pretraining import held_out, samples, taught
 
 _COMMAND = "python -m serve.card"
 _STAGES = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")  # that make weights
@@ -213,7 +213,8 @@ def _cohorts(runs: Any) -> list[dict[str, Any]]:
 
 
 def _modalities(facts: Facts, runs: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the encoder takes, from the encoder folder of the first run that has one."""
+    """What the encoder takes and patients trained, from the encoder folder of the first run that has one."""
+    trained = taught(facts.read(folder / FILE) for folder in runs)
     for folder in runs:
         path = folder / "encoder" / "config.json"
         if path.is_file():
@@ -221,6 +222,7 @@ def _modalities(facts: Facts, runs: dict[Path, dict[str, Any]]) -> list[dict[str
             return [
                 {"name": name, "type": entry["type"].rpartition(".")[2], "settings": entry["settings"]}
                 for name, entry in modalities.items()
+                if name in trained
             ]
     return []
 

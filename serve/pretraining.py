@@ -1,6 +1,7 @@
-"""The card's section on a pretraining run: who trained what, and how well it retrieves at hospitals left out."""
+"""What run records tell of training: who trained what, and how well it retrieves at hospitals left out."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _RECALL = re.compile(r"(\w+)_to_(\w+)/r@(5)")
@@ -16,6 +17,23 @@ def samples(record: dict[str, Any]) -> dict[str, Any]:
     by_site = samples if all(isinstance(value, dict) for value in samples.values()) else {"all sites pooled": samples}
     modalities = sorted({name for counts in by_site.values() for name in counts if ":" not in name} - {"fusion"})
     return {"modalities": modalities, "sites": {site: [c.get(m) for m in modalities] for site, c in by_site.items()}}
+
+
+def taught(records: Iterable[dict[str, Any]]) -> set[str]:
+    """The modalities, among other parameter groups, that any patient trained.
+
+    Args:
+        records: `run.json` of a run and of those that it builds on.
+    """
+    names: set[str] = set()
+    for record in records:
+        notes = record.get("notes", {})
+        samples = notes.get("samples", {})
+        by_site = samples.values() if all(isinstance(value, dict) for value in samples.values()) else [samples]
+        names |= {name for counts in by_site for name, count in counts.items() if count}
+        # Sites whose updates were summed in secret say nothing one by one.
+        names |= {name for name, shares in notes.get("coverage", {}).items() if any(shares.values())}
+    return names
 
 
 def held_out(record: dict[str, Any]) -> list[dict[str, Any]]:

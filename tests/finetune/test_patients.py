@@ -5,7 +5,7 @@ import pytest
 
 from finetune.heads.classification import Classification
 from finetune.heads.survival import Survival
-from finetune.patients import patients_with_target, target_columns
+from finetune.patients import count_modalities, patients_with_target, target_columns
 from foundation.errors import UserError
 
 
@@ -19,6 +19,15 @@ def test_patients_with_a_target_unknown_or_nothing_to_look_at_are_left_out(cohor
     columns = target_columns(cohort, patients, Survival(8))
     assert list(columns) == ["os_event", "os_days"]
     assert np.isnan(columns["os_days"][0]) and columns["os_event"][0] == table["os_event"].iloc[0]
+
+
+def test_patients_are_counted_by_what_the_task_reads_of_them(cohort):
+    part = patients_with_target(cohort, list(cohort.patients.index), Classification(8, "biomarker"), ["genomics"], {})
+    assert count_modalities(part) == {"genomics": len(part)}
+    both = patients_with_target(
+        cohort, list(cohort.patients.index), Classification(8, "biomarker"), ["genomics", "record"], {}
+    )
+    assert count_modalities(both)["genomics"] == len(part) < len(both)
 
 
 def test_a_target_that_the_cohort_lacks_is_named(cohort):

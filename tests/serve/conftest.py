@@ -46,7 +46,8 @@ def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder.modalities["genomics"].expression_mean += 4
     module = FinetuneModule(encoder, Classification(WIDTH, "biomarker")).eval()
     task = OmegaConf.create({"name": "biomarker", "drop_inputs": {}})
-    with RunRecord.open(folder, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()):
+    with RunRecord.open(folder, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()) as record:
+        record.note("samples", dict.fromkeys(modalities, 9))
         save(module, task, list(modalities), folder)
         split(cohort, ["summit"], 0.2, 0).save(folder / "split.json", cohort.digest)
     return folder

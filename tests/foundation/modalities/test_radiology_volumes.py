@@ -181,7 +181,8 @@ def run(cohort, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("finetuned")
     encoder = MultimodalEncoder({NAME: build()}, 32, fusion_layers=1)
     module = FinetuneModule(encoder, Classification(32, "biomarker")).eval()
-    with RunRecord.open(output, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()):
+    with RunRecord.open(output, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()) as record:
+        record.note("samples", {NAME: 5})
         save(module, OmegaConf.create({"name": "biomarker", "drop_inputs": {}}), [NAME], output)
     return output
 
