@@ -190,8 +190,8 @@ def run(cohort, tmp_path_factory) -> Path:
 def test_a_bundle_answers_with_volumes_as_the_eager_model(run, cohort, folder, tmp_path):
     write_bundle(run, tmp_path / "bundle", None, cohort)
     predictor = Predictor.load(tmp_path / "bundle")
-    schema = json.loads((tmp_path / "bundle" / "request.schema.json").read_text())["properties"][NAME]
-    assert schema["type"] == "array" and schema["items"]["contentEncoding"] == "base64"
+    schema, null = json.loads((tmp_path / "bundle" / "request.schema.json").read_text())["properties"][NAME]["anyOf"]
+    assert null == {"type": "null"} and schema["type"] == "array" and schema["items"]["contentEncoding"] == "base64"
     raw = (folder / f"north/{NAME}/N03.nii.gz").read_bytes()
     requests = [to_request(cohort.sample("N03"), predictor.schema), {NAME: [base64.b64encode(raw).decode()]}]
     expected = TaskModel.load(run).predict([{NAME: cohort.sample("N03")[NAME]}])[0]
