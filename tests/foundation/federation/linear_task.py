@@ -115,7 +115,7 @@ def linear_config(cohort: Path, output: Path, sites: Sequence[str], **more: Any)
         "data": {
             "folder": str(cohort),
             "test_hospitals": [],
-            "batch_size": 64,
+            "batch_size": 32,
             "folds": 0,
             "fold": 0,
             "stratify": None,
