@@ -142,6 +142,8 @@ def test_a_site_refuses_what_would_open_updates():
     app = site_app("summit", AFTER["summit"], SAMPLES["summit"])
     with pytest.raises(UserError, match="2 of 4 shares open a mask; refused below a majority"):
         app(message_of(Stage.SETUP, sample_num=4, threshold=2), context)
+    with pytest.raises(UserError, match="1 sites were to be summed; refused below 2"):
+        app(message_of(Stage.SETUP, sample_num=1, threshold=1), context)
     with pytest.raises(UserError, match="asked for both shares of one site"):
         app(message_of(Stage.UNMASK, active_nids=[1, 2], dead_nids=[2]), context)
 

@@ -1,10 +1,15 @@
 """What a site lets in at its front gate, whatever the run's config promises."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from flwr.app import ConfigRecord, RecordDict
+from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 
 from foundation.federation.policy import Declined
+from foundation.federation.secure import Secure, SecureOrder
+from foundation.federation.secure.settings import RECORD
 from foundation.federation.site.gate import PolicyGate
 from tests.foundation.federation.gates import gate_of, site_of
 
@@ -38,3 +43,32 @@ def test_a_task_that_is_not_allowed_is_declined_before_any_patient_is_read(gate,
     monkeypatch.setattr("foundation.data.cohort.Cohort.__init__", lambda *_: pytest.fail("patients were read"))
     with pytest.raises(Declined, match="tasks: 'pretrain' is not allowed here; allowed: evaluate"):
         gate(masked=False, tasks=["evaluate"]).admit()
+
+
+def masks(order: SecureOrder, *sources: int) -> RecordDict:
+    """What an order says of masks, with the keys of so many other sites."""
+    keys = ConfigRecord({Key.STAGE: Stage.COLLECT_MASKED_VECTORS, Key.SOURCE_LIST: list(sources)})
+    return RecordDict({RECORD: order.record(), RECORD_KEY_CONFIGS: keys})
+
+
+def test_a_sum_of_a_few_sites_is_none(gate):
+    at = gate("secure=secagg_plus", masked=True, privacy={"min_sites": 4})
+    expected = SecureOrder.of(Secure(), 16 * 8, [])
+    assert at.secure_order(masks(expected, 1, 2, 3)) == expected
+    for sources in ((), (1,), (1, 2), (1, 1, 1)):
+        with pytest.raises(Declined, match="secure: fewer than 4 sites' keys came with the order"):
+            at.secure_order(masks(expected, *sources))
+    alone = gate("secure=secagg_plus", masked=True)
+    with pytest.raises(Declined, match="secure: fewer than 3 sites' keys"):
+        alone.secure_order(masks(expected, 1))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"most": 1}, {"norms": (1e-9,)}, {"statistic_range": 1e9}, {"statistics": ("*",)}, {"groups": ("fusion",)}],
+)
+def test_an_order_for_other_masks_than_the_plans_is_refused(gate, changed):
+    expected = SecureOrder.of(Secure(), 16 * 8, [])
+    at = gate("secure=secagg_plus", masked=True)
+    with pytest.raises(Declined, match="secure: counts, ranges or groups of the order's masks are not those"):
+        at.secure_order(masks(replace(expected, **changed), 1, 2))
