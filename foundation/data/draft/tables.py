@@ -15,6 +15,7 @@ _RADIOLOGY = re.compile(r"mri|\bct\b|xray|x-ray|radio|chest|scan|\.dcm|\.nii", r
 _FEWEST = 20  # columns that are genes, unless most are
 _LONG = 60  # characters of a cell that is a report
 _SUFFIXES = {"_rnaseq": "expression", "_rna": "expression", "_mut": "mutations", "_cnv": "copy_number", "": ""}
+_EITHER = ("sample", "id")  # columns of samples, or in Xena's files of genes
 _WILD, _UNSEEN = {"WT", "wt", "wild", "wildtype"}, {"NS", "NA", "n/a", "NP"}
 
 
@@ -97,6 +98,9 @@ def _genes_in_rows(table: Glance, place: dict[str, Any], vocabulary: GeneVocabul
     first = table.columns[0] if table.columns else None
     if first is None or len(table.columns) < 2 or not len(table.text(first)):
         return None
+    others = [len(table.numbers(name)) > 0 for name in table.columns[1:]]
+    if (first == table.key() and first.lower() not in _EITHER) or sum(others) < 0.8 * len(others):
+        return None  # P1 and its like are aliases of genes, too
     names = list(table.text(first).str.partition("|")[0].str.partition(".")[0])
     if len(names) < 3 or len(vocabulary.resolve(names).symbol) < 0.6 * len(set(names)):
         return None

@@ -155,6 +155,16 @@ def test_tables_of_portals_are_known_by_their_headers(tmp_path: Path):
     assert sources["mutations"] == {"file": "data_mutations.txt", "form": "maf"}
 
 
+def test_ids_that_are_names_of_genes_are_patients(tmp_path: Path):
+    write(tmp_path, **{"patients.csv": "patient_id,y\n" + "".join(f"p{n},{n % 2}\n" for n in range(1, 9))})
+    content = yaml.safe_load(draft(tmp_path).text())
+    assert content["sources"] == {"patients": {"file": "patients.csv", "columns": {"y": "y"}}}
+    rows = "".join(f"{gene}\t{place}.5\t{place}\n" for place, gene in enumerate(GENES))
+    write(tmp_path, **{"HiSeqV2.tsv": f"sample\tp1\tp2\n{rows}"})
+    expression = yaml.safe_load(draft(tmp_path).text())["sources"]["expression"]
+    assert (expression["genes_in"], expression["key"]) == ("rows", "sample")
+
+
 def test_what_is_no_folder_or_has_nothing_is_one_line(tmp_path: Path):
     with pytest.raises(UserError, match="no such folder"):
         draft(tmp_path / "x")
