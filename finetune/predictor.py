@@ -16,6 +16,7 @@ from foundation.tensors import load_weights
 
 FORMAT = 1
 _HEADS = "finetune.heads."
+_AT_ONCE = 16  # patients: each may have hundreds of images
 
 
 class TaskModel:
@@ -76,7 +77,9 @@ class TaskModel:
     @torch.no_grad()
     def scores(self, samples: list[dict[str, Any]]) -> Tensor:
         """Raw scores `[patients, outputs]`."""
-        return self.score_batch(self.encoder.encode_samples([self.usable(sample) for sample in samples]))
+        usable = [self.usable(sample) for sample in samples]
+        parts = [usable[start : start + _AT_ONCE] for start in range(0, len(usable), _AT_ONCE)]
+        return torch.cat([self.score_batch(self.encoder.encode_samples(part)) for part in parts])
 
     @torch.no_grad()
     def score_batch(self, batch: Batch) -> Tensor:

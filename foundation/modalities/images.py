@@ -17,7 +17,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, mean_of_real, real
+from foundation.masks import laid_out, mean_of_real, real, to_device
 from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.feature_layers import check_layers, layer_features, moments
@@ -223,11 +223,24 @@ class ImageSet(Modality):
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
-            pixels = self.pixels(inputs)
-            # Without gradients nothing is kept of a part that is done, so many images need no more memory than some.
-            parts = pixels.split(_AT_ONCE) if not torch.is_grad_enabled() and not self.training else (pixels,)
-            seen = torch.cat([self.backbone(part) for part in parts])
+            seen = torch.cat([self.backbone(self.pixels(part)) for part in self._in_parts(inputs)])
         return Tokens(laid_out(self.to_width(seen), mask), mask)
+
+    def _in_parts(self, inputs: Inputs) -> list[Inputs]:
+        """The real images some at a time, where nothing is kept of those that are done; else all inputs as they are.
+
+        A patient who is predicted for may have hundreds of images: as floats, and inside the backbone, they would need
+        gigabytes.
+        """
+        if torch.is_grad_enabled() or self.training:
+            return [inputs]
+        flat = {name: real(value, inputs["mask"]) for name, value in inputs.items() if name != "mask"}
+        count, device = len(flat["images"]), inputs["images"].device
+        parts = []
+        for start in range(0, count, _AT_ONCE):
+            mask = to_device(torch.ones(1, min(_AT_ONCE, count - start), dtype=torch.bool), device)
+            parts.append({name: value[start : start + _AT_ONCE][None] for name, value in flat.items()} | {"mask": mask})
+        return parts
 
     def feature_sizes(self) -> dict[str, int]:
         if not self.feature_layers:
@@ -240,11 +253,16 @@ class ImageSet(Modality):
 
     def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
         """The backbone's features, their mean and their spread over the places of an image; the mean over images."""
-        pixels, mask = self.pixels(inputs), inputs["mask"]
+        parts = [self._image_features(self.pixels(part)) for part in self._in_parts(inputs)]
+        by_image = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: mean_of_real(values, inputs["mask"]) for name, values in by_image.items()}
+
+    def _image_features(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Features of each image, `[images, size]` by block."""
         if not self.feature_layers:
-            return {self.name: mean_of_real(moments(self._seen(pixels).flatten(1, -2)), mask)}
+            return {self.name: moments(self._seen(pixels).flatten(1, -2))}
         layers = layer_features(self.backbone, pixels, self.feature_layers)
-        return {f"{self.name}.{name}": mean_of_real(values, mask) for name, values in layers.items()}
+        return {f"{self.name}.{name}": values for name, values in layers.items()}
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's images: no image is in both."""

@@ -35,3 +35,29 @@ def test_images_of_one_patient_keep_their_sizes_and_their_pixels(tmp_path):
     given = module.transform(images, None)["images"]
     torch.testing.assert_close(given[1:], module.transform(wide[None], None)["images"])
     assert ">Pathology<" in describe(cohort)
+
+
+def test_inference_looks_at_more_than_training_up_to_its_own_bound():
+    module = Pathology(8, backbone="test_resnet", size=32, max_images=2, max_images_inference=5).eval()
+    images = np.stack([SMALL[:32, :32]] * 7)
+    assert len(module.transform(images, None)["mask"]) == 2
+    module.looks_at_all = True
+    inputs = module.transform(images, None)
+    assert module.examined(images, inputs) == ("images", 5, 7)
+    assert len(module.transform(images, torch.Generator())["mask"]) == 2
+
+
+def test_images_that_pass_some_at_a_time_give_what_all_give_together(monkeypatch):
+    """Also where patients have unlike numbers of them and stains are moved."""
+    torch.manual_seed(0)
+    reference = {"mean": [0.5, 0.3, 0.1], "spread": [0.2, 0.2, 0.1]}
+    module = Pathology(8, backbone="test_resnet", size=32, max_images=9, stain_reference=reference).eval()
+    rng = np.random.default_rng(0)
+    sets = [rng.integers(0, 255, (count, 32, 32, 3), dtype=np.uint8) for count in (9, 1, 4)]
+    inputs = module.collate([module.transform(images, None) for images in sets])
+    with torch.no_grad():
+        together, features = module(inputs), module.features(inputs)
+        monkeypatch.setattr("foundation.modalities.images._AT_ONCE", 4)
+        in_parts, features_in_parts = module(inputs), module.features(inputs)
+    torch.testing.assert_close(in_parts.values, together.values)
+    torch.testing.assert_close(features_in_parts, features)
