@@ -39,6 +39,7 @@ CATALOGUE = {
         Entry("finetune", "finetune", "a task head on a pretrained encoder"),
         Entry("finetune federated", "finetune.federated", "a task head, across hospitals whose data stay there"),
         Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
+        Entry("evaluate federated", "finetune.federated.evaluate", "a task model across hospitals, by summed tables"),
         Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     ),
     "Hospitals: join a federation, see what left": (

@@ -35,6 +35,8 @@ COMMANDS = {
     "foundation.federation.deployment.supernode": ("keyy=x", "key", "site={}/site.yaml"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
+    "finetune.federated": ("rouns=3", "rounds", "pretrained={}"),
+    "finetune.federated.evaluate": ("replicate=3", "replicates", "run={}"),
     "serve.export": ("exampel=P1", "example", "run={}"),
     "serve": ("porrt=8081", "port", "bundle={}"),
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),

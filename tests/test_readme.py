@@ -28,6 +28,8 @@ CONFIGS = {
     "foundation.federation.deployment.supernode": "supernode",
     "finetune": "finetune",
     "finetune.evaluate": "evaluate",
+    "finetune.federated": "finetune_federated",
+    "finetune.federated.evaluate": "evaluate_federated",
     "serve.export": "export",
     "serve": "serve",
     "serve.predict": "predict",
@@ -70,6 +72,8 @@ TOY = {
     "pretrain.federated": "rounds=2 steps_per_round=2",
     "finetune": "steps=4 progress=false",
     "finetune.evaluate": "resamples=20",
+    "finetune.federated": "federation=serial",
+    "finetune.federated.evaluate": "federation=serial replicates=20",
 }
 
 

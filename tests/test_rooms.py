@@ -75,6 +75,7 @@ CONFIG_READERS = {
     "finetune/assemble.py",
     "finetune/evaluate.py",
     "finetune/federated/assemble.py",
+    "finetune/federated/evaluate.py",
     "finetune/federated/fit.py",
     "finetune/federated/settings.py",
     "finetune/federated/survival_settings.py",

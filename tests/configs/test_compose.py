@@ -35,6 +35,7 @@ REQUIRED = {
     "card": ["evaluation=x"],
     "controls": ["label=x"],
     "evaluate": ["run=x"],
+    "evaluate_federated": ["run=x"],
     "export": ["run=x"],
     "finetune": ["pretrained=x"],
     "finetune_federated": ["pretrained=x"],
@@ -79,7 +80,14 @@ def taken(group: str) -> list[tuple[str, str]]:
 
 def test_groups_reach_the_commands_that_they_are_for():
     assert commands_that_take("experiment") == ["controls", "federated", "pretrain"]
-    assert commands_that_take("trainer") == ["controls", "federated", "finetune", "finetune_federated", "pretrain"]
+    assert commands_that_take("trainer") == [
+        "controls",
+        "evaluate_federated",
+        "federated",
+        "finetune",
+        "finetune_federated",
+        "pretrain",
+    ]
     assert commands_that_take("task") == ["finetune", "finetune_federated"]
     assert {"demo", "glioma"} <= set(names("experiment"))
 

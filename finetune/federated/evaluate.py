@@ -1,0 +1,164 @@
+"""`python -m finetune.federated.evaluate`: a task model across hospitals, in one exchange of tables."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# Read by Flower when it is first imported, so it is said before.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+from foundation.command import command, plain
+from foundation.errors import UserError
+from foundation.files import read_json, write_json, write_text
+from foundation.lineage import NOTE
+from foundation.run_output import claim
+from foundation.run_record import RunRecord, read_run
+
+_COMMAND = "python -m finetune.federated.evaluate"
+_OF_RUN = ("folds", "fold", "stratify", "split_file", "validation_fraction", "split_seed")
+_PARTS = ("test", "validation", "train")
+
+
+@command("evaluate_federated", loads="torch, flwr")
+def main(cfg: DictConfig) -> None:
+    """Writes evaluation.json and evaluation.md; labels and predictions stay at the hospitals."""
+    settle(cfg)
+    evaluate(cfg)
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """The figures of a settled config's model, written and shown."""
+    from finetune.federated.evaluation import FOLDER, Evaluating
+    from finetune.federated.parcel import packed, to_question
+    from finetune.federated.tables import empty_tables, to_arrays
+    from finetune.predictor import TaskModel
+    from foundation.arrays import write_arrays
+    from foundation.federation.runtime.operator import CohortFacts
+
+    run, output = Path(cfg.run), Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
+    model, task = TaskModel.load(run), Evaluating(cfg)
+    cohort = CohortFacts.read(Path(cfg.data.folder))
+    cohort.check_name(cfg.cohort.name)
+    declared = empty_tables(model, task.plan(model))
+    write_arrays(output / FOLDER / "question.safetensors", to_question(packed(run)))
+    shapes = {name: list(value.shape) for name, value in to_arrays(declared).items()}
+    write_json(output / FOLDER / "shapes.json", shapes, sort_keys=False)
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
+        answer = exchange(cfg)
+        result = read_result(cfg, model, declared)
+        write_json(output / "evaluation.json", result, sort_keys=False)
+        write_text(output / "evaluation.md", as_markdown(cfg, model.task["name"], result))
+        record.note("absent", answer["absent"])
+        record.metrics.update({name: figure["value"] for name, figure in result["overall"].items()})
+    name = model.head.statistics().primary
+    print(f"{name}: {_words(result['overall'][name])}\nevaluation: {output / 'evaluation.md'}")
+    return result
+
+
+def settle(cfg: DictConfig) -> None:
+    """Fills in what follows from the run: its split, its hospitals, and those that it did not know.
+
+    Raises:
+        UserError: if a setting cannot be, or the run trained at a hospital that is to be held out.
+    """
+    if cfg.part not in _PARTS:
+        raise UserError(f"part: found {cfg.part!r}; choose from {', '.join(_PARTS)}")
+    record = read_run(Path(cfg.run))
+    before = record["config"]["data"]
+    for name in _OF_RUN:
+        OmegaConf.update(cfg, f"data.{name}", before[name])
+    known = [str(name) for name in record["data"]["hospitals"]]
+    if cfg.sites is None:
+        OmegaConf.update(cfg, "sites", known)
+    held_out = [str(name) for name in before["test_hospitals"]]
+    if cfg.data.test_hospitals is None:
+        trained = [str(name) for name in record.get("notes", {}).get(NOTE, {}).get("hospitals", known)]
+        strangers = [name for name in cfg.sites if name not in trained and name not in held_out]
+        deals = cfg.data.folds or cfg.data.split_file  # then the split itself says who is tested
+        OmegaConf.update(cfg, "data.test_hospitals", [] if deals else [*held_out, *strangers])
+    modalities = read_json(Path(cfg.run) / "task.json", "give the output folder of python -m finetune")["modalities"]
+    OmegaConf.update(cfg, "data.modalities", modalities)
+
+
+def exchange(cfg: DictConfig) -> dict[str, Any]:
+    """Runs the one exchange on the engine that the config names; who answered, and who did not and why."""
+    from finetune.federated.evaluation import FOLDER
+    from foundation.federation.policy.order import config_digest
+    from foundation.federation.runtime.run import run
+    from foundation.federation.server.checkpoints import Checkpoints
+
+    output = Path(cfg.output)
+    checkpoints = Checkpoints(output, config_digest(plain(cfg)))
+    checkpoints.begin({})
+    run(cfg, checkpoints)
+    return read_json(output / FOLDER / "answer.json", "evaluate again", "sites", "absent")
+
+
+def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
+    """The figures of what came back."""
+    from finetune.federated.evaluation import FOLDER
+    from finetune.federated.figures import figures
+    from finetune.federated.tables import from_arrays
+    from foundation.arrays import read_arrays
+    from foundation.statistics.figure import Support
+
+    folder = Path(cfg.output) / FOLDER
+    total = from_arrays(read_arrays(folder / "total.safetensors", "evaluate again"), declared)
+    paths = [folder / "sites" / f"{site}.safetensors" for site in cfg.sites]
+    by_site = {
+        path.name.removesuffix(".safetensors"): from_arrays(read_arrays(path, "evaluate again"), declared)
+        for path in paths
+        if path.is_file()
+    }
+    statistics = model.head.statistics()
+    result = figures(statistics, total, by_site, cfg.hospital_replicates, cfg.seed, Support())
+    answer = read_json(folder / "answer.json", "evaluate again", "sites", "absent")
+    return {"sites": answer["sites"], "absent": answer["absent"], "masked": cfg.get("secure") is not None, **result}
+
+
+def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
+    """The figures as a page."""
+    hidden = "the server saw sums over them alone" if result["masked"] else "the server saw each one's tables"
+    absent = [f"{site} did not answer ({why})." for site, why in result["absent"].items()]
+    lines = [
+        f"# {task} across hospitals",
+        "",
+        " ".join(
+            [
+                f"{cfg.part.capitalize()} patients of {', '.join(result['sites'])}; {hidden}.",
+                f"Intervals: {cfg.replicates} replicates of the patients, seed {cfg.seed}.",
+                *absent,
+            ]
+        ),
+        "",
+        "| | patients | measure | value | estimator |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    rows: dict[str, dict[str, Any]] = {"all": result["overall"]}
+    if "new_hospital" in result:
+        rows["a new hospital"] = result["new_hospital"]
+    lines += [_row(label, name, figure) for label, part in rows.items() for name, figure in part.items()]
+    smaller = {f"hospital {name}": part for name, part in result["by_hospital"].items()} | result["groups"]
+    for label, part in smaller.items():
+        name = next(iter(part))
+        lines.append(_row(label, name, part[name]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(label: str, name: str, figure: dict[str, Any]) -> str:
+    return f"| {label} | {figure['n']} | {name} | {_words(figure)} | {figure['estimator']} |"
+
+
+def _words(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return f"not told: {figure['reason']}"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f} (no interval{': ' + figure['reason'] if figure['reason'] else ''})"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} – {figure['high']:.3f})"
+
+
+if __name__ == "__main__":
+    main()
