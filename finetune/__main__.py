@@ -15,7 +15,7 @@ _COMMAND = "python -m finetune"
 @command("finetune", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains the head, calibrates it on the validation patients and writes the task model."""
-    from finetune.assemble import build_head, check_vocabulary, encoder_folder, task_modalities
+    from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
     from finetune.patients import count_modalities, patients_with_target, target_columns
     from foundation.data.cohort import Cohort
@@ -32,9 +32,9 @@ def main(cfg: DictConfig) -> None:
     depends_on = {"cohort": cohort.digest, "patients": parts.digest, "encoder": folder_digest(folder)}
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)
-    with seeded(cfg.seed):
-        head = build_head(cfg.task, encoder.width)
     modalities = task_modalities(cfg.task, encoder)
+    with seeded(cfg.seed):
+        head = build_head(cfg.task, encoder.width, blocks_of(cfg, encoder, modalities))
     hidden = plain(cfg.task.drop_inputs) if cfg.task.drop_inputs else {}
     train, validation = (
         patients_with_target(cohort, part, head, modalities, hidden) for part in (parts.train, parts.validation)

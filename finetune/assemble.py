@@ -33,10 +33,31 @@ def check_vocabulary(encoder: MultimodalEncoder, cohort: Cohort) -> None:
         module.check_cohort(cohort.dictionary, cohort.name)  # type: ignore[operator]
 
 
-def build_head(task: DictConfig, width: int) -> Head:
-    """The head that the task describes, for patient embeddings of a width."""
-    head: Head = instantiate(task.head, width=width, _convert_="all")
+def build_head(task: DictConfig, width: int, blocks: dict[str, int] | None = None) -> Head:
+    """The head that the task describes.
+
+    Args:
+        task: of the config.
+        width: of patient embeddings.
+        blocks: sizes of the blocks of features that experts read instead of them.
+    """
+    head: Head = instantiate(task.head, width=width, blocks=blocks, _convert_="all")
     return head
+
+
+def blocks_of(cfg: DictConfig, encoder: MultimodalEncoder, modalities: list[str]) -> dict[str, int] | None:
+    """The blocks of features that experts read; None where the head is trained by steps.
+
+    Raises:
+        UserError: if there is no such method, or it does not go with another setting.
+    """
+    if cfg.method == "steps":
+        return None
+    if cfg.method != "experts":
+        raise UserError(f"method: found {cfg.method!r}; choose steps or experts")
+    if cfg.private is not None:
+        raise UserError("private: experts are fitted without noise; set method=steps, or private=null")
+    return encoder.feature_sizes(modalities)
 
 
 def task_modalities(task: DictConfig, encoder: MultimodalEncoder) -> list[str]:

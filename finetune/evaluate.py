@@ -31,6 +31,7 @@ _FILES = {
 @command("evaluate", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Writes evaluation.json, evaluation.md, evaluation.png, results.json and predictions.parquet."""
+    from finetune.baselines.comparison import verdict
     from finetune.evaluation import Evaluator
     from finetune.predictor import TaskModel
     from finetune.results import write_predictions
@@ -41,14 +42,17 @@ def main(cfg: DictConfig) -> None:
     claim(output, _COMMAND, plain(cfg))
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = read_json(run / "split.json", "run python -m finetune again", "cohort_digest", "train", "test")
+    split = read_json(
+        run / "split.json", "run python -m finetune again", "cohort_digest", "train", "validation", "test"
+    )
     if split["cohort_digest"] != cohort.digest:
         raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
     _check(cfg, split)
+    kept = read_run(run)["config"].get("embeddings")
     evaluator = Evaluator(
         model,
         cohort,
-        split["train"],
+        [*split["train"], *split["validation"]],
         split["test"],
         cfg.resamples,
         cfg.seed,
@@ -57,6 +61,7 @@ def main(cfg: DictConfig) -> None:
         age_bands=list(cfg.age_bands),
         subgroups=list(cfg.subgroups),
         source=str(run),
+        folder=kept and Path(kept),
     )
     held_out = read_run(run)["config"].get("data", {}).get("test_hospitals", [])
     seen, untold = seen_by(run, cohort.patients.loc[evaluator.test, "hospital"].to_dict(), held_out)
@@ -70,6 +75,11 @@ def main(cfg: DictConfig) -> None:
         print(words)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         result = evaluator.run()
+        beaten = verdict(result, evaluator.primary)
+        if beaten:
+            print(beaten)
+            record.note("beaten", beaten)
+            result = {"beaten": beaten, **result}
         if words:
             record.note("seen", words)
             record.note("held_out", not seen)
@@ -109,7 +119,7 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
     outcomes = outcome_names(result)
     counts = ", ".join(f"{result[name]} {name}" for name in outcomes)
     header = ["", "patients", *outcomes, "metric", "value"]
-    first = [f"> **{result['seen']}**", ""] if "seen" in result else []
+    first = [line for field in ("seen", "beaten") if field in result for line in (f"> **{result[field]}**", "")]
     lines = [
         *first,
         f"# {evaluator.model.task['name']} on {cohort.name}",
@@ -122,6 +132,10 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         "| --- " * len(header) + "|",
     ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(result, list(evaluator.metrics))]
+    for name, control in result["controls"].items():
+        if "chance" in control:
+            chance = f"{control['value']:.3f}, by chance {control['chance']:.3f}, {control['n']} patients"
+            lines += ["", f"Control, {name}: balanced accuracy of a linear probe {chance}."]
     return "\n".join(lines) + "\n"
 
 
@@ -142,6 +156,12 @@ def _rows(result: dict[str, Any], metrics: list[str], reasons: bool = True) -> l
     if result["baseline"]:
         groups["baseline: age and sex"] = result["baseline"] | counts
         groups["gain over the baseline"] = result["baseline"]["gain"] | counts
+    for name, row in result["baselines"].items():
+        groups[f"baseline: {name}"] = row
+        groups[f"the model beside {name}"] = row["model"] | {count: row[count] for count in counts}
+    for name, row in result["controls"].items():
+        if metrics[0] in row:
+            groups[f"control: {name}"] = row
     return [
         [label, *(str(group[count]) for count in counts), name, _interval(group[name], reasons)]
         for label, group in groups.items()

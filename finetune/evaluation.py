@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from finetune import baseline
+from finetune.baselines.comparison import Comparison
+from finetune.features import FeatureCache, feature_scores
 from finetune.figures import Figures, Resampling, figures, interval
 from finetune.heads.base import Columns
 from finetune.metrics import Column
@@ -33,7 +36,7 @@ class Evaluator:
     Args:
         model: fine-tuned.
         cohort: prepared, the one it was fine-tuned on.
-        train: ids, for the baseline.
+        train: ids of who trained or validated it, for the baselines.
         test: ids that neither training nor validation saw.
         resamples: of each bootstrap.
         seed: of both.
@@ -42,6 +45,7 @@ class Evaluator:
         age_bands: years at which a new band begins.
         subgroups: further columns by which figures are told.
         source: where the model lies, as results name it.
+        folder: where features are kept; in memory if None.
     """
 
     model: TaskModel
@@ -55,6 +59,7 @@ class Evaluator:
     age_bands: Sequence[float] = (50, 65)
     subgroups: Sequence[str] = ()
     source: str = ""
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         self.head = self.model.head
@@ -96,6 +101,8 @@ class Evaluator:
             "by_modality": self._by_modality(whole),
             "by_group": by_group,
             "baseline": self._baseline(whole, estimates),
+            "baselines": self.comparison.baselines(),
+            "controls": self.comparison.controls(),
         }
 
     @cached_property
@@ -103,8 +110,22 @@ class Evaluator:
         """The head's estimates for the test patients from all that they have: `[test]` or `[test, outputs]`."""
         return self.estimates(self.test, self.model.task["modalities"])
 
+    @cached_property
+    def features(self) -> FeatureCache:
+        """Plain features of the cohort, by which experts predict and baselines are fitted."""
+        return FeatureCache(self.folder, self.model.encoder, self.cohort, self.model.task["drop_inputs"])
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The model beside baselines and controls."""
+        modalities = self.model.task["modalities"]
+        patients, estimates = (self.train, self.test), self.test_estimates
+        return Comparison(self.head, self.features, modalities, *patients, estimates, self._ranks, self.seed)
+
     def estimates(self, patients: Sequence[str], modalities: Sequence[str]) -> Column:
         """The head's estimates from these modalities alone: `[patients]` or `[patients, outputs]`."""
+        if self.head.reads_features:
+            return feature_scores(self.head, self.features.subset(patients, self.model.task["modalities"], modalities))
         dataset = self._dataset(patients, modalities)
         samples = [dataset[index]["sample"] for index in range(len(dataset))]
         parts = [self.model.scores(samples[start : start + _BATCH]) for start in range(0, len(samples), _BATCH)]
@@ -145,6 +166,9 @@ class Evaluator:
         resampling = Resampling(self.support, self.resamples, self.seed, self.exact)
         targets = self.columns(patients)
         return figures(statistics or self.statistics, targets, estimates, patients, hospitals, resampling)
+
+    def _ranks(self, patients: list[str], estimates: Column) -> Figures:
+        return self._figures(patients, estimates, self.statistics.ranking())
 
     def _outcomes(self, patients: Sequence[str]) -> dict[str, int]:
         return self.head.outcomes(self.head.count(self.columns(patients)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from finetune.embeddings import EmbeddedCohort
+from finetune.exact import feature_cache, fit_exactly
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
 from finetune.predictor import FORMAT
@@ -30,7 +31,7 @@ from foundation.tensors import write_tensors
 def fit(
     cfg: DictConfig, encoder: MultimodalEncoder, head: Head, train: PatientDataset, validation: PatientDataset
 ) -> tuple[FinetuneModule, dict[str, float]]:
-    """Trains, goes back to the weights of the best validation, and calibrates there.
+    """Trains, goes back to the weights of the best validation, and calibrates there; experts are fitted exactly.
 
     On several processes each calls it; only the first one's module has the trained weights.
 
@@ -40,6 +41,11 @@ def fit(
     for name, part in (("train", train), ("validation", validation)):
         if len(part) < 2:
             raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
+    if head.reads_features:
+        module = FinetuneModule(encoder, head, frozen=True)
+        if not is_main_process():
+            return module, {}
+        return module, fit_exactly(feature_cache(cfg, encoder, train), head, train, validation)
     criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)

@@ -84,7 +84,11 @@ class TaskModel:
     @torch.no_grad()
     def score_batch(self, batch: Batch) -> Tensor:
         """The same of a batch of what the task may look at."""
-        scores: Tensor = self.head(self.encoder(batch.to(next(self.encoder.parameters()).device)).fused)
+        batch = batch.to(next(self.encoder.parameters()).device)
+        if self.head.reads_features:
+            scores: Tensor = self.head(self.encoder.features(batch, self.task["modalities"]))
+        else:
+            scores = self.head(self.encoder(batch).fused)
         return scores
 
     def predict(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -87,6 +87,24 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
 FEW_PATIENTS = ["support.patients=5", "support.outcome=3"]
 # By case: settings of `python -m finetune`, outcomes that tables count, and metrics.
 HEADS = {
+    "experts of three classes": (
+        ["method=experts", "task.name=stage", "task.head.target=stage", "+task.head.classes=[low,middle,high]"],
+        ["low patients", "middle patients", "high patients"],
+        "auc balanced_accuracy accuracy brier log_loss ece auc/low auc/middle auc/high",
+    ),
+    "experts of several labels": (
+        [
+            "method=experts",
+            "task=glioma_markers",
+            "task.modalities=[genomics,record]",
+            "task.head.labels=[receptor,amplified]",
+        ],
+        [f"{label} {what}" for label in ("receptor", "amplified") for what in ("known", "positive")],
+        "auc auprc brier ece "
+        + " ".join(
+            f"{metric}/{label}" for metric in ("auc", "auprc", "brier", "ece") for label in ("receptor", "amplified")
+        ),
+    ),
     "three classes": (
         ["task.name=stage", "task.head.target=stage", "+task.head.classes=[low,middle,high]"],
         ["low patients", "middle patients", "high patients"],

@@ -73,7 +73,10 @@ FLOWER_INTERNALS = {
 # Where a config is read: commands, and the modules that make objects of it. Everything else takes plain arguments.
 CONFIG_READERS = {
     "finetune/assemble.py",
+    "finetune/crossvalidate.py",
+    "finetune/crossvalidation.py",
     "finetune/evaluate.py",
+    "finetune/exact.py",
     "finetune/federated/assemble.py",
     "finetune/federated/evaluate.py",
     "finetune/federated/fit.py",
@@ -81,6 +84,7 @@ CONFIG_READERS = {
     "finetune/federated/survival_settings.py",
     "finetune/federated/task.py",
     "finetune/fit.py",
+    "finetune/folds.py",
     "finetune/private.py",
     "foundation/command.py",
     "foundation/sweep.py",

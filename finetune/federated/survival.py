@@ -1,7 +1,7 @@
 """A hospital's answers to questions of Cox regression: covariates, risk sets and gradients of its own patients."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -72,8 +72,9 @@ class SurvivalAnswers:
     @torch.no_grad()
     def _covariates(self) -> NDArray[np.float64]:
         """What the last layer sees: `[patients, width]`."""
-        *body, _ = self.head.score
-        return nn.Sequential(*body)(self.fused).numpy()  # type: ignore[no-any-return]
+        *body, _ = cast("nn.Sequential", self.head.score)
+        covariates: NDArray[np.float64] = nn.Sequential(*body)(self.fused).numpy()
+        return covariates
 
     def _gradient(self, question: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """By parameter that learns, the hospital's part of the gradient of the pooled loss."""

@@ -2,22 +2,26 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from finetune.experts.module import Experts
+from finetune.experts.responses import Response
 from finetune.metrics import Column, Metric
 from finetune.statistics.base import TaskStatistics
 
 Targets = dict[str, Tensor]
 Columns = dict[str, Column]
+Blocks = Mapping[str, int] | Sequence[Sequence[str | int]]  # names and sizes, in order
 PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 
 
@@ -49,7 +53,7 @@ class TargetCounts:
 
 
 class Head(nn.Module, ABC):
-    """From the patient embedding to a prediction.
+    """From the patient embedding, or from blocks of plain features, to a prediction.
 
     Calibration lives in buffers, so it travels in the same file as the weights.
 
@@ -57,11 +61,28 @@ class Head(nn.Module, ABC):
         kind: what the field calls such a task; model cards name it.
         separable: whether a batch's loss is a mean of its patients' own losses, none of which looks at another patient.
         targets: label columns that the head reads, in the order in which its metrics take them.
+        score: from what it reads to raw scores; see `readout`.
     """
 
     kind: ClassVar[str]
     separable: ClassVar[bool] = False
     targets: list[str]
+    score: nn.Module
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether it is of experts: it takes plain features instead of the embedding, and is fitted exactly."""
+        return isinstance(self.score, Experts)
+
+    @property
+    def blocks(self) -> dict[str, int] | None:
+        """Sizes of the blocks of features that experts read; None where the embedding is read."""
+        return self.score.blocks if isinstance(self.score, Experts) else None
+
+    @property
+    def saved_blocks(self) -> list[list[str | int]] | None:
+        """The same as pairs: their order is that of the features, and JSON's keys may be sorted."""
+        return None if self.blocks is None else [[name, size] for name, size in self.blocks.items()]
 
     # Training
 
@@ -88,9 +109,39 @@ class Head(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
 
-    @abstractmethod
     def forward(self, fused: Float[Tensor, "batch width"]) -> Float[Tensor, "batch outputs"]:
-        """Raw scores."""
+        """Raw scores, of what the readout reads."""
+        return self.scores_of(self.score(fused))
+
+    @abstractmethod
+    def responses(self, targets: Columns) -> list[Response]:
+        """What experts explain, one an output of theirs, of target columns `[patients]`."""
+
+    def fit_experts(self, features: Column, targets: Columns, hospitals: Sequence[str], distil: bool = True) -> Tensor:
+        """Fits experts exactly, and calibrates.
+
+        Args:
+            features: `[patients, features]`, NaN where not measured.
+            targets: of the patients.
+            hospitals: of the patients.
+            distil: see `finetune.experts.fit`.
+
+        Returns:
+            Raw scores `[patients, outputs]` by fits that have not seen a patient's hospital; NaN where no expert knows
+            anything of a patient.
+        """
+        assert isinstance(self.score, Experts)
+        fitted = self.score.fit(features, self.responses(targets), hospitals, distil)
+        scores = self.scores_of(torch.from_numpy(fitted).float())
+        known = ~scores.isnan().any(dim=1)
+        values = {name: torch.from_numpy(column).float()[known] for name, column in targets.items()}
+        nobody = {name: column[:0] for name, column in values.items()}
+        self.calibrate(scores[known], values, (scores[:0], nobody))
+        return scores
+
+    def scores_of(self, scores: Float[Tensor, "batch columns"]) -> Float[Tensor, "batch outputs"]:
+        """The head's raw scores from those of its readout."""
+        return scores
 
     @abstractmethod
     def loss(self, scores: Float[Tensor, "batch outputs"], targets: Targets) -> Tensor | None:
@@ -143,6 +194,14 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
         """Draws what the metrics summarise."""
+
+
+def readout(width: int, outputs: int, dropout: float, blocks: Blocks | None) -> nn.Module:
+    """Linear scores of the patient embedding, or experts of blocks of features where these are named."""
+    if blocks is not None:
+        pairs = blocks.items() if isinstance(blocks, Mapping) else blocks
+        return Experts({str(name): int(size) for name, size in pairs}, outputs)
+    return nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, outputs))
 
 
 def object_schema(properties: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,28 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from finetune.baseline import logistic
 from finetune.calibration import fit_temperature
-from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, balanced_weights, object_schema
+from finetune.experts.responses import Label, Response
+from finetune.heads.base import (
+    PROBABILITY,
+    Blocks,
+    Columns,
+    Head,
+    TargetCounts,
+    Targets,
+    balanced_weights,
+    object_schema,
+    readout,
+)
 from finetune.metrics import Column, Metric, binary_metrics, multiclass_metrics
 from finetune.plots import roc_curves
 from finetune.statistics.base import TaskStatistics
@@ -31,6 +43,7 @@ class Classification(Head):
         classes: names in the order of their index; the last one is the positive class of a binary task.
         class_weights: of the loss, by class.
         dropout: on the embedding.
+        blocks: sizes of blocks of features, to be read by experts instead of the embedding.
     """
 
     kind = "classification"
@@ -46,6 +59,7 @@ class Classification(Head):
         classes: list[str] | None = None,
         class_weights: list[float] | None = None,
         dropout: float = 0.1,
+        blocks: Blocks | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -54,7 +68,9 @@ class Classification(Head):
         self.classes = list(classes or _BINARY)
         self.dropout = dropout
         self.weighted = class_weights is not None
-        self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(self.classes)))
+        # Experts of two classes tell one's log-odds; of more, each class's against the others.
+        outputs = 1 if blocks is not None and self._binary else len(self.classes)
+        self.score = readout(width, outputs, dropout, blocks)
         weights = class_weights or [1.0] * len(self.classes)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float))
         self.register_buffer("log_scale", torch.zeros(1))
@@ -87,11 +103,17 @@ class Classification(Head):
             "classes": self.classes,
             "class_weights": self.class_weights.tolist(),
             "dropout": self.dropout,
+            "blocks": self.saved_blocks,
         }
 
-    def forward(self, fused: Float[Tensor, "batch width"]) -> Float[Tensor, "batch classes"]:
-        scores: Tensor = self.score(fused)
-        return scores
+    def responses(self, targets: Columns) -> list[Response]:
+        label = targets[self.target]
+        others = [1] if self._binary else range(len(self.classes))
+        return [Label(np.where(np.isnan(label), np.nan, label == index)) for index in others]
+
+    def scores_of(self, scores: Float[Tensor, "batch columns"]) -> Float[Tensor, "batch classes"]:
+        """A negative class of log-odds zero beside those of the positive one."""
+        return functional.pad(scores, (1, 0)) if self.reads_features and self._binary else scores
 
     def loss(self, scores: Float[Tensor, "batch classes"], targets: Targets) -> Tensor:
         return functional.cross_entropy(scores, targets[self.target].long(), weight=self.class_weights)

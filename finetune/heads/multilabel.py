@@ -8,12 +8,23 @@ import torch
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from finetune.baseline import logistic
 from finetune.calibration import fit_temperature
-from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, balanced_weights, object_schema
+from finetune.experts.responses import Label, Response
+from finetune.heads.base import (
+    PROBABILITY,
+    Blocks,
+    Columns,
+    Head,
+    TargetCounts,
+    Targets,
+    balanced_weights,
+    object_schema,
+    readout,
+)
 from finetune.metrics import Column, Metric, binary_metrics
 from finetune.plots import roc_curves
 from finetune.statistics.binary import MultiLabelStatistics
@@ -28,6 +39,7 @@ class MultiLabel(Head):
         labels: label columns, 0 or 1, blank where unknown.
         class_weights: of the loss, by label for 0 and 1.
         dropout: on the embedding.
+        blocks: sizes of blocks of features, to be read by experts instead of the embedding.
     """
 
     kind = "multi-label classification"
@@ -37,14 +49,19 @@ class MultiLabel(Head):
     shift: Tensor
 
     def __init__(
-        self, width: int, labels: list[str], class_weights: list[list[float]] | None = None, dropout: float = 0.1
+        self,
+        width: int,
+        labels: list[str],
+        class_weights: list[list[float]] | None = None,
+        dropout: float = 0.1,
+        blocks: Blocks | None = None,
     ) -> None:
         super().__init__()
         self.width = width
         self.targets = list(labels)
         self.dropout = dropout
         self.weighted = class_weights is not None
-        self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, len(labels)))
+        self.score = readout(width, len(labels), dropout, blocks)
         weights = class_weights or [[1.0, 1.0]] * len(labels)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float))
         self.register_buffer("log_scale", torch.zeros(len(labels)))
@@ -79,11 +96,11 @@ class MultiLabel(Head):
             "labels": self.targets,
             "class_weights": self.class_weights.tolist(),
             "dropout": self.dropout,
+            "blocks": self.saved_blocks,
         }
 
-    def forward(self, fused: Float[Tensor, "batch width"]) -> Float[Tensor, "batch labels"]:
-        scores: Tensor = self.score(fused)
-        return scores
+    def responses(self, targets: Columns) -> list[Response]:
+        return [Label(targets[name]) for name in self.targets]
 
     def loss(self, scores: Float[Tensor, "batch labels"], targets: Targets) -> Tensor | None:
         """Weighted cross-entropy: the mean over a patient's known labels, then over the patients who have any."""

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.utils import concordance_index
 from matplotlib.axes import Axes
-from torch import Tensor, nn
+from torch import Tensor
 
-from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, Targets, object_schema
+from finetune.experts.responses import Hazard, Response
+from finetune.heads.base import PROBABILITY, Blocks, Columns, Head, TargetCounts, Targets, object_schema, readout
 from finetune.metrics import Column, Metric
 from finetune.statistics.survival import SurvivalStatistics
 from foundation.errors import UserError
@@ -30,6 +31,7 @@ class Survival(Head):
         time: label column, days to event or censoring.
         horizons: days at which survival probabilities are given.
         dropout: on the embedding.
+        blocks: sizes of blocks of features, to be read by experts instead of the embedding.
     """
 
     kind = "survival"
@@ -44,6 +46,7 @@ class Survival(Head):
         time: str = "os_days",
         horizons: list[int] | None = None,
         dropout: float = 0.1,
+        blocks: Blocks | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -52,7 +55,7 @@ class Survival(Head):
         self.targets = [event, time]
         self.horizons = list(horizons or [365, 1095, 1825])
         self.dropout = dropout
-        self.score = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, 1))
+        self.score = readout(width, 1, dropout, blocks)
         self.register_buffer("baseline_days", torch.zeros(_GRID))
         self.register_buffer("baseline_hazard", torch.zeros(_GRID))
         self.register_buffer("cuts", torch.zeros(len(_GROUPS) - 1))
@@ -75,11 +78,11 @@ class Survival(Head):
             "time": self.time,
             "horizons": self.horizons,
             "dropout": self.dropout,
+            "blocks": self.saved_blocks,
         }
 
-    def forward(self, fused: Float[Tensor, "batch width"]) -> Float[Tensor, "batch 1"]:
-        scores: Tensor = self.score(fused)
-        return scores
+    def responses(self, targets: Columns) -> list[Response]:
+        return [Hazard(targets[self.event], targets[self.time])]
 
     def loss(self, scores: Float[Tensor, "batch 1"], targets: Targets) -> Tensor | None:
         return cox_loss(scores.squeeze(1), targets[self.event], targets[self.time])

@@ -34,6 +34,7 @@ DICTIONARY = DataDictionary.model_validate(
 REQUIRED = {
     "card": ["evaluation=x"],
     "controls": ["label=x"],
+    "crossvalidate": ["pretrained=x"],
     "evaluate": ["run=x"],
     "evaluate_federated": ["run=x"],
     "export": ["run=x"],
@@ -82,13 +83,15 @@ def test_groups_reach_the_commands_that_they_are_for():
     assert commands_that_take("experiment") == ["controls", "federated", "pretrain"]
     assert commands_that_take("trainer") == [
         "controls",
+        "crossvalidate",
         "evaluate_federated",
         "federated",
         "finetune",
         "finetune_federated",
         "pretrain",
     ]
-    assert commands_that_take("task") == ["finetune", "finetune_federated"]
+    assert commands_that_take("task") == ["crossvalidate", "finetune", "finetune_federated"]
+    assert commands_that_take("recipe") == ["crossvalidate", "finetune"]
     assert {"demo", "glioma"} <= set(names("experiment"))
 
 
@@ -104,6 +107,9 @@ def test_every_command_composes_and_resolves(command):
 @pytest.mark.parametrize(("command", "experiment"), taken("experiment"))
 def test_every_experiment_builds_its_encoder_objectives_and_trainer(command, experiment, tmp_path):
     cfg = compose(command, f"experiment={experiment}")
+    for entry in cfg.modality.values():
+        if entry.get("weights") and not Path(entry.weights).is_file():
+            pytest.skip(f"{entry.weights}: weights that are no part of the project are not there")
     encoder = build_encoder(cfg, DICTIONARY)
     assert list(encoder.modalities) == list(cfg.modality)
     assert encoder.width == cfg.encoder.width
@@ -152,6 +158,20 @@ def test_a_trainer_takes_how_often_it_logs_and_on_gpus_how_exactly_it_multiplies
     logged = compose("pretrain", *ddp, "trainer.log_every_n_steps=10")
     assert build_trainer(logged.trainer, tmp_path, 1, 0, 0, False).log_every_n_steps == 10
     assert chosen == ["high"]
+
+
+@pytest.mark.parametrize(("command", "recipe"), taken("recipe"))
+def test_every_recipe_names_a_cohort_and_a_task_that_experts_take(command, recipe):
+    cfg = compose(command, f"recipe={recipe}")
+    head = build_head(cfg.task, 16, {"pathology": 8})
+    assert cfg.method == "experts" and head.reads_features
+    assert set(head.targets) <= set(names_of_targets(cfg))
+    assert list(cfg.data.test_hospitals) == list(cfg.cohort.test_hospitals) != []
+
+
+def names_of_targets(cfg: DictConfig) -> list[str]:
+    dictionary = cfg.cohort.declaration.dictionary
+    return [*dictionary.labels, *dictionary.survival.values()]
 
 
 @pytest.mark.parametrize("task", names("task"))

@@ -15,7 +15,7 @@ def test_print_table_names_every_group_whole_on_a_narrow_terminal(
     group = {**GROUP, **AUC}
     hospitals = {"university_of_florida": group}
     tables = {"new_hospital": AUC, "by_hospital": hospitals, "by_modality": {}, "by_group": {}, "baseline": {}}
-    print_table({**GROUP, "overall": AUC, **tables}, "auc")
+    print_table({**GROUP, "overall": AUC, **tables, "baselines": {}, "controls": {}}, "auc")
     cells = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert "university_of_florida" in "".join(cells)
     assert "…" not in "".join(cells)

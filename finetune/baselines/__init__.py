@@ -1,0 +1,1 @@
+"""Plain models and controls that a task model must beat, each fitted on the same training patients."""

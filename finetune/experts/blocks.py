@@ -1,0 +1,66 @@
+"""A block of plain features on its main axes: standardised and rotated, by pooled moments alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetune.experts.responses import Floats
+
+COMPONENTS = 64
+CLIP = 4.0
+_LEAST = 1e-4
+_BINARY_SPREAD = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Principal components of a block, from means and second moments that hospitals can add up.
+
+    Attributes:
+        mean: of each feature, `[size]`; a feature that is missing takes it.
+        scale: its spread; infinite for one that never varies, which so says nothing.
+        rotation: `[size, components]`; components have unit variance on average, so that a penalty means the same for
+            every block.
+    """
+
+    mean: Floats
+    scale: Floats
+    rotation: Floats
+
+    @classmethod
+    def of(cls, values: Floats, components: int = COMPONENTS) -> "Axes":
+        """Those of patients who have the block, `[patients, size]` with NaN where a feature is missing."""
+        known = ~np.isnan(values)
+        count = np.maximum(known.sum(axis=0), 1)
+        filled = np.where(known, values, 0.0)
+        mean = filled.sum(axis=0) / count
+        spread = np.sqrt(np.where(known, (filled - mean) ** 2, 0.0).sum(axis=0) / count)
+        # A mutation that one patient in a hundred has would weigh ten times what a frequent one does.
+        binary = (np.isin(filled, (0.0, 1.0)) | ~known).all(axis=0)
+        scale = np.where(binary, np.hypot(spread, _BINARY_SPREAD), spread)
+        scale = np.where(spread < _LEAST, np.inf, scale)
+        standard = standardise(values, mean, scale)
+        return cls(mean, scale, _rotation(standard, components))
+
+    def project(self, values: Floats) -> Floats:
+        """Patients on the axes, `[patients, components]`."""
+        return np.asarray(standardise(values, self.mean, self.scale) @ self.rotation)
+
+
+def standardise(values: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Features in units of their spread, limited to four of them; zero where missing."""
+    return np.nan_to_num(np.clip((values - mean) / scale, -CLIP, CLIP))
+
+
+def _rotation(standard: Floats, components: int) -> Floats:
+    """Leading axes, from the smaller of the two matrices of products."""
+    patients, size = standard.shape
+    wide = size > patients
+    variance, axes = np.linalg.eigh(standard @ standard.T if wide else standard.T @ standard)
+    kept = np.argsort(-variance)[: min(components, patients, size)]
+    kept = kept[variance[kept] > max(variance.max(initial=0.0), 1.0) * 1e-9]
+    if not len(kept):
+        return np.zeros((size, 1))
+    axes, variance = axes[:, kept], variance[kept]
+    rotation = standard.T @ axes / np.sqrt(variance) if wide else axes
+    return np.asarray(rotation / np.sqrt(variance.sum() / len(variance) / patients))

@@ -1,0 +1,156 @@
+"""Fitting of experts: each block by itself, taught once more by what all of them know, and their combination.
+
+A block's expert is a ridge regression of the response. A second one, with the same features, regresses the fused score
+of all blocks (generalised distillation: Lopez-Paz et al. 2016): that score tells more of a patient than a label or a
+censored time does, and only training patients need have the other modalities. Both are added in the proportion that
+explains the response best.
+Whatever chooses or weighs looks at scores of fits that have not seen the patient's hospital.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.experts.blocks import Axes
+from finetune.experts.fusion import Normal, Rule, patterns, rule
+from finetune.experts.responses import Floats, Response, Value
+from finetune.experts.ridge import cross_fit, hospital_folds, linear, ridge
+from finetune.experts.weights import weigh, weigh_positively
+from foundation.errors import UserError
+
+FEWEST = 20  # patients who have a block, for an expert of it
+_STUDENT_PENALTY = 10.0
+_SATURATED = 3.0  # a score beyond which a teacher says no more: 95 % of a label, a twentyfold hazard
+
+
+class Expert(NamedTuple):
+    """A block's linear score, and that of each training patient by fits without their hospital.
+
+    Attributes:
+        axes: of the block.
+        beta: coefficients on them, the intercept last.
+        scores: `[patients]`, NaN for those who lack the block.
+    """
+
+    axes: Axes
+    beta: Floats
+    scores: Floats
+
+    def predict(self, values: Floats) -> Floats:
+        """Scores of patients who have the block, `[patients, size]`."""
+        return linear(self.axes.project(values), self.beta)
+
+
+class Committee(NamedTuple):
+    """Experts of one response and how they are combined.
+
+    Attributes:
+        experts: by block; None where too few patients have it.
+        rules: of each subset of the experts that there are, by the bytes of its pattern.
+        scores: fused, of the training patients, by fits without their hospital: `[patients]`.
+    """
+
+    experts: dict[str, Expert | None]
+    rules: dict[bytes, Rule]
+    scores: Floats
+
+
+def fit_committee(
+    blocks: dict[str, Floats], response: Response, hospitals: Sequence[str], distil: bool = True
+) -> Committee:
+    """Experts of all blocks for one response.
+
+    Args:
+        blocks: by name, `[patients, size]`, NaN where not measured.
+        response: of the patients.
+        hospitals: of the patients, by which they are left out.
+        distil: teach experts by the fused score, too.
+
+    Raises:
+        UserError: if no block has patients enough.
+    """
+    names = np.asarray(hospitals)
+    experts = {name: fit_expert(values, response, names) for name, values in blocks.items()}
+    if not any(experts.values()):
+        raise UserError(
+            f"task.modalities: none of {', '.join(blocks)} is there for {FEWEST} patients with a target, and experts "
+            "need as many; set method=steps"
+        )
+    committee = _combine(experts, response, names)
+    if not distil:
+        return committee
+    teacher = Value(np.clip(committee.scores, -_SATURATED, _SATURATED))
+    for name, expert in experts.items():
+        if expert is not None:
+            experts[name] = distilled(expert, blocks[name], teacher, response, names)
+    return _combine(experts, response, names)
+
+
+def fit_expert(values: Floats, response: Response, hospitals: NDArray[np.str_]) -> Expert | None:
+    """A block's expert; None where fewer than twenty patients have the block and a response."""
+    present = ~np.isnan(values).all(axis=1)
+    rows = np.flatnonzero(present & response.known)
+    if len(rows) < FEWEST:
+        return None
+    axes = Axes.of(values[present])
+    design, seen = axes.project(values[rows]), response.of(rows)
+    crossed = cross_fit(design, seen, hospital_folds(hospitals[rows]))
+    beta = ridge(design, seen, crossed.penalty)
+    scores = np.full(len(values), np.nan)
+    scores[present] = linear(axes.project(values[present]), beta)
+    scores[rows] = crossed.scores
+    return Expert(axes, beta, scores)
+
+
+def distilled(
+    expert: Expert, values: Floats, teacher: Response, response: Response, hospitals: NDArray[np.str_]
+) -> Expert:
+    """The expert with that of the teacher's score added."""
+    student = fit_expert(values, teacher, hospitals)
+    if student is None:
+        return expert
+    rows = np.flatnonzero(response.known & ~np.isnan(expert.scores) & ~np.isnan(student.scores))
+    both = np.stack([expert.scores, student.scores], axis=1)
+    slopes, shift = weigh_positively(both[rows], response.of(rows), _STUDENT_PENALTY)
+    if not slopes.any():
+        return expert
+    beta = slopes[0] * expert.beta + slopes[1] * student.beta
+    beta[-1] += shift
+    return Expert(expert.axes, beta, both @ slopes + shift)
+
+
+def _combine(experts: dict[str, Expert | None], response: Response, hospitals: NDArray[np.str_]) -> Committee:
+    scores = np.stack([expert.scores for expert in experts.values() if expert is not None], axis=1)
+    rows = np.flatnonzero(response.known & ~np.isnan(scores).all(axis=1))
+    normal = Normal.of(scores[rows])
+    weights, shift = weigh(normal.fill(scores[rows]), response.of(rows), hospital_folds(hospitals[rows]))
+    rules = _calibrated(scores[rows], response.of(rows), normal, weights, shift)
+    fused = np.full(len(scores), np.nan)
+    for pattern, who in patterns(scores):
+        if pattern.any():
+            fused[who] = rules[pattern.tobytes()].apply(scores[who])
+    return Committee(experts, rules, fused)
+
+
+def _calibrated(scores: Floats, response: Response, normal: Normal, weights: Floats, shift: float) -> dict[bytes, Rule]:
+    """Each subset's combination with a slope and a shift of its own, from all patients who have these scores at least.
+
+    What is expected of a missing score varies less than the score would, so the same weights would promise too much or
+    too little. Few patients draw a subset towards no change.
+    """
+    every = [np.array(pattern) for pattern in itertools.product((False, True), repeat=scores.shape[1])]
+    plain = {pattern.tobytes(): rule(normal, weights, shift, pattern) for pattern in every}
+    rules = {}
+    reference = plain[every[-1].tobytes()].apply(normal.fill(scores))
+    for pattern in every:
+        key = pattern.tobytes()
+        rows = np.flatnonzero(~np.isnan(scores[:, pattern]).any(axis=1))
+        slope, more = 1.0, 0.0
+        if pattern.any() and len(rows) >= FEWEST:
+            score = plain[key].apply(np.where(pattern, scores[rows], np.nan))
+            slope, more = response.of(rows).line(score, response.exposure(reference)[rows])
+        rules[key] = Rule(slope * plain[key].weights, slope * plain[key].shift + more)
+    return rules

@@ -1,0 +1,111 @@
+"""Experts as a module: buffers alone, saved and loaded like any head's weights."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from finetune.experts.blocks import CLIP
+from finetune.experts.fit import Committee, fit_committee
+from finetune.experts.responses import Floats, Response
+from foundation.errors import UserError
+
+_MOST_BLOCKS = 12  # their subsets are counted: a row of the table each
+
+
+class Experts(nn.Module):
+    """Linear experts of blocks of features, combined by a rule for each subset of blocks.
+
+    Args:
+        blocks: sizes by name, in the order of the features.
+        outputs: scores a patient.
+
+    Attributes:
+        mean, scale: of each feature, `[features]`.
+        weight: of each feature in its block's score, `[features, outputs]`.
+        bias: of each block's score, `[blocks, outputs]`.
+        rules: by subset of blocks (a bit each), weights of the blocks' scores and a shift: `[subsets, blocks + 1,
+            outputs]`. A block without an expert weighs nothing in any.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+    rules: Tensor
+
+    def __init__(self, blocks: Mapping[str, int], outputs: int) -> None:
+        super().__init__()
+        if len(blocks) > _MOST_BLOCKS:
+            raise UserError(f"task.modalities: {len(blocks)} blocks of features; experts take {_MOST_BLOCKS} at most")
+        self.blocks = dict(blocks)
+        self.outputs = outputs
+        features = sum(blocks.values())
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("weight", torch.zeros(features, outputs))
+        self.register_buffer("bias", torch.zeros(len(blocks), outputs))
+        self.register_buffer("rules", torch.zeros(2 ** len(blocks), len(blocks) + 1, outputs))
+
+    def forward(self, values: Float[Tensor, "batch features"]) -> Float[Tensor, "batch outputs"]:
+        """Scores of features that are NaN where a patient has none; a block of which all are NaN is missing."""
+        missing = values.isnan()
+        standard = ((values - self.mean) / self.scale).clamp(-CLIP, CLIP).masked_fill(missing, 0.0)
+        scores, present = [], []
+        for index, (place, _) in enumerate(self._places()):
+            scores.append(standard[:, place] @ self.weight[place] + self.bias[index])
+            present.append(~missing[:, place].all(dim=1))
+        scores.append(torch.ones_like(scores[0]))
+        subset = sum(who.long() << bit for bit, who in enumerate(present))
+        combined: Tensor = (self.rules[subset] * torch.stack(scores, dim=1)).sum(dim=1)
+        return combined
+
+    def fit(
+        self, values: Floats, responses: Sequence[Response], hospitals: Sequence[str], distil: bool = True
+    ) -> Floats:
+        """Fits all outputs exactly.
+
+        Args:
+            values: features, `[patients, features]`.
+            responses: one an output, of the patients.
+            hospitals: of the patients.
+            distil: teach experts by what all of them know (`finetune.experts.fit`).
+
+        Returns:
+            Scores of the patients by fits that have not seen their hospital, `[patients, outputs]`; NaN for those whom
+            no expert knows.
+        """
+        blocks = {name: values[:, place] for place, name in self._places()}
+        committees = [fit_committee(blocks, response, hospitals, distil) for response in responses]
+        for output, committee in enumerate(committees):
+            self._take(committee, output)
+        return np.stack([committee.scores for committee in committees], axis=1)
+
+    def _take(self, committee: Committee, output: int) -> None:
+        """Folds rotation and coefficients into one weight a feature, and spreads the rules over all subsets."""
+        fitted = [expert is not None for expert in committee.experts.values()]
+        for index, (place, name) in enumerate(self._places()):
+            expert = committee.experts[name]
+            if expert is not None:
+                axes = expert.axes
+                self.mean[place], self.scale[place] = _tensor(axes.mean), _tensor(axes.scale)
+                self.weight[place, output] = _tensor(axes.rotation @ expert.beta[:-1])
+                self.bias[index, output] = float(expert.beta[-1])
+        for code in range(len(self.rules)):
+            bits = np.array([bool(code >> bit & 1) for bit in range(len(fitted))])
+            rule = committee.rules[bits[fitted].tobytes()]
+            weights = np.zeros(len(fitted))
+            weights[fitted] = rule.weights
+            self.rules[code, :, output] = _tensor(np.append(weights, rule.shift))
+
+    def _places(self) -> list[tuple[slice, str]]:
+        """Where each block's features are."""
+        ends = list(itertools.accumulate(self.blocks.values()))
+        return [(slice(end - size, end), name) for end, (name, size) in zip(ends, self.blocks.items(), strict=True)]
+
+
+def _tensor(values: Floats) -> Tensor:
+    return torch.from_numpy(np.asarray(values)).float()

@@ -1,0 +1,183 @@
+"""What an expert's score explains: a label, a hazard or a value, with what Newton's method sums over patients."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+class Sums(NamedTuple):
+    """Log-likelihood, gradient `[width]` and information `[width, width]` at some coefficients: hospitals add them."""
+
+    log_likelihood: float
+    gradient: Floats
+    information: Floats
+
+
+_PRIOR = 20.0  # patients' worth of belief that a score needs no calibration
+_STEPS = 25
+
+
+class Response(ABC):
+    """A target of some patients.
+
+    Attributes:
+        intercept: whether the score has one; a hazard's is the baseline's.
+    """
+
+    intercept = True
+
+    @property
+    @abstractmethod
+    def known(self) -> NDArray[np.bool_]:
+        """Of whom it is known, `[patients]`."""
+
+    @abstractmethod
+    def of(self, rows: Rows) -> "Response":
+        """The response of some of the patients."""
+
+    @abstractmethod
+    def sums(self, design: Floats, beta: Floats) -> Sums:
+        """Of the linear score `design @ beta`, design being `[patients, width]`."""
+
+    @abstractmethod
+    def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
+        """Slope and shift that calibrate a score, drawn towards one and none where few patients tell.
+
+        Args:
+            score: `[patients]`.
+            exposure: `[patients]`, of a reference score (see `exposure`).
+        """
+
+    def exposure(self, score: Floats) -> Floats:
+        """What each patient was exposed to beside the score, `[patients]`: the baseline hazard until their time."""
+        return np.ones(len(score))
+
+    @abstractmethod
+    def log_likelihood(self, score: Floats) -> float:
+        """Of scores, `[patients]`: by which penalties are chosen on patients that the fit has not seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Response):
+    """A label, 0, 1 or NaN: logistic regression."""
+
+    values: Floats
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.values)
+
+    def of(self, rows: Rows) -> "Label":
+        return Label(self.values[rows])
+
+    def sums(self, design: Floats, beta: Floats) -> Sums:
+        score = design @ beta
+        chance = np.exp(-np.logaddexp(0, -score))
+        information = (design * (chance * (1 - chance))[:, None]).T @ design
+        return Sums(self.log_likelihood(score), design.T @ (self.values - chance), information)
+
+    def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
+        return _line(self, score, min((self.values == 0).sum(), (self.values == 1).sum()))
+
+    def log_likelihood(self, score: Floats) -> float:
+        return float(-np.logaddexp(0, np.where(self.values == 1, -score, score)).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Hazard(Response):
+    """Events (1 seen, 0 censored) at times: Cox's partial likelihood, ties by Breslow (Cox 1972; Breslow 1974)."""
+
+    event: Floats
+    time: Floats
+    intercept = False
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        return ~(np.isnan(self.event) | np.isnan(self.time))
+
+    def of(self, rows: Rows) -> "Hazard":
+        return Hazard(self.event[rows], self.time[rows])
+
+    def sums(self, design: Floats, beta: Floats) -> Sums:
+        order, seen, at_risk = self._risk_sets()
+        x = design[order]
+        score = x @ beta
+        weight = np.exp(score - score.max(initial=0.0))
+        total = np.cumsum(weight)[at_risk]
+        share = np.bincount(at_risk, 1 / total, len(x)) if len(seen) else np.zeros(len(x))
+        exposure = weight * np.cumsum(share[::-1])[::-1]  # expected events of each patient
+        mean = np.cumsum(weight[:, None] * x, axis=0)[at_risk] / total[:, None]
+        information = (x * exposure[:, None]).T @ x - mean.T @ mean
+        return Sums(self.log_likelihood(design @ beta), x[seen].sum(axis=0) - exposure @ x, information)
+
+    def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
+        """The slope by Cox regression; the shift so that as many events are expected as were seen."""
+        events = self.event.sum()
+        slope, _ = _line(self, score, events)
+        expected = (exposure * np.exp(slope * score)).sum()
+        return slope, float(np.log(max(events, 0.5) / max(expected, 1e-9)) * events / (events + _PRIOR))
+
+    def exposure(self, score: Floats) -> Floats:
+        """Cumulative baseline hazard until each patient's time (Breslow 1974)."""
+        order, seen, at_risk = self._risk_sets()
+        total = np.cumsum(np.exp(score[order]))[at_risk]
+        share = np.bincount(at_risk, 1 / total, len(order)) if len(seen) else np.zeros(len(order))
+        hazard = np.empty(len(order))
+        hazard[order] = np.cumsum(share[::-1])[::-1]
+        return hazard
+
+    def log_likelihood(self, score: Floats) -> float:
+        order, seen, at_risk = self._risk_sets()
+        ordered = score[order]
+        return float((ordered[seen] - np.logaddexp.accumulate(ordered)[at_risk]).sum()) if len(seen) else 0.0
+
+    def _risk_sets(self) -> tuple[Rows, Rows, Rows]:
+        """Patients from the longest followed on; among them those with events, and the last one at risk with each."""
+        order = np.argsort(-self.time, kind="stable")
+        late = -self.time[order]
+        seen = np.flatnonzero(self.event[order] == 1)
+        return order, seen, np.searchsorted(late, late[seen], side="right") - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Value(Response):
+    """A number, NaN where unknown: least squares."""
+
+    values: Floats
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.values)
+
+    def of(self, rows: Rows) -> "Value":
+        return Value(self.values[rows])
+
+    def sums(self, design: Floats, beta: Floats) -> Sums:
+        rest = self.values - design @ beta
+        return Sums(float(-(rest @ rest) / 2), design.T @ rest, design.T @ design)
+
+    def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
+        return _line(self, score, len(score))
+
+    def log_likelihood(self, score: Floats) -> float:
+        rest = self.values - score
+        return float(-(rest @ rest) / 2)
+
+
+def _line(response: Response, score: Floats, support: float) -> tuple[float, float]:
+    """Slope and shift by Newton's method; few patients, such as those of a rare class, draw them to one and zero."""
+    design = np.stack([score, np.ones(len(score))], axis=1)[:, : 1 + int(response.intercept)]
+    target = np.array([1.0, 0.0])[: design.shape[1]]
+    beta = target.copy()
+    for _ in range(_STEPS):
+        sums = response.sums(design, beta)
+        step = np.linalg.solve(sums.information + 1e-2 * np.eye(len(beta)), sums.gradient - 1e-2 * (beta - target))
+        beta = beta + step * min(1.0, 1.0 / max(np.abs(step).max(), 1e-12))
+    drawn = target + (beta - target) * support / (support + _PRIOR)
+    return float(drawn[0]), float(drawn[1]) if response.intercept else 0.0
