@@ -27,6 +27,7 @@ CONFIGS = {
     "foundation.federation.deployment.superlink": "superlink",
     "foundation.federation.deployment.supernode": "supernode",
     "finetune": "finetune",
+    "finetune.crossvalidate": "crossvalidate",
     "finetune.evaluate": "evaluate",
     "finetune.federated": "finetune_federated",
     "finetune.federated.evaluate": "evaluate_federated",
