@@ -50,6 +50,8 @@ def fit(
     private = None if cfg.private is None else check(cfg, head, len(train))
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
     module.train()
+    if cfg.frozen:
+        encoder.look_at_all()  # it learns nothing from seeing less
     data = _cohort(cfg, encoder, train, validation)
     if private is None:
         module, metrics = _train(cfg, module, data, criterion)

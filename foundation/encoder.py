@@ -1,7 +1,8 @@
 """The multimodal encoder: one encoder a modality, fusion over whatever subset a patient has, one portable folder."""
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ class MultimodalEncoder(nn.Module):
         """From now on as much of a patient is looked at as a modality's bound at inference allows."""
         for module in self.modalities.values():
             module.looks_at_all = True  # type: ignore[assignment]
+
+    @contextmanager
+    def looking_at_all(self) -> Iterator[None]:
+        """The same for a while, of an encoder that goes on training."""
+        before = {module: module.looks_at_all for module in self.modalities.values()}
+        self.look_at_all()
+        try:
+            yield
+        finally:
+            for module, looks in before.items():
+                module.looks_at_all = looks
 
     def coverage(self, values: Callable[[str], Iterable[Any]]) -> dict[str, Any]:
         """How much is read of patients' raw values, by modality; those of which everything is are left out.

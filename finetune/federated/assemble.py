@@ -55,6 +55,8 @@ def build_module(cfg: DictConfig, home: Path | None, start_step: int, total_step
     with seeded(cfg.seed):
         head = build_head(cfg.task, encoder.width)
     settings = plain(cfg.optimizer)
+    if cfg.frozen:
+        encoder.look_at_all()  # it learns nothing from seeing less
     module = FederatedModule(encoder, head, cfg.frozen, **settings, total_steps=total_steps, start_step=start_step)
     module.train()
     return module

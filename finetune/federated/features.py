@@ -49,5 +49,6 @@ def targets_of(part: PatientDataset) -> Targets:
 def scores(module: FederatedModule, part: PatientDataset, folder: Path | None) -> Tensor:
     """Raw scores `[patients, outputs]` of the head in evaluation mode."""
     module.head.eval()
-    output: Tensor = module.head(embeddings(module, part, folder))
+    with module.encoder.looking_at_all():  # as whoever predicts with it will
+        output: Tensor = module.head(embeddings(module, part, folder))
     return output

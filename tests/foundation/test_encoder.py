@@ -83,3 +83,11 @@ def test_rows_hold_present_patients_only(encoder, samples):
     assert batch.present["report"].tolist() == [False, True, False, False]
     assert len(batch.inputs["report"]["pieces"]) == 1
     np.testing.assert_array_equal(batch.rows("genomics"), [1, 2, 3])
+
+
+def test_an_encoder_that_goes_on_training_looks_at_all_for_a_while_alone(encoder):
+    looks = {name: module.looks_at_all for name, module in encoder.modalities.items()}
+    with pytest.raises(KeyError), encoder.looking_at_all():
+        assert all(module.looks_at_all for module in encoder.modalities.values())
+        raise KeyError
+    assert {name: module.looks_at_all for name, module in encoder.modalities.items()} == looks
