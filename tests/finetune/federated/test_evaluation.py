@@ -119,7 +119,7 @@ def same(one: object, other: object, at: str = "") -> None:
         assert one == other, at
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", ["biomarker", "survival", pytest.param("labels", marks=pytest.mark.slow)])
 def test_figures_over_hospitals_are_those_of_one_place(evaluated: Evaluate, task: str):
     cfg, result = evaluated(task)
     expected = in_one_place(cfg)
@@ -168,6 +168,7 @@ def test_site_with_small_cells_stays_out_in_the_open(evaluated: Evaluate, tmp_pa
     assert "lakeview did not answer" in (home.parents[1] / "evaluation.md").read_text()
 
 
+@pytest.mark.slow
 def test_hospitals_that_a_run_did_not_know_are_tested_as_a_whole(evaluated: Evaluate, tmp_path: Path):
     evaluated("biomarker")
     record = json.loads((tmp_path / "biomarker" / "run.json").read_text())

@@ -45,7 +45,13 @@ def test_newton_over_hospitals_is_lifelines_on_everybody(configured: Configure, 
     assert set(history[0]["training"]) == set(SITES)
 
 
-@pytest.mark.parametrize("cox", ["null", "{method: gradient}", "{method: stratified}", "{method: newton}"])
+@pytest.mark.parametrize(
+    "cox",
+    [
+        "{method: gradient}",
+        *(pytest.param(cox, marks=pytest.mark.slow) for cox in ("null", "{method: stratified}", "{method: newton}")),
+    ],
+)
 def test_survival_becomes_a_task_model_by_updates_and_by_sums(configured: Configure, tmp_path: Path, cox: str):
     federate(configured("task=survival", "steps_per_round=3", f"cox={cox}"), COMMAND)
     model = TaskModel.load(tmp_path / "run")

@@ -22,7 +22,7 @@ from tests.finetune.federated.conftest import SITES, Configure
 COMMAND = "python -m finetune.federated"
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_head_learns_across_hospitals_and_becomes_a_task_model(configured: Configure, tmp_path: Path, frozen: bool):
     output = tmp_path / "run"
     federate(configured(f"frozen={frozen}".lower()), COMMAND)
@@ -98,6 +98,7 @@ def test_site_whose_policy_tells_no_small_cells_is_named(configured: Configure, 
         federate(configured(), COMMAND)
 
 
+@pytest.mark.slow
 def test_site_tells_no_sums_that_its_policy_does_not_list(configured: Configure, tmp_path: Path):
     home = tmp_path / "run" / "sites" / "lakeview"
     home.mkdir(parents=True)
@@ -107,6 +108,7 @@ def test_site_tells_no_sums_that_its_policy_does_not_list(configured: Configure,
         federate(configured(), COMMAND)
 
 
+@pytest.mark.slow
 def test_privacy_of_updates_asks_for_no_exact_sums(configured: Configure, tmp_path: Path):
     federate(configured("privacy=central", "rounds=1", "steps_per_round=1"), COMMAND)
     head = load_file(tmp_path / "run" / "head.safetensors")
