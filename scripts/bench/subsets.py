@@ -8,6 +8,7 @@ the training patients. Intervals: 95 %, bootstrap of patients, all training pati
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -17,14 +18,16 @@ from finetune.assemble import build_head
 from finetune.baselines.comparison import Comparison
 from finetune.exact import fit_exactly
 from finetune.features import FeatureCache, feature_scores
+from finetune.figures import Figures, Resampling, figures
 from finetune.heads.base import Head
-from finetune.metrics import bootstrap
+from finetune.metrics import Column
 from finetune.patients import patients_with_target, target_columns
 from foundation.command import plain
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.splits import configured_split
 from foundation.encoder import MultimodalEncoder
+from foundation.statistics.figure import Support
 
 TASKS = ("idh", "codel", "survival")
 BARS = {("idh", "pathology"): 0.87, ("codel", "pathology"): 0.84, ("survival", "pathology"): 0.74}
@@ -60,11 +63,16 @@ class Bench:
     def score(self, head: Head, patients: list[str], names: list[str], shown: list[str]) -> tuple[float, str]:
         """The primary metric, with its interval in words."""
         estimates = feature_scores(head, self.features.subset(patients, names, shown))
-        metric = next(iter(head.metrics().values()))
-        columns = list(target_columns(self.cohort, patients, head).values())
-        interval = bootstrap(metric, columns, [estimates], self.resamples, 0)
-        value = float(interval["value"] or np.nan)
-        return value, f"{value:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"
+        shown_figure = self.figures(head, patients, estimates, self.resamples).figure(next(iter(head.metrics())))
+        value = np.nan if shown_figure.value is None else shown_figure.value
+        return value, f"{value:.3f} ({_number(shown_figure.low)} – {_number(shown_figure.high)})"
+
+    def figures(self, head: Head, patients: list[str], estimates: Column, resamples: int) -> Figures:
+        """Of a model that ranks these patients."""
+        targets = target_columns(self.cohort, patients, head)
+        hospitals = self.cohort.patients.loc[patients, "hospital"].tolist()
+        resampling = Resampling(Support(), resamples, 0)
+        return figures(head.statistics().ranking(), targets, estimates, patients, hospitals, resampling)
 
     def add(self, name: str, value: float, words: str, against: str = "") -> None:
         bar = BARS.get((self.task, name))
@@ -107,12 +115,18 @@ class Bench:
         usable = patients_with_target(
             self.cohort, [*self.parts.train, *self.parts.validation], head, NAMES, self.hidden
         )
-        compared = Comparison(head, self.features, NAMES, usable.patients, test, estimates, 2, 0)
+        compared = Comparison(
+            head, self.features, NAMES, usable.patients, test, estimates, partial(self.figures, head, resamples=0), 0
+        )
         for name, row in compared.baselines().items():
             metric = next(iter(head.metrics()))
             theirs, ours = row[metric]["value"], row["model"][metric]["value"]
             verdict = "kept" if ours >= theirs - 0.005 else "broken"
             self.lines.append(f"  baseline {name}, n = {row['n']}: {theirs:.3f}, model there {ours:.3f}: {verdict}")
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def main() -> None:
