@@ -4,7 +4,10 @@ A block's expert is a ridge regression of the response. A second one, with the s
 of all blocks (generalised distillation: Lopez-Paz et al. 2016): that score tells more of a patient than a label or a
 censored time does, and only training patients need have the other modalities. Both are added in the proportion that
 explains the response best.
-Whatever chooses or weighs looks at scores of fits that have not seen the patient's hospital.
+Penalties, weights and calibration are chosen on scores of fits without the patient's hospital. Three things are not
+without it, so these scores judge a model kindly: the axes of a block, the weights of the combination, and the teacher,
+whose scores of other hospitals' patients come from experts that have seen this one. Only hospitals held out of all that
+(`finetune.evaluate`, `finetune.crossvalidate`) judge a model.
 """
 
 import itertools
