@@ -238,7 +238,10 @@ def test_data_needs_its_action(run, arguments):
     code, _, err = run("foundation.data", *arguments)
     assert code == 2
     found = arguments[0] if arguments else "nothing"
-    assert only_line(err) == f"error: python -m foundation.data: '{found}' given; say prepare, validate or describe"
+    assert (
+        only_line(err)
+        == f"error: python -m foundation.data: '{found}' given; say declare, validate, prepare or describe"
+    )
 
 
 def start(*arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:

@@ -26,20 +26,20 @@ assert TABLE_FORMS.keys() == set(get_args(TableForm))
 _COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
     "tcga_cdr": {
         "patients": {"os_event": {"from": "OS"}, "os_days": {"from": "OS.time"}},
-        "record": {"age": {"from": "age_at_initial_pathologic_diagnosis"}, _SEX: {"from": "gender"}},
+        "inputs": {"age": {"from": "age_at_initial_pathologic_diagnosis"}, _SEX: {"from": "gender"}},
     },
     "cbioportal": {
         "patients": {
             "os_event": {"from": "OS_STATUS", "values": {"1:DECEASED": 1, "0:LIVING": 0, "DECEASED": 1, "LIVING": 0}},
             "os_days": {"from": "OS_MONTHS", "scale": 30.4375},
         },
-        "record": {"age": {"from": "AGE"}, _SEX: {"from": "SEX"}},
+        "inputs": {"age": {"from": "AGE"}, _SEX: {"from": "SEX"}},
     },
-    "bids": {"patients": {}, "record": {"age": {"from": "age"}, _SEX: {"from": "sex"}}},
+    "bids": {"patients": {}, "inputs": {"age": {"from": "age"}, _SEX: {"from": "sex"}}},
     "clam": {"patients": {}},
 }
 
 
 def usual_columns(form: str | None, place: str) -> dict[str, dict[str, Any]] | None:
-    """The columns that a form's table has for a place (`patients` or `record`); None where it says nothing of them."""
+    """The columns that a form's table has for a place (`patients` or `inputs`); None where it says nothing of them."""
     return None if form is None else _COLUMNS.get(form, {}).get(place)

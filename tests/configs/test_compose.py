@@ -35,6 +35,7 @@ REQUIRED = {
     "card": ["evaluation=x"],
     "controls": ["label=x"],
     "crossvalidate": ["pretrained=x"],
+    "declare": ["folder=x"],
     "evaluate": ["run=x"],
     "evaluate_federated": ["run=x"],
     "export": ["run=x"],

@@ -14,7 +14,6 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 from foundation.command import command
 from foundation.errors import UserError
-from foundation.federation.site.config import Site
 from foundation.ports import check_port
 
 
@@ -23,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     """Connects to the SuperLink and answers its orders until interrupted."""
     from foundation.federation.deployment.orders import answer_orders
     from foundation.federation.deployment.registration import only_one
+    from foundation.federation.site.config import Site
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     site_file = Path(cfg.site).resolve()

@@ -87,7 +87,7 @@ def _read(site: Site, source: TableSource | FhirSource, dictionary: DataDictiona
     site.files["record"] = site.folder / source.file
     words = {column.name: column.values for column in dictionary.record if column.kind == "categorical"}
     numbers = [column.name for column in dictionary.record if column.kind == "continuous"]
-    source = source.read_for("record")
+    source = source.read_for("inputs")
     return read_source(
         site.folder, source, kinds=Kinds(numbers=numbers, measured=numbers, words=words), problems=problems
     )

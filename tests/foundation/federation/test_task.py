@@ -83,7 +83,8 @@ def test_linear_task_learns_under_drift_correction(small_cohort: Path, tmp_path:
 def test_site_declines_a_task_that_it_has_not_installed(small_cohort: Path, tmp_path: Path):
     output = tmp_path / "run"
     write_policies(output, riverside=ALLOWS, northgate="{}\n")
-    with pytest.raises(UserError, match="northgate: declined: plan: task: no task of this site; it knows finetune"):
+    reason = "northgate: declined: plan: task: no task of this site; it knows evaluate, finetune, pretrain"
+    with pytest.raises(UserError, match=reason):
         federate(linear_config(small_cohort, output, SITES, statistics=[]), COMMAND)
 
 

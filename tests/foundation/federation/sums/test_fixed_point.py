@@ -30,7 +30,7 @@ def test_parts_add_up_to_the_sum(sites: np.ndarray):
 @given(SITES)
 def test_masks_carry_every_part_unchanged(sites: np.ndarray):
     before = parts_before({"sums.table": (3,)})
-    order = SecureOrder(1, ("sums",), 10.0, RANGE, ())
+    order = SecureOrder(1, ("sums",), (10.0,), RANGE, ())
     for site in sites:
         parts = to_parts({"sums.table": site})
         submitted = submission(order, before, SiteUpdate(parts, {"sums": 1}))
