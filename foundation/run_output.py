@@ -39,6 +39,7 @@ BESIDE_WEIGHTS = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.log_every_n_steps",
+    "trainer.float32_matmul_precision",  # of GPUs alone, which sum in another order anyway
 )
 _DIGESTS = {
     "cohort": "what the cohort holds",

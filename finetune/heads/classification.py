@@ -116,7 +116,12 @@ class Classification(Head):
         return functional.pad(scores, (1, 0)) if self.reads_features and self._binary else scores
 
     def loss(self, scores: Float[Tensor, "batch classes"], targets: Targets) -> Tensor:
-        return functional.cross_entropy(scores, targets[self.target].long(), weight=self.class_weights)
+        """Weighted cross-entropy: the mean over patients, whose weights do not hang on who shares their batch.
+
+        Divided by the weights of its batch, as torch does, two processes would learn another head than one.
+        """
+        label = targets[self.target].long()
+        return functional.cross_entropy(scores, label, weight=self.class_weights, reduction="none").mean()
 
     def calibrate(
         self, scores: Float[Tensor, "validation classes"], targets: Targets, train: tuple[Tensor, Targets]

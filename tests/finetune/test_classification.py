@@ -62,8 +62,15 @@ def test_the_loss_is_the_weighted_cross_entropy_of_the_hand():
     head = Classification(4, "idh", class_weights=[1.0, 3.0])
     scores = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
     # -log(1/2) of class 1 counts three times, -log(3/4) of class 0 once.
-    expected = (3 * math.log(2) + math.log(4 / 3)) / 4
+    expected = (3 * math.log(2) + math.log(4 / 3)) / 2
     assert head.loss(scores, {"idh": torch.tensor([1.0, 0.0])}).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_loss_of_two_halves_of_a_batch_is_that_of_the_batch():
+    head = Classification(4, "idh", class_weights=[1.0, 3.0])
+    scores, label = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 1, 0, 0])
+    halves = [head.loss(scores[part], {"idh": label[part]}) for part in (slice(2), slice(2, 4))]
+    assert torch.stack(halves).mean().item() == pytest.approx(head.loss(scores, {"idh": label}).item(), abs=1e-6)
 
 
 def test_an_uncalibrated_head_predicts_the_softmax():
