@@ -65,6 +65,7 @@ _LEFT_BEHIND = (
     "task.json",
     "split.json",
     "trained_on.json",
+    "modalities.json",
 )
 
 

@@ -17,7 +17,7 @@ from finetune.federated.parcel import MODELS, of_question, unpacked
 from finetune.federated.survival import NAMES, SurvivalAnswers
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.multilabel import MultiLabel
-from finetune.patients import target_columns
+from finetune.patients import count_modalities, target_columns
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
 from foundation.federation.sums import SiteSums
@@ -60,7 +60,7 @@ def _encoder(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
 def _counts(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     patients = task.patients("train")
     counts = task.head.count(target_columns(task.cohort, patients, task.head))
-    arrays = count_slots(counts)
+    arrays = count_slots(counts, count_modalities(task.dataset("train")))
     return SiteSums(arrays, len(patients), tuple(arrays))
 
 

@@ -1,5 +1,6 @@
 """Counts of targets as arrays of a fixed shape, which hospitals add up: patients by value, from 0 on."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ from foundation.errors import UserError
 COUNTS = "targets"
 _SLOTS = 64  # values 0 to 63; the patients of any other value are counted in a slot of their own
 _PATIENTS = "patients"
+_MODALITY = "modality."
 
 
-def count_shapes(head: Head) -> dict[str, tuple[int, ...]]:
-    """The arrays that tell a head's counts."""
+def count_shapes(head: Head, modalities: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The arrays that tell a head's counts, and those of patients by modality."""
     empty = head.count({name: np.zeros(0) for name in head.targets})
-    return {_PATIENTS: (1,), **dict.fromkeys(empty.by_target, (_SLOTS + 1,))}
+    has = [f"{_MODALITY}{name}" for name in modalities]
+    return {_PATIENTS: (1,), **dict.fromkeys(has, (1,)), **dict.fromkeys(empty.by_target, (_SLOTS + 1,))}
 
 
-def count_slots(counts: TargetCounts) -> dict[str, NDArray[Any]]:
+def count_slots(counts: TargetCounts, by_modality: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """A hospital's counts as arrays."""
     arrays: dict[str, NDArray[Any]] = {_PATIENTS: np.array([counts.patients], dtype=np.int64)}
+    for name, patients in by_modality.items():
+        arrays[f"{_MODALITY}{name}"] = np.array([patients], dtype=np.int64)
     for name, by_value in counts.by_target.items():
         arrays[name] = np.zeros(_SLOTS + 1, dtype=np.int64)
         for value, patients in by_value.items():
@@ -38,7 +43,7 @@ def counts_of(arrays: dict[str, NDArray[Any]]) -> TargetCounts:
     """
     by_target = {}
     for name, cells in arrays.items():
-        if name == _PATIENTS:
+        if name == _PATIENTS or name.startswith(_MODALITY):
             continue
         if cells[_SLOTS]:
             raise UserError(
@@ -47,3 +52,9 @@ def counts_of(arrays: dict[str, NDArray[Any]]) -> TargetCounts:
             )
         by_target[name] = {float(value): round(float(cells[value])) for value in np.flatnonzero(cells)}
     return TargetCounts(round(float(arrays[_PATIENTS][0])), by_target)
+
+
+def modalities_of(arrays: dict[str, NDArray[Any]]) -> dict[str, int]:
+    """Patients by modality, from a total."""
+    counted = {name: cells for name, cells in arrays.items() if name.startswith(_MODALITY)}
+    return {name.removeprefix(_MODALITY): round(float(cells[0])) for name, cells in counted.items()}

@@ -10,7 +10,7 @@ import numpy as np
 
 from finetune.assemble import encoder_folder
 from finetune.federated.calibration import fit_baseline, fit_temperature
-from finetune.federated.counts import COUNTS, count_shapes, counts_of
+from finetune.federated.counts import COUNTS, count_shapes, counts_of, modalities_of
 from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
 from finetune.federated.parcel import packed_encoder, to_question
 from finetune.federated.survival_settings import CoxSettings
@@ -47,7 +47,9 @@ def with_counts(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
     if ask.refuses:
         return {}
     head = task.head
-    counts = counts_of(dict(ask(COUNTS, {}, count_shapes(head)).arrays))
+    total = dict(ask(COUNTS, {}, count_shapes(head, task.cfg.data.modalities)).arrays)
+    task.keep_modalities(modalities_of(total))
+    counts = counts_of(total)
     head.check(counts)
     before = {name: value.clone() for name, value in head.named_buffers()}
     head.set_counts(counts)

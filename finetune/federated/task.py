@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
@@ -13,6 +13,7 @@ from finetune.federated.settings import FinetuningSettings
 from foundation.federation.sums import Ask, SiteSums
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 ENCODER = "encoder"  # name of the sums that hand it over
+_MODALITIES = "modalities.json"  # in the run's folder
 FOLDER = "embeddings"  # in a site's folder of state
 
 
@@ -74,6 +76,14 @@ class Finetuning(FederatedTask):
             self.split.save(output / "split.json", self.cohort.digest)
         save(finetuning.cpu().eval(), self.cfg.task, list(self.cfg.data.modalities), output)
         return output / "task.json"
+
+    def keep_modalities(self, counts: dict[str, int]) -> None:
+        """Keeps, for the run's record, how many of all hospitals' train patients have each modality."""
+        write_json(Path(self.cfg.output) / _MODALITIES, counts)
+
+    def notes(self) -> dict[str, Any]:
+        path = Path(self.cfg.output) / _MODALITIES
+        return {"modalities": read_json(path, "train again")} if path.is_file() else {}
 
     def builds_on(self) -> tuple[list[Path], dict[str, str]]:
         from finetune.assemble import encoder_folder

@@ -184,6 +184,10 @@ class FederatedTask(ABC):
         """Runs that this one builds on, and digests by name of what its weights depend on beside config and cohort."""
         return [], {}
 
+    def notes(self) -> dict[str, Any]:
+        """What the record of a finished run says beside what every run's does, by name."""
+        return {}
+
     def behind(self, part: Part) -> dict[str, int]:
         """By parameter group, how many patients of a part have what teaches it, where those are fewer than all."""
         return {}

@@ -104,6 +104,8 @@ def _note(record: RunRecord, checkpoints: Checkpoints, task: FederatedTask) -> N
     record.note("absent", {line["round"]: line["absent"] for line in checkpoints.history if line["absent"]})
     hospitals = sorted({site for line in checkpoints.history for site in line["training"]})
     record.note(NOTE, {"hospitals": hospitals, "run": checkpoints.run})
+    for name, content in task.notes().items():
+        record.note(name, content)
     record.note("samples", {site: facts["samples"] for site, facts in last["training"].items()})
 
 
