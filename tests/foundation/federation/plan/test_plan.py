@@ -1,6 +1,7 @@
 """The run plan: it travels whole, every config of the release fits into it, and no mutation of one reaches a site."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,9 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
             assert value not in line, "what came is not repeated"
         return
     for word in strings(plan.values()):
-        assert not set("${}/\\:\"'\n;|`<>@") - {":"} & set(word), word
+        assert word not in HOSTILE
+        assert not set('${}/\\:"\n;|`<>@') - {":"} & set(word), word
+        assert not re.search(r"\W'|'\W|\w\(", word), "an apostrophe stands within a word, a bracket never behind one"
         assert len(word) <= 300
 
 
@@ -178,6 +181,29 @@ def test_a_kind_that_no_plan_knows_is_not_repeated(whole: dict[str, Any], place:
     with pytest.raises(UnfitPlanError) as refused:
         read_plan(json.dumps(changed(whole, place, "${oc.env:HOSPITAL_DB_PASSWORD}")), TASKS)
     assert str(refused.value) == f"plan: settings: {place[1]}.a name: not what this release's plans know here"
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("riverside", True),
+        ("St. Mary's (East)", True),
+        ("Henry Ford & Sons - 2", True),
+        ("55", True),
+        ("__import__('os').system('id')", False),
+        ("exit()", False),
+        ("a b\n", False),
+        ("../x", False),
+        ("x" * 101, False),
+    ],
+)
+def test_a_hospital_is_called_by_words(whole: dict[str, Any], name: str, fits: bool):
+    text = json.dumps(changed(whole, ("training", 0), name))
+    if fits:
+        assert read_plan(text, TASKS).training[0] == name
+    else:
+        with pytest.raises(UnfitPlanError):
+            read_plan(text, TASKS)
 
 
 @settings(max_examples=200, deadline=None)
