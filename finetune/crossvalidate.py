@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from foundation.command import command, plain
 from foundation.files import write_json, write_text
+from foundation.lineage import said_first
 from foundation.run_output import claim, folder_digest
 from foundation.run_record import RunRecord
 
@@ -35,13 +36,20 @@ def main(cfg: DictConfig) -> None:
     modalities = task_modalities(cfg.task, encoder)
     head = build_head(cfg.task, encoder.width, blocks_of(cfg, encoder, modalities))
     folds = cross_validation(cohort, cfg, head)
+    tested = cohort.patients.loc[sorted({patient for _, fold in folds for patient in fold.test}), "hospital"].to_dict()
+    held_out = [name for name, _ in folds] if cfg.by == "hospital" else []
+    words = said_first(pretraining, tested, held_out, cfg.allow_seen)
+    if not pretraining:
+        words = f"Who trained the encoder is not known: {folder} has no run record."
+    if words:
+        print(words)
     parents = [*pretraining, cohort.folder]
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents, cohort.facts(), depends_on) as record:
         validation = CrossValidation(cfg, folder, cohort, modalities)
         for number, (name, fold) in enumerate(folds):
             print(f"fold {number + 1} of {len(folds)}: {name}, {len(fold.test)} patients to test", flush=True)
             validation.add(number, name, fold)
-        result = validation.result()
+        result = {**({"seen": words} if words else {}), **validation.result()}
         write_json(output / "crossvalidation.json", result, sort_keys=False)
         write_text(output / "crossvalidation.md", as_markdown(result, cfg.task.name, cohort.name))
         validation.predictions().to_parquet(output / "predictions.parquet", index=False)
@@ -53,12 +61,12 @@ def main(cfg: DictConfig) -> None:
 def as_markdown(result: dict[str, Any], task: str, cohort: str) -> str:
     """The table as a page of Markdown."""
     metric = result["metric"]
-    first = [f"> **{result['beaten']}**", ""] if result["beaten"] else []
+    first = [line for name in ("seen", "beaten") if result.get(name) for line in (f"> **{result[name]}**", "")]
     lines = [
         *first,
         f"# {task} on {cohort}, cross-validated",
         "",
-        f"{result['n']} patients tested in {len(result['folds'])} folds, each by a model that has not seen it. "
+        f"{result['n']} patients tested in {len(result['folds'])} folds, each by a head that has not seen it. "
         f"A fold's interval and that of all: 95 %, bootstrap of patients. Mean: of folds where {metric} is defined.",
         "",
         f"| | patients | {metric} |",

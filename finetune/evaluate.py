@@ -1,6 +1,6 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,13 @@ from rich.table import Column, Table
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
-from foundation.lineage import Seen, seen_by
+from foundation.lineage import SEEN, said_first
 from foundation.run_output import claim
 from foundation.run_record import RunRecord, read_run
 
 if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
 
-_SEEN = "Seen in training"
 _COMMAND = "python -m finetune.evaluate"
 _FILES = {
     "evaluation.md": "evaluation",
@@ -64,13 +63,8 @@ def main(cfg: DictConfig) -> None:
         folder=kept and Path(kept),
     )
     held_out = read_run(run)["config"].get("data", {}).get("test_hospitals", [])
-    seen, untold = seen_by(run, cohort.patients.loc[evaluator.test, "hospital"].to_dict(), held_out)
-    if seen and not cfg.allow_seen:
-        raise UserError(
-            f"test patients: {seen[0]}, so they are not held out; hold them out there, too, and train again, or test "
-            "them all the same with allow_seen=true, and every page says so first"
-        )
-    words = seen_words(seen, untold)
+    test = cohort.patients.loc[evaluator.test, "hospital"].to_dict()
+    words = said_first([run], test, held_out, cfg.allow_seen)
     if words:
         print(words)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
@@ -82,7 +76,7 @@ def main(cfg: DictConfig) -> None:
             result = {"beaten": beaten, **result}
         if words:
             record.note("seen", words)
-            record.note("held_out", not seen)
+            record.note("held_out", not words.startswith(SEEN))
             result = {"seen": words, **result}
         write_json(output / "evaluation.json", result, sort_keys=False)  # classes stay in order
         write_text(output / "evaluation.md", as_markdown(result, evaluator))
@@ -104,12 +98,6 @@ def _check(cfg: DictConfig, split: Mapping[str, Any]) -> None:
     for name in cfg.predict:
         if name not in ("train", "validation", "test") or name not in split:
             raise UserError(f"predict: found {name!r}; choose of train, validation and test")
-
-
-def seen_words(seen: Sequence[Seen], untold: Sequence[str]) -> str:
-    """What must be said first where test patients are, or may be, known to what is tested; empty where they are not."""
-    known = [f"{_SEEN}, not held out: {'; '.join(map(str, seen))}."] if seen else []
-    return " ".join([*known, *(f"Who trained it is not known in full: {line}." for line in untold)])
 
 
 def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
@@ -192,7 +180,7 @@ def _draw(result: dict[str, Any], evaluator: "Evaluator", path: Path) -> None:
 def print_table(result: dict[str, Any], metric: str) -> None:
     """The primary metric of every group, on the terminal; the page says why one is not defined."""
     groups = Column(overflow="fold")  # names whole, however narrow the terminal
-    kind = _SEEN if result.get("seen", "").startswith(_SEEN) else "Held-out test"
+    kind = SEEN if result.get("seen", "").startswith(SEEN) else "Held-out test"
     table = Table(groups, "patients", *outcome_names(result), metric, title=f"{kind}, 95 % intervals")
     for label, *counts, _, value in _rows(result, [metric], reasons=False):
         table.add_row(label, *counts, value)

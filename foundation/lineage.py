@@ -13,6 +13,7 @@ from foundation.files import read_json, write_json
 from foundation.run_record import digest_of, read_run, walk
 
 FILE = "trained_on.json"
+SEEN = "Seen in training"  # first words of a page whose test patients were
 NOTE = "trained_on"  # in the run record: hospitals, and the digest of the list or the name of the federated run
 _TRAINS = ("python -m pretrain", "python -m finetune")  # also of their federated commands
 _READS = ("python -m pretrain.controls", "python -m finetune.evaluate", "python -m finetune.federated.evaluate")
@@ -107,37 +108,64 @@ class Seen:
     Attributes:
         run: the one that knew.
         patients: how many of the test patients.
-        tested: of how many.
+        tested: of how many; None where the patients lie elsewhere.
         hospitals: called held out, though patients of them trained.
     """
 
     run: Path
     patients: int
-    tested: int
+    tested: int | None
     hospitals: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         places = f"hospital{'s' if len(self.hospitals) > 1 else ''} {', '.join(self.hospitals)}"
         run = _short(self.run)
+        if self.tested is None:
+            return f"{run} trained on patients of {places}"
         if not self.patients:
             return f"{run} trained on other patients of {places}"
         of_places = f" ({places})" if self.hospitals else ""
         return f"{run} trained on {self.patients} of {self.tested} test patients{of_places}"
 
 
-def seen_by(run: Path, test: Mapping[str, str], held_out: Sequence[str]) -> tuple[list[Seen], list[str]]:
+def seen_by(run: Path, test: Mapping[str, str] | None, held_out: Sequence[str]) -> tuple[list[Seen], list[str]]:
     """Runs that trained on test patients, or at hospitals that are called held out; and what nobody can tell.
 
     Args:
         run: that is tested, with all that it builds on.
-        test: hospital by id of the test patients.
+        test: hospital by id of the test patients; None where they lie elsewhere.
         held_out: hospitals whose patients are all for testing.
     """
     known, untold = trained_on(run)
     seen = []
     for one in known:
-        patients = [name for name, at in test.items() if name in one.patients or at in one.unlisted]
+        patients = [name for name, at in (test or {}).items() if name in one.patients or at in one.unlisted]
         hospitals = tuple(name for name in held_out if name in one.hospitals)
         if patients or hospitals:
-            seen.append(Seen(one.run, len(patients), len(test), hospitals))
+            seen.append(Seen(one.run, len(patients), None if test is None else len(test), hospitals))
     return seen, untold
+
+
+def said_first(runs: Sequence[Path], test: Mapping[str, str] | None, held_out: Sequence[str], allow_seen: bool) -> str:
+    """What a page must say first where test patients are, or may be, known to what is tested; empty where they are not.
+
+    Args:
+        runs: that are tested, with all that they build on.
+        test: hospital by id of the test patients; None where they lie elsewhere.
+        held_out: hospitals whose patients are all for testing.
+        allow_seen: whether patients who were seen may be tested all the same.
+
+    Raises:
+        UserError: if somebody was seen and that is not allowed.
+    """
+    both = [seen_by(run, test, held_out) for run in runs]
+    seen, untold = (
+        ([line for part in parts for line in part] for parts in zip(*both, strict=True)) if both else ([], [])
+    )
+    if seen and not allow_seen:
+        raise UserError(
+            f"test patients: {seen[0]}, so they are not held out; hold them out there, too, and train again, or test "
+            "them all the same with allow_seen=true, and every page says so first"
+        )
+    known = [f"{SEEN}, not held out: {'; '.join(map(str, seen))}."] if seen else []
+    return " ".join([*known, *(f"Who trained it is not known in full: {line}." for line in untold)])

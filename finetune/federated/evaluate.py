@@ -12,7 +12,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
-from foundation.lineage import NOTE
+from foundation.lineage import NOTE, said_first
 from foundation.run_output import claim
 from foundation.run_record import RunRecord, read_run
 
@@ -39,6 +39,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
     run, output = Path(cfg.run), Path(cfg.output)
     claim(output, _COMMAND, plain(cfg))
+    held_out = list(cfg.data.test_hospitals) if cfg.part == "test" else []
+    words = said_first([run], None, held_out, cfg.allow_seen)
+    if words:
+        print(words)
     model, task = TaskModel.load(run), Evaluating(cfg)
     cohort = CohortFacts.read(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
@@ -48,7 +52,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     write_json(output / FOLDER / "shapes.json", shapes, sort_keys=False)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         answer = exchange(cfg)
-        result = read_result(cfg, model, declared)
+        result = {**({"seen": words} if words else {}), **read_result(cfg, model, declared)}
         write_json(output / "evaluation.json", result, sort_keys=False)
         write_text(output / "evaluation.md", as_markdown(cfg, model.task["name"], result))
         record.note("absent", answer["absent"])
@@ -124,6 +128,7 @@ def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
     hidden = "the server saw sums over them alone" if result["masked"] else "the server saw each one's tables"
     absent = [f"{site} did not answer ({why})." for site, why in result["absent"].items()]
     lines = [
+        *([f"> **{result['seen']}**", ""] if "seen" in result else []),
         f"# {task} across hospitals",
         "",
         " ".join(

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,17 @@ from finetune.folds import cross_validation
 from finetune.heads.classification import Classification
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
+from foundation.lineage import NOTE, note_of
+from foundation.run_record import RunRecord
 
 
 @pytest.fixture
 def run(build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_cohort: Path) -> Callable[..., Path]:
-    build().encoder.save_pretrained(tmp_path / "encoder")
+    build().encoder.save_pretrained(tmp_path / "first" / "encoder")
 
     def called(*arguments: str) -> Path:
         module = importlib.import_module("finetune.crossvalidate")
-        settings = [f"pretrained={tmp_path}/encoder", f"data.folder={small_cohort}", f"output={tmp_path}/folds"]
+        settings = [f"pretrained={tmp_path}/first", f"data.folder={small_cohort}", f"output={tmp_path}/folds"]
         monkeypatch.setattr(sys, "argv", ["python -m finetune.crossvalidate", *settings, "resamples=20", *arguments])
         monkeypatch.chdir(tmp_path)
         GlobalHydra.instance().clear()
@@ -56,6 +59,38 @@ def test_heads_that_are_trained_by_steps_are_cross_validated_too(run):
     output = run("by=folds", "data.folds=2", "steps=2", "progress=false", "validate_every=0", "checkpoint_every=0")
     result = json.loads((output / "crossvalidation.json").read_text())
     assert [fold["name"] for fold in result["folds"]] == ["repeat 1, fold 1", "repeat 1, fold 2"]
+
+
+@pytest.fixture
+def pretraining_knows(tmp_path: Path, cohort: Cohort) -> Callable[[list[str]], None]:
+    """Makes the encoder's run one that trained on all patients of some hospitals."""
+
+    def write(hospitals: list[str]) -> None:
+        patients = list(cohort.patients.index[cohort.patients["hospital"].isin(hospitals)])
+        with RunRecord.open(tmp_path / "first", "python -m pretrain", {}, 0, [cohort.folder], cohort.facts()) as record:
+            record.note(NOTE, note_of(tmp_path / "first", patients, [], hospitals))
+
+    return write
+
+
+def test_patients_whom_the_encoder_trained_on_are_refused_or_said_first(run, pretraining_knows, capsys):
+    pretraining_knows(["northgate"])
+    few = ["method=experts", "data.test_hospitals=[]"]
+    with pytest.raises(SystemExit) as ended:
+        run(*few)
+    assert ended.value.code == 2
+    line = "test patients: first trained on 20 of 78 test patients (hospital northgate), so they are not held out"
+    assert line in re.sub(r"\S+/first", "first", capsys.readouterr().err)
+    output = run(*few, "allow_seen=true")
+    first = (output / "crossvalidation.md").read_text().splitlines()[0]
+    assert first.startswith("> **Seen in training, not held out: ")
+    assert json.loads((output / "crossvalidation.json").read_text())["seen"].startswith("Seen in training, not held")
+
+
+def test_an_encoder_that_learnt_from_others_is_told_nothing_of(run, pretraining_knows, cohort: Cohort):
+    pretraining_knows([])
+    output = run("method=experts", "data.test_hospitals=[summit]")
+    assert "seen" not in json.loads((output / "crossvalidation.json").read_text())
 
 
 def folds(cohort: Cohort, *overrides: str) -> list:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.lineage import FILE, NOTE, note_of, seen_by, site_list, trained_on, write_patients
+from foundation.lineage import FILE, NOTE, note_of, said_first, seen_by, site_list, trained_on, write_patients
 from foundation.run_record import RunRecord
 
 TEST = {"p7": "05", "p8": "05", "p9": "44"}
@@ -77,3 +77,13 @@ def test_what_nobody_can_tell_is_named(tmp_path: Path, cohort: Path):
     assert seen_by(head, TEST, []) == ([], [f"{tmp_path.name}/old does not say whom it trained on"])
     bare = train(tmp_path / "b", "finetune", ["p1"], ["55"], cohort)
     assert seen_by(bare, TEST, []) == ([], [f"{tmp_path.name}/b started from an encoder without a run record"])
+
+
+def test_hospitals_whose_patients_lie_elsewhere_are_refused_by_name_or_said_first(tmp_path: Path, cohort: Path):
+    first = train(tmp_path / "p", "pretrain", ["p7"], ["05"], cohort)
+    head = train(tmp_path / "f", "finetune", ["p1"], ["55"], first, cohort)
+    known = f"{Path(*first.parts[-2:])} trained on patients of hospital 05"
+    with pytest.raises(UserError, match=f"^test patients: {known}, so they are not held out; hold them out there"):
+        said_first([head], None, ["05"], allow_seen=False)
+    assert said_first([head], None, ["05"], allow_seen=True) == f"Seen in training, not held out: {known}."
+    assert said_first([head], None, ["44"], allow_seen=False) == ""

@@ -172,7 +172,7 @@ def test_site_with_small_cells_stays_out_in_the_open(evaluated: Evaluate, tmp_pa
 def test_hospitals_that_a_run_did_not_know_are_tested_as_a_whole(evaluated: Evaluate, tmp_path: Path):
     evaluated("biomarker")
     record = json.loads((tmp_path / "biomarker" / "run.json").read_text())
-    record["notes"] = {"trained_on": {"hospitals": ["riverside", "northgate"]}}
+    record["notes"] = {"trained_on": {"hospitals": ["riverside", "northgate"], "run": "earlier"}}
     (tmp_path / "biomarker" / "run.json").write_text(json.dumps(record))
     cfg, result = evaluated("biomarker", "part=test", f"output={tmp_path / 'test'}")
     assert list(cfg.data.test_hospitals) == ["lakeview", "summit"]
