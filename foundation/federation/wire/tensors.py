@@ -75,21 +75,21 @@ class PackedTensors(Mapping[str, NDArray[np.generic]]):
     """
 
     def __init__(self, record: ArrayRecord) -> None:
-        self._parts: dict[str, _Part] = {}
+        self._arrays: dict[str, NDArray[np.generic]] = {}
         for array in record.values():
             part = _Part(array.data)
-            if self._parts.keys() & part.header.keys():
+            if self._arrays.keys() & part.arrays.keys():
                 raise _unreadable("an array stands in two parts")
-            self._parts.update(dict.fromkeys(part.header, part))
+            self._arrays |= part.arrays
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
-        return self._parts[name].read(name)
+        return self._arrays[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return iter(self._arrays)
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._arrays)
 
 
 class _Part:
@@ -99,30 +99,31 @@ class _Part:
         data: its bytes.
 
     Attributes:
-        header: of each array its type, shape and place.
+        arrays: by name, views of the bytes.
     """
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+        start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
         try:
-            header = json.loads(data[_LENGTH : self._start])
+            header: dict[str, Any] = json.loads(data[_LENGTH:start])
             header.pop("__metadata__", None)
-            for entry in header.values():
-                entry["type"] = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
-                begin, end = entry["data_offsets"]
-                size = entry["type"].itemsize * math.prod(_whole(length) for length in entry["shape"])
-                if not 0 <= _whole(begin) <= _whole(end) <= len(data) - self._start or end - begin != size:
-                    raise ValueError("an array that does not fit into the message")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            self.arrays = {name: _view(memoryview(data)[start:], entry) for name, entry in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise _unreadable(f"{type(error).__name__} in its header") from error
-        self.header: dict[str, Any] = header
 
-    def read(self, name: str) -> NDArray[np.generic]:
-        entry = self.header[name]
-        start, end = (self._start + offset for offset in entry["data_offsets"])
-        data = self._data[start:end] if start == end else memoryview(self._data)[start:end]
-        return np.frombuffer(data, entry["type"]).reshape(entry["shape"])
+
+def _view(data: memoryview, entry: Mapping[str, Any]) -> NDArray[np.generic]:
+    """An array of a part, from where its header says that it lies.
+
+    Raises:
+        ValueError: if it does not fit into the part, or is of a shape that no array has.
+    """
+    kind = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
+    begin, end = entry["data_offsets"]
+    size = kind.itemsize * math.prod(_whole(length) for length in entry["shape"])
+    if not 0 <= _whole(begin) <= _whole(end) <= len(data) or end - begin != size:
+        raise ValueError("an array that does not fit into the message")
+    return np.frombuffer(data[begin:end] if size else b"", kind).reshape(entry["shape"])
 
 
 def _whole(value: object) -> int:

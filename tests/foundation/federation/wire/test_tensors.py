@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from foundation.errors import UserError
-from foundation.federation.wire.tensors import PackedTensors, to_record
+from foundation.federation.wire.tensors import PackedTensors, UnreadableError, to_record
 
 TYPES = [np.float32, np.float64, np.float16, np.int64, np.int8, np.uint8, np.uint16, np.bool_]
 
@@ -75,4 +75,13 @@ def test_an_array_that_reaches_beyond_its_bytes_is_refused(offsets: list[int]):
     header = f'{{"a": {{"dtype": "F32", "shape": [2], "data_offsets": {offsets}}}}}'.encode()
     data = len(header).to_bytes(8, "little") + header + bytes(8)
     with pytest.raises(UserError, match="cannot be read"):
+        PackedTensors(ArrayRecord({"arrays": Array(dtype="uint8", shape=(len(data),), stype="safetensors", data=data)}))
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 2**70], [0, 2**62, 2**62]])
+def test_a_shape_that_no_array_has_is_refused_with_its_message(shape: list[int]):
+    size = 0 if 0 in shape else 4
+    header = f'{{"a": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, {size}]}}}}'.encode()
+    data = len(header).to_bytes(8, "little") + header + bytes(size)
+    with pytest.raises(UnreadableError, match="cannot be read"):
         PackedTensors(ArrayRecord({"arrays": Array(dtype="uint8", shape=(len(data),), stype="safetensors", data=data)}))
