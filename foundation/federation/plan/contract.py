@@ -137,6 +137,15 @@ class RunPlan(Part):
         """All hospitals."""
         return (*self.training, *self.evaluating)
 
+    def most_samples(self, processes: int) -> int | None:
+        """Largest count that a site can have in a round, each patient once a step; None where every step sees all.
+
+        Args:
+            processes: that it trains in at most, each with batches of its own.
+        """
+        batch = self.settings.batch_size
+        return None if batch is None else self.steps * batch * processes
+
 
 class OrderHeader(Part):
     """What an order says beside its plan and its arrays.

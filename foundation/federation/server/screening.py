@@ -26,18 +26,25 @@ class Screening:
         factor: by group, as many times as long as the median of the other sites' updates one may be; any if None.
         longest: L2 norm of a group's update that none may exceed, whatever the others send; any if None.
         least: sites that must have trained a group for their lengths to be compared.
+        processes: that a site's round runs in at most, each with batches of its own, gradients that it accumulates
+            counted as more of them: a site tells its own count of patients, which weighs its update.
     """
 
-    def __init__(self, factor: float | None = 100.0, longest: float | None = None, least: int = 3) -> None:
+    def __init__(
+        self, factor: float | None = 100.0, longest: float | None = None, least: int = 3, processes: int = 1
+    ) -> None:
         if factor is not None and not factor > 1:
             raise UserError(f"screening.factor: found {factor}; give more than 1, or null for any length")
         if longest is not None and not longest > 0:
             raise UserError(f"screening.longest: found {longest}; give more than 0, or null for any length")
         if least < 3:
             raise UserError(f"screening.least: found {least}; of two sites nobody can tell which one stands out")
+        if processes < 1:
+            raise UserError(f"screening.processes: found {processes}; give as many as the largest site trains in")
         self.factor = factor
         self.longest = longest
         self.least = least
+        self.processes = processes
 
     def check(
         self,
@@ -56,7 +63,7 @@ class Screening:
             previous: the weights that the round started from.
             difference: to them; a name that is missing has not changed.
             samples: by group, patients that trained it; not checked if None.
-            most: largest count that a site can have in a round, such as steps times patients a step; any if None.
+            most: largest count that a site can have in a round (`RunPlan.most_samples`); any if None.
 
         Raises:
             UserError: naming site, parameter and what was found.
@@ -120,7 +127,10 @@ def _check_samples(site: str, samples: Mapping[str, int], most: int | None, grou
         if group not in groups:
             raise UserError(f"{site}: samples of {group}: no group that this run federates; install one release")
         if count < 0 or (most is not None and count > most):
-            raise UserError(f"{site}: samples of {group}: {count}, 0 to {most} can be; they weigh the update")
+            raise UserError(
+                f"{site}: samples of {group}: {count}, 0 to {most} can be; they weigh the update, and a site that "
+                "trains in several processes needs screening.processes"
+            )
 
 
 def _check_finite(where: str, norm: float, value: NDArray[np.generic]) -> None:

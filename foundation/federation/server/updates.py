@@ -83,7 +83,9 @@ class UpdateCollector:
 
     def _decode(self, site: str, reply: Reply, size: int) -> SiteUpdate:
         difference = self.components.compression.decode(self._keep(f"{site}-update", reply.update))
-        norms = self.components.screening.check(site, self.order.weights, difference, reply.samples)
+        screening = self.components.screening
+        most = self.order.plan.most_samples(screening.processes)
+        norms = screening.check(site, self.order.weights, difference, reply.samples, most)
         control = self._keep(f"{site}-control", reply.control)
         return SiteUpdate(difference, reply.samples, control, reply.metrics, norms, size)
 

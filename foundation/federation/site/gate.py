@@ -152,8 +152,8 @@ class PolicyGate:
         if self.order_type == "sums":
             return self._read_secure(content, SecureOrder.of(replace(secure, statistic_range=RANGE), 1, [GROUP]))
         secure = secure.at_least(self.privacy.longest(self.order.weights, self.settings))
-        most = plan.steps * (plan.settings.batch_size or 0) * secure.processes
-        return self._read_secure(content, SecureOrder.of(secure, most, groups_of(self.order.weights)))
+        most = plan.most_samples(secure.processes)
+        return self._read_secure(content, SecureOrder.of(secure, most or 0, groups_of(self.order.weights)))
 
     def _read_secure(self, content: RecordDict, expected: SecureOrder) -> SecureOrder:
         """The order's own words about masks, held against what they should be."""

@@ -132,7 +132,7 @@ def config(folder: Path, **more: Any) -> DictConfig:
         },
         "strategy": {"_target_": "foundation.federation.strategies.averaging.FedAvg"},
         "compression": {"_target_": "foundation.federation.wire.compression.Compressor", "kind": "fp32"},
-        "screening": {"_target_": "foundation.federation.server.screening.Screening", "factor": 100.0},
+        "screening": {"_target_": "foundation.federation.server.screening.Screening", "processes": 2},
         "privacy": {"_target_": "foundation.federation.privacy.base.Privacy"},
         "output": str(folder),
     }

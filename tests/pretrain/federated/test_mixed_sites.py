@@ -25,7 +25,12 @@ def test_a_zero_3_site_of_two_processes_and_a_plain_cpu_train_one_model(small_co
     command = [
         *(sys.executable, "-m", "pretrain.federated", "federation=serial", "experiment=demo", "rounds=2"),
         *(f"steps_per_round={STEPS}", f"data.batch_size={BATCH}", "sites=[riverside,northgate]"),
-        *("data.test_hospitals=[]", f"data.folder={small_cohort}", f"output={tmp_path / 'run'}"),
+        *(
+            "screening.processes=2",
+            "data.test_hospitals=[]",
+            f"data.folder={small_cohort}",
+            f"output={tmp_path / 'run'}",
+        ),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)

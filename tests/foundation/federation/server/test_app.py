@@ -74,6 +74,8 @@ FAULTS = {
     ),
     "an exploding update": (moves(1e5), "times as long as the other sites' median"),
     "samples below nothing": (moves(1.0, {"fusion": -1}), "samples of fusion: -1"),
+    "samples that take the mean": (moves(1.0, {"fusion": 10**9}), "samples of fusion: 1000000000, 0 to 32 can be"),
+    "one sample too many": (moves(1.0, {"fusion": 33}), "samples of fusion: 33, 0 to 32 can be"),
     "a site that declines": (declines, "declined: policy: releases: '0.1' is not allowed here"),
     "a site that dies": (dies, "the node failed: .*no memory left"),
 }

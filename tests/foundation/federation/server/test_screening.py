@@ -113,7 +113,12 @@ def test_one_explosion_is_found_whatever_the_others_are_and_nobody_else_is_accus
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"factor": 1.0}, "screening.factor"), ({"longest": 0.0}, "screening.longest"), ({"least": 2}, "screening.least")],
+    [
+        ({"factor": 1.0}, "screening.factor"),
+        ({"longest": 0.0}, "screening.longest"),
+        ({"least": 2}, "screening.least"),
+        ({"processes": 0}, "screening.processes"),
+    ],
 )
 def test_settings_that_cannot_be_are_refused(arguments, named):
     with pytest.raises(UserError, match=named):
