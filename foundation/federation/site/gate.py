@@ -217,8 +217,10 @@ class PolicyGate:
             raise Declined("order: round: training and evaluation are of a round, statistics before the first")
         # What is handed over is acknowledged alone, and tells of nobody.
         tells = self.order_type == "train" or (self.order_type == "sums" and bool(order.shapes))
-        if tells and (plan.secure is not None) != self.masked:
+        if (plan.secure is not None) != self.masked and (tells or self.masked):
             raise Declined("secure: masks are asked for in the order or in its plan, and not in the other")
+        if tells and self.order_type == "sums" and plan.noise is not None:
+            raise Declined("privacy: sums are exact, and the noise that the plan promises covers updates alone")
 
     def _kind(self) -> type[FederatedTask]:
         return self.site.tasks()[self.order.plan.task]

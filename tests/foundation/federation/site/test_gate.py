@@ -10,7 +10,7 @@ from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFI
 from foundation.federation.policy import Declined
 from foundation.federation.secure import Secure, SecureOrder
 from foundation.federation.secure.settings import RECORD
-from foundation.federation.site.gate import PolicyGate
+from foundation.federation.site.gate import OrderType, PolicyGate
 from tests.foundation.federation.gates import gate_of, site_of
 
 MASKED_ALONE = {"privacy": {"secure_aggregation": True}}
@@ -37,6 +37,22 @@ def test_a_plan_that_promises_masks_does_not_open_an_update(gate):
 def test_a_site_that_asks_for_masks_declines_a_run_without(gate):
     with pytest.raises(Declined, match=r"privacy\.secure_aggregation: required here, and the run does without"):
         gate(masked=False, **MASKED_ALONE).admit()
+
+
+def test_masks_that_the_plan_knows_nothing_of_are_declined_for_every_kind_of_order(configure, tmp_path):
+    cfg = configure("sites=[riverside,northgate]", f"output={tmp_path}", command="federated")
+    kinds: list[tuple[OrderType, dict]] = [("train", {}), ("evaluate", {}), ("sums", {"sums": "encoder"})]
+    for kind, more in kinds:
+        with pytest.raises(Declined, match="secure: masks are asked for in the order or in its plan"):
+            gate_of(site_of(cfg, tmp_path), cfg, kind, masked=True, **more).admit()
+
+
+@pytest.mark.parametrize("privacy", ["central", "local"])
+def test_a_plan_that_promises_noise_gets_no_exact_sum(configure, tmp_path, privacy):
+    cfg = configure("sites=[riverside,northgate]", f"output={tmp_path}", f"privacy={privacy}", command="federated")
+    sums = gate_of(site_of(cfg, tmp_path), cfg, "sums", sums="counts", shapes=((2,),))
+    with pytest.raises(Declined, match="privacy: sums are exact, and the noise that the plan promises covers updates"):
+        sums.admit()
 
 
 def test_a_task_that_is_not_allowed_is_declined_before_any_patient_is_read(gate, monkeypatch):
