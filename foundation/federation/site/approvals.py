@@ -1,12 +1,16 @@
 """Approval of plans: which of them this hospital's owner, or a standing rule, has let in, and for which run.
 
 Decisions stand in the site's ledger, so they cannot be changed unseen; the texts of plans that await one lie in its
-state folder, each under its digest. An approval is for one run: whoever wants a second one asks again.
+state folder, each under its digest, and those that were decided in a folder below. An approval is for one run: whoever
+wants a second one asks again. The latest decision counts, so that a refusal takes back what it follows, and who
+approves twice before a run begins has approved one.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from foundation.contract import UnfitPlanError
 from foundation.errors import UserError
 from foundation.federation.ledger import Ledger
 from foundation.federation.ledger.entry import Entry
@@ -39,15 +43,14 @@ def check_approved(site: Site, ledger: Ledger, plan: RunPlan, run: str, entries:
     begun = {entry.plan for entry in entries if entry.run == run and _is_answer(entry)}
     if begun - {digest}:
         raise Declined("plan: this run began under another one")
-    decisions = [entry.note for entry in entries if entry.kind == "approval" and entry.plan == digest]
     if site.policy.approval == "rules" or digest in (site.policy.config_digest or ()):
-        if RULE not in decisions:
+        if not any(entry.kind == "approval" and entry.plan == digest and entry.note == RULE for entry in entries):
             ledger.append("approval", plan=digest, note=RULE)
         return
-    if decisions and decisions[-1] == DECLINED:
+    decision, allowed = _decision(entries, digest)
+    if decision == DECLINED:
         raise Declined("plan: this hospital's owner declined it")
-    others = runs_of(entries, digest) - {run}
-    if decisions.count(APPROVED) <= len(others):
+    if allowed <= len(runs_of(entries, digest) - {run}):
         _await_owner(site, plan)
         raise Declined(f"plan: {LABEL}{digest[:12]} awaits this hospital's approval (consilium federation plans)")
 
@@ -90,14 +93,18 @@ def check_sequence(kind: str, answer: str, run: str, number: int, entries: Seque
 def waiting(site: Site) -> list[RunPlan]:
     """Plans that came, were not known and await a decision, the oldest first."""
     entries = Ledger.open(site.ledger, site.name).entries()
-    plans = [_read(site, path) for path in sorted(_folder(site).glob("*.json"), key=lambda path: path.stat().st_mtime)]
-    return [plan for plan in plans if not _decided(entries, plan.digest)]
+    paths = sorted(_folder(site).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return [_read(site, path) for path in paths if not _decided(entries, path.stem)]
 
 
 def decide(site: Site, plan: RunPlan, approve: bool) -> None:
-    """Writes an owner's decision into the ledger."""
+    """Writes an owner's decision into the ledger, and puts the plan away until somebody asks for it again."""
     ledger = Ledger.open(site.ledger, site.name)
     ledger.append("approval", plan=plan.digest, note=APPROVED if approve else DECLINED)
+    path = _folder(site) / f"{plan.digest}.json"
+    _put_away(site).mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):  # it never came, or another decision put it away
+        path.replace(_put_away(site) / path.name)
 
 
 def chosen(site: Site, digest: str) -> RunPlan:
@@ -107,10 +114,12 @@ def chosen(site: Site, digest: str) -> RunPlan:
         UserError: if none or several are meant.
     """
     start = digest.removeprefix(LABEL)
-    paths = [path for path in _folder(site).glob("*.json") if start and path.stem.startswith(start)]
-    if len(paths) != 1:
-        raise UserError(f"plan: {len(paths)} plans at {site.name} begin with '{digest}'; action=list names them")
-    return _read(site, paths[0])
+    folders = (_put_away(site), _folder(site))
+    paths = {path.stem: path for folder in folders for path in folder.glob("*.json") if path.stem.startswith(start)}
+    if not start or len(paths) != 1:
+        count = len(paths) if start else 0
+        raise UserError(f"plan: {count} plans at {site.name} begin with '{digest}'; action=list names them")
+    return _read(site, *paths.values())
 
 
 def last_approved(site: Site, task: str) -> RunPlan | None:
@@ -118,15 +127,25 @@ def last_approved(site: Site, task: str) -> RunPlan | None:
     entries = Ledger.open(site.ledger, site.name).entries()
     digests = [entry.plan for entry in entries if entry.kind == "approval" and entry.note != DECLINED]
     for digest in reversed(digests):
-        path = _folder(site) / f"{digest}.json"
-        if path.is_file() and (plan := _read(site, path)).task == task:
-            return plan
+        for folder in (_put_away(site), _folder(site)):
+            path = folder / f"{digest}.json"
+            with suppress(UnfitPlanError):  # of a release that knew other plans
+                if path.is_file() and (plan := _read(site, path)).task == task:
+                    return plan
     return None
 
 
+def _decision(entries: Sequence[Entry], digest: str) -> tuple[str | None, int]:
+    """An owner's latest decision on a plan, and how many runs of it that allows: one more than had begun by then."""
+    for place, entry in reversed(list(enumerate(entries))):
+        if entry.kind == "approval" and entry.plan == digest and entry.note != RULE:
+            return entry.note, len(runs_of(entries[:place], digest)) + (entry.note == APPROVED)
+    return None, 0
+
+
 def _decided(entries: Sequence[Entry], digest: str) -> bool:
-    decisions = [entry.note for entry in entries if entry.kind == "approval" and entry.plan == digest]
-    return bool(decisions) and (decisions[-1] == DECLINED or len(runs_of(entries, digest)) < decisions.count(APPROVED))
+    decision, allowed = _decision(entries, digest)
+    return decision == DECLINED or len(runs_of(entries, digest)) < allowed
 
 
 def _await_owner(site: Site, plan: RunPlan) -> None:
@@ -136,12 +155,15 @@ def _await_owner(site: Site, plan: RunPlan) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if len(list(folder.glob("*.json"))) >= _MOST_WAITING:
-        raise Declined(f"plan: {_MOST_WAITING} plans lie here; their owner decides on those first")
+        raise Declined(f"plan: {_MOST_WAITING} plans wait here; their owner decides on those first")
     write_text(path, plan.text())
 
 
 def _read(site: Site, path: Path) -> RunPlan:
-    plan = read_plan(path.read_text(encoding="utf-8"), settings_of(site.tasks()))
+    try:
+        plan = read_plan(path.read_text(encoding="utf-8"), settings_of(site.tasks()))
+    except (UnfitPlanError, OSError, UnicodeDecodeError) as error:
+        raise UnfitPlanError(f"{path}: no plan of this release ({error}); remove it") from error
     if plan.digest != path.stem:
         raise UserError(f"{path}: was changed since it came; remove it, and let the server ask again")
     return plan
@@ -149,3 +171,7 @@ def _read(site: Site, path: Path) -> RunPlan:
 
 def _folder(site: Site) -> Path:
     return site.state / "plans"
+
+
+def _put_away(site: Site) -> Path:
+    return _folder(site) / "decided"

@@ -1,6 +1,7 @@
 """Approval of plans at a site: pinned by digest, for one run, each order in its turn; the ledger tells all of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from foundation.federation.plan.page import page
 from foundation.federation.planning import plan_of
 from foundation.federation.plans import main as plans_command
 from foundation.federation.policy import Declined
-from foundation.federation.site.approvals import APPROVED, DECLINED, RULE, chosen, decide, waiting
+from foundation.federation.site.approvals import APPROVED, DECLINED, RULE, chosen, decide, last_approved, waiting
 from foundation.federation.site.config import Site
 from foundation.federation.site.gate import OrderType, PolicyGate
 from foundation.federation.wire.messages import Order
@@ -95,6 +96,58 @@ def test_an_approval_is_for_one_run(site: Site, plan: RunPlan):
     answers(asks(site, plan, number=2))
     decide(site, plan, approve=True)
     answers(asks(site, plan, run="run-2"))
+
+
+def test_a_plan_whose_approval_is_used_up_waits_only_when_it_is_asked_for_again(site: Site, plan: RunPlan):
+    with pytest.raises(Declined):
+        asks(site, plan).admit()
+    decide(site, plan, approve=True)
+    answers(asks(site, plan))
+    assert waiting(site) == [], "or action=approve plan=all would let in runs that nobody asked for"
+    assert chosen(site, plan.digest[:8]) == plan
+    with pytest.raises(Declined, match="awaits this hospital's approval"):
+        asks(site, plan, run="run-2").admit()
+    assert waiting(site) == [plan]
+
+
+@pytest.mark.parametrize("decisions", [(True, True), (True, False, True)])
+def test_decisions_before_a_run_begins_let_one_run_in_at_most(site: Site, plan: RunPlan, decisions: tuple[bool, ...]):
+    for approve in decisions:
+        decide(site, plan, approve)
+    answers(asks(site, plan))
+    with pytest.raises(Declined, match="awaits this hospital's approval"):
+        asks(site, plan, run="run-2").admit()
+
+
+def test_an_approval_counts_from_the_runs_that_a_standing_rule_let_in(site: Site, plan: RunPlan):
+    rules = replace(site, policy=site.policy.model_copy(update={"approval": "rules"}))
+    for run in ("run-1", "run-2"):
+        answers(asks(rules, plan, run=run))
+    decide(site, plan, approve=True)
+    answers(asks(site, plan, run="run-3"))
+
+
+def test_plans_that_were_decided_leave_room_for_others(site: Site, plan: RunPlan, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("foundation.federation.site.approvals._MOST_WAITING", 1)
+    other = plan.model_copy(update={"steps": plan.steps + 1})
+    for one in (plan, other):
+        with pytest.raises(Declined, match=f"plan: p-{one.digest[:12]} awaits"):
+            asks(site, one).admit()
+        decide(site, one, approve=False)
+    assert waiting(site) == []
+
+
+def test_a_plan_of_another_release_hides_no_page(site: Site, plan: RunPlan):
+    for one in (plan, plan.model_copy(update={"steps": plan.steps + 1})):
+        with pytest.raises(Declined):
+            asks(site, one).admit()
+    decide(site, plan, approve=True)
+    (path,) = (site.state / "plans" / "decided").glob("*.json")
+    path.write_text(path.read_text().replace('"version":1', '"version":0'))
+    assert last_approved(site, plan.task) is None
+    assert len(waiting(site)) == 1
+    with pytest.raises(UserError, match=r"plans/decided/.*\.json: no plan of this release .*; remove it"):
+        chosen(site, plan.digest)
 
 
 def test_a_run_goes_on_under_the_plan_that_it_began_with(cfg: DictConfig, tmp_path: Path, plan: RunPlan):
