@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from foundation.federation.ledger.entry import printable
 from foundation.federation.secure.records import (
     LEGACY,
     RECORD_KEY_CONFIGS,
@@ -20,8 +21,8 @@ from foundation.federation.secure.records import (
     masked_vectors,
     put_masked_vectors,
 )
+from foundation.federation.wire.messages import failure_of
 
-_REASON = 300  # characters
 _HEADER = 256  # bytes that hold the header of a flat array
 _POLL_SECONDS = 0.1
 
@@ -106,8 +107,7 @@ class SummingGrid:
 
     def _unusable(self, site: str, reply: Message, training: bool) -> str | None:
         if reply.has_error():
-            reason = str(reply.error.reason or f"code {reply.error.code}").strip()
-            return f"the node failed: {(reason.splitlines() or [''])[-1][:_REASON]}"
+            return failure_of(reply.error)
         self.from_site[site] += _bytes(reply.content)
         if training:
             self.replies[site] = RecordDict(
@@ -119,7 +119,7 @@ class SummingGrid:
             )
         if RECORD_KEY_CONFIGS not in reply.content.config_records:
             records = reply.content.config_records.values()
-            reasons = [str(record["declined"]) for record in records if "declined" in record]
+            reasons = [printable(str(record["declined"])) for record in records if "declined" in record]
             return f"declined: {reasons[0]}" if reasons else "answered without a masked update"
         if training and [_shape(vector) for vector in masked_vectors(reply.content)] != self._shapes:
             return "masked vectors of other shapes than the order's"

@@ -6,6 +6,7 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from foundation.federation.ledger.writer import UnfitError
+from foundation.federation.wire.messages import failure_of
 from foundation.federation.wire.tensors import UnreadableError
 from foundation.polling import wait_until
 
@@ -67,8 +68,7 @@ def _answer(grid: Grid, number: str, site: str, on_reply: OnReply) -> tuple[bool
     """
     for message in grid.pull_messages([number]):
         if message.has_error():
-            reason = message.error.reason or f"code {message.error.code}"
-            return True, f"the node failed: {str(reason).strip().splitlines()[-1][:300]}"
+            return True, failure_of(message.error)
         try:
             on_reply(site, message)
         except (UnreadableError, UnfitError) as error:

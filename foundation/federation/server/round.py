@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flwr.app import ArrayRecord, MessageType
+from flwr.app import ArrayRecord, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from foundation.federation.privacy import PrivateStrategy
@@ -19,6 +19,7 @@ from foundation.federation.server.updates import UpdateCollector
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.federation.weights.update import SiteUpdate
 from foundation.federation.wire.messages import Order, extension_records, pack_order, unpack_reply
+from foundation.federation.wire.tensors import UnreadableError
 
 
 class Round:
@@ -124,8 +125,7 @@ class Round:
             )
         self.absent |= masked.absent
         for site in masked.took_part:
-            open_part = unpack_reply(masked.replies[site])
-            metrics = getattr(open_part, "metrics", {})
+            metrics = _metrics(masked.replies[site])
             self.ledger.summed(order, site, masked.bytes[site]["from_site"])
             self.sites[site] = {"samples": {}, "metrics": metrics, "bytes": masked.bytes[site], "norms": {}}
         with self.timer.of("aggregation"):
@@ -146,6 +146,14 @@ class Round:
         if not isinstance(strategy, PrivateStrategy):
             return secure
         return secure.at_least(strategy.longest(before))
+
+
+def _metrics(content: RecordDict) -> dict[str, float]:
+    """What the open part of a masked reply measures; nothing where it cannot be read, for its sum counts already."""
+    try:
+        return getattr(unpack_reply(content), "metrics", {})
+    except UnreadableError:
+        return {}
 
 
 def _facts(update: SiteUpdate, sent: int) -> dict[str, Any]:

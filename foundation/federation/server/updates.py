@@ -5,6 +5,7 @@ from pathlib import Path
 from flwr.app import Message
 
 from foundation.errors import UserError
+from foundation.federation.ledger.entry import printable
 from foundation.federation.ledger.writer import UnfitError
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.ledger import ServerLedger
@@ -78,6 +79,7 @@ class UpdateCollector:
             kept.clear()
 
     def _refuse(self, site: str, reason: str) -> None:
+        reason = printable(reason)  # it may name an array, which the site called as it liked
         self.ledger.refused(self.order, site, reason)
         self.absent[site] = f"update refused: {reason}"
 

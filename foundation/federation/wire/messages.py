@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 
+from foundation.federation.ledger.entry import printable
 from foundation.federation.plan import OrderHeader, RunPlan, TaskSettings, UnfitPlanError, read_plan
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.digest import WeightsDigest
@@ -202,9 +203,9 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
     try:
         record = content.config_records[_FACTS]
         facts = {name: value for name, value in record.items() if isinstance(value, str | float)}
-        hospital = str(facts.pop("hospital"))
+        hospital = printable(str(facts.pop("hospital")))
         if "declined" in facts:
-            return Decline(hospital, str(facts["declined"]))
+            return Decline(hospital, printable(str(facts["declined"])))
         samples: Mapping[str, Any] = content.metric_records[_SAMPLES]
         metrics: Mapping[str, Any] = content.metric_records[_METRICS]
         return Reply(
@@ -220,6 +221,12 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
         raise UnreadableError(
             f"message: no answer of this release ({type(error).__name__}); install one release everywhere"
         ) from error
+
+
+def failure_of(error: Error) -> str:
+    """Why a node gave no answer, as one line: the last of what it said."""
+    lines = str(error.reason or "").strip().splitlines() or [f"code {error.code}"]
+    return f"the node failed: {printable(lines[-1])}"
 
 
 def _extension(content: RecordDict) -> Arrays:

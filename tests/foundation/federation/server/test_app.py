@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 
 from foundation.errors import UserError
 from foundation.federation.ledger.files import load
+from foundation.federation.secure import SecureRound
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.wire.compression import Compressor
-from foundation.federation.wire.messages import Decline, Order, Reply, pack_decline, pack_reply
+from foundation.federation.wire.messages import Decline, Order, Reply, failure_of, pack_decline, pack_reply
 from tests.foundation.federation.stub_sites import (
     PATIENT,
     QUERY,
@@ -57,6 +58,38 @@ def test_the_mean_goes_over_the_sites_that_trained_a_group_by_their_samples(tmp_
 
 def declines(order: Order) -> RecordDict:
     return pack_decline(Decline("", "policy: releases: '0.1' is not allowed here"))
+
+
+def declines_at_length(order: Order) -> RecordDict:
+    return pack_decline(Decline("", "\x1b[2J\nround 1: all is well " + "x" * 10_000))
+
+
+def names_as_it_likes(order: Order) -> RecordDict:
+    return pack_reply(Reply("", {"a\x1b[2J" + "x" * 10_000: np.ones(1, np.float32)}, samples=SAMPLES))
+
+
+def dies_at_length(order: Order) -> RecordDict:
+    raise MemoryError("\x1b[2J" + "x" * 10_000)
+
+
+def test_a_node_that_fails_without_a_word_is_named_by_its_code():
+    assert failure_of(Error(204, " \n ")) == failure_of(Error(204)) == "the node failed: code 204"
+
+
+def test_a_masked_reply_whose_open_part_cannot_be_read_ends_no_run(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    sizes = {site: {"to_site": 1, "from_site": 1} for site in SITES}
+    masked = SecureRound(took_part=SITES, replies={site: RecordDict() for site in SITES}, bytes=sizes)
+    monkeypatch.setattr("foundation.federation.server.round.secure_round", lambda *_, **__: masked)
+    cfg = config(tmp_path, secure={"_target_": "foundation.federation.secure.Secure"})
+    run(cfg, PatchyGrid(Stubs({}).app), begin(tmp_path))
+    assert [facts["metrics"] for facts in last(tmp_path)["training"].values()] == [{}] * len(SITES)
+
+
+@pytest.mark.parametrize("behaviour", [declines_at_length, names_as_it_likes, dies_at_length])
+def test_what_a_site_says_is_one_printable_line_in_history_and_console(behaviour, tmp_path):
+    run(config(tmp_path, quorum=0.75), PatchyGrid(Stubs({"beta": behaviour}).app), begin(tmp_path))
+    reason = last(tmp_path)["absent"]["beta"]
+    assert reason.isprintable() and len(reason) < 400
 
 
 def dies(order: Order) -> RecordDict:
