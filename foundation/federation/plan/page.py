@@ -33,6 +33,12 @@ def page(plan: RunPlan, hospital: str, spends: str, before: RunPlan | None = Non
             if trains
             else []
         ),
+        *(
+            ["the change of this hospital's control variate a round (SCAFFOLD)"]
+            if trains and plan.strategy.scaffold
+            else []
+        ),
+        *(["losses of training, as they are"] if trains and _open_losses(plan) else []),
         "losses and retrieval scores of validation patients" if trains else "scores of this hospital's patients, once",
         *([f"statistics, once: {', '.join(plan.statistics)}"] if trains and plan.statistics else []),
         *([f"parts that stay here: {len(plan.strategy.local)} parameters"] if plan.strategy.local else []),
@@ -46,6 +52,10 @@ def page(plan: RunPlan, hospital: str, spends: str, before: RunPlan | None = Non
         "What differs from the last approved plan": _changes(plan, before),
     }
     return "\n\n".join("\n".join([title, *(f"  - {line}" for line in lines)]) for title, lines in parts.items()) + "\n"
+
+
+def _open_losses(plan: RunPlan) -> bool:
+    return plan.noise is None or plan.noise.training_metrics
 
 
 def _protection(plan: RunPlan) -> list[str]:

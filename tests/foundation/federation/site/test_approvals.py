@@ -14,6 +14,7 @@ from foundation.errors import UserError
 from foundation.federation.ledger import verify
 from foundation.federation.plan import RunPlan
 from foundation.federation.plan.page import page
+from foundation.federation.plan.protection import Clipping, Combination, SiteNoise
 from foundation.federation.planning import plan_of
 from foundation.federation.plans import main as plans_command
 from foundation.federation.policy import Declined
@@ -237,6 +238,17 @@ def test_the_page_says_what_is_asked_and_what_is_new(plan: RunPlan):
     longer = plan.model_copy(update={"rounds": 9})
     assert "rounds: 4 before, 9 now" in page(longer, "riverside", "", plan)
     assert "nothing" in page(plan, "riverside", "", plan)
+
+
+def test_the_page_names_all_that_training_sends(plan: RunPlan):
+    noise = SiteNoise(place="site", noise_multiplier=1.0, clipping=Clipping(norm=1.0))
+    for changed, losses in (({}, True), ({"noise": noise}, False)):
+        text = page(plan.model_copy(update=changed), "riverside", "")
+        assert ("losses of training, as they are" in text) == losses and "SCAFFOLD" not in text
+    told = noise.model_copy(update={"training_metrics": True})
+    scaffold = plan.model_copy(update={"noise": told, "strategy": Combination(kind="scaffold", scaffold=True)})
+    text = page(scaffold, "riverside", "")
+    assert "losses of training, as they are" in text and "control variate a round (SCAFFOLD)" in text
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, *settings: str) -> None:
