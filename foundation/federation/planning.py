@@ -9,11 +9,13 @@ from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig
+from pydantic import TypeAdapter, ValidationError
 
 from foundation.command import instantiate, plain
-from foundation.contract import only
+from foundation.contract import Hospital, only
 from foundation.data.dictionary import FILE, dictionary_digest
 from foundation.errors import UserError
+from foundation.federation.ledger.entry import printable
 from foundation.federation.plan import RunPlan, TaskSettings
 from foundation.federation.plan.protection import Combination, Masking, Narrowing, SiteNoise
 from foundation.federation.policy.order import shipped_targets
@@ -63,6 +65,7 @@ def plan_of(cfg: DictConfig) -> RunPlan:
     kind, content = task_class(cfg), plain(cfg)
     held_out = [str(name) for name in (content.get("data") or {}).get("test_hospitals") or []]
     sites = [str(name) for name in content["sites"]]
+    _check_names(sites)
     asked: dict[str, Any] = {
         "version": 1,
         "release": installed_release(),
@@ -81,6 +84,18 @@ def plan_of(cfg: DictConfig) -> RunPlan:
     }
     plan = RunPlan.read(asked, _OURS, ours=True)
     return plan.model_copy(update={"settings": kind.settings_class.of(cfg)})
+
+
+def _check_names(sites: Iterable[str]) -> None:
+    fits = TypeAdapter(Hospital)
+    for name in sites:
+        try:
+            fits.validate_python(name)
+        except ValidationError as error:
+            raise UserError(
+                f"sites: '{printable(name)}' is no hospital's name in a plan: words, with a space or one of .+&-' "
+                "between them, of 100 characters at most; rename it where its cohort is prepared, and in its site.yaml"
+            ) from error
 
 
 def _dictionary(folder: Path) -> str | None:

@@ -109,6 +109,7 @@ def test_every_choice_of_the_release_travels_as_a_plan_and_comes_out_as_it_was_m
         (["+objective.mine._target_=os.getcwd"], "objective.mine: a plan has no word for os.getcwd"),
         (["data.batch_size=0"], "asked of sites: data.batch_size: Input should be greater than or equal to 1"),
         (["statistics=[everything]"], "asked of sites: statistics.0: Input should be 'counts'"),
+        (["sites=[riverside,'St. Mary, London']"], "sites: 'St. Mary, London' is no hospital's name in a plan: words,"),
     ],
 )
 def test_a_setting_that_cannot_be_asked_is_named(configure, overrides: list[str], line: str):
