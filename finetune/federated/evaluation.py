@@ -49,12 +49,13 @@ class Evaluating(FederatedTask):
         if name != TABLES:
             raise UserError(f"{name}: an evaluation knows no such sums; install one release everywhere")
         from finetune.federated.parcel import MODELS, of_question, unpacked
-        from finetune.federated.tables import tables_of, to_arrays
+        from finetune.federated.tables import judged, tables_of, to_arrays
         from finetune.predictor import TaskModel
 
         assert self.home is not None
         model = TaskModel.load(unpacked(of_question(question), self.home / MODELS))
-        patients = self.patients("evaluation")
+        # The site's policy counts who stands behind the tables: patients without a target do not.
+        patients = judged(model, self.cohort, self.patients("evaluation")).patients
         arrays = to_arrays(tables_of(model, self.cohort, patients, self.plan(model)))
         counts = tuple(key for key, value in arrays.items() if value.dtype.kind in "iu")
         return SiteSums(arrays, len(patients), counts)

@@ -89,10 +89,17 @@ class Seen:
         )
 
 
+def judged(
+    model: TaskModel, cohort: Cohort, patients: Sequence[str], modalities: Sequence[str] | None = None
+) -> PatientDataset:
+    """Those of some patients whose target is known and who have one of some modalities, the task's if not given."""
+    names = list(model.task["modalities"] if modalities is None else modalities)
+    return patients_with_target(cohort, list(patients), model.head, names, model.task["drop_inputs"])
+
+
 def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan) -> dict[str, Tables]:
     """By subgroup, the tables of those of some patients whose target is known."""
-    names = model.task["modalities"]
-    everybody = seen_by(model, cohort, patients, names)
+    everybody = seen_by(model, cohort, patients, model.task["modalities"])
     groups = {ALL: everybody}
     record = [cohort.sample(patient).get("record", {}) for patient in everybody.patients]
     sex = np.array([str(row.get(_SEX)) for row in record])
@@ -145,8 +152,7 @@ def _filled(arrays: Mapping[str, NDArray[Any]], table: Table, group: str, name: 
 
 def seen_by(model: TaskModel, cohort: Cohort, patients: Sequence[str], modalities: Sequence[str]) -> Seen:
     """Patients with a known target, seen through some modalities."""
-    hidden = model.task["drop_inputs"]
-    part = patients_with_target(cohort, list(patients), model.head, list(modalities), hidden)
+    part = judged(model, cohort, patients, modalities)
     return Seen(
         part.patients,
         cohort.patients.loc[part.patients, "hospital"].tolist(),

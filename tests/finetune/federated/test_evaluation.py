@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from finetune.federated.evaluate import evaluate, settle
-from finetune.federated.evaluation import Evaluating
+from finetune.federated.evaluation import TABLES, Evaluating
 from finetune.federated.figures import figures
 from finetune.federated.parcel import of_question, packed, to_question, unpacked
 from finetune.federated.tables import seen_by, tables_of
@@ -166,6 +166,21 @@ def test_site_with_small_cells_stays_out_in_the_open(evaluated: Evaluate, tmp_pa
     _, result = evaluated("biomarker", output, "quorum=0.7")
     assert result["sites"] == ["riverside", "northgate", "summit"]
     assert "lakeview did not answer" in (home.parents[1] / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize("labelled", [0, 2])
+def test_patients_without_a_target_do_not_stand_behind_the_tables(evaluated: Evaluate, tmp_path: Path, labelled: int):
+    cfg, _ = evaluated("biomarker")
+    cohort = tmp_path / "few"
+    shutil.copytree(cfg.data.folder, cohort)
+    table = pd.read_parquet(cohort / "lakeview" / "patients.parquet")
+    table.loc[table.index[labelled:], "biomarker"] = np.nan
+    table.to_parquet(cohort / "lakeview" / "patients.parquet")
+    cfg.data.folder = str(cohort)
+    task = Evaluating(cfg, "lakeview")
+    task.home = tmp_path / "home"
+    assert len(task.patients("evaluation")) > 2
+    assert task.sums(TABLES, {}, to_question(packed(Path(cfg.run)))).patients == labelled
 
 
 @pytest.mark.slow
