@@ -1,6 +1,6 @@
 """Figures of a model on a group of patients: values, patient bootstrap, and hospital bootstrap."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from finetune.statistics.base import Column, Measure, Tables, Targets, TaskStatistics
 from foundation.statistics.comparison import Difference, paired_bootstrap
 from foundation.statistics.figure import HOSPITAL_BOOTSTRAP, PATIENT_BOOTSTRAP, Figure, Support
-from foundation.statistics.hospitals import drawn_hospitals, hospital_draws
+from foundation.statistics.hospitals import drawn_hospitals, hospital_bootstrap, hospital_draws
 from foundation.statistics.weights import weight_blocks
 
 _BLOCK = 1 << 21  # numbers in tables at a time
@@ -126,6 +126,38 @@ def figures(
         support,
         statistics.curves(tables),
     )
+
+
+def figures_of_tables(
+    statistics: TaskStatistics,
+    tables: Tables,
+    support: Support,
+    by_hospital: Mapping[str, Tables] | None = None,
+    replicates: int = 0,
+    seed: int = 0,
+) -> Figures:
+    """Figures of tables that hold their own replicates of patients, such as sums over hospitals.
+
+    Args:
+        statistics: of the task's kind.
+        tables: of all patients.
+        support: below which there is no figure.
+        by_hospital: tables of each hospital; None where they are hidden.
+        replicates: of the hospital bootstrap.
+        seed: of its draws, which follow the hospitals' names, as those of `figures` do.
+    """
+    parts = [one for _, one in sorted((by_hospital or {}).items())]
+    measures = statistics.measures(tables, support)
+    by_draw: Values = {}
+    if len(parts) >= support.hospitals:
+        drawn = {name: hospital_bootstrap([part[name] for part in parts], replicates, seed) for name in tables}
+        by_draw = _values(measures, statistics.measures(drawn, support))
+    return Figures(measures, _values(measures, measures), by_draw, len(parts), support, statistics.curves(tables))
+
+
+def _values(measures: Mapping[str, Measure], drawn: Mapping[str, Measure]) -> Values:
+    """Values by replicate; of the patients as they are alone where nothing else is told."""
+    return {name: part.values[:1] if measures[name].single else part.values for name, part in drawn.items()}
 
 
 def _by_hospital(

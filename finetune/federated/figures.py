@@ -1,12 +1,12 @@
-"""Figures of a federated evaluation: everybody, each hospital, a new hospital, and subgroups, from tables alone."""
+"""Figures of a federated evaluation as JSON: everybody, each hospital, a new hospital, and subgroups."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from finetune.statistics.base import Measure, Tables, TaskStatistics
-from foundation.statistics.figure import HOSPITAL_BOOTSTRAP, PATIENT_BOOTSTRAP, Figure, Support
-from foundation.statistics.hospitals import hospital_bootstrap
+from finetune.figures import Figures, figures_of_tables
+from finetune.statistics.base import Tables, TaskStatistics
+from foundation.statistics.figure import Support
 
 ALL = "all"
 
@@ -29,35 +29,24 @@ def figures(
         seed: of its draws.
         support: below which a figure is none.
     """
-    groups = {name: _figures(statistics, tables, support) for name, tables in total.items()}
-    content: dict[str, Any] = {"overall": groups.pop(ALL), "groups": groups}
-    content["curves"] = statistics.curves(total[ALL])
-    content["by_hospital"] = {site: _figures(statistics, tables[ALL], support) for site, tables in by_site.items()}
-    if len(by_site) >= support.hospitals:
-        content["new_hospital"] = _new_hospital(statistics, by_site, replicates, seed, support)
+    parts = {site: tables[ALL] for site, tables in by_site.items()}
+    whole = figures_of_tables(statistics, total[ALL], support, parts, replicates, seed)
+    content: dict[str, Any] = {
+        "overall": _as_json(whole),
+        "groups": {
+            name: _as_json(figures_of_tables(statistics, tables, support))
+            for name, tables in total.items()
+            if name != ALL
+        },
+        "curves": whole.curves,
+        "by_hospital": {
+            site: _as_json(figures_of_tables(statistics, tables, support)) for site, tables in parts.items()
+        },
+    }
+    if len(parts) >= support.hospitals:
+        content["new_hospital"] = {name: asdict(whole.new_hospital(name)) for name in whole.measures}
     return content
 
 
-def _figures(statistics: TaskStatistics, tables: Tables, support: Support) -> dict[str, Any]:
-    measures = statistics.measures(tables, support)
-    return {name: asdict(_figure(measure, support, PATIENT_BOOTSTRAP)) for name, measure in measures.items()}
-
-
-def _new_hospital(
-    statistics: TaskStatistics,
-    by_site: Mapping[str, Mapping[str, Tables]],
-    replicates: int,
-    seed: int,
-    support: Support,
-) -> dict[str, Any]:
-    """The interval that a hospital which was not there may expect: hospitals are drawn, with all their patients."""
-    names = list(next(iter(by_site.values()))[ALL])
-    drawn: Tables = {
-        name: hospital_bootstrap([tables[ALL][name] for tables in by_site.values()], replicates, seed) for name in names
-    }
-    measures = statistics.measures(drawn, support)
-    return {name: asdict(_figure(measure, support, HOSPITAL_BOOTSTRAP)) for name, measure in measures.items()}
-
-
-def _figure(measure: Measure, support: Support, interval: str) -> Figure:
-    return measure.figure(support, measure.values, interval)
+def _as_json(figures: Figures) -> dict[str, Any]:
+    return {name: asdict(figures.figure(name)) for name in figures.measures}

@@ -6,6 +6,8 @@ from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from finetune.federated.figures import ALL
+from finetune.federated.figures import figures as federated_figures
 from finetune.figures import Resampling, figures
 from finetune.statistics.base import TaskStatistics
 from finetune.statistics.binary import BinaryStatistics, MultiLabelStatistics
@@ -183,3 +185,30 @@ def test_calibration_of_survival_is_by_risk_group():
     assert low["predicted"] == pytest.approx(predicted.mean(axis=0).tolist(), abs=1e-12)
     group = curve["kaplan_meier"][0]
     assert group["at_risk"][0] == inside.sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_of_hospitals_tables_are_those_of_one_place_intervals_and_all(kind: str):
+    statistics, estimates = KINDS[kind]
+    weights = poisson_weights(PATIENTS, 30, "0")
+    by_site = {}
+    for hospital in ("dogwood", "birch", "alder", "cedar"):  # as a federation lists them
+        inside = np.array(HOSPITALS) == hospital
+        targets, hospitals, _ = rows(inside)
+        by_site[hospital] = {ALL: statistics.tables(targets, estimates[inside], hospitals, weights[:, inside])}
+    names = by_site["alder"][ALL]
+    tables = {ALL: {name: total(tables[ALL][name] for tables in by_site.values()) for name in names}}
+    result = federated_figures(statistics, tables, by_site, 30, 0, Support())
+    shown = figures(statistics, TARGETS, estimates, PATIENTS, HOSPITALS, Resampling(Support(), 30, 0, exact=False))
+    for name in shown.measures:
+        for figure, row in (
+            (shown.figure(name), result["overall"][name]),
+            (shown.new_hospital(name), result["new_hospital"][name]),
+        ):
+            assert (row["interval"], row["replicates"], row["reason"]) == (
+                figure.interval,
+                figure.replicates,
+                figure.reason,
+            )
+            expected = [figure.value, figure.low, figure.high]
+            assert [row["value"], row["low"], row["high"]] == pytest.approx(expected, abs=1e-9)
