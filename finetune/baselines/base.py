@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from finetune.experts.blocks import Axes
-from finetune.experts.fit import FEWEST
 from finetune.experts.responses import Floats
 from finetune.heads.base import Columns, Head
 from finetune.metrics import Column
+from foundation.errors import UserError
 
 
 class Source(Protocol):
@@ -51,18 +51,20 @@ def estimates(
 
     Returns:
         Which test patients have it, `[test]`, and their estimates; None where too few have it to train or
-        to test.
+        to test, or none of those who train had the event.
     """
     known, asked = baseline.source(train), baseline.source(test)
     there = _present(asked)
-    enough = all((response.known & _present(known)).sum() >= FEWEST for response in head.responses(targets))
-    if there.sum() < 2 or not enough:
+    if there.sum() < 2:
         return None
-    if baseline.components is not None:
+    if baseline.components is not None and _present(known).any():
         axes = Axes.of(known[_present(known)], baseline.components)
         known, asked = (np.where(_present(values)[:, None], axes.project(values), np.nan) for values in (known, asked))
     plain = type(head)(**head.settings() | {"blocks": [[baseline.name, known.shape[1]]]})
-    plain.fit_experts(known, targets, hospitals, distil=False)
+    try:
+        plain.fit_experts(known, targets, hospitals, distil=False)
+    except UserError:  # too few have it, or none of them had the event: no baseline, and no fault of the model
+        return None
     scores = plain(torch.from_numpy(asked[there]).float()).detach()
     return there, plain.estimate(scores).numpy().astype(np.float64)
 

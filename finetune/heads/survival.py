@@ -88,9 +88,18 @@ class Survival(Head):
         return cox_loss(scores.squeeze(1), targets[self.event], targets[self.time])
 
     def calibrate(self, scores: Float[Tensor, "validation 1"], targets: Targets, train: tuple[Tensor, Targets]) -> None:
-        """Breslow's baseline and the tertiles of risk, over training and validation patients together."""
+        """Breslow's baseline and the tertiles of risk, over training and validation patients together.
+
+        Raises:
+            UserError: if none of them had the event, such as where experts know only patients who did not.
+        """
         risk = torch.cat([train[0], scores]).squeeze(1).detach()
         event, time = (torch.cat([train[1][name], targets[name]]) for name in (self.event, self.time))
+        if not bool((event == 1).any()):
+            raise UserError(
+                f"task.modalities: none of the {len(event)} patients who have what is read has {self.event} = 1; "
+                "survival is learned from events seen, so read what others have, too"
+            )
         days, hazard = breslow_baseline(risk, event, time)
         # A grid of fixed length keeps the buffer's shape independent of the cohort.
         at = torch.linspace(0, len(days) - 1, _GRID).round().long()

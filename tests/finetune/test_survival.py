@@ -98,6 +98,16 @@ def test_no_event_at_all_is_refused():
         head.check(counts)
 
 
+def test_experts_who_know_nobody_with_the_event_are_refused_in_one_line():
+    rng = np.random.default_rng(0)
+    values = np.where((np.arange(40) < 30)[:, None], rng.normal(size=(40, 3)), np.nan)
+    targets = {"os_event": (np.arange(40) >= 30).astype(float), "os_days": rng.integers(1, 900, 40).astype(float)}
+    with pytest.raises(
+        UserError, match=r"^task.modalities: none of the 30 patients who have what is read has os_event"
+    ):
+        Survival(8, blocks={"x": 3}).fit_experts(values, targets, ["a", "b"] * 20)
+
+
 def test_survival_falls_with_the_horizon_and_with_risk(head):
     table = np.array([list(found["survival"].values()) for found in head.predict(torch.linspace(-2, 2, 9)[:, None])])
     assert (np.diff(table, axis=0) < 0).all()
