@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from foundation.command import command, plain
 from foundation.files import write_json, write_text
-from foundation.lineage import said_first
+from foundation.lineage import SEEN, said_first
 from foundation.run_output import claim, folder_digest
 from foundation.run_record import RunRecord
 
@@ -50,6 +50,9 @@ def main(cfg: DictConfig) -> None:
             print(f"fold {number + 1} of {len(folds)}: {name}, {len(fold.test)} patients to test", flush=True)
             validation.add(number, name, fold)
         result = {**({"seen": words} if words else {}), **validation.result()}
+        if words:
+            record.note("seen", words)
+            record.note("held_out", not words.startswith(SEEN))
         write_json(output / "crossvalidation.json", result, sort_keys=False)
         write_text(output / "crossvalidation.md", as_markdown(result, cfg.task.name, cohort.name))
         validation.predictions().to_parquet(output / "predictions.parquet", index=False)
@@ -66,7 +69,7 @@ def as_markdown(result: dict[str, Any], task: str, cohort: str) -> str:
         *first,
         f"# {task} on {cohort}, cross-validated",
         "",
-        f"{result['n']} patients tested in {len(result['folds'])} folds, each by a head that has not seen it. "
+        f"{result['n']} patients tested in {len(result['folds'])} folds, each by a head fitted without it. "
         f"A fold's interval and that of all: 95 %, bootstrap of patients. Mean: of folds where {metric} is defined.",
         "",
         f"| | patients | {metric} |",
@@ -81,7 +84,8 @@ def _rows(result: dict[str, Any]) -> list[list[str]]:
     rows.append(["all folds together", str(result["n"]), _interval(result["overall"][metric])])
     mean = result["mean"]
     if mean["value"] is not None:
-        rows.append([f"mean (SD) of {mean['folds']} folds", "", f"{mean['value']:.3f} ({mean['sd']:.3f})"])
+        spread = "SD not defined" if mean["sd"] is None else f"{mean['sd']:.3f}"
+        rows.append([f"mean (SD) of {mean['folds']} folds", "", f"{mean['value']:.3f} ({spread})"])
     for name, row in result["baselines"].items():
         rows.append([f"baseline: {name}", str(row["n"]), _interval(row[metric])])
         rows.append([f"the model beside {name}", str(row["n"]), _interval(row["model"][metric])])

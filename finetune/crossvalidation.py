@@ -1,7 +1,7 @@
 """Cross-validation of a task: predictions of every fold's test patients, by the model and by baselines."""
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.trainer import seeded
+from foundation.errors import UserError
 from foundation.statistics.figure import Support
 
 _BATCH = 64
@@ -113,7 +114,16 @@ class CrossValidation:
                 self.baselines[baseline.name].add(name, who, fitted[1])
 
     def result(self) -> dict[str, Any]:
-        """The table, as JSON can hold it."""
+        """The table, as JSON can hold it.
+
+        Raises:
+            UserError: if no fold tested anybody.
+        """
+        if not self.model.patients:
+            raise UserError(
+                f"task {self.cfg.task.name}: no fold has a test patient with a target; choose other folds (by, "
+                "data.test_hospitals, split_files)"
+            )
         primary = next(iter(self.head.metrics()))
         folds = [self._fold(name, primary) for name in dict.fromkeys(self.model.folds)]
         defined = [fold[primary]["value"] for fold in folds if fold[primary]["value"] is not None]
@@ -128,7 +138,7 @@ class CrossValidation:
             "overall": overall,
             "mean": {
                 "value": float(np.mean(defined)) if defined else None,
-                "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else 0.0,
+                "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
                 "folds": len(defined),
             },
             "baselines": baselines,
@@ -159,6 +169,9 @@ class CrossValidation:
     def _figures(self, predictions: Predictions) -> Figures:
         targets = target_columns(self.cohort, predictions.patients, self.head)
         hospitals = self.cohort.patients.loc[predictions.patients, "hospital"].tolist()
-        resampling = Resampling(Support(**plain(self.cfg.support)), self.cfg.resamples, self.cfg.seed)
+        support, times = Support(**plain(self.cfg.support)), max(Counter(predictions.patients).values())
+        # Who is tested in several repeats stands in several rows, and is no more patients for that.
+        support = replace(support, patients=times * support.patients, outcome=times * support.outcome)
+        resampling = Resampling(support, self.cfg.resamples, self.cfg.seed)
         ranks = self.head.statistics().ranking()
         return figures(ranks, targets, predictions.estimates, predictions.patients, hospitals, resampling)

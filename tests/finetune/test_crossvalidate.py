@@ -9,10 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
+from finetune.crossvalidate import as_markdown
+from finetune.crossvalidation import CrossValidation
 from finetune.folds import cross_validation
 from finetune.heads.classification import Classification
 from foundation.data.cohort import Cohort
@@ -85,6 +89,8 @@ def test_patients_whom_the_encoder_trained_on_are_refused_or_said_first(run, pre
     first = (output / "crossvalidation.md").read_text().splitlines()[0]
     assert first.startswith("> **Seen in training, not held out: ")
     assert json.loads((output / "crossvalidation.json").read_text())["seen"].startswith("Seen in training, not held")
+    notes = json.loads((output / "run.json").read_text())["notes"]
+    assert notes["seen"].startswith("Seen in training, not held out: ") and notes["held_out"] is False
 
 
 def test_an_encoder_that_learnt_from_others_is_told_nothing_of(run, pretraining_knows, cohort: Cohort):
@@ -93,10 +99,44 @@ def test_an_encoder_that_learnt_from_others_is_told_nothing_of(run, pretraining_
     assert "seen" not in json.loads((output / "crossvalidation.json").read_text())
 
 
-def folds(cohort: Cohort, *overrides: str) -> list:
+def config(*overrides: str) -> DictConfig:
     with hydra.initialize_config_module("configs", version_base="1.3"):
-        cfg = hydra.compose("crossvalidate", ["pretrained=x", *overrides])
-    return cross_validation(cohort, cfg, Classification(8, "biomarker"))
+        return hydra.compose("crossvalidate", ["pretrained=x", "embeddings=null", "resamples=20", *overrides])
+
+
+def folds(cohort: Cohort, *overrides: str) -> list:
+    return cross_validation(cohort, config(*overrides), Classification(8, "biomarker"))
+
+
+@pytest.fixture
+def validation(build, cohort: Cohort, tmp_path: Path) -> CrossValidation:
+    """One that has tested nobody yet."""
+    encoder = build().encoder
+    encoder.save_pretrained(tmp_path / "encoder")
+    return CrossValidation(config(), tmp_path / "encoder", cohort, list(encoder.modalities))
+
+
+def test_repeats_make_no_more_patients_of_those_whom_they_test(validation: CrossValidation, cohort: Cohort):
+    labels = cohort.patients["biomarker"]
+    patients = [*labels.index[labels == 1][:4], *labels.index[labels == 0][:8]]  # one positive fewer than it takes
+    for repeat in range(3):
+        validation.model.add(f"repeat {repeat + 1}, fold 1", patients, np.linspace(0.9, 0.1, 12))
+    result = validation.result()
+    assert {fold["auc"]["value"] for fold in result["folds"]} == {None}
+    assert result["overall"]["auc"]["value"] is None and result["mean"]["value"] is None
+
+
+def test_one_fold_has_no_spread(validation: CrossValidation, cohort: Cohort):
+    patients = list(cohort.patients.index)
+    validation.model.add("riverside", patients, np.linspace(0, 1, len(patients)))
+    result = {"seen": "", **validation.result()}
+    assert result["mean"]["folds"] == 1 and result["mean"]["sd"] is None
+    assert "(SD not defined)" in as_markdown(result, "biomarker", "demo")
+
+
+def test_folds_that_test_nobody_are_refused_in_one_line(validation: CrossValidation):
+    with pytest.raises(UserError, match=r"^task biomarker: no fold has a test patient with a target"):
+        validation.result()
 
 
 def test_hospitals_held_out_for_testing_take_no_part(cohort: Cohort):
