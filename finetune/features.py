@@ -43,6 +43,7 @@ class FeatureCache:
         self.cohort = cohort
         self.drop_inputs = dict(drop_inputs)
         self._tables: dict[str, dict[str, Tensor]] = {}
+        self._places: dict[str, Path] = {}
 
     def of(self, patients: Sequence[str], modalities: Sequence[str]) -> Floats:
         """Features of some modalities side by side, `[patients, features]`: NaN where a patient has none."""
@@ -64,15 +65,17 @@ class FeatureCache:
 
     def _rows(self, modality: str, patients: Sequence[str]) -> dict[str, Tensor]:
         """Features of one modality, `[features]` by patient who has it; the missing ones are computed and kept."""
-        place = None if self.folder is None else self.folder / f"{modality}-{self._digest(modality)[:32]}"
         if modality not in self._tables:
-            self._tables[modality] = {} if place is None else _read(place)
+            self._tables[modality] = {}
+            if self.folder is not None:
+                self._places[modality] = self.folder / f"{modality}-{self._digest(modality)[:32]}"
+                self._tables[modality] = _read(self._places[modality])
         rows = self._tables[modality]
-        missing = [patient for patient in patients if patient not in rows]
-        if missing:
-            rows |= self._computed(modality, missing)
-            if place is not None:
-                _write(place, rows)
+        new = self._computed(modality, [patient for patient in patients if patient not in rows])
+        if new:  # none for patients who lack the modality
+            rows |= new
+            if modality in self._places:
+                _write(self._places[modality], rows)
         return rows
 
     @torch.no_grad()
@@ -119,7 +122,6 @@ def _read(folder: Path) -> dict[str, Tensor]:
 
 
 def _write(folder: Path, rows: dict[str, Tensor]) -> None:
-    if rows:
-        with replacing_folder(folder) as temporary:
-            write_tensors(temporary / "features.safetensors", {"features": torch.stack(list(rows.values()))})
-            write_json(temporary / "patients.json", {"patients": list(rows)})
+    with replacing_folder(folder) as temporary:
+        write_tensors(temporary / "features.safetensors", {"features": torch.stack(list(rows.values()))})
+        write_json(temporary / "patients.json", {"patients": list(rows)})

@@ -52,6 +52,17 @@ def test_a_later_run_reads_what_an_earlier_one_kept(
     np.testing.assert_array_equal(again.of(patients[::-1], NAMES), before[::-1])
 
 
+def test_what_is_kept_is_written_once_though_some_patients_lack_the_modality(
+    cohort: Cohort, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+):
+    patients = list(cohort.patients.index)
+    assert not cohort.patients["genomics"].astype(bool).all()
+    before = cache.of(patients, NAMES)
+    monkeypatch.setattr("finetune.features.replacing_folder", None)
+    monkeypatch.setattr(FeatureCache, "_digest", None)
+    np.testing.assert_array_equal(cache.of(patients, NAMES), before)
+
+
 def test_other_weights_are_other_features(cohort: Cohort, cache: FeatureCache, build):
     other = build().encoder
     with torch.no_grad():
