@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 
 from finetune.experts.blocks import Axes
 from finetune.experts.responses import Floats
@@ -45,11 +45,13 @@ def hospital_probe(features: Floats, hospitals: NDArray[np.str_]) -> dict[str, f
     """
     names, counts = np.unique(hospitals, return_counts=True)
     rows = np.isin(hospitals, names[counts >= _FEWEST])
-    if len(np.unique(hospitals[rows])) < 2:
+    values, label = features[rows], hospitals[rows]
+    if len(np.unique(label)) < 2:
         return {}
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    values = Axes.of(features[rows]).project(features[rows])
-    probe = LogisticRegression(max_iter=500, class_weight="balanced")
-    predicted = cross_val_predict(probe, values, hospitals[rows], cv=folds)
-    accuracy = float(balanced_accuracy_score(hospitals[rows], predicted))
+    predicted = np.empty_like(label)
+    for train, test in StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(values, label):
+        axes = Axes.of(values[train])  # of a fold's own training patients: those tested have no part in it
+        probe = LogisticRegression(max_iter=500, class_weight="balanced")
+        predicted[test] = probe.fit(axes.project(values[train]), label[train]).predict(axes.project(values[test]))
+    accuracy = float(balanced_accuracy_score(label, predicted))
     return {"value": accuracy, "chance": 1 / int((counts >= _FEWEST).sum()), "n": int(rows.sum())}

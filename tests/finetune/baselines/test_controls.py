@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from finetune.baselines.comparison import verdict
 from finetune.baselines.controls import hospital_probe, shuffled
+from finetune.experts.blocks import Axes
 
 
 def test_shuffled_pairs_stay_within_their_hospital_and_modality():
@@ -28,6 +32,19 @@ def test_a_probe_tells_hospitals_whose_features_differ_and_no_others():
     assert told["chance"] == 1 / 3
     assert told["value"] > 0.6 > guessed["value"]
     assert hospital_probe(nothing[:30], hospitals[:30]) == {}
+
+
+def test_a_probe_learns_its_axes_without_the_patients_whom_it_tests(monkeypatch: pytest.MonkeyPatch):
+    features, hospitals = np.random.default_rng(0).normal(size=(60, 4)), np.repeat(["a", "b"], 30)
+    learned: list[np.ndarray] = []
+
+    def of(values: np.ndarray) -> Axes:
+        learned.append(values)
+        return Axes.of(values)
+
+    monkeypatch.setattr("finetune.baselines.controls.Axes", SimpleNamespace(of=of))
+    hospital_probe(features, hospitals)
+    assert [len(values) for values in learned] == [48] * 5
 
 
 def test_the_verdict_names_baselines_that_beat_the_model_the_worst_first():
