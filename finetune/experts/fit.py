@@ -92,13 +92,15 @@ def fit_committee(
     return _combine(experts, response, names)
 
 
-def fit_expert(values: Floats, response: Response, hospitals: NDArray[np.str_]) -> Expert | None:
-    """A block's expert; None where fewer than twenty patients have the block and a response."""
+def fit_expert(
+    values: Floats, response: Response, hospitals: NDArray[np.str_], axes: Axes | None = None
+) -> Expert | None:
+    """A block's expert, on axes that are known or its patients' own; None where fewer than twenty have a response."""
     present = ~np.isnan(values).all(axis=1)
     rows = np.flatnonzero(present & response.known)
     if len(rows) < FEWEST:
         return None
-    axes = Axes.of(values[present])
+    axes = Axes.of(values[present]) if axes is None else axes
     design, seen = axes.project(values[rows]), response.of(rows)
     crossed = cross_fit(design, seen, hospital_folds(hospitals[rows]))
     beta = ridge(design, seen, crossed.penalty)
@@ -112,7 +114,7 @@ def distilled(
     expert: Expert, values: Floats, teacher: Response, response: Response, hospitals: NDArray[np.str_]
 ) -> Expert:
     """The expert with that of the teacher's score added."""
-    student = fit_expert(values, teacher, hospitals)
+    student = fit_expert(values, teacher, hospitals, expert.axes)  # so that their coefficients add up
     if student is None:
         return expert
     rows = np.flatnonzero(response.known & ~np.isnan(expert.scores) & ~np.isnan(student.scores))
