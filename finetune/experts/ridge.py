@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from finetune.experts.responses import Floats, Response, Rows
 
-# Not `foundation.statistics.newton`. With a ridge a coefficient it comes to the same within 1e-7 where both classes have
-# somebody. Where one has nobody it runs further off (64 columns, penalty 10: an intercept of -49 for -30 here, the
+# Not `foundation.statistics.newton`. With a ridge a coefficient it comes to the same within 1e-6 where both classes
+# have somebody. Where one has nobody it runs further off (64 columns, penalty 10: an intercept of -49 for -30 here; the
 # optimum is -17), and its eigenvalues and inverses at each step take up to six times as long, in hundreds of fits.
 _STEPS = 50
 _HALVINGS = 20
