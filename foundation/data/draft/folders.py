@@ -69,7 +69,7 @@ def _clam(folder: Path, tables: list[Glance]) -> Recognised:
 
 def _fhir(folder: Path) -> list[Recognised]:
     for pattern in ("**/*.ndjson", "**/*.json"):
-        path = next(iter(sorted(folder.glob(pattern))), None)
+        path = next((path for path in sorted(folder.glob(pattern)) if path.is_file()), None)
         if path is not None and _is_fhir(path):
             place = {"files": pattern, "index": f"?|{_INDEX}"}
             columns = {"age": {"path": "patient.age_at"}, "sex": {"path": "patient.gender"}}
@@ -84,9 +84,10 @@ def _is_fhir(path: Path) -> bool:
     if '"resourceType"' not in head:
         return False
     try:
-        return "resourceType" in json.loads(head.splitlines()[0])
+        content = json.loads(head.splitlines()[0])
     except ValueError:
         return '"Bundle"' in head
+    return isinstance(content, dict) and "resourceType" in content
 
 
 def _images(folder: Path) -> list[Recognised]:

@@ -56,7 +56,7 @@ def recognise(table: Glance, vocabulary: GeneVocabulary, root: Path) -> list[Rec
     listed = [name for name in table.columns if name != key and _share(table.text(name), _IMAGES) > 0.8]
     if listed:
         beside = (root / table.name).parent
-        there = [name for name in listed if (beside / table.text(name).iloc[0]).exists()]
+        there = [name for name in listed if _exists(beside / table.text(name).iloc[0])]
         return [_listing(table, place, key, (there or listed)[0], bool(there))]
     lengths = {name: table.text(name).str.len().mean() for name in table.columns if len(table.text(name))}
     longest = max(lengths, key=lambda name: lengths[name], default=None)
@@ -161,6 +161,13 @@ def _listing(table: Glance, place: dict[str, Any], key: str, listed: str, there:
 
 
 _WHICH = "Are these pathology images? Put them under radiology if not."
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a cell may be longer than any file's name
+        return False
 
 
 def _share(cells: "pd.Series[str]", pattern: re.Pattern[str]) -> float:

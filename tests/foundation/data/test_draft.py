@@ -173,6 +173,15 @@ def test_what_is_no_folder_or_has_nothing_is_one_line(tmp_path: Path):
         draft(tmp_path / "x")
 
 
+def test_what_no_table_or_resource_is_does_not_stop_the_draft(tmp_path: Path):
+    write(tmp_path, **{"patients.csv": "patient_id,age\nP1,40\nP2,50\n", "number.json": '5\n"resourceType"'})
+    write(tmp_path, **{"listed.csv": f"patient_id,file\nP1,{'a' * 300}.png\nP2,b.png\n"})
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.ndjson").mkdir()
+    os.mkfifo(tmp_path / "c.json")
+    assert {"patients", "pathology"} <= draft(tmp_path).content["sources"].keys()
+
+
 def test_a_folder_without_patients_asks_for_them(tmp_path: Path):
     scan(tmp_path / "scans" / "a.nii.gz", 1)
     made = draft(tmp_path)
