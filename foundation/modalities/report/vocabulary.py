@@ -2,7 +2,7 @@
 
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,25 @@ def learn_pieces(texts: Iterable[str], most: int = MOST, fewest: int = FEWEST) -
     )
     learner.train_from_iterator((" ".join(w for w in line.split() if kept.issuperset(w)) for line in lines), trainer)
     numbered = learner.get_vocab()
-    return [piece for piece in sorted(numbered, key=lambda piece: numbered[piece]) if piece not in shipped]
+    # The trainer counts words: one patient's name, in five inflections or compounds, would count five times.
+    holders = _holders(numbered.keys() - shipped.keys(), lines)
+    return [
+        piece
+        for piece in sorted(numbered, key=lambda piece: numbered[piece])
+        if piece not in shipped and (piece in base or holders[piece] >= fewest)
+    ]
+
+
+def _holders(pieces: Collection[str], lines: Iterable[str]) -> Counter[str]:
+    """By piece, of how many lines' words it is a part: their beginning, or where it begins with ##, what follows."""
+    longest = max((len(piece.removeprefix("##")) for piece in pieces), default=0)
+
+    @cache
+    def parts(word: str) -> frozenset[str]:
+        spans = ((start, end) for start in range(len(word)) for end in range(start + 1, start + longest + 1))
+        return frozenset("##" * (start > 0) + word[start:end] for start, end in spans).intersection(pieces)
+
+    return Counter(piece for line in lines for piece in frozenset[str]().union(*map(parts, line.split())))
 
 
 def words_of(text: str, tokenizer: Tokenizer) -> set[str]:

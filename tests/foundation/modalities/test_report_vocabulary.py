@@ -45,6 +45,19 @@ def test_a_word_of_five_patients_becomes_a_piece_and_one_of_four_does_not():
     assert learn_pieces([CHEST] * 9) == [], "what the shipped words cover adds nothing"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Kowalczyk Kowalczyka Kowalczykiem Kowalczykowi Kowalczyku Kowalczykowa", "kowalcz"),
+        ("483483483483483483483483", "483"),
+    ],
+)
+def test_one_patients_words_are_no_piece_however_often_they_share_it(text: str, name: str):
+    pieces = learn_pieces([text, *["common zorbu"] * 6])
+    assert "zorbu" in pieces
+    assert not [piece for piece in pieces if name in piece]
+
+
 def test_letters_of_other_scripts_are_known_where_enough_patients_have_them():
     pieces = learn_pieces(["5 µl опухоль"] * 5 + ["ж"] * 4)
     assert {"µl", "опухоль"} <= {*pieces}
