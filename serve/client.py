@@ -7,16 +7,29 @@ import requests
 from foundation.errors import UserError
 from serve.schema import BundleSchema, Response
 
+_SHOWN = 1000  # characters of a server's refusal
+
+
+def post(address: str, token: str, body: bytes, seconds: float) -> requests.Response:
+    """What the server at an address replies, and no other: a patient goes to no proxy and follows no redirect.
+
+    Raises:
+        RequestException: of requests, if nobody answers in time.
+    """
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with requests.Session() as session:
+        session.trust_env = False  # neither the environment's proxies nor the token of a .netrc
+        return session.post(address, data=body, headers=headers, timeout=seconds, allow_redirects=False)
+
 
 def send(address: str, token: str, body: bytes, seconds: float) -> Response:
     """Sends one patient and returns the answer.
 
     Raises:
-        UserError: if nobody answers, or the answer is a refusal.
+        UserError: if nobody answers, or the answer is a refusal, or none of this release's servers.
     """
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        reply = requests.post(address, data=body, headers=headers, timeout=seconds)
+        reply = post(address, token, body, seconds)
     except requests.ConnectionError as error:
         raise UserError(f"{address}: nobody answers; start the server with python -m serve") from error
     except requests.Timeout as error:
@@ -25,7 +38,12 @@ def send(address: str, token: str, body: bytes, seconds: float) -> Response:
         raise UserError(f"{address}: {error}; give the address that python -m serve printed") from error
     if reply.status_code != 200:
         raise UserError(f"the server refused the request ({reply.status_code}): {_reason(reply)}")
-    return Response.model_validate(reply.json())
+    try:
+        return Response.model_validate(reply.json())
+    except ValueError as error:  # no JSON, or another object; what stands in it is not ours to show
+        raise UserError(
+            f"{address}: the answer is none of this release; start its server with python -m serve"
+        ) from error
 
 
 def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
@@ -43,5 +61,7 @@ def _reason(reply: requests.Response) -> str:
     try:
         content = reply.json()
     except ValueError:
-        return reply.text[:200] or reply.reason
-    return str(content.get("detail") or content.get("message") or content)
+        content = None
+    detail = content.get("detail") or content.get("message") if isinstance(content, dict) else None
+    text = str(detail or reply.text or reply.reason)[:_SHOWN]
+    return "".join(character if character.isprintable() else " " for character in text)

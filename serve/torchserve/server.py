@@ -19,6 +19,7 @@ from foundation.files import read_json, write_json
 from foundation.modalities.request import UNREADABLE
 from foundation.polling import wait_until
 from foundation.ports import LOOPBACK, check_port
+from serve.client import post
 from serve.schema import BundleSchema
 
 STATE = "server.json"
@@ -76,10 +77,8 @@ class Server:
     def ready(self) -> bool:
         """Whether a worker has loaded the model and answers."""
         try:
-            header = {"Authorization": f"Bearer {self.token()}"}
             # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
-            header["Content-Type"] = "application/json"
-            reply = requests.post(self.address, data=b"{}", headers=header, timeout=5)
+            reply = post(self.address, self.token(), b"{}", seconds=5)
             return reply.status_code == UNREADABLE and "remedy" in reply.json()
         except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
             return False

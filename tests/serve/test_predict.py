@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
+from serve.client import send
+from serve.schema import Response
+
 ANSWER = {
     "request_id": "r1",
     "release": "0.1.0",
@@ -32,13 +36,18 @@ class Endpoint(BaseHTTPRequestHandler):
     """Keeps what it is asked, and answers."""
 
     asked: list[tuple[str | None, Any]]
+    status = 200
+    headers_sent: tuple[tuple[str, str], ...] = ()
+    answer = json.dumps(ANSWER).encode()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.asked.append((self.headers["Authorization"], json.loads(body)))
-        self.send_response(200)
+        self.send_response(self.status)
+        for name, value in self.headers_sent:
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(json.dumps(ANSWER).encode())
+        self.wfile.write(self.answer)
 
     def log_message(self, *arguments: object) -> None:
         """Says nothing."""
@@ -71,3 +80,58 @@ def test_predict_sends_the_patient_and_prints_the_answer_without_torch(server: t
     modules = {name.rpartition("|")[2].strip() for name in done.stderr.splitlines()}
     assert "serve.client" in modules
     assert not {"torch", "numpy", "pandas", "transformers"} & modules
+
+
+def send_to(folder: Path) -> Response:
+    """The patient of `server`'s folder to its endpoint."""
+    address = json.loads((folder / "server.json").read_text())["address"]
+    return send(address, "token", json.dumps(PATIENT).encode(), 5)
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1]", b"null", b"\xff"])
+def test_an_answer_of_another_server_is_one_line_without_its_words(
+    answer: bytes, server: type[Endpoint], tmp_path: Path
+):
+    server.answer = answer
+    with pytest.raises(UserError, match="the answer is none of this release; start its server") as refused:
+        send_to(tmp_path)
+    assert "html" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (b'["busy"]', '["busy"]'),
+        (b'"busy"', '"busy"'),
+        (b"null", "null"),
+        (b'{"detail": "a\\u001b[2J\\nb"}', "a [2J b"),
+        (b'{"message": "busy"}', "busy"),
+        (b'{"detail": "%s"}' % (b"x" * 5000), "x" * 1000),
+    ],
+)
+def test_a_refusal_of_any_form_is_one_printable_line(answer: bytes, line: str, server: type[Endpoint], tmp_path: Path):
+    server.answer, server.status = answer, 503
+    with pytest.raises(UserError) as refused:
+        send_to(tmp_path)
+    assert str(refused.value) == f"the server refused the request (503): {line}"
+
+
+def test_a_patient_follows_no_redirect(server: type[Endpoint], tmp_path: Path):
+    address = json.loads((tmp_path / "server.json").read_text())["address"]
+    server.status, server.headers_sent, server.answer = 307, (("Location", f"{address}elsewhere"),), b""
+    with pytest.raises(UserError, match="307"):
+        send_to(tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_patient_goes_to_no_proxy_and_carries_the_servers_token(
+    server: type[Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert send_to(tmp_path).model_dump() == ANSWER
+    assert server.asked == [("Bearer token", PATIENT)]
