@@ -45,7 +45,7 @@ def png() -> str:
 JUNK = st.sampled_from([None, True, False, 0, -1, 1e7, -1e39, 10**50, "", " ", "x", [], [None], {}, {"x": 1}, "F", "M"])
 NO_NAMES = JUNK.filter(lambda value: value != {"x": 1})  # whether a name is a gene's, no schema says
 NUMBER = st.one_of(st.floats(0, 30), st.integers(0, 1), st.none(), JUNK)
-GENES = st.dictionaries(st.sampled_from(["TP53", "EGFR"]), NUMBER, max_size=2)
+GENES = st.dictionaries(st.sampled_from(["TP53", "EGFR", "TP53|" + "x" * 196]), NUMBER, max_size=2)
 # Of the unit alone values are held to more than a schema can say.
 MEASURED = st.dictionaries(
     st.sampled_from(["TP53", "EGFR"]), st.one_of(st.floats(0, 30), st.none(), st.sampled_from(["", True, [], {}]))

@@ -24,6 +24,7 @@ from foundation.modalities.request import (
 )
 
 _MOST_GENES = 100_000  # names a channel; an annotation of all transcribed genes has about 60,000
+_LONGEST_NAME = 200  # characters; names of no gene come back in warnings
 _HIGHEST_COPIES = 15.0  # of a log2 ratio, as in data preparation
 _TOO_LARGE = 413
 
@@ -120,7 +121,12 @@ class GenesForm(RequestForm):
             "copy_number": {"type": ["number", "null"], "minimum": -_HIGHEST_COPIES, "maximum": _HIGHEST_COPIES},
         }
         channels = {
-            name: {"type": "object", "maxProperties": _MOST_GENES, "additionalProperties": cell}
+            name: {
+                "type": "object",
+                "maxProperties": _MOST_GENES,
+                "propertyNames": {"maxLength": _LONGEST_NAME},
+                "additionalProperties": cell,
+            }
             for name, cell in ranges.items()
         }
         properties = {"unit": unit, **channels}
@@ -149,6 +155,10 @@ def _numbers(value: Any, channel: str, field: str) -> pd.DataFrame:
     content = read_object(value, field)
     if len(content) > _MOST_GENES:
         raise RequestError(field, f"{len(content)} names", f"give at most {_MOST_GENES}", _TOO_LARGE)
+    longest = max(content, key=len, default="")
+    if len(longest) > _LONGEST_NAME:
+        finding = f"a name of {len(longest)} characters"
+        raise RequestError(field_name(f"{field}.{longest}"), finding, "name genes by symbol or Ensembl id")
     numbers = {
         gene: _gene_value(number, channel, field_name(f"{field}.{gene}"))
         for gene, number in content.items()

@@ -50,6 +50,14 @@ def test_several_names_of_a_gene_become_one_as_in_preparation():
     assert read({"mutations": {"TP53": 0, "ENSG00000141510": 1}})[0] == {"mutations": {"TP53": 1.0}}
 
 
+def test_a_name_longer_than_any_genes_does_not_come_back_whole():
+    with pytest.raises(UserError, match=r"genomics\.mutations\.X+\.\.\.: a name of 201 characters") as refused:
+        read({"mutations": {"TP53": 1, "X" * 201: 1}})
+    assert len(str(refused.value)) < 300
+    _, warnings = read({"mutations": {"TP53": 1, "X" * 200: 1}})
+    assert "X" * 200 in warnings[0]
+
+
 def test_names_of_no_gene_and_genes_that_the_model_lacks_are_said():
     found, warnings = read({"mutations": {"TP53": 1, "KRAS": 1, "NOSUCHGENE": 1, "2-Sep": 1}})
     assert found == {"mutations": {"TP53": 1.0}}
