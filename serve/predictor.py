@@ -95,6 +95,8 @@ class Predictor:
         examined = {}
         for name, raw in sample.items():
             part = self.model.encoder.modalities[name].examined(raw, inputs[name])  # type: ignore[operator]
+            if not part.examined:  # as of a report without a visible character: the answer would rest on nothing
+                raise RequestError(name, f"no {part.what} in it", "send something to look at, or leave it out")
             of = patient.counts.get(name, part.of)
             examined[name] = ExaminedPart(what=part.what, examined=part.examined, of=of)
         return _Prepared(patient, inputs, examined)

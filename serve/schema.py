@@ -73,7 +73,7 @@ class BundleSchema(BaseModel):
         """JSON Schema of a request, for whoever writes a client in another language.
 
         What it accepts is read, and what it refuses is not, but for what no schema can say: whether base64 is an image,
-        names are genes and values are of the unit declared; and a body of more than 64 MiB.
+        text has a word, names are genes and values are of the unit declared; and a body of more than 64 MiB.
         """
         forms = self.modalities
         return {

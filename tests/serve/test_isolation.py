@@ -37,6 +37,12 @@ def check_neighbours(predictor: Predictor, body: Any, status: int) -> RequestErr
     return error
 
 
+@pytest.mark.parametrize("text", ["\u200b", "\0", "\u0301"])
+def test_a_report_without_a_word_piece_rests_on_nothing_and_is_refused(predictor: Predictor, text: str):
+    error = check_neighbours(predictor, json.dumps({"report": text}), 422)
+    assert str(error) == "report: no word pieces in it; send something to look at, or leave it out"
+
+
 def test_a_transform_that_fails_costs_its_own_request(predictor: Predictor, monkeypatch, caplog):
     def fail(*arguments: Any) -> None:
         raise KeyError("61 years")
