@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from foundation.data.dictionary import DataDictionary
+from foundation.errors import UserError
 from foundation.masks import on_host, to_device
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens
 from foundation.modalities.report.request import TextForm
@@ -49,6 +50,9 @@ class Report(Modality):
         checkpoint_activations: compute the encoder's activations again in the backward pass instead of keeping them.
         tokenizer: set by `load`: the tokenizer saved with the weights.
         model_config: set by `load`: the transformers config saved with the weights.
+
+    Raises:
+        UserError: if a window is longer than the model's positions.
     """
 
     name = "report"
@@ -83,6 +87,13 @@ class Report(Modality):
         else:
             self.tokenizer = tokenizer or clinical_tokenizer(pieces)
             self.text = self._from_config(model_config, layers, dropout)
+        positions = getattr(self.text.config, "max_position_embeddings", self.max_length)
+        most = min(positions, self.tokenizer.model_max_length)
+        if self.max_length > most:
+            raise UserError(
+                f"modality.{self.name}.max_length: {self.max_length}, but the model reads at most {most} pieces at "
+                "once; lower it, longer reports are read in windows"
+            )
         self.text.pooler = None  # pooling is our own; an unused layer would only travel
         if checkpoint_activations:
             keep_no_activations(self.text, f"modality.{self.name}")
@@ -99,7 +110,7 @@ class Report(Modality):
             num_hidden_layers=layers,
             num_attention_heads=max(1, self.width // 32),
             intermediate_size=2 * self.width,
-            max_position_embeddings=512,
+            max_position_embeddings=max(512, self.max_length),
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
         )

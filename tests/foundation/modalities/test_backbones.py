@@ -107,6 +107,19 @@ def test_vision_transformers_take_any_size_drop_patches_and_recompute_activation
         Pathology(16, backbone="test_resnet", size=32, patch_dropout=0.5)
 
 
+def test_windows_of_text_are_no_longer_than_the_encoders_positions(tmp_path):
+    long = Report(16, layers=1, max_length=600).eval()
+    inputs = long.transform("tumor " * 700, None)
+    assert len(inputs["pieces"]) > 600
+    assert long(long.collate([inputs])).values.isfinite().all()
+    tokenizer = clinical_tokenizer()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    with pytest.raises(UserError, match=r"modality\.report\.max_length: 513, but the model reads at most 512 pieces"):
+        Report(16, model=str(tmp_path / "bert"), max_length=513)
+
+
 def test_text_encoders_come_from_a_local_folder_frozen_or_with_adapters(tmp_path):
     tokenizer = clinical_tokenizer()
     config = BertConfig(
