@@ -22,6 +22,7 @@ _SCALES = {"month": 30.4375, "year": 365.25, "week": 7}
 _UNKNOWN = re.compile(r"\[.*\]|n/?a|nan|unknown|missing|none|null|#n/a", re.I)
 _WORDS = 12  # distinct words of a category
 _MOST_HOSPITALS = 60
+_MOST_LABELS = 8  # more columns of 0 and 1 are a category's words, a column each
 
 
 @dataclass
@@ -50,7 +51,7 @@ def choose_patients(tables: list[Glance]) -> Glance | None:
         key = table.key()
         once = key is not None and not table.text(key).duplicated().any()
         named = re.search(r"patients?|participants|clinical|cases", table.name.lower()) is not None
-        return once, named, _column(table, _TIME) is not None, -len(table.columns)
+        return once, named, _outcome(table)[1] is not None, -len(table.columns)
 
     return max((table for table in tables if table.key() is not None), key=worth, default=None)
 
@@ -67,12 +68,16 @@ def patients_of(table: Glance) -> People:
         people.hospitals = {"column": hospital}
         people.questions.append(f"Is '{hospital}' the hospital that a patient was seen at?")
     _follow_up(table, columns, people)
+    labels: dict[str, Any] = {}
+    others = (key, hospital, *_outcome(table))
     for name in table.columns:
         words = set(table.text(name).str.removesuffix(".0"))
-        other = name in (key, hospital) or is_outcome(name) or _EVENT.fullmatch(name) or _BOOKKEEPING.fullmatch(name)
+        other = name in others or is_outcome(name) or _EVENT.fullmatch(name) or _BOOKKEEPING.fullmatch(name)
         if {"0", "1"} <= words <= {"0", "1", "-1"} and not other:
-            columns[name] = {"missing": [-1]} if "-1" in words else name
-            people.labels.append(name)
+            labels[name] = {"missing": [-1]} if "-1" in words else name
+    if len(labels) <= _MOST_LABELS:
+        columns |= labels
+        people.labels = list(labels)
     if people.labels:
         people.questions.append(
             f"Which of {', '.join(people.labels)} shall be predicted? Take the others out of labels."
@@ -85,7 +90,7 @@ def patients_of(table: Glance) -> People:
 
 
 def _follow_up(table: Glance, columns: dict[str, Any], people: People) -> None:
-    event, time = _column(table, _EVENT), _column(table, _TIME, lambda name: len(table.numbers(name)) > 0)
+    event, time = _outcome(table)
     if event is None or time is None:
         return
     words = {word.lower(): word for word in table.text(event).str.removesuffix(".0").unique()}
@@ -118,6 +123,7 @@ def record_of(table: Glance, taken: Collection[str]) -> tuple[dict[str, Any], li
     assert key is not None
     columns: dict[str, Any] = {}
     listed: list[dict[str, Any]] = []
+    taken = {*taken, *_outcome(table)}
     for name in table.columns:
         known = table.text(name)
         other = any(pattern.fullmatch(name) for pattern in (_EVENT, _TIME, _BOOKKEEPING)) or is_outcome(name)
@@ -138,6 +144,15 @@ def record_of(table: Glance, taken: Collection[str]) -> tuple[dict[str, Any], li
             columns[name] = {"missing": unknown} if unknown else name
             listed.append({"name": name, "kind": "categorical", "values": sorted(words)})
     return {"file": table.name, **table.dialect, **table.key_fields(key), "columns": columns}, listed
+
+
+def _outcome(table: Glance) -> tuple[str | None, str | None]:
+    """The columns of event and time: by their names, or E and T where both stand, as survival packages write them."""
+    event, time = _column(table, _EVENT), _column(table, _TIME, lambda name: len(table.numbers(name)) > 0)
+    if event is None and time is None and {"E", "T"} <= set(table.columns):
+        coded = set(table.text("E").str.removesuffix(".0")) == {"0", "1"}
+        return ("E", "T") if coded and len(table.numbers("T")) else (None, None)
+    return event, time
 
 
 def _column(

@@ -87,6 +87,20 @@ def test_plain_tables_become_a_declaration_that_validates(tmp_path: Path):
     assert made.count == made.text().count(f"\n  {ASKS}") + made.text().count(f"\n{ASKS}")
 
 
+def test_e_and_t_are_the_outcome_and_no_inputs_and_many_codes_no_labels(tmp_path: Path):
+    stages = [f"stage_{number}" for number in range(9)]
+    rows = [f"P{i},{40 + i},{','.join(str(int(i % 9 == s)) for s in range(9))},{i % 2},{100 + i}" for i in range(40)]
+    header = ",".join(["pid", "age", *stages, "E", "T"])
+    write(tmp_path, **{"all.csv": "\n".join([header, *rows]), "split.csv": "pid,set\nP1,train\nP2,test\n"})
+    made, errors = drafted(tmp_path)
+    assert errors == []
+    assert made.content["sources"]["patients"]["columns"] == {"os_event": "E", "os_days": "T"}
+    assert [column["name"] for column in made.content["dictionary"]["record"]] == ["age", *stages]
+    assert "labels" not in made.content["dictionary"]
+    write(tmp_path / "staged", **{"all.csv": "\n".join([header.replace("E", "N"), *rows])})
+    assert "T" in {column["name"] for column in draft(tmp_path / "staged").content["dictionary"]["record"]}
+
+
 def test_a_folder_a_hospital_and_a_german_table(tmp_path: Path):
     for name in ("nord", "sued"):
         rows = "".join(f"{name}{n};{n % 2};{n},5\n" for n in range(10))
