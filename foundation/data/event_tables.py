@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from foundation.data.columns import codes as codes_of
 from foundation.data.fhir_export import Export, Located, validated
 from foundation.data.numbers import number
 from foundation.data.problems import refuse
-from foundation.data.table_files import LINES, PARQUET, Reading, as_text, read_frame
+from foundation.data.table_files import LINES, PARQUET, Reading, read_frame
 
 SNOMED, LOINC, OMOP = "http://snomed.info/sct", "http://loinc.org", "omop"
 _ENDINGS = (".csv", ".tsv", ".txt", *LINES, *PARQUET)
@@ -116,6 +117,8 @@ def read_tables(folder: Path, files: str, form: str, codes: Collection[str] | No
     export = Export()
     died = _deaths(tables)
     for path, row, cells in _rows(tables, names.people, folder / files, [names.person], _PERSON):
+        if names.person not in cells:
+            raise refuse(path, "empty", "every row needs its patient", field=names.person, row=row)
         located = validated(Located(_person(cells, names.person, died), path, None, row), "Patient")
         if export.patients.setdefault(located.resource.id, located) is not located:
             raise located.refuse("patient stands twice", "keep one row", names.person, located.resource.id)
@@ -164,12 +167,15 @@ def _rows(
     path, wanted = tables[name], {*required, *more}
     written = {form(column) for form in (str.lower, str.upper, str.capitalize) for column in wanted}
     frame = read_frame(path, reading=Reading((), written)).frame.rename(columns=str.lower)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise refuse(path, "stands in small and in capital letters", "keep one of the columns", field=twice[0])
     for column in required:
         if column not in frame:
             raise refuse(path, "no such column", f"export the {name} table as the model has it", field=column)
     if only is not None:
-        frame = frame[as_text(frame[required[-1]]).isin(only).to_numpy()]
-    texts = {column: as_text(frame[column]) for column in frame}
+        frame = frame[codes_of(frame[required[-1]]).isin(only).to_numpy()]
+    texts = {column: codes_of(frame[column]) for column in frame}  # an id may be written 1 and 1.0
     for place_in, row in enumerate(frame.index):
         cells = {column: text.iloc[place_in] for column, text in texts.items()}
         yield path, int(row), {column: cell for column, cell in cells.items() if isinstance(cell, str)}
@@ -178,8 +184,15 @@ def _rows(
 def _deaths(tables: dict[str, Path]) -> dict[str, str]:
     if "death" not in tables:
         return {}
-    rows = _rows(tables, "death", tables["death"], ["person_id", "death_date"], [])
-    return {cells["person_id"]: cells["death_date"][:10] for _, _, cells in rows if cells.keys() >= {"death_date"}}
+    died: dict[str, str] = {}
+    for path, row, cells in _rows(tables, "death", tables["death"], ["person_id", "death_date"], []):
+        patient, date = cells.get("person_id", ""), cells.get("death_date", "")[:10]
+        if not date:  # whoever died at an unknown time is not alive to the end
+            advice = "give the date, or leave the patient out of the extract"
+            raise refuse(path, "no date of death", advice, field="death_date", row=row)
+        if died.setdefault(patient, date) != date:
+            raise refuse(path, "patient died on another day already", "keep one row", field="person_id", row=row)
+    return died
 
 
 def _person(cells: dict[str, str], key: str, died: dict[str, str]) -> dict[str, Any]:
@@ -225,6 +238,7 @@ def _value(cells: dict[str, str], events: _Events, path: Path, row: int) -> dict
     """A number with its unit, a concept, or words; nothing where the row has none."""
     written = cells.get(events.value or events.text, "")
     amount = number(written) if written else np.nan
+    amount = amount if np.isfinite(amount) else np.nan
     unit = cells.get(events.unit, cells.get(events.unit_concept, ""))
     if not np.isnan(amount):
         comparator = _COMPARATORS.get(cells.get(events.comparator, ""), "")
@@ -244,6 +258,8 @@ def _last_seen(
     last: dict[str, tuple[str, Path, int]] = {}
     for path, row, cells in _rows(tables, events.table, place, [events.person, events.date], []):
         patient, date = cells.get(events.person, ""), cells.get(events.date, "")[:10]
+        if date:  # other forms do not sort by time
+            validated(Located({"effectiveDateTime": date}, path, None, row), "Observation")
         if date > last.get(patient, ("", path, 0))[0]:
             last[patient] = (date, path, row)
     for patient, (date, path, row) in last.items():

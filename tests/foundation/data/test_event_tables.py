@@ -83,6 +83,11 @@ def test_patients_are_known_by_the_id_of_their_hospital(cdm: Path):
     ("name", "old", "new", "words"),
     [
         ("person.csv", "person_id,", "pid,", r"person\.csv: field person_id: no such column"),
+        ("person.csv", "\n2,", "\n,", r"person\.csv: row 3, field person_id: empty; every row needs its patient"),
+        ("person.csv", "year_of_birth", "PERSON_ID", r"field person_id: stands in small and in capital letters"),
+        ("death.csv", "2,2013-07-01", "2,", r"death\.csv: row 2, field death_date: no date of death"),
+        ("death.csv", "2,2013-07-01\n", "2,2013-07-01\n2,2014-07-01\n", r"row 3, .*died on another day already"),
+        ("measurement.csv", "140.5", "1e400", r"row 3, field value_as_number: no number \(1e400\)"),
         ("person.csv", "\n2,", "\n1,", r"person\.csv: row 3, field person_id: patient stands twice \(1\)"),
         ("person.csv", "1950", "195x", r"person\.csv: row 2, field birthDate: .*no FHIR date"),
         ("measurement.csv", "140.5", "high", r"measurement\.csv: row 3, field value_as_number: no number \(high\)"),
@@ -98,6 +103,26 @@ def test_damage_is_one_line_with_file_and_row(name: str, old: str, new: str, wor
     with pytest.raises(DataError, match=words) as caught:
         read_fhir(tmp_path, source())
     assert "\n" not in str(caught.value)
+
+
+def test_ids_and_codes_may_be_written_as_fractions(tmp_path: Path):
+    (tmp_path / "cdm").mkdir()
+    for file, text in OMOP.items():
+        written = text.replace("1,3004249,2010-03", "1.0,3004249.0,2010-03").replace("1950,1,1", "1950.0,1.0,1.0")
+        (tmp_path / "cdm" / file).write_text(written)
+    record = read_fhir(tmp_path, source())
+    assert record.loc["1", "pressure"] == 140.5
+    assert record.loc["1", "age"] == pytest.approx(60, abs=0.01)
+
+
+def test_a_day_last_seen_in_another_form_is_refused_not_passed_over(tmp_path: Path):
+    (tmp_path / "cdm").mkdir()
+    for file, text in OMOP.items():
+        (tmp_path / "cdm" / file).write_text(text)
+    with (tmp_path / "cdm" / "observation_period.csv").open("a") as file:
+        file.write("1,2015-01-01,01/01/2016\n")
+    with pytest.raises(DataError, match=r"observation_period\.csv: row 4, .*no FHIR date.*\(01/01/2016\)"):
+        read_fhir_survival(tmp_path, source())
 
 
 def test_a_missing_table_is_named(tmp_path: Path):
