@@ -123,11 +123,11 @@ def record_of(table: Glance, taken: Collection[str]) -> tuple[dict[str, Any], li
     assert key is not None
     columns: dict[str, Any] = {}
     listed: list[dict[str, Any]] = []
-    taken = {*taken, *_outcome(table)}
+    outcome = _outcome(table)
     for name in table.columns:
         known = table.text(name)
         other = any(pattern.fullmatch(name) for pattern in (_EVENT, _TIME, _BOOKKEEPING)) or is_outcome(name)
-        if name == key or name in taken or other or not len(known):
+        if name == key or name in taken or name in outcome or other or not len(known):
             continue
         values = table.numbers(name)
         if len(values) and values.nunique() > 5 and not re.search(r"year|_id$|unnamed", name, re.I):
