@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         result = fit_round(cfg, hospitals, None, output, cfg.steps, 0, cfg.steps, resume=resume)
         if not is_main_process():
             return
-        record.note(NOTE, trained_patients(cohort, split, output, cfg.untrained))
+        record.note(NOTE, trained_patients(cfg, cohort, split, output))
         encoder = build_module(cfg, result.weights, 0, 1).encoder
         encoder.save_pretrained(output / "encoder")
         record.note("inputs", encoder.coverage(lambda name: cohort.values(split.train, name)))

@@ -29,9 +29,13 @@ def load_cohort(cfg: DictConfig, hospitals: list[str] | None = None) -> tuple[Co
     return cohort, configured_split(cohort, cfg.data)
 
 
-def trained_patients(cohort: Cohort, parts: Split, output: Path, untrained: bool = False) -> dict[str, Any]:
-    """Writes whom a run learns from, and gives what its record says of them; nobody where weights stay as seeded."""
-    train, validation = ([], []) if untrained else (parts.train, parts.validation)
+def trained_patients(cfg: DictConfig, cohort: Cohort, parts: Split, output: Path) -> dict[str, Any]:
+    """Writes whom a run learns from, and gives what its record says of them.
+
+    Nobody where weights stay as seeded and no words of reports are learnt, which come from patients, too.
+    """
+    nobody = cfg.untrained and cfg.vocabulary == "shipped"
+    train, validation = ([], []) if nobody else (parts.train, parts.validation)
     return note_of(output, train, validation, cohort.patients.loc[[*train, *validation], "hospital"].tolist())
 
 

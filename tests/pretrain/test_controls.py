@@ -13,6 +13,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.shuffle import ShuffledPairs
 from foundation.probes import probe_auc
+from pretrain.assemble import load_cohort, trained_patients
 from pretrain.controls.table import gains, interval, markdown
 from pretrain.fit import build_module, fit_round
 
@@ -46,6 +47,17 @@ def test_an_untrained_run_is_the_seeds_own(configure, tmp_path):
     start = build_module(cfg, None, 0, 1).state_dict()
     assert all(np.array_equal(value, start[name].numpy()) for name, value in result.weights.items())
     assert result.samples == {}
+
+
+@pytest.mark.parametrize(("vocabulary", "hospitals"), [("shipped", []), ("training", ["lakeview", "riverside"])])
+def test_an_untrained_run_has_seen_nobody_unless_it_learnt_their_words(configure, tmp_path, vocabulary, hospitals):
+    cfg = configure("control=random", f"vocabulary={vocabulary}", "data.test_hospitals=[summit,northgate]")
+    cohort, split = load_cohort(cfg)
+    note = trained_patients(cfg, cohort, split, tmp_path)
+    assert sorted(note["hospitals"]) == hospitals
+    listed = json.loads((tmp_path / "trained_on.json").read_text())
+    learnt_from = sorted([*split.train, *split.validation]) if hospitals else []
+    assert sorted([*listed["train"], *listed["validation"]]) == learnt_from
 
 
 def test_images_alone_teach_no_other_tower(configure, tmp_path):
