@@ -12,25 +12,27 @@ _PENALTY = 3.0
 
 
 def weigh(scores: Floats, response: Response, folds: Sequence[Rows]) -> tuple[Floats, float]:
-    """Weights `[experts]` and a shift, after those experts are left out without whom unseen hospitals fare better.
+    """Weights `[experts]` and a shift, of those experts with whom unseen hospitals fare better.
 
-    Backward selection by the log-likelihood of weights that have not seen the patient's hospital. An expert that is
-    left out still speaks where it is alone: then the others' scores are expected from its own.
+    Forward selection, the best expert first, by the log-likelihood of weights that have not seen the patient's
+    hospital. Begun with all of them, it would end with more than help: each training hospital of the glioma cohort left
+    out, survival then has C = 0.735, for 0.742. An expert that is left out still speaks where it is alone: then the
+    others' scores are expected from its own.
 
     Args:
         scores: of all experts, none missing, `[patients, experts]`.
         response: of the patients.
         folds: rows of each hospital.
     """
-    used = np.ones(scores.shape[1], dtype=bool)
-    best = _left_out(scores, response, folds)
-    while used.sum() > 1:
-        without = [np.where(np.arange(len(used)) == index, False, used) for index in np.flatnonzero(used)]
-        likelihoods = [_left_out(scores[:, some], response, folds) for some in without]
+    used: NDArray[np.bool_] = np.zeros(scores.shape[1], dtype=bool)
+    best = -np.inf
+    while not used.all():
+        with_one = [used | (np.arange(len(used)) == index) for index in np.flatnonzero(~used)]
+        likelihoods = [_left_out(scores[:, some], response, folds) for some in with_one]
         leader = int(np.argmax(likelihoods))
         if likelihoods[leader] <= best:
             break
-        best, used = likelihoods[leader], without[leader]
+        best, used = likelihoods[leader], with_one[leader]
     weights = np.zeros(len(used))
     weights[used], shift = weigh_positively(scores[:, used], response)
     return weights, shift
