@@ -1,0 +1,63 @@
+"""A page of tables and pictures in one HTML file, and the same figures as `results.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from finetune.results import FORMAT
+from foundation.data import description
+from foundation.data.sections import Section
+from foundation.files import write_json, write_text
+from foundation.statistics.figure import Figure
+
+_TEMPLATES = [Path(__file__).with_name("templates"), Path(description.__file__).with_name("templates")]
+PAGE, RESULTS = "index.html", "results.json"
+
+
+@dataclass
+class Page:
+    """What a command came to.
+
+    Attributes:
+        title: of it.
+        lead: paragraphs before the sections; the first one sums the page up.
+        sections: tables and pictures.
+        figures: by identifier.
+        first: what is said before anything else; empty where nothing must be.
+    """
+
+    title: str
+    lead: list[str]
+    sections: list[Section] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    first: str = ""
+
+    def write(self, output: Path, source: Mapping[str, Any]) -> None:
+        """Writes both files.
+
+        Args:
+            output: the folder.
+            source: what stands beside each figure: `source`, `split`, `seed`.
+        """
+        rows = [{"id": name, **asdict(figure), **source} for name, figure in self.figures.items()]
+        said = {"seen": self.first} if self.first else {}
+        write_json(output / RESULTS, {"format": FORMAT, **said, "title": self.title, "figures": rows}, sort_keys=False)
+        page = Environment(loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True)
+        write_text(output / PAGE, page.get_template("page.html.jinja").render(page=self, source=source))
+
+    def metrics(self) -> dict[str, float | None]:
+        """Values by identifier, for the run record."""
+        return {name: figure.value for name, figure in self.figures.items()}
+
+
+def words(figure: Figure, digits: int = 3) -> str:
+    """A figure with its interval, or why there is none."""
+    if figure.value is None:
+        return f"not defined ({figure.reason})"
+    value = f"{figure.value:.{digits}f}"
+    if figure.low is None or figure.high is None:
+        return value if figure.reason is None else f"{value}, without interval ({figure.reason})"
+    return f"{value} ({figure.low:.{digits}f} – {figure.high:.{digits}f})"

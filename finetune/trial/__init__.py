@@ -1,0 +1,1 @@
+"""Tools for trials that a prognostic score makes smaller, shorter or possible."""

@@ -1,0 +1,41 @@
+"""`python -m finetune.trial tool=...`: what a model's score does for a trial, on one page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from foundation.command import command, instantiate, plain
+from foundation.run_output import claim
+from foundation.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from finetune.trial.base import Tool
+
+_COMMAND = "python -m finetune.trial"
+
+
+@command("trial", loads="torch, pandas, matplotlib")
+def main(cfg: DictConfig) -> None:
+    """Writes index.html and results.json."""
+    from finetune.page import PAGE, RESULTS
+    from finetune.trial.patients import read_scored
+
+    run, output = Path(cfg.run), Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
+    table = None if cfg.table is None else Path(cfg.table)
+    scored = read_scored(run, [str(name) for name in cfg.split], cfg.subset, cfg.prediction, table)
+    tool: Tool = instantiate({key: value for key, value in plain(cfg.tool).items() if key != "name"})
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], scored.cohort.facts()) as record:
+        page = tool.run(scored, cfg.seed)
+        page.write(output, {"source": scored.source, "split": scored.split, "seed": cfg.seed})
+        if page.first:
+            record.note("seen", page.first)
+        record.metrics.update(page.metrics())
+    for line in filter(None, (page.first, *page.lead)):
+        print(line)
+    print(f"page: {output / PAGE}\nevery figure: {output / RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Sizes and powers of two-armed trials, by formula."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from foundation.errors import UserError
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a trial is to tell, and how surely.
+
+    A trial's signal is the mean of its test statistic over the root of its patients: what one patient adds.
+
+    Args:
+        alpha: two-sided chance of an effect told where there is none.
+        power: chance to tell the effect.
+        allocation: share of patients who are treated.
+    """
+
+    alpha: float = 0.05
+    power: float = 0.8
+    allocation: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("alpha", self.alpha), ("power", self.power), ("allocation", self.allocation)):
+            if not 0 < value < 1:
+                raise UserError(f"tool.{name}: found {value}; give a number between 0 and 1")
+
+    @property
+    def critical(self) -> float:
+        """Beyond which a test statistic tells an effect."""
+        return _NORMAL.inv_cdf(1 - self.alpha / 2)
+
+    def patients(self, signal: float) -> int:
+        """How many patients reach the power."""
+        return math.ceil(((self.critical + _NORMAL.inv_cdf(self.power)) / signal) ** 2)
+
+    def power_of(self, patients: int, signal: float) -> float:
+        """Chance that so many patients tell the effect."""
+        shift = abs(signal) * math.sqrt(patients)
+        return _NORMAL.cdf(shift - self.critical) + _NORMAL.cdf(-shift - self.critical)
+
+    def signal_of_hazards(self, ratio: float, events: float) -> float:
+        """Of a log-rank test, by the mean chance of an event over the arms (Schoenfeld 1981)."""
+        return abs(math.log(ratio)) * math.sqrt(self.allocation * (1 - self.allocation) * events)
+
+    def signal_of_risks(self, treated: float, others: float) -> float:
+        """Of a difference in risk between the arms, by each arm's risk."""
+        variance = treated * (1 - treated) / self.allocation + others * (1 - others) / (1 - self.allocation)
+        return abs(treated - others) / math.sqrt(variance)

@@ -1,0 +1,59 @@
+"""The pictures of trial pages."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from finetune.trial.design import Design
+from finetune.trial.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from finetune.trial.adjustment import Plan
+
+INK, SOFT, PALE = "#1f3a5f", "#b5651d", "#d5d9de"
+_BINS = 8
+
+
+def powers(design: Design, plan: "Plan") -> Figure:
+    """Power by number of patients: formulas as lines, simulated trials as dots with their standard error."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    sizes = np.linspace(max(10, plan.sizes[1] / 4), 1.4 * plan.sizes[0], 100)
+    for place, (name, colour) in enumerate((("unadjusted", SOFT), ("adjusted for the score", INK))):
+        axes.plot(sizes, [design.power_of(int(n), plan.signals[place]) for n in sizes], color=colour, label=name)
+        for size, drawn in zip(plan.sizes, plan.simulated, strict=True):
+            axes.errorbar(size, (drawn.plain, drawn.adjusted)[place], drawn.error(), fmt="o", color=colour)
+    axes.axhline(design.power, color="grey", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="patients", ylabel="power", ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=9)
+    plain(axes)
+    return figure
+
+
+def prognosis(endpoint: Endpoint) -> Figure:
+    """Mean outcome by eighth of the score, beside what the prognosis says of them."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    score = endpoint.scored.score
+    order = np.array_split(np.argsort(score, kind="stable"), min(_BINS, len(score)))
+    middle = [float(np.median(score[rows])) for rows in order]
+    for values, colour, name in (
+        (endpoint.residual, SOFT, "outcome, mean and standard error"),
+        (endpoint.prognosis, INK, "prognosis"),
+    ):
+        means = [float(values[rows].mean()) for rows in order]
+        errors = [float(values[rows].std() / np.sqrt(len(rows))) for rows in order]
+        axes.errorbar(
+            middle, means, errors if values is endpoint.residual else None, fmt="o-", color=colour, label=name
+        )
+    axes.set(xlabel="score", ylabel="martingale residual" if endpoint.name == "time_to_event" else "outcome")
+    axes.legend(frameon=False, fontsize=9)
+    plain(axes)
+    return figure
+
+
+def plain(axes: Axes) -> None:
+    """Without the frame's upper and right side."""
+    axes.spines[["top", "right"]].set_visible(False)
