@@ -53,12 +53,14 @@ CATALOGUE = {
         Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
         Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
     ),
-    "Downstream teams: call the endpoint": (
+    "Downstream teams and readers: call the endpoint, read the card": (
         Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
         Entry("serve", "serve", "starts and stops the endpoint"),
         Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
+        Entry("card", "serve.card", "the model card, in which every number names its run"),
+        Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
+        Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
     ),
-    "Readers of the model card": (Entry("card", "serve.card", "the model card, in which every number names its run"),),
 }
 ENTRIES = {entry.name: entry for entries in CATALOGUE.values() for entry in entries}
 
@@ -66,4 +68,5 @@ ENTRIES = {entry.name: entry for entries in CATALOGUE.values() for entry in entr
 def entry_of(module: str, action: str) -> Entry | None:
     """The command that a function of a module is; None for a function that the catalogue does not list."""
     name = module.removesuffix(".__main__")
-    return next((entry for entry in ENTRIES.values() if entry.module == name and entry.action in (None, action)), None)
+    entries = {entry.action: entry for entry in ENTRIES.values() if entry.module == name}
+    return entries.get(action, entries.get(None))

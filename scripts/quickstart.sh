@@ -29,7 +29,8 @@ trap '"$python" -m serve action=stop output="$out/serve"' EXIT
 "$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
 
 step "The model card is written from the run records"
-"$python" -m serve.card overwrite=true evaluation="$out/evaluation" output="$out/card"
+"$python" -m serve.card overwrite=true evaluation="$out/evaluation" export="$out/export" output="$out/card"
+"$python" -m serve.card check "$out/card"
 
 step "Done"
 cat <<END

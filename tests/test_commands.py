@@ -42,6 +42,8 @@ COMMANDS = {
     "serve": ("porrt=8081", "port", "bundle={}"),
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),
     "serve.card": ("licence=mit", "license", "evaluation={}"),
+    "serve.card questions": ("fil=x", "file", ""),
+    "serve.card check": ("cart=x", "card", "card={}"),
 }
 # Packages that take a good part of a second to import, and that no help needs.
 LARGE = {
@@ -54,6 +56,8 @@ STANDING = {
     "foundation.federation.report",
     "foundation.federation.deployment.superlink",
     "foundation.federation.deployment.supernode",
+    "serve.card questions",
+    "serve.card check",
 }
 _OWN = ["cohort=folder", "cohort.name=own"]
 REQUIRED = {

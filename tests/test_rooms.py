@@ -116,7 +116,6 @@ CONFIG_READERS = {
     "pretrain/federated/settings.py",
     "pretrain/federated/task.py",
     "pretrain/fit.py",
-    "serve/card.py",
     "serve/export.py",
     "serve/predict.py",
 }

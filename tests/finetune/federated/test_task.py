@@ -144,4 +144,4 @@ def test_task_model_of_hospitals_is_evaluated_and_exported_like_any_other(
         assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "export" / "bundle").is_dir()
     page = (tmp_path / "card" / "README.md").read_text()
-    assert "### finetune.federated: `" in page and "Held-out patients of cohort demo" in page
+    assert "### finetune.federated: run" in page and "Held-out patients of cohort demo" in page

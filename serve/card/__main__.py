@@ -1,0 +1,90 @@
+"""`python -m serve.card [check|diff]`: the model card, from the run records alone; its check; what changed."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from foundation.command import choose, command, name_first_argument, plain
+from foundation.errors import UserError
+from foundation.files import write_json, write_text
+from foundation.run_output import claim
+from foundation.run_record import RunRecord
+
+_COMMAND = "python -m serve.card"
+_HELP = """usage: python -m serve.card [ACTION] [overrides]
+
+  (none)     writes README.md, card.html and card.json from the records of an evaluation and all that it builds on
+  questions  writes a file of questions that only people can answer: python -m serve.card questions FILE
+  check      holds every document and every number of a card against its records: python -m serve.card check FOLDER
+
+`python -m serve.card ACTION --help` shows what can be set."""
+_FIRST = {"questions": "file", "check": "card"}  # by action, the setting that the first argument is
+
+
+@command("card")
+def write(cfg: DictConfig) -> None:
+    """Writes README.md, card.html and card.json."""
+    from serve.card.build import DATA, Inputs, build
+
+    paths = cfg.evaluation
+    evaluations = tuple(Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths]))
+    export = None if cfg.export is None else Path(cfg.export)
+    output = Path(cfg.output)
+    claim(output, _COMMAND, plain(cfg))
+    judgement = None if cfg.judgement is None else Path(cfg.judgement)
+    card = build(Inputs(evaluations, str(cfg.name), str(cfg.license), export, judgement), output)
+    parents = [*evaluations, *([export] if export else [])]
+    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents) as record:
+        for name, picture in card.pictures.items():
+            shutil.copyfile(picture, output / name)
+        for name, text in card.documents.items():
+            write_text(output / name, text)
+        write_json(output / DATA, card.content, sort_keys=False)
+        record.note("statements", len(card.content["nodes"]))
+        if judgement is not None:
+            record.note("judgement", os.path.relpath(judgement.resolve(), output.resolve()))
+    for name in (*card.documents, DATA):
+        print(f"{Path(name).stem.lower()}: {output / name}")
+
+
+@command("card_questions")
+def questions(cfg: DictConfig) -> None:
+    """Writes the questions; an answer left empty stands in the card as open."""
+    from serve.card.judgement import template
+
+    path = Path(cfg.file)
+    if path.exists():
+        raise UserError(f"{path}: is there already; fill it in, or name another file")
+    write_text(path, template())
+    print(f"questions: {path}\nthen: {_COMMAND} judgement={path} evaluation=...")
+
+
+@command("card_check")
+def check(cfg: DictConfig) -> None:
+    """Says what is wrong with a card, a line each; ends with code 2 where anything is."""
+    from serve.card.check import check as check_card
+
+    folder = Path(cfg.card)
+    problems = check_card(folder)
+    if problems:
+        for problem in problems[:-1]:
+            print(f"error: {problem}", file=sys.stderr)
+        raise UserError(problems[-1])
+    print(f"{folder}: every document is whole, and every number is its record's")
+
+
+def main() -> None:
+    """Writes a card, or checks one."""
+    action = sys.argv[1] if len(sys.argv) > 1 else ""
+    if action in _FIRST:
+        sys.argv[2:] = name_first_argument(_FIRST[action], sys.argv[2:])
+        choose(_COMMAND, {"questions": questions, "check": check}, _HELP)
+    else:
+        write()
+
+
+if __name__ == "__main__":
+    main()

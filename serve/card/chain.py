@@ -1,0 +1,143 @@
+"""The chain of runs that a card tells of: from evaluations, and an export, down to the prepared cohort."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.run_record import FILE, walk
+from serve.card.graph import File, Graph
+
+EVALUATION, RESULTS = "evaluation.json", "results.json"
+_TRAINS = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the chain.
+
+    Attributes:
+        folder: of its results.
+        file: its record.
+        stage: the command without `python -m`.
+        id: of its nodes: `run/` and the end of its folder.
+    """
+
+    folder: Path
+    file: File
+    stage: str
+    id: str
+
+    @property
+    def record(self) -> Any:
+        """The record's content."""
+        return self.file.content
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights came of it."""
+        return self.stage in _TRAINS
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation, and what it rests on.
+
+    Attributes:
+        id: of its nodes.
+        run: that evaluated.
+        file: `evaluation.json`.
+        results: `results.json`, where it was written.
+        task: `task.json` of the task model; None where no run of the chain keeps one.
+        chain: runs from this one down, nearest first.
+    """
+
+    id: str
+    run: Run
+    file: File
+    results: File | None
+    task: File | None
+    chain: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a card may be built from.
+
+    Attributes:
+        graph: of its statements.
+        evaluations: in the order in which they were named.
+        runs: all runs, each once, nearest first.
+        export: the run that made the bundle, where one was named.
+        judgement: what people said, as a file of the graph; None where nobody did.
+    """
+
+    graph: Graph
+    evaluations: tuple[Evaluation, ...]
+    runs: tuple[Run, ...]
+    export: Run | None = None
+    judgement: File | None = None
+
+    def stage(self, *names: str) -> list[Run]:
+        """The runs of these commands."""
+        return [run for run in self.runs if run.stage in names]
+
+
+def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement: File | None) -> Evidence:
+    """Reads evaluations, the export and all that they build on.
+
+    Args:
+        graph: that files are read into.
+        folders: output folders of `finetune.evaluate` or `finetune.federated.evaluate`.
+        export: output folder of `serve.export`.
+        judgement: what people said.
+
+    Raises:
+        UserError: if a record is missing, or was changed since a later run built on it.
+    """
+    runs: dict[Path, Run] = {}
+    evaluations: list[Evaluation] = []
+    for folder in folders:
+        if not (folder / EVALUATION).is_file():
+            raise UserError(f"{folder}: no {EVALUATION}; give the output folder of python -m finetune.evaluate")
+        chain = _chain(graph, folder, runs)
+        results = folder / RESULTS
+        task = next((run.folder / "task.json" for run in chain if (run.folder / "task.json").is_file()), None)
+        evaluations.append(
+            Evaluation(
+                f"result/{len(evaluations)}",
+                chain[0],
+                graph.read(folder / EVALUATION),
+                graph.read(results) if results.is_file() else None,
+                graph.read(task) if task else None,
+                chain,
+            )
+        )
+    exported = _export(graph, export, evaluations, runs) if export else None
+    return Evidence(graph, tuple(evaluations), tuple(runs.values()), exported, judgement)
+
+
+def _chain(graph: Graph, folder: Path, runs: dict[Path, Run]) -> tuple[Run, ...]:
+    paths = [path for path, _ in walk(folder)]
+    for path in paths:
+        if path not in runs:
+            runs[path] = _run(graph, path, {run.id for run in runs.values()})
+    return tuple(runs[path] for path in paths)
+
+
+def _run(graph: Graph, folder: Path, taken: set[str]) -> Run:
+    file = graph.read(folder / FILE)
+    name = f"run/{folder.name}"
+    names = [name, *(f"{name}~{number}" for number in range(2, len(taken) + 3))]
+    stage = str(file.content["command"]).removeprefix("python -m ").split()[0]
+    return Run(folder, file, stage, next(name for name in names if name not in taken))
+
+
+def _export(graph: Graph, folder: Path, evaluations: Sequence[Evaluation], runs: dict[Path, Run]) -> Run:
+    """The run that made the bundle, which must be of a model that was evaluated."""
+    chain = _chain(graph, folder, runs)
+    evaluated = {run.folder for evaluation in evaluations for run in evaluation.chain[1:]}
+    if chain[0].stage != "serve.export" or len(chain) < 2 or chain[1].folder not in evaluated:
+        raise UserError(f"{folder}: no export of a model evaluated here; give the output folder of its serve.export")
+    return chain[0]

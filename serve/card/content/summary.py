@@ -1,0 +1,69 @@
+"""The first screen: what a model does, for whom, how sure, and what it was never tested on."""
+
+from serve.card.chain import Evidence
+from serve.card.content.results import held_out, task_name, warnings
+from serve.card.content.tables import Figures
+from serve.card.content.training import modalities
+from serve.card.document import Block, Bullets, Line, Paragraph, Section, line, listed
+from serve.card.graph import Node
+
+
+def seen(evidence: Evidence) -> list[Block]:
+    """What stands above all else: test patients who were seen in training."""
+    return [block for evaluation in evidence.evaluations for block in warnings(evidence, evaluation, "seen")]
+
+
+def summary(evidence: Evidence) -> list[Block]:
+    """Warnings first, then a section in plain words."""
+    blocks: list[Block] = [
+        block for evaluation in evidence.evaluations for block in warnings(evidence, evaluation, "beaten")
+    ]
+    if any(run.file.at("data", "synthetic") for run in evidence.runs):
+        blocks.append(
+            Paragraph(
+                line(
+                    "Synthetic data. Patients of at least one cohort below were made by a generator. The numbers show "
+                    "that the path works; they say nothing about people, and the model has no clinical meaning."
+                ),
+                loud=True,
+            )
+        )
+    tasks = [task_name(evidence, evaluation) for evaluation in evidence.evaluations]
+    unique = list({task.text: task for task in tasks}.values())
+    what = line(
+        "A multimodal model that takes any non-empty subset of ",
+        *listed(modalities(evidence)),
+        " of one patient and predicts ",
+        *listed(unique),
+        ". Every number on this page is read from a run record; on the page each opens the place that it comes from.",
+    )
+    blocks.append(Section("summary", line("In short"), (Paragraph(what), Bullets(_points(evidence)))))
+    return blocks
+
+
+def _points(evidence: Evidence) -> tuple[Line, ...]:
+    lines = []
+    for evaluation in evidence.evaluations:
+        figures = Figures(evidence, evaluation)
+        metric = figures.primary[0]
+        value = figures.figure(("overall", metric), ("model", "all", "all", "all", metric))
+        parts: list[str | Node] = [task_name(evidence, evaluation), ": ", *figures.metric("overall", metric), " "]
+        parts += [value, " on "]
+        parts.append("held-out patients" if held_out(evaluation) else "patients seen in training")
+        if metric in evaluation.file.at("baseline", default={}):
+            baseline = figures.figure(("baseline", metric), ("age and sex", "all", "all", "all", metric))
+            parts += ["; age and sex alone reach ", baseline]
+        lines.append(line(*parts, "."))
+    lines += [
+        line("Not a medical device: not for diagnosis, treatment or triage of any person."),
+        line(
+            "The results hold for the hospitals and patients counted below. Another hospital's stain, scanner, assay, "
+            "coding or patient mix can change them; intervals tell of chance alone, not of such change."
+        ),
+        line(
+            "A missing modality is left out, not guessed. The answer names the modalities that it rests on; look at "
+            "the results by modality before trusting an answer from one of them."
+        ),
+        line("Small subgroups have wide intervals: where they reach past the baseline's value, no advantage is shown."),
+    ]
+    return tuple(lines)

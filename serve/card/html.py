@@ -1,0 +1,103 @@
+"""The card as one self-contained page of HTML, in which every figure opens its source."""
+
+from collections.abc import Iterable
+from html import escape
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from serve.card.document import Block, Bullets, Line, Paragraph, Picture, Section, Table
+from serve.card.graph import Node
+
+
+def render(first: Iterable[Block], name: Node, blocks: Iterable[Block]) -> str:
+    """The page.
+
+    Args:
+        first: what stands above the title.
+        name: of the model.
+        blocks: below it.
+    """
+    blocks = list(blocks)
+    templates = Environment(loader=PackageLoader("serve.card", "templates"), undefined=StrictUndefined, autoescape=True)
+    body = "".join(_block(block, 2) for block in blocks)
+    entries = [(block.id, _plain(block.title)) for block in blocks if isinstance(block, Section)]
+    style = (resources.files("serve.card") / "templates" / "card.css").read_text(encoding="utf-8")
+    page = templates.get_template("card.html.jinja")
+    above = "".join(_block(block, 2) for block in first)
+    marked = {"above": Markup(above), "title": Markup(_node(name)), "body": Markup(body), "style": Markup(style)}
+    return page.render(name=name.text, entries=entries, **marked) + "\n"
+
+
+def _plain(parts: Line) -> str:
+    return "".join(part.text if isinstance(part, Node) else part for part in parts)
+
+
+def _line(parts: Line) -> str:
+    return "".join(_node(part) if isinstance(part, Node) else escape(part) for part in parts)
+
+
+def _node(node: Node) -> str:
+    """A statement: its text bound to its id; a number opens what it rests on."""
+    text = f'<span data-node="{escape(node.id)}">{escape(node.text)}</span>'
+    if isinstance(node.value, bool | str) or (node.value is None and not node.reason):
+        return text
+    return f"<details><summary>{text}</summary>{source(node)}</details>"
+
+
+def source(node: Node) -> str:
+    """What a number rests on, as the page opens it."""
+    facts = [
+        f"{node.n} patients" if node.n is not None else "",
+        f"unit: {node.unit}" if node.unit else "",
+        f"{node.split} patients" if node.split else "",
+        node.estimator,
+        node.interval,
+        node.reason,
+        node.rule,
+    ]
+    places = [f"{place} (sha256 {place.digest[:12]})" for place in node.sources[:3]]
+    more = f"and {len(node.sources) - 3} more" if len(node.sources) > 3 else ""
+    text = "; ".join(filter(None, [*places, more, *facts]))
+    return f'<span class="source" data-source="{escape(node.id)}">{escape(text)}</span>'
+
+
+def _block(block: Block, level: int) -> str:
+    if isinstance(block, Section):
+        tag = f"h{min(level, 6)}"
+        inner = "".join(_block(each, level + 1) for each in block.blocks)
+        return f'<section id="{escape(block.id)}">\n<{tag}>{_line(block.title)}</{tag}>\n{inner}</section>\n'
+    if isinstance(block, Paragraph):
+        tag = "blockquote" if block.loud else "p"
+        return f"<{tag}>{_line(block.line)}</{tag}>\n"
+    if isinstance(block, Bullets):
+        return "<ul>" + "".join(f"<li>{_line(each)}</li>" for each in block.lines) + "</ul>\n"
+    if isinstance(block, Table):
+        return _table(block)
+    return _picture(block)
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{_line(each)}</th>' for each in table.head)
+    rows = "".join(map(_row, table.rows))
+    whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+    caption = _line(table.caption)
+    label = escape("".join(part for part in table.caption if isinstance(part, str)).strip(" :."))
+    scrolls = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{whole}</div>'
+    if table.folded:
+        return f'<details class="table"><summary>{caption}</summary>\n{scrolls}</details>\n'
+    return f'<p class="caption">{caption}</p>\n{scrolls}\n'
+
+
+def _row(cells: tuple[Line, ...]) -> str:
+    first, *others = map(_line, cells)
+    return f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{each}</td>" for each in others) + "</tr>\n"
+
+
+def _picture(picture: Picture) -> str:
+    if not picture.svg:
+        return ""
+    behind = _table(picture.table) if picture.table is not None else ""
+    caption = f"<figcaption>{_line(picture.alt)}</figcaption>"
+    return f'<figure id="{escape(picture.id)}">\n{picture.svg}\n{caption}\n{behind}</figure>\n'

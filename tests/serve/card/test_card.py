@@ -1,0 +1,286 @@
+import json
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from foundation.errors import UserError
+from foundation.files import read_json, write_json
+from serve.card.build import Inputs, build
+from serve.card.document import line
+from tests.serve.card.chains import chain
+
+
+def card_of(evaluation: Path, *others: Path, name: str = "consilium-demo") -> tuple[str, str, dict[str, dict]]:
+    """README, page and statements."""
+    card = build(Inputs((evaluation, *others), name, "apache-2.0"), evaluation.parent / "card")
+    return card.documents["README.md"], card.documents["card.html"], card.content["nodes"]
+
+
+@pytest.fixture
+def evaluation(plain_chain: Path, tmp_path: Path) -> Path:
+    shutil.copytree(plain_chain, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "evaluation"
+
+
+def test_results_stand_beside_baseline_and_new_hospital(evaluation: Path):
+    readme, _, nodes = card_of(evaluation)
+    assert "| AUC | 0.864 (0.793 – 0.929) | 0.551 (0.450 – 0.651) | 0.864 (0.701 – 0.953) |" in readme
+    assert "| calibration error (ECE) | 0.041 | – | – (4 patients, of 10 that it takes) |" in readme
+    assert "| ridge on report | 47 | 0.770 (0.660 – 0.880) | 0.810 (0.700 – 0.900) | 0.040 (-0.020 – 0.100) |" in readme
+    assert "| hospital from report | 102 | 0.610 | 0.500 |" in readme
+    assert "| shuffled pairs | 57 | 0.500 | – | – |" in readme
+    assert nodes["result/0/overall/auc"] == {
+        "value": 0.8642,
+        "text": "0.864 (0.793 – 0.929)",
+        "low": 0.7931,
+        "high": 0.9287,
+        "interval": "95 % percentile, patient bootstrap",
+        "n": 57,
+        "split": "test",
+        "estimator": "rank, ties half",
+        "sources": [
+            ["../evaluation/evaluation.json", "overall", "auc"],
+            ["../evaluation/evaluation.json", "n"],
+            ["../evaluation/results.json", "figures", 0],
+        ],
+    }
+
+
+def test_results_are_told_by_hospital_subgroup_and_what_was_shown(evaluation: Path):
+    readme, _, _ = card_of(evaluation)
+    assert "| hospital | patients | events | AUC |\n| --- | --- | --- | --- |\n| cedar\\_7 | 57 | 21 | 0.864" in readme
+    assert (
+        "| sex | patients | events | AUC |\n| --- | --- | --- | --- |\n| F | 31 | 11 | 0.881 (0.780 – 0.970) |"
+        in readme
+    )
+    assert "| M | 4 | – | – |" in readme
+    assert "| report alone | 47 | 19 | 0.812 (0.700 – 0.900) |" in readme
+    have = readme[readme.index("By what patients have:") :].split("\n\n")[1]
+    assert have.splitlines()[2:] == ["| report | 47 | 19 | 0.812 (0.700 – 0.900) |"]
+
+
+def test_persons_are_counted_once_not_once_a_step(evaluation: Path):
+    readme, _, _ = card_of(evaluation)
+    assert "| alder | 2 | 41 | 2 | 2000 | 34 | 343434343434 |" in readme
+    assert "| bir\\|ch | 1 | kept at the site | kept at the site | 1000 | – | kept at the site |" in readme
+    assert "| the server | – | – | – | – | 99 | 999999999999 |" in readme
+    assert "| record | 25 % | 75 % |\n" in readme
+    assert "| all | 179 | 98 |" in readme
+    assert "| finetune | 3 | 2 | 1 |" in readme
+    assert "| 321 |" not in readme
+
+
+def test_privacy_is_told_with_its_assumptions(tmp_path: Path):
+    readme, _, _ = card_of(chain(tmp_path, privacy={"epsilon": 7.125, "assumptions": ["a trusted server"]}))
+    assert "| epsilon | 7.125 |\n| assumption | a trusted server |" in readme
+    assert "No differential privacy" not in readme
+
+
+def test_retrieval_is_told_of_the_hospital_held_out_alone(evaluation: Path):
+    readme, _, _ = card_of(evaluation)
+    assert "Held out, cedar\\_7: 59 patients, loss 1.234." in readme
+    assert "| from | to | recall | chance |\n| --- | --- | --- | --- |\n| report | record | 0.432 | 0.088 |" in readme
+    assert "0.988" not in readme
+
+
+def test_pretraining_at_one_place_tells_the_same_and_no_federation(tmp_path: Path):
+    readme, _, _ = card_of(chain(tmp_path, federated=False))
+    assert "| training, alignment | 1.877 |\n| training loss, mean of the last epoch | 2.346 |" in readme
+    assert "Held out, cedar\\_7: 59 patients, loss 1.234." in readme
+    assert "| patients who trained it | 77 |\n| patients who validated it | 13 |" in readme
+    assert "The federation" not in readme
+
+
+def test_a_hospital_too_small_for_retrieval_is_still_named(tmp_path: Path):
+    readme, _, _ = card_of(chain(tmp_path, at_held_out={"patients": 3.0}))
+    assert "Held out, cedar\\_7: 3 patients, loss –." in readme
+    assert "recall" not in readme
+
+
+def test_settings_read_as_one_types_them(evaluation: Path):
+    readme, _, _ = card_of(evaluation)
+    (row,) = [line for line in readme.splitlines() if line.startswith("| report | Report |")]
+    assert sorted(row.split("|")[3].strip().split(", ")) == ["drop rate 0", "dropout 0.25", "width 96"]
+
+
+def test_metrics_with_a_number_in_their_name_are_spelt(tmp_path: Path):
+    readme, _, nodes = card_of(chain(tmp_path, kind="survival"))
+    assert "| AUC, 365 days | 0.041 | – |" in readme
+    assert nodes["result/0/name/overall/auc/365_days"]["rule"] == "the key in words"
+
+
+def test_metadata_holds_what_hugging_face_reads(evaluation: Path):
+    readme, _, _ = card_of(evaluation)
+    data = ModelCard(readme).data
+    assert (data.license, data.library_name, data.language, data.model_name) == (
+        "apache-2.0",
+        "consilium",
+        "en",
+        "consilium-demo",
+    )
+    assert {"medical", "report", "synthetic-data"} <= set(data.tags)
+    first = data.eval_results[0]
+    assert (first.task_type, first.task_name, first.dataset_name) == ("classification", "biomarker", "demo (synthetic)")
+    assert (first.metric_type, first.metric_name, first.metric_value) == ("auc", "AUC, held-out test", 0.8642)
+    assert first.metric_args == {
+        "low": 0.7931,
+        "high": 0.9287,
+        "patients": 57,
+        "interval": "95 % percentile, patient bootstrap",
+        "estimator": "rank, ties half",
+    }
+
+
+def test_front_matter_is_yaml_whatever_the_name(evaluation: Path):
+    readme, _, _ = card_of(evaluation, name='no: [yes] "#')
+    front = yaml.safe_load(readme.split("\n---\n", 1)[0].removeprefix("---\n"))
+    assert front["model-index"][0]["name"] == 'no: [yes] "#'
+
+
+def test_pictures_lie_beside_the_card(evaluation: Path, tmp_path: Path):
+    """Two evaluations of one task keep a picture each."""
+    arguments = [f"evaluation=[{evaluation},{evaluation}]", f"output={tmp_path / 'card'}"]
+    subprocess.run([sys.executable, "-m", "serve.card", *arguments], check=True, capture_output=True, timeout=120)
+    readme = (tmp_path / "card" / "README.md").read_text()
+    for name in ("evaluation-biomarker.png", "evaluation-biomarker-2.png"):
+        assert (tmp_path / "card" / name).read_bytes() == b"picture"
+        assert f"by modalities, beside the baseline]({name})" in readme
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.card", "check", str(tmp_path / "card")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+class Nesting(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.seen.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag != "meta":  # void, and written without a slash
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(evaluation: Path):
+    _, html, _ = card_of(evaluation, evaluation, name="<b>&name")
+    nesting = Nesting()
+    nesting.feed(html)
+    nesting.close()
+    assert nesting.open == []
+    assert len(set(nesting.ids)) == len(nesting.ids)
+    assert nesting.seen.count("style") == nesting.seen.count("h1") == 1
+    assert not {"script", "link", "b", "iframe", "img"} & set(nesting.seen)
+    assert "http" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert len(html.encode()) < 2_000_000
+
+
+def test_every_number_of_the_page_opens_its_source(evaluation: Path):
+    _, html, _ = card_of(evaluation)
+    assert '<span data-node="result/0/overall/auc">0.864 (0.793 – 0.929)</span></summary>' in html
+    opened = html[html.index('data-source="result/0/overall/auc"') :].split("</span>", 1)[0]
+    for part in ("evaluation.json#overall/auc", "57 patients", "test patients", "rank, ties half", "patient bootstrap"):
+        assert part in opened
+
+
+def test_tables_are_whole(evaluation: Path):
+    """A blank line or a missing cell inside a table would end it as a table."""
+    readme, html, _ = card_of(evaluation, evaluation)
+    lines = readme.splitlines()
+    for row, content in enumerate(lines):
+        if content.startswith("| ---"):
+            width = lines[row - 1].replace("\\|", "").count("|")
+            end = next(at for at in range(row, len(lines) + 1) if at == len(lines) or not lines[at].startswith("|"))
+            assert [each.replace("\\|", "").count("|") for each in lines[row:end]] == [width] * (end - row)
+            assert end == len(lines) or lines[end] == ""
+    assert html.count("<table>") == readme.count("\n| --- ")
+
+
+def test_words_hold_no_number():
+    with pytest.raises(ValueError, match="holds a number"):
+        line("AUC of 0.9")
+
+
+def test_a_changed_run_is_refused(evaluation: Path):
+    path = evaluation.parent / "pretrain" / "run.json"
+    path.write_text(path.read_text().replace("1.2345", "0.1"))
+    with pytest.raises(UserError, match="changed since"):
+        card_of(evaluation)
+
+
+def test_two_files_of_an_evaluation_that_disagree_are_refused(evaluation: Path):
+    path = evaluation / "results.json"
+    path.write_text(path.read_text().replace("0.8811", "0.8812"))
+    with pytest.raises(UserError, match=r"value of by_group/sex/F/auc is 0.8811, but 0.8812 in results.json; evaluate"):
+        card_of(evaluation)
+
+
+def test_no_evaluation(tmp_path: Path):
+    with pytest.raises(UserError, match=r"finetune\.evaluate"):
+        card_of(tmp_path)
+
+
+def test_an_export_of_another_model_is_refused(evaluation: Path, tmp_path: Path):
+    chain(tmp_path / "other")
+    with pytest.raises(UserError, match="no export of a model evaluated here"):
+        build(Inputs((evaluation,), "demo", "mit", tmp_path / "other" / "export"), tmp_path / "card")
+
+
+def test_patients_seen_in_training_are_the_first_line_and_nowhere_held_out(tmp_path: Path):
+    words = "Seen in training, not held out: pretrain trained on 57 of 57 test patients."
+    readme, _, _ = card_of(chain(tmp_path, seen=words))
+    body = readme.split("\n---\n", 1)[1]
+    assert body.strip().splitlines()[0] == f"> **biomarker: {words}**"
+    assert "Held-out patients" not in body and "held-out" not in body.replace("not held out", "")
+
+
+def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: Path):
+    readme, _, _ = card_of(evaluation)
+    assert readme.count("| OPEN: nobody has said |") == 26
+    (tmp_path / "card.yaml").write_text("contact: Ask 2 of us.\nfunding: {not_applicable: nobody paid}\n")
+    card = build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
+    readme = card.documents["README.md"]
+    assert "| Whom does a reader write to? | Ask 2 of us. |" in readme
+    assert "| Who paid, and what part had they in the work? | not applicable: nobody paid |" in readme
+    assert readme.count("| OPEN: nobody has said |") == 24
+    assert card.content["nodes"]["judgement/contact"]["sources"] == [["../card.yaml", "contact"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("contakt: me\n", "'contakt' is no question"),
+        ("contact: 7\n", "contact is '7'; write a text"),
+        ("contact: {not_applicable: }\n", "contact is 'None'; write a text"),
+        ("- contact\n", "holds no answers by field"),
+        ("contact: [\n", "not readable as YAML"),
+    ],
+)
+def test_answers_that_are_none_are_refused(evaluation: Path, tmp_path: Path, text: str, message: str):
+    (tmp_path / "card.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
+
+
+def test_content_is_plain(evaluation: Path):
+    card = build(Inputs((evaluation,), "demo", "mit"), evaluation.parent / "card")
+    path = evaluation.parent / "card.json"
+    write_json(path, card.content)
+    assert read_json(path, "") == json.loads(json.dumps(card.content))
