@@ -60,6 +60,7 @@ CATALOGUE = {
         Entry("card", "serve.card", "the model card, in which every number names its run"),
         Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
         Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
+        Entry("card diff", "serve.card", "what changed from one card to the next", "diff"),
     ),
 }
 ENTRIES = {entry.name: entry for entries in CATALOGUE.values() for entry in entries}

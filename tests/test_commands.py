@@ -44,6 +44,7 @@ COMMANDS = {
     "serve.card": ("licence=mit", "license", "evaluation={}"),
     "serve.card questions": ("fil=x", "file", ""),
     "serve.card check": ("cart=x", "card", "card={}"),
+    "serve.card diff": ("befor=x", "before", "before={}"),
 }
 # Packages that take a good part of a second to import, and that no help needs.
 LARGE = {

@@ -1,4 +1,4 @@
-"""`python -m serve.card [check|diff]`: the model card, from the run records alone; its check; what changed."""
+"""`python -m serve.card [questions|check|diff]`: the model card from run records; its check; what changed."""
 
 import os
 import shutil
@@ -19,9 +19,10 @@ _HELP = """usage: python -m serve.card [ACTION] [overrides]
   (none)     writes README.md, card.html and card.json from the records of an evaluation and all that it builds on
   questions  writes a file of questions that only people can answer: python -m serve.card questions FILE
   check      holds every document and every number of a card against its records: python -m serve.card check FOLDER
+  diff       what changed from one card to the next, as Markdown: python -m serve.card diff EARLIER LATER
 
 `python -m serve.card ACTION --help` shows what can be set."""
-_FIRST = {"questions": "file", "check": "card"}  # by action, the setting that the first argument is
+_FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}  # what arguments without a name are
 
 
 @command("card")
@@ -76,12 +77,30 @@ def check(cfg: DictConfig) -> None:
     print(f"{folder}: every document is whole, and every number is its record's")
 
 
+@command("card_diff")
+def diff(cfg: DictConfig) -> None:
+    """Prints what changed from one card to the next, as Markdown."""
+    from serve.card.diff import Side
+    from serve.card.diff import diff as compare
+
+    sides = []
+    for name in ("before", "after"):
+        if cfg[name] is None:
+            raise UserError(f"{name}: no card given; say {_COMMAND} diff EARLIER LATER")
+        sides.append(Side.read(Path(cfg[name])))
+    text = compare(*sides)
+    print(text, end="")
+    if cfg.output is not None:
+        write_text(Path(cfg.output), text)
+
+
 def main() -> None:
-    """Writes a card, or checks one."""
+    """Writes a card, checks one, or says what changed."""
     action = sys.argv[1] if len(sys.argv) > 1 else ""
     if action in _FIRST:
-        sys.argv[2:] = name_first_argument(_FIRST[action], sys.argv[2:])
-        choose(_COMMAND, {"questions": questions, "check": check}, _HELP)
+        for at, setting in enumerate(_FIRST[action]):
+            sys.argv[2 + at :] = name_first_argument(setting, sys.argv[2 + at :])
+        choose(_COMMAND, {"questions": questions, "check": check, "diff": diff}, _HELP)
     else:
         write()
 
