@@ -39,11 +39,31 @@ def _line(parts: Line) -> str:
 
 
 def _node(node: Node) -> str:
-    """A statement: its text bound to its id; a number opens what it rests on."""
-    text = f'<span data-node="{escape(node.id)}">{escape(node.text)}</span>'
-    if isinstance(node.value, bool | str) or (node.value is None and not node.reason):
-        return text
-    return f"<details><summary>{text}</summary>{source(node)}</details>"
+    """A statement: its text bound to its id."""
+    return f'<span data-node="{escape(node.id)}">{escape(node.text)}</span>'
+
+
+def _is_number(node: Node) -> bool:
+    return not isinstance(node.value, bool | str) and (node.value is not None or bool(node.reason))
+
+
+def _cell(parts: Line) -> str:
+    """A line of a table, in which a number opens what it rests on."""
+    return "".join(
+        f"<details><summary>{_node(part)}</summary>{source(part)}</details>"
+        if isinstance(part, Node) and _is_number(part)
+        else _line((part,))
+        for part in parts
+    )
+
+
+def _sources(lines: Iterable[Line]) -> str:
+    """What the numbers of running text rest on, opened together."""
+    nodes = {part.id: part for each in lines for part in each if isinstance(part, Node) and _is_number(part)}
+    if not nodes:
+        return ""
+    rows = "".join(f"<li>{_node(node)} {source(node)}</li>" for node in nodes.values())
+    return f'<details class="from"><summary>sources</summary><ul>{rows}</ul></details>\n'
 
 
 def source(node: Node) -> str:
@@ -70,9 +90,9 @@ def _block(block: Block, level: int) -> str:
         return f'<section id="{escape(block.id)}">\n<{tag}>{_line(block.title)}</{tag}>\n{inner}</section>\n'
     if isinstance(block, Paragraph):
         tag = "blockquote" if block.loud else "p"
-        return f"<{tag}>{_line(block.line)}</{tag}>\n"
+        return f"<{tag}>{_line(block.line)}</{tag}>\n{_sources([block.line])}"
     if isinstance(block, Bullets):
-        return "<ul>" + "".join(f"<li>{_line(each)}</li>" for each in block.lines) + "</ul>\n"
+        return "<ul>" + "".join(f"<li>{_line(each)}</li>" for each in block.lines) + "</ul>\n" + _sources(block.lines)
     if isinstance(block, Table):
         return _table(block)
     return _picture(block)
@@ -91,7 +111,7 @@ def _table(table: Table) -> str:
 
 
 def _row(cells: tuple[Line, ...]) -> str:
-    first, *others = map(_line, cells)
+    first, *others = map(_cell, cells)
     return f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{each}</td>" for each in others) + "</tr>\n"
 
 
@@ -100,4 +120,5 @@ def _picture(picture: Picture) -> str:
         return ""
     behind = _table(picture.table) if picture.table is not None else ""
     caption = f"<figcaption>{_line(picture.alt)}</figcaption>"
-    return f'<figure id="{escape(picture.id)}">\n{picture.svg}\n{caption}\n{behind}</figure>\n'
+    drawn = f'<div class="scroll" tabindex="0" role="region" aria-label="picture">{picture.svg}</div>'
+    return f'<figure id="{escape(picture.id)}">\n{drawn}\n{caption}\n{behind}</figure>\n'

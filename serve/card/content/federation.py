@@ -6,7 +6,8 @@ from typing import Any
 
 from foundation.lineage import NOTE, site_list
 from serve.card.chain import Evidence, Run
-from serve.card.document import Block, Line, Paragraph, Section, Table, line
+from serve.card.document import Block, Line, Paragraph, Picture, Section, Table, line
+from serve.card.drawing import Drawing
 from serve.card.graph import File, Node
 
 _SETTINGS = {
@@ -43,7 +44,7 @@ def _run(evidence: Evidence, run: Run) -> Section:
     blocks: list[Block] = [Paragraph(line(words, "over the hospitals that trained it."))]
     blocks += [_settings(evidence, run)]
     if history is not None:
-        blocks.append(_sites(evidence, run, history))
+        blocks += [_sites(evidence, run, history), _timeline(evidence, run, history)]
     coverage = _coverage(evidence, run)
     blocks += [*([coverage] if coverage else []), _privacy(evidence, run)]
     folder = evidence.graph.derived(f"{run.id}/name", run.folder.name, "the folder's name", [run.file.source()])
@@ -110,6 +111,25 @@ def _site(evidence: Evidence, run: Run, history: File, site: str, rounds: list[M
     persons = _persons(evidence, run, site)
     home = run.folder / "sites" / site
     return (line(name), line(trained), *persons, line(total), *_ledger(evidence, run, f"site/{site}", home))
+
+
+def _timeline(evidence: Evidence, run: Run, history: File) -> Picture:
+    """Who trained in which round."""
+    rounds = history.at("rounds", default=[])
+    names = sorted({site for one in rounds for site in one["training"]})
+    alt = line("Timeline of the federation: filled where a site trained in a round, empty where it did not.")
+    drawing, step = Drawing(720, 34 + 24 * len(names), alt), 500 / max(1, len(rounds))
+    for row, site in enumerate(names):
+        drawing.text(170, 18 + 24 * row, [evidence.graph.nodes[f"{run.id}/site/{site}/name"]], "end")
+        for at, one in enumerate(rounds):
+            kind = "one" if site in one["training"] else "empty"
+            drawing.box(180 + step * at, 4 + 24 * row, max(1.0, step - 3), 18, kind)
+    last = evidence.graph.derived(
+        f"{run.id}/timeline/last", len(rounds), "number of rounds", [history.source("rounds")]
+    )
+    drawing.text(180, 24 + 24 * len(names), ["first round"])
+    drawing.text(680, 24 + 24 * len(names), ["round ", last], "end")
+    return Picture(f"{run.id}/timeline", drawing.svg(), alt)
 
 
 def _persons(evidence: Evidence, run: Run, site: str) -> tuple[Line, Line]:

@@ -3,6 +3,8 @@
 import re
 
 from serve.card.chain import Evaluation, Evidence
+from serve.card.content.curves import curves
+from serve.card.content.pictures import pictures
 from serve.card.content.tables import Figures, metrics
 from serve.card.document import Block, Line, Paragraph, Picture, Section, Table, line
 from serve.card.graph import Node
@@ -52,15 +54,16 @@ def warnings(evidence: Evidence, evaluation: Evaluation, key: str) -> list[Parag
 
 def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
     graph, figures = evidence.graph, Figures(evidence, evaluation)
+    name = task_name(evidence, evaluation)
+    title = line(name)
     blocks: list[Block] = [Paragraph(_who(evidence, evaluation, figures))]
     blocks.append(_main(figures))
     if (evaluation.run.folder / PICTURE).is_file():
-        alt = line(
-            "Intervals of ", task_name(evidence, evaluation), " by hospital and by modalities, beside the baseline"
-        )
-        blocks.append(Picture(f"{evaluation.id}/picture", "", alt, file=picture_name(evidence, evaluation)))
+        alt = ("Intervals of ", name, " by hospital and by modalities, beside the baseline")
+        file = picture_name(evidence, evaluation)
+        blocks.append(Picture(f"{evaluation.id}/picture", "", line(*alt), file=file))
+    blocks += [*pictures(figures, name), *curves(figures, name)]
     blocks += [table for table in (*_groups(figures), _beside(figures), _shortcuts(figures)) if table]
-    title = line(task_name(evidence, evaluation))
     if evaluation.task is not None and evaluation.task.at("kind"):
         title = line(*title, " (", graph.value(f"{evaluation.id}/kind", evaluation.task, "kind"), ")")
     return Section(evaluation.id, title, tuple(blocks))
