@@ -112,7 +112,7 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         *first,
         f"# {evaluator.model.task['name']} on {cohort.name}",
         "",
-        f"{result['n']} test patients: {counts}.{note}"
+        f"{result['n']} test patients{': ' if counts else ''}{counts}.{note}"
         f" Intervals: 95 %, {evaluator.resamples} bootstrap replicates of patients (a new hospital: of hospitals),"
         f" seed {evaluator.seed}.",
         "",

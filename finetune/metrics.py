@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from foundation.statistics.confusion import ConfusionTable
 from foundation.statistics.grid import Grid
 from foundation.statistics.probabilities import ProbabilityTable
+from foundation.statistics.regression import RegressionTable
 from foundation.statistics.scores import ScoreTable
 
 Column = NDArray[np.float64]
@@ -38,6 +39,22 @@ def binary_metrics() -> dict[str, Metric]:
     }
     area = Metric(area_under_curve, both_outcomes, chance=0.5)
     return {"auc": area, **{name: Metric(value, both_outcomes) for name, value in values.items()}}
+
+
+def regression_metrics() -> dict[str, Metric]:
+    """Of a quantity and its prediction, by the name that tables use."""
+
+    def varies(observed: Column) -> bool:
+        return len(np.unique(observed)) > 1
+
+    def error(figure: Callable[[RegressionTable], Column]) -> Callable[..., float]:
+        return lambda observed, p: float(figure(RegressionTable.from_patients(observed, p, observed.mean()))[0])
+
+    return {
+        "r2": Metric(error(RegressionTable.r2), varies, chance=0.0),
+        "mae": Metric(error(RegressionTable.mae), lambda observed: len(observed) > 0),
+        "pearson": Metric(error(RegressionTable.pearson), varies, chance=0.0),
+    }
 
 
 def both_outcomes(label: Column) -> bool:

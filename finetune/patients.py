@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finetune.derived import derive_targets
 from finetune.heads.base import Columns, Head
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
@@ -18,6 +19,7 @@ def patients_with_target(
     Raises:
         UserError: if the cohort has no such column.
     """
+    derive_targets(cohort, head, modalities, drop_inputs)
     for name in head.targets:
         if name not in cohort.patients.columns:
             labels = [*cohort.dictionary.labels, *cohort.dictionary.survival.values()]

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,31 @@ Blocks = Mapping[str, int] | Sequence[Sequence[str | int]]  # names and sizes, i
 PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 
 
+class Moments(NamedTuple):
+    """Patients of whom a quantity is known, its sum and its sum of squares: hospitals add them."""
+
+    patients: float
+    total: float
+    squares: float
+
+    @classmethod
+    def of(cls, values: Column) -> "Moments":
+        """Of a quantity, `[patients]`, NaN where unknown."""
+        known = values[~np.isnan(values)]
+        return cls(float(len(known)), float(known.sum()), float((known**2).sum()))
+
+    @property
+    def mean(self) -> float:
+        """Of the patients; 0 where there are none."""
+        return self.total / max(self.patients, 1.0)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation; 0 where all are the same but for rounding."""
+        variance = self.squares / max(self.patients, 1.0) - self.mean**2
+        return float(np.sqrt(variance)) if variance > 1e-12 * self.mean**2 else 0.0
+
+
 @dataclass(frozen=True)
 class TargetCounts:
     """How many patients have which value of each target: what a head needs of targets, and hospitals pool by adding.
@@ -32,10 +57,12 @@ class TargetCounts:
     Attributes:
         patients: with a usable target.
         by_target: by label column, patients by value; those whose value is unknown are in none.
+        moments: the same of quantities.
     """
 
     patients: int
     by_target: dict[str, dict[float, int]]
+    moments: dict[str, Moments] = field(default_factory=dict)
 
     @classmethod
     def of(cls, targets: Columns) -> "TargetCounts":
@@ -49,7 +76,11 @@ class TargetCounts:
     def __add__(self, other: "TargetCounts") -> "TargetCounts":
         pairs = ((name, counts, other.by_target[name]) for name, counts in self.by_target.items())
         by_target = {name: dict(Counter(ours) + Counter(theirs)) for name, ours, theirs in pairs}
-        return TargetCounts(self.patients + other.patients, by_target)
+        sums = {
+            name: Moments(*(one + more for one, more in zip(ours, other.moments[name], strict=True)))
+            for name, ours in self.moments.items()
+        }
+        return TargetCounts(self.patients + other.patients, by_target, sums)
 
 
 class Head(nn.Module, ABC):
@@ -61,12 +92,14 @@ class Head(nn.Module, ABC):
         kind: what the field calls such a task; model cards name it.
         separable: whether a batch's loss is a mean of its patients' own losses, none of which looks at another patient.
         targets: label columns that the head reads, in the order in which its metrics take them.
+        unit: of a quantity that is predicted; None of anything else.
         score: from what it reads to raw scores; see `readout`.
     """
 
     kind: ClassVar[str]
     separable: ClassVar[bool] = False
     targets: list[str]
+    unit: str | None = None
     score: nn.Module
 
     @property
