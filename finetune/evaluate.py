@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
 
 _COMMAND = "python -m finetune.evaluate"
+_RELIABILITY = {
+    "coverage": "coverage",
+    "region_size": "classes in the set, or width",
+    "out_of_distribution": "out of distribution",
+    "abstained": "abstained",
+    "risk_answered": "risk where answered",
+    "risk": "risk had all been answered",
+    "area_under_risk_coverage": "area under risk-coverage",
+}
 _FILES = {
     "evaluation.md": "evaluation",
     "evaluation.png": "picture",
@@ -120,11 +129,27 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         "| --- " * len(header) + "|",
     ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(result, list(evaluator.metrics))]
+    lines += _reliability_lines(result["reliability"])
     for name, control in result["controls"].items():
         if "chance" in control:
             chance = f"{control['value']:.3f}, by chance {control['chance']:.3f}, {control['n']} patients"
             lines += ["", f"Control, {name}: balanced accuracy of a linear probe {chance}."]
     return "\n".join(lines) + "\n"
+
+
+def _reliability_lines(tables: dict[str, Any]) -> list[str]:
+    """How far answers could be relied on, as a table of Markdown."""
+    if not tables:
+        return []
+    groups = {"all test patients": tables["overall"]}
+    groups |= {f"hospital {name}": row for name, row in tables["by_hospital"].items()}
+    groups |= {f"inputs: {name}": row for name, row in tables["by_modality"].items()}
+    lines = ["", f"Regions are to hold the truth in {tables['coverage']:.0%} of patients.", ""]
+    lines += [f"| | patients | {' | '.join(_RELIABILITY.values())} |", "| --- " * (2 + len(_RELIABILITY)) + "|"]
+    for label, row in groups.items():
+        cells = [_interval(row[name], reasons=False) for name in _RELIABILITY]
+        lines.append(f"| {label} | {row['n']} | {' | '.join(cells)} |")
+    return lines
 
 
 def outcome_names(result: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from finetune import baseline
 from finetune.baselines.comparison import Comparison
@@ -17,8 +18,11 @@ from finetune.heads.base import Columns
 from finetune.metrics import Column
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
+from finetune.reliability.evaluation import answer_columns
+from finetune.reliability.module import Reading
 from finetune.results import BASELINE, FORMAT, Source, comparison_rows, figure_rows, prediction_rows
 from finetune.statistics.base import TaskStatistics
+from finetune.statistics.reliability import ReliabilityStatistics
 from finetune.subgroups import groups
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
@@ -100,6 +104,7 @@ class Evaluator:
             "by_hospital": {name: hospitals[name] for name in self.cohort.hospitals if name in hospitals},
             "by_modality": self._by_modality(whole),
             "by_group": by_group,
+            "reliability": self._reliability(),
             "baseline": self._baseline(whole, estimates),
             "baselines": self.comparison.baselines(),
             "controls": self.comparison.controls(),
@@ -130,6 +135,19 @@ class Evaluator:
         samples = [dataset[index]["sample"] for index in range(len(dataset))]
         parts = [self.model.scores(samples[start : start + _BATCH]) for start in range(0, len(samples), _BATCH)]
         return np.concatenate([self.head.estimate(part).numpy().astype(np.float64) for part in parts])
+
+    def reading(self, patients: Sequence[str], modalities: Sequence[str]) -> Reading:
+        """Patients as the model reads them, from these modalities alone."""
+        names = self.model.task["modalities"]
+        if self.head.reads_features:
+            values = torch.from_numpy(self.features.subset(patients, names, modalities)).float()
+            has = self.cohort.patients.loc[list(patients), names].to_numpy(dtype=bool)
+            present = torch.from_numpy(has & np.isin(names, list(modalities)))
+            with torch.no_grad():
+                return Reading(self.head(values), present, values)
+        samples = [row["sample"] for row in self._dataset(patients, modalities)]  # type: ignore[attr-defined]
+        parts = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
+        return Reading.joined([self.model.read(self.model.encoder.encode_samples(part)) for part in parts])
 
     def columns(self, patients: Sequence[str]) -> Columns:
         """The targets, `[patients]` each."""
@@ -188,6 +206,38 @@ class Evaluator:
                 self._rows += figure_rows(self._origin, shown, group=group, level=level)
                 tables[group][level] = self._group(patients, shown)
         return tables
+
+    def _reliability(self) -> dict[str, Any]:
+        """Coverage, flags, abstention and risk: overall, by hospital, and from each modality alone."""
+        reliability = self.model.reliability
+        if reliability is None:
+            return {}
+        statistics, regions = ReliabilityStatistics(reliability.coverage), self.head.regions()
+        names = list(self.model.task["modalities"])
+        tables: dict[str, dict[str, Any]] = {"by_hospital": {}, "by_modality": {}}
+
+        def row(patients: list[str], answers: Column, **place: str) -> dict[str, Any]:
+            shown = self._figures(patients, answers, statistics)
+            self._rows += figure_rows(self._origin, shown, **place)
+            if not place:
+                self._curves = {**self._curves, **shown.curves}
+            return {"n": len(patients), **{name: interval(shown.figure(name)) for name in shown.measures}}
+
+        for label, subset in {"all": names, **{f"{name} alone": [name] for name in names}}.items():
+            patients = self._dataset(self.test, subset).patients
+            if not patients:
+                continue
+            answers = answer_columns(reliability, regions, self.reading(patients, subset), self.columns(patients))
+            if label != "all":
+                tables["by_modality"][label] = row(patients, answers, subset=label)
+                continue
+            tables["overall"] = row(patients, answers)
+            hospitals = self.cohort.patients.loc[patients, "hospital"].to_numpy()
+            for name in [name for name in self.cohort.hospitals if name in hospitals]:
+                inside = hospitals == name
+                some = [patient for patient, there in zip(patients, inside, strict=True) if there]
+                tables["by_hospital"][name] = row(some, answers[inside], group="hospital", level=name)
+        return {"coverage": reliability.coverage, **tables}
 
     def _by_modality(self, whole: Figures) -> dict[str, Any]:
         """All modalities, each alone, and all but each; every row over the patients who have any of them."""

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from finetune.features import FeatureCache
 from finetune.heads.base import Head
 from finetune.patients import target_columns
+from finetune.reliability.fit import Patients, Settings, fit_reliability
+from finetune.reliability.module import Reliability, blocks_of
 from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
 
@@ -19,15 +23,26 @@ def feature_cache(cfg: DictConfig, encoder: MultimodalEncoder, patients: Patient
 
 
 def fit_exactly(
-    features: FeatureCache, head: Head, train: PatientDataset, validation: PatientDataset
-) -> dict[str, float]:
+    features: FeatureCache,
+    head: Head,
+    train: PatientDataset,
+    validation: PatientDataset,
+    settings: Settings | None = None,
+) -> tuple[dict[str, float], Reliability | None]:
     """Fits the head's experts on training and validation patients together.
 
     Penalties, weights and calibration come from scores by fits that have not seen a patient's hospital, so none of the
     patients need be set aside for them.
 
+    Args:
+        features: of the cohort.
+        head: of experts.
+        train: patients.
+        validation: patients.
+        settings: of what says how far an answer can be relied on; nothing does if None.
+
     Returns:
-        Metrics of those scores.
+        Metrics of those scores, and what was asked for.
 
     Raises:
         UserError: see `finetune.experts.fit`.
@@ -35,12 +50,27 @@ def fit_exactly(
     patients = [*train.patients, *validation.patients]
     columns = target_columns(train.cohort, patients, head)
     hospitals = train.cohort.patients.loc[patients, "hospital"].tolist()
-    scores = head.fit_experts(features.of(patients, train.modalities), columns, hospitals)
+    values = features.of(patients, train.modalities)
+    left_out = head.fit_experts(values, columns, hospitals)
+    scores = head.scores_of(left_out.scores())
     known = ~scores.isnan().any(dim=1)
     estimates = head.estimate(scores[known]).numpy().astype(np.float64)
     judged = [values[known.numpy()] for values in columns.values()]
-    return {
+    metrics = {
         f"left_out/{name}": metric.value(*judged, estimates)
         for name, metric in head.metrics().items()
         if metric.defined(*judged)
     }
+    if settings is None:
+        return metrics, None
+    sizes = {name: features.encoder.feature_sizes([name]) for name in train.modalities}
+
+    def of_subset(names: list[str]) -> Tensor:
+        shown = head.scores_of(left_out.scores([block for name in names for block in sizes[name]]))
+        has = train.cohort.patients.loc[patients, names].astype(bool).all(axis=1).to_numpy()
+        return shown.masked_fill(~torch.from_numpy(has)[:, None], torch.nan)
+
+    targets = {name: torch.from_numpy(column).float() for name, column in columns.items()}
+    everybody = np.ones(len(patients), dtype=bool)
+    behind = Patients(values, hospitals, everybody, targets, of_subset)
+    return metrics, fit_reliability(head.regions(), train.modalities, blocks_of(sizes), behind, settings)

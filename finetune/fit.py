@@ -1,6 +1,7 @@
 """Training a head: fit, take the best weights, calibrate, save."""
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from torch.utils.data import DataLoader
 
 from finetune.embeddings import EmbeddedCohort
 from finetune.exact import feature_cache, fit_exactly
+from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
-from finetune.predictor import FORMAT
+from finetune.predictor import FORMAT, RELIABILITY
 from finetune.private import check, train_privately
+from finetune.reliability.fit import Settings
+from finetune.reliability.steps import fit_after_steps
 from foundation.command import plain
 from foundation.data.dataset import CohortModule, PatientDataset
 from foundation.encoder import MultimodalEncoder
@@ -45,7 +49,10 @@ def fit(
         module = FinetuneModule(encoder, head, frozen=True)
         if not is_main_process():
             return module, {}
-        return module, fit_exactly(feature_cache(cfg, encoder, train), head, train, validation)
+        metrics, module.reliability = fit_exactly(
+            feature_cache(cfg, encoder, train), head, train, validation, _reliability(cfg)
+        )
+        return module, metrics
     criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
@@ -66,7 +73,24 @@ def fit(
     none = scores[:0], {name: value[:0] for name, value in targets.items()}
     # Under privacy nothing of a training patient counts but the noisy gradients.
     module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
+    settings = _reliability(cfg)
+    if settings is not None and private is None:
+        # Features of an encoder that this run trained are of no use to another.
+        kept = Path(cfg.embeddings) if cfg.frozen and cfg.embeddings is not None else None
+        features = FeatureCache(kept, module.encoder, train.cohort, train.drop_inputs)
+        module.reliability = fit_after_steps(features, module.head, train, validation, settings)
     return module, metrics
+
+
+def _reliability(cfg: DictConfig) -> Settings | None:
+    """The config's `reliability`, read."""
+    if cfg.reliability is None:
+        return None
+    content, known = plain(cfg.reliability), [field.name for field in fields(Settings)]
+    for name in content:
+        if name not in known:
+            raise UserError(f"reliability.{name}: no such setting; there are {', '.join(known)}")
+    return Settings(**content)
 
 
 def _cohort(
@@ -124,7 +148,7 @@ def score(module: FinetuneModule, part: PatientDataset, data: CohortModule) -> t
 
 
 def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output: Path) -> None:
-    """Writes encoder folder, head and task description, each under a temporary name first."""
+    """Writes encoder folder, head, its reliability and task description, each under a temporary name first."""
     module.encoder.save_pretrained(output / "encoder")
     head = module.head
     write_tensors(output / "head.safetensors", head.state_dict())
@@ -136,4 +160,7 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
         "modalities": modalities,
         "drop_inputs": plain(task.drop_inputs) if task.drop_inputs else {},
     }
+    if module.reliability is not None:
+        write_tensors(output / RELIABILITY, module.reliability.state_dict())
+        content["reliability"] = module.reliability.settings()
     write_json(output / "task.json", content)

@@ -83,4 +83,5 @@ def fold_config(cfg: DictConfig, number: int) -> DictConfig:
     kept = cfg.embeddings  # all folds share what is computed once
     fold.output = f"{cfg.output}/folds/{number}"
     fold.embeddings = kept
+    fold.reliability = None  # folds are judged by what they predict
     return fold

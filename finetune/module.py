@@ -7,6 +7,7 @@ from torch import Tensor
 
 from finetune.criterion import HeadCriterion
 from finetune.heads.base import Head
+from finetune.reliability.module import Reliability
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.module import TrainingModule
@@ -28,6 +29,7 @@ class FinetuneModule(TrainingModule):
 
     Attributes:
         privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
+        reliability: fitted after training; None where nothing says how far answers can be relied on.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FinetuneModule(TrainingModule):
         self.weight_decay = weight_decay
         self.fused = fused
         self.privacy: dict[str, Any] | None = None
+        self.reliability: Reliability | None = None
         self.criterion = HeadCriterion(head)
 
     def train(self, mode: bool = True) -> "FinetuneModule":

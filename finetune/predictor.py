@@ -2,12 +2,13 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from finetune.heads.base import Head
+from finetune.reliability.module import Reading, Reliability
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
@@ -15,8 +16,16 @@ from foundation.files import read_json
 from foundation.tensors import load_weights
 
 FORMAT = 1
+RELIABILITY = "reliability.safetensors"
 _HEADS = "finetune.heads."
 _AT_ONCE = 16  # patients: each may have hundreds of images
+
+
+class Answer(NamedTuple):
+    """A prediction, and how far it can be relied on (`finetune.reliability`); None where nothing says it."""
+
+    prediction: dict[str, Any]
+    reliability: dict[str, Any] | None
 
 
 class TaskModel:
@@ -26,9 +35,13 @@ class TaskModel:
         encoder: fine-tuned or frozen.
         head: with its calibration.
         task: `task.json`: name, kind, head, modalities and the inputs hidden because they hold the target.
+        reliability: what says how far an answer can be relied on; None where nothing does.
     """
 
-    def __init__(self, encoder: MultimodalEncoder, head: Head, task: dict[str, Any]) -> None:
+    def __init__(
+        self, encoder: MultimodalEncoder, head: Head, task: dict[str, Any], reliability: Reliability | None = None
+    ) -> None:
+        self.reliability = reliability
         self.encoder = encoder.eval()
         self.encoder.look_at_all()
         self.head = head.eval()
@@ -47,7 +60,11 @@ class TaskModel:
             raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
         head = head_class(task["head"]["type"], path)(**task["head"]["settings"])
         load_weights(head, folder / "head.safetensors")
-        return cls(MultimodalEncoder.from_pretrained(folder / "encoder"), head, task)
+        reliability = None
+        if "reliability" in task:
+            reliability = Reliability(**task["reliability"])
+            load_weights(reliability, folder / RELIABILITY)
+        return cls(MultimodalEncoder.from_pretrained(folder / "encoder"), head, task, reliability)
 
     def usable(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The part of a sample that the task may look at.
@@ -72,6 +89,8 @@ class TaskModel:
         """The same model with its weights on a device; samples follow them there."""
         self.encoder.to(device)
         self.head.to(device)
+        if self.reliability is not None:
+            self.reliability.to(device)
         return self
 
     @torch.no_grad()
@@ -91,12 +110,31 @@ class TaskModel:
             scores = self.head(self.encoder(batch).fused)
         return scores
 
+    @torch.no_grad()
+    def read(self, batch: Batch) -> Reading:
+        """The same batch with what reliability looks at beside scores."""
+        batch = batch.to(next(self.encoder.parameters()).device)
+        features = self.encoder.features(batch, self.task["modalities"])
+        scores = self.head(features if self.head.reads_features else self.encoder(batch).fused)
+        present = torch.stack([batch.present[name] for name in self.task["modalities"]], dim=1)
+        return Reading(scores, present, features)
+
+    def answer(self, batch: Batch) -> list[Answer]:
+        """Predictions of a batch of what the task may look at, and how far each can be relied on."""
+        if self.reliability is None:
+            return [Answer(prediction, None) for prediction in self.head.predict(self.score_batch(batch))]
+        reading = self.read(batch)
+        judged = self.reliability.judge(reading, self.head.regions())
+        return [Answer(*pair) for pair in zip(self.head.predict(reading.scores), judged, strict=True)]
+
     def predict(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Calibrated predictions, each with the modalities that it rests on."""
-        predictions = self.head.predict(self.scores(samples))
+        """Calibrated predictions, each with the modalities that it rests on and how far it can be relied on."""
+        usable = [self.usable(sample) for sample in samples]
+        parts = [usable[start : start + _AT_ONCE] for start in range(0, len(usable), _AT_ONCE)]
+        answers = [answer for part in parts for answer in self.answer(self.encoder.encode_samples(part))]
         return [
-            {**prediction, "modalities_used": list(self.usable(sample))}
-            for prediction, sample in zip(predictions, samples, strict=True)
+            {**answer.prediction, "modalities_used": list(sample), "reliability": answer.reliability}
+            for answer, sample in zip(answers, usable, strict=True)
         ]
 
 

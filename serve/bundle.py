@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from finetune.predictor import TaskModel
+from finetune.predictor import RELIABILITY, TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json, write_text
@@ -47,7 +47,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
             raise UserError(f"{run / part}: missing; give the output folder of python -m finetune as run=...")
     with replacing_folder(bundle) as temporary:
         (temporary / MODEL).mkdir()
-        for part in _PARTS:
+        for part in (*_PARTS, *(name for name in (RELIABILITY,) if (run / name).exists())):
             copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
             copy(run / part, temporary / MODEL / part)
         schema = _describe(run, name, cohort, manifest.digests(temporary))
@@ -140,6 +140,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
         version="",
         task=model.task["name"],
         prediction=model.head.prediction_schema(),
+        reliability=None if model.reliability is None else model.reliability.schema(model.head.regions()),
         synthetic=cohort.synthetic,
         modalities={key: form.fitted(cohort.values(train, key)) for key, form in forms.items()},
     )

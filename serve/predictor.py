@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from finetune.predictor import TaskModel
+from finetune.predictor import Answer, TaskModel
 from foundation.errors import UserError
 from foundation.modalities.base import Inputs
 from foundation.modalities.request import RequestError
@@ -101,7 +101,7 @@ class Predictor:
             examined[name] = ExaminedPart(what=part.what, examined=part.examined, of=of)
         return _Prepared(patient, inputs, examined)
 
-    def _predict(self, ready: list[_Prepared]) -> list[dict[str, Any] | RequestError]:
+    def _predict(self, ready: list[_Prepared]) -> list[Answer | RequestError]:
         """Together; one by one where that fails, so that the request that makes it fail fails alone."""
         if not ready:
             return []
@@ -114,16 +114,13 @@ class Predictor:
         return [one if isinstance(one, RequestError) else one[0] for one in alone]
 
     @torch.inference_mode()
-    def _predict_batch(self, ready: list[_Prepared]) -> list[dict[str, Any]]:
-        batch = self.model.encoder.collate([one.inputs for one in ready])
-        return self.model.head.predict(self.model.score_batch(batch))
+    def _predict_batch(self, ready: list[_Prepared]) -> list[Answer]:
+        return self.model.answer(self.model.encoder.collate([one.inputs for one in ready]))
 
-    def _respond(
-        self, prepared: _Prepared, prediction: dict[str, Any] | RequestError, request_id: str
-    ) -> Response | RequestError:
-        if isinstance(prediction, RequestError):
-            return prediction
-        if not _finite(prediction):
+    def _respond(self, prepared: _Prepared, answer: Answer | RequestError, request_id: str) -> Response | RequestError:
+        if isinstance(answer, RequestError):
+            return answer
+        if not _finite(answer):
             reason = "its values lead to no finite answer"
             return RequestError(", ".join(prepared.inputs), reason, "check values and units")
         return Response(
@@ -133,7 +130,8 @@ class Predictor:
             release=self._release,
             digests=self.digests,
             task=self.schema.task,
-            prediction=prediction,
+            prediction=answer.prediction,
+            reliability=answer.reliability,
             modalities_used=list(prepared.inputs),
             modalities_ignored=[name for name in self.schema.modalities if name in prepared.patient.ignored],
             examined=prepared.examined,

@@ -26,6 +26,7 @@ class BundleSchema(BaseModel):
         version: the head of the digest of all that the model is made of and of this schema; see `version_of`.
         task: name of the task.
         prediction: JSON Schema of what the task's head answers.
+        reliability: JSON Schema of what is said beside it; None where nothing is.
         synthetic: whether the model was trained on synthetic patients alone.
         modalities: by name, what a request may hold.
     """
@@ -37,6 +38,7 @@ class BundleSchema(BaseModel):
     version: str
     task: str
     prediction: dict[str, Any]
+    reliability: dict[str, Any] | None = None
     synthetic: bool
     modalities: dict[str, SerializeAsAny[RequestForm]]
 
@@ -88,6 +90,7 @@ class BundleSchema(BaseModel):
         """JSON Schema of an answer."""
         schema = Response.model_json_schema(mode="serialization")
         schema["properties"]["prediction"] = self.prediction
+        schema["properties"]["reliability"] = self.reliability or {"type": "null"}
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -145,6 +148,9 @@ class Response(BaseModel):
         digests: of the files that answered.
         task: what was predicted.
         prediction: the numbers, as the task model gives them.
+        reliability: how far they can be relied on: `region`, the set or interval that holds the truth with the chance
+            `coverage`; by modality `out_of_distribution`, above 1 where it is unlike that of the patients learnt from;
+            whether to `abstain`, with `reasons`. None where the model was not fitted for it.
         modalities_used: what the prediction rests on.
         modalities_ignored: sent, and not looked at by this task.
         examined: by modality used, how much of it was looked at.
@@ -159,6 +165,7 @@ class Response(BaseModel):
     digests: Digests
     task: str
     prediction: dict[str, Any]
+    reliability: dict[str, Any] | None = None
     modalities_used: list[str]
     modalities_ignored: list[str]
     examined: dict[str, ExaminedPart]

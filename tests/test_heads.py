@@ -159,6 +159,10 @@ def test_a_head_trains_evaluates_serves_and_is_described(
     assert all(interval["low"] <= interval["high"] for interval in defined)
     assert len(defined) > len(metrics.split()) / 2
     assert list(evaluation["baseline"]["gain"]) == metrics.split()[:1]
+    reliability = evaluation["reliability"]
+    assert set(reliability["by_hospital"]) == set(evaluation["by_hospital"])
+    assert 0 <= reliability["overall"]["coverage"]["value"] <= 1
+    assert 0 <= reliability["overall"]["out_of_distribution"]["value"] <= 1
     assert (evaluated / "evaluation.png").stat().st_size > 10_000
     assert f"| {' | '.join(['patients', *outcomes, 'metric'])} |" in (evaluated / "evaluation.md").read_text()
 
@@ -169,6 +173,9 @@ def test_a_head_trains_evaluates_serves_and_is_described(
     schema = Draft202012Validator(json.loads((bundle / "response.schema.json").read_text()))
     schema.validate(answer.model_dump())
     assert not schema.is_valid(answer.model_dump() | {"prediction": {"other": 1}})
+    assert set(answer.reliability["out_of_distribution"]) == set(answer.modalities_used)
+    assert answer.reliability["abstain"] == bool(answer.reliability["reasons"])
+    assert not schema.is_valid(answer.model_dump() | {"reliability": None})
 
     card = (run("serve.card", f"evaluation={evaluated}") / "README.md").read_text()
     if metrics.startswith("auc"):

@@ -1,11 +1,12 @@
 """Experts as a module: buffers alone, saved and loaded like any head's weights."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finetune.experts.blocks import CLIP
@@ -58,14 +59,20 @@ class Experts(nn.Module):
         for index, (place, _) in enumerate(self._places()):
             scores.append(standard[:, place] @ self.weight[place] + self.bias[index])
             present.append(~missing[:, place].all(dim=1))
-        scores.append(torch.ones_like(scores[0]))
-        subset = sum(who.long() << bit for bit, who in enumerate(present))
-        combined: Tensor = (self.rules[subset] * torch.stack(scores, dim=1)).sum(dim=1)
+        return self.combine(torch.stack(scores, dim=1), torch.stack(present, dim=1))
+
+    def combine(
+        self, scores: Float[Tensor, "batch blocks outputs"], present: Bool[Tensor, "batch blocks"]
+    ) -> Float[Tensor, "batch outputs"]:
+        """One score of those of the blocks that a patient has, by the rule of this subset."""
+        subset = sum(who.long() << bit for bit, who in enumerate(present.unbind(dim=1)))
+        rule = self.rules[subset]
+        combined: Tensor = (rule[:, :-1] * scores).sum(dim=1) + rule[:, -1]
         return combined
 
     def fit(
         self, values: Floats, responses: Sequence[Response], hospitals: Sequence[str], distil: bool = True
-    ) -> Floats:
+    ) -> "LeftOut":
         """Fits all outputs exactly.
 
         Args:
@@ -75,14 +82,18 @@ class Experts(nn.Module):
             distil: teach experts by what all of them know (`finetune.experts.fit`).
 
         Returns:
-            Scores of the patients by fits that have not seen their hospital, `[patients, outputs]`; NaN for those whom
-            no expert knows.
+            Scores of the patients by fits that have not seen their hospital.
         """
         blocks = {name: values[:, place] for place, name in self._places()}
         committees = [fit_committee(blocks, response, hospitals, distil) for response in responses]
         for output, committee in enumerate(committees):
             self._take(committee, output)
-        return np.stack([committee.scores for committee in committees], axis=1)
+        left_out = np.full((len(values), len(blocks), len(responses)), np.nan)
+        for output, committee in enumerate(committees):
+            for index, expert in enumerate(committee.experts.values()):
+                if expert is not None:
+                    left_out[:, index, output] = expert.scores
+        return LeftOut(self, _tensor(left_out))
 
     def _take(self, committee: Committee, output: int) -> None:
         """Folds rotation and coefficients into one weight a feature, and spreads the rules over all subsets."""
@@ -105,6 +116,29 @@ class Experts(nn.Module):
         """Where each block's features are."""
         ends = list(itertools.accumulate(self.blocks.values()))
         return [(slice(end - size, end), name) for end, (name, size) in zip(ends, self.blocks.items(), strict=True)]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores of patients by fits that have not seen their hospital.
+
+    Attributes:
+        experts: that combine them.
+        by_block: `[patients, blocks, outputs]`, NaN for who lacks a block, or where it has no expert.
+    """
+
+    experts: Experts
+    by_block: Float[Tensor, "patients blocks outputs"]
+
+    def scores(self, blocks: Collection[str] | None = None) -> Float[Tensor, "patients outputs"]:
+        """Combined, of some blocks alone; of all if None. NaN for those of whom no expert knows anything."""
+        shown = torch.tensor([blocks is None or name in blocks for name in self.experts.blocks])
+        known = ~self.by_block.isnan() & shown[:, None]
+        values = self.by_block.nan_to_num()
+        combined = [
+            self.experts.combine(values, known[..., output])[:, output] for output in range(self.experts.outputs)
+        ]
+        return torch.stack(combined, dim=1).masked_fill(~known.any(dim=1), torch.nan)
 
 
 def _tensor(values: Floats) -> Tensor:

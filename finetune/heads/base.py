@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from finetune.experts.module import Experts
+from finetune.experts.module import Experts, LeftOut
 from finetune.experts.responses import Response
+from finetune.heads.regions import Regions
 from finetune.metrics import Column, Metric
 from finetune.statistics.base import TaskStatistics
 
@@ -150,7 +151,7 @@ class Head(nn.Module, ABC):
     def responses(self, targets: Columns) -> list[Response]:
         """What experts explain, one an output of theirs, of target columns `[patients]`."""
 
-    def fit_experts(self, features: Column, targets: Columns, hospitals: Sequence[str], distil: bool = True) -> Tensor:
+    def fit_experts(self, features: Column, targets: Columns, hospitals: Sequence[str], distil: bool = True) -> LeftOut:
         """Fits experts exactly, and calibrates.
 
         Args:
@@ -160,17 +161,16 @@ class Head(nn.Module, ABC):
             distil: see `finetune.experts.fit`.
 
         Returns:
-            Raw scores `[patients, outputs]` by fits that have not seen a patient's hospital; NaN where no expert knows
-            anything of a patient.
+            Scores of the readout, by fits that have not seen a patient's hospital.
         """
         assert isinstance(self.score, Experts)
-        fitted = self.score.fit(features, self.responses(targets), hospitals, distil)
-        scores = self.scores_of(torch.from_numpy(fitted).float())
+        left_out = self.score.fit(features, self.responses(targets), hospitals, distil)
+        scores = self.scores_of(left_out.scores())
         known = ~scores.isnan().any(dim=1)
         values = {name: torch.from_numpy(column).float()[known] for name, column in targets.items()}
         nobody = {name: column[:0] for name, column in values.items()}
         self.calibrate(scores[known], values, (scores[:0], nobody))
-        return scores
+        return left_out
 
     def scores_of(self, scores: Float[Tensor, "batch columns"]) -> Float[Tensor, "batch outputs"]:
         """The head's raw scores from those of its readout."""
@@ -195,6 +195,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def prediction_schema(self) -> dict[str, Any]:
         """JSON Schema of one prediction."""
+
+    def regions(self) -> Regions | None:
+        """Sets or intervals of its predictions; None where there are none."""
+        return None
 
     # Evaluation
 

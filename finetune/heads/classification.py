@@ -24,6 +24,7 @@ from finetune.heads.base import (
     object_schema,
     readout,
 )
+from finetune.heads.regions import ClassSets
 from finetune.metrics import Column, Metric, binary_metrics, multiclass_metrics
 from finetune.plots import roc_curves
 from finetune.statistics.base import TaskStatistics
@@ -149,6 +150,9 @@ class Classification(Head):
         """Calibrated probability of the positive class, or of each class where there are more than two."""
         probabilities = self._probabilities(scores)
         return probabilities[:, -1] if self._binary else probabilities
+
+    def regions(self) -> ClassSets:
+        return ClassSets(self.target, self.classes, self._probabilities)
 
     def metrics(self) -> dict[str, Metric]:
         return binary_metrics() if self._binary else multiclass_metrics(self.classes)

@@ -25,6 +25,7 @@ from finetune.heads.base import (
     object_schema,
     readout,
 )
+from finetune.heads.regions import LabelSets
 from finetune.metrics import Column, Metric, binary_metrics
 from finetune.plots import roc_curves
 from finetune.statistics.binary import MultiLabelStatistics
@@ -135,6 +136,9 @@ class MultiLabel(Head):
     def estimate(self, scores: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch labels"]:
         """Calibrated probability of each label."""
         return (scores * self.log_scale.exp() + self.shift).sigmoid()
+
+    def regions(self) -> LabelSets:
+        return LabelSets(self.targets, self.estimate)
 
     def metrics(self) -> dict[str, Metric]:
         """Means over the labels that are defined, then each label by itself."""

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from finetune.experts.responses import Response, Value
 from finetune.heads.base import Blocks, Columns, Head, Moments, TargetCounts, Targets, object_schema, readout
+from finetune.heads.regions import Intervals
 from finetune.metrics import Column, Metric, regression_metrics
 from finetune.statistics.regression import RegressionStatistics
 from foundation.errors import UserError
@@ -131,6 +132,9 @@ class Regression(Head):
         """From units of the spread back to the quantity's own."""
         values = standard * self.moments.spread + self.moments.mean
         return values.expm1().clamp(min=0) if self.scale == "log" else values
+
+    def regions(self) -> Intervals:
+        return Intervals(self.target, self.calibrated, self.quantity, self._standard)
 
     def metrics(self) -> dict[str, Metric]:
         return regression_metrics()

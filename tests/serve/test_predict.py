@@ -24,6 +24,7 @@ ANSWER = {
     "version": "1",
     "task": "biomarker",
     "prediction": {"class": "low"},
+    "reliability": None,
     "synthetic": True,
     "modalities_used": ["report"],
     "modalities_ignored": [],

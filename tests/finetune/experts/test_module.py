@@ -33,7 +33,7 @@ def patients() -> tuple[np.ndarray, np.ndarray, list[str]]:
 def fitted(patients: tuple[np.ndarray, np.ndarray, list[str]]) -> tuple[Experts, np.ndarray]:
     features, label, hospitals = patients
     experts = Experts(BLOCKS, 1)
-    return experts, experts.fit(features, [Label(label)], hospitals)
+    return experts, experts.fit(features, [Label(label)], hospitals).scores().numpy()
 
 
 def scores(experts: Experts, features: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_hazards_expect_as_many_events_in_every_subset_as_were_seen(patients):
     time = np.ceil(rng.exponential(np.exp(-1.5 * label)) * 300)
     event = (rng.random(240) < 0.8).astype(float)
     experts = Experts(BLOCKS, 1)
-    left_out = experts.fit(features, [Hazard(event, time)], hospitals)[:, 0]
+    left_out = experts.fit(features, [Hazard(event, time)], hospitals).scores().numpy()[:, 0]
     hazard = Hazard(event, time).exposure(left_out)
     for names in (("image",), ("genes",), ("image", "genes", "record")):
         shown = only(features, *names)

@@ -1,0 +1,1 @@
+"""How far an answer can be relied on: conformal sets and intervals, out-of-distribution scores, abstention."""

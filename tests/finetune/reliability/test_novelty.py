@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from finetune.experts.ridge import hospital_folds
+from finetune.reliability.novelty import Novelty
+
+SIZE, PATIENTS = 60, 240
+RNG = np.random.default_rng(0)
+LOADING = RNG.normal(size=(4, SIZE))
+
+
+def drawn(count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return 5 + rng.normal(size=(count, 4)) @ LOADING + rng.normal(0, 0.5, (count, SIZE))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Novelty, np.ndarray]:
+    values = drawn(PATIENTS, 1)
+    values[:30] = np.nan
+    values[40, :10] = np.nan
+    module = Novelty(SIZE)
+    hospitals = [f"h{index % 6}" for index in range(PATIENTS)]
+    return module, module.fit(values, np.ones(PATIENTS, dtype=bool), hospital_folds(hospitals)).numpy()
+
+
+def score(module: Novelty, values: np.ndarray) -> np.ndarray:
+    return module(torch.from_numpy(values).float()).numpy()
+
+
+def area(garbage: np.ndarray, real: np.ndarray) -> float:
+    return float((garbage[:, None] > real[None]).mean())
+
+
+def test_patients_left_out_spread_by_about_one_and_those_without_the_block_have_no_score(fitted):
+    _, left_out = fitted
+    assert np.isnan(left_out[:30]).all() and np.isfinite(left_out[30:]).all()
+    assert 0.5 < np.median(left_out[30:]) < 1.5
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        lambda rng, values: values * 10,
+        lambda rng, values: values * 0,
+        lambda rng, values: np.full_like(values, 5.0),  # at the very mean: nearer than any patient
+        lambda rng, values: rng.normal(5, np.sqrt((LOADING**2).sum(axis=0) + 0.25), values.shape),  # each alone usual
+        lambda rng, values: np.where(np.arange(SIZE) == 0, 500.0, values),
+    ],
+    ids=["scaled", "zero", "constant", "unrelated", "one value"],
+)
+def test_what_is_no_patient_scores_above_those_who_are(fitted, garbage):
+    module, left_out = fitted
+    values = garbage(np.random.default_rng(2), drawn(100, 3))
+    assert area(score(module, values), left_out[30:]) > 0.99
+
+
+def test_patients_of_another_draw_score_as_those_left_out(fitted):
+    module, left_out = fitted
+    assert 0.4 < area(score(module, drawn(200, 4)), left_out[30:]) < 0.6
+
+
+def test_a_patient_scores_alike_alone_and_with_features_missing(fitted):
+    module, _ = fitted
+    values = drawn(50, 5)
+    assert score(module, values[:1]) == pytest.approx(score(module, values)[:1], rel=1e-4)
+    some = values.copy()
+    some[:, ::10] = np.nan
+    assert (np.abs(score(module, some) - score(module, values)) < 2).all()
