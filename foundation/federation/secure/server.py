@@ -78,9 +78,8 @@ def secure_round(
     sum. What is aggregated equals the plain mean by group within `SecureOrder.bound`, if nothing was clipped.
 
     What it does not hide: a group that one site alone trained is that site's update, whatever masks do; leave it out of
-    `groups` where it is known before. Whoever runs the server is trusted to follow the protocol and not to search for
-    masks: Flower 1.41 draws each from a seed of at most 32 bits (flwrlabs/flower#7522), so that with few sites a
-    determined server can find them by trying.
+    `groups` where it is known before. Whoever runs the server is trusted to hand on the sites' keys as they are: one
+    that puts its own in their place reads what they share.
 
     Args:
         grid: Flower's way to the nodes.

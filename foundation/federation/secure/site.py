@@ -1,7 +1,7 @@
 """A site's side: what it submits, and the mod that masks it.
 
-Masks, keys and shares are Flower's (`secaggplus_mod`); added here are checks of what the server asks, and that a reply
-whose arrays are not masked never leaves.
+Keys and shares are Flower's (`secaggplus_mod`), masks are drawn by `masks`; added here are checks of what the server
+asks, and that a reply whose arrays are not masked never leaves.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from flwr.app import Context, Message, RecordDict
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
+from foundation.federation.secure.masks import replace_flowers_masks
 from foundation.federation.secure.records import (
     RECORD_KEY_CONFIGS,
     UNMASKED,
@@ -113,6 +114,7 @@ def secure_mod(message: Message, context: Context, call_next: Handler) -> Messag
     if RECORD_KEY_CONFIGS not in message.content.config_records:
         return call_next(message, context)
     _check(message.content)
+    replace_flowers_masks()
     try:
         return secaggplus_mod(message, context, lambda asked, state: _submitted(call_next(asked, state)))
     except _NothingSubmittedError as nothing:

@@ -1,6 +1,7 @@
 """Flower's SecAgg+ workflow for one round of our own orders.
 
-Masks, keys and shares stay Flower's. Added are the order, and that sites may leave before shares are exchanged.
+Keys and shares stay Flower's, masks are drawn by `masks`. Added are the order, and that sites may leave before shares
+are exchanged.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow
 from flwr.serverapp import Grid
 
+from foundation.federation.secure.masks import replace_flowers_masks
 from foundation.federation.secure.summing_grid import SummingGrid
 
 
@@ -91,6 +93,7 @@ def mean_of(
     grid: SummingGrid, nodes: Mapping[str, int], workflow: Workflow, number: int
 ) -> tuple[list[np.ndarray], list[int]] | None:
     """Runs the workflow: the mean of the sites' vectors and the nodes in it; None if too few stayed."""
+    replace_flowers_masks()
     watched = cast(Grid, grid)  # the workflow calls send_and_receive alone
     strategy = SumStrategy(nodes.values())
     state = RecordDict(

@@ -10,7 +10,6 @@ from flwr.common import bytes_to_ndarray
 from flwr.common.secure_aggregation.crypto.shamir import combine_shares
 from flwr.common.secure_aggregation.quantization import quantize
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, RECORD_KEY_STATE, Key, Stage
-from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 from flwr.common.serde import context_from_proto, context_to_proto
 from hydra.utils import instantiate
 from hypothesis import given, settings
@@ -20,6 +19,7 @@ from scipy.stats import chisquare
 
 from foundation.errors import UserError
 from foundation.federation.secure import Secure, SecureOrder
+from foundation.federation.secure.masks import expand
 from foundation.federation.secure.settings import levels
 from foundation.federation.secure.site import submission
 from tests.foundation.federation.secure_sites import (
@@ -115,7 +115,7 @@ def test_a_site_stays_masked_when_the_server_takes_off_all_that_it_is_given():
     sums = 0
     for site in SAMPLES:
         seen = masked(grid, site)
-        own_mask = pseudo_rand_gen(combine_shares(shares[NODES[site]]), MODULUS, [vector.shape for vector in seen])
+        own_mask = expand(combine_shares(shares[NODES[site]]), MODULUS, [vector.shape for vector in seen])
         left = np.concatenate([(v - m) % MODULUS for v, m in zip(seen, own_mask, strict=True)])
         assert looks_uniform(left)
         assert np.mean(left == np.concatenate(plain_vectors(site, 4))) < 1e-3
