@@ -27,6 +27,9 @@ FLOWER_INTERNALS = {
         "flwr.supercore.interceptors",
     },
     "foundation/federation/deployment/flower_patches.py": {
+        "flwr.app.message.message",
+        "flwr.app.metadata",
+        "flwr.common.constant",
         "flwr.supercore",
         "flwr.supercore.inflatable",
         "flwr.supercore.inflatable.inflatable_object",

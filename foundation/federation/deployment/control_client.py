@@ -162,6 +162,10 @@ class SuperLink:
             infos = self.client.ListNodes(ListNodesRequest()).nodes_info
             return [Node(info.name, info.status, info.node_id) for info in infos]
 
+    def admitted(self) -> dict[int, str]:
+        """By the number of a node, the hospital whose key it was admitted with."""
+        return {node.number: node.name for node in self.nodes() if node.status != "unregistered"}
+
     def revoke(self, site: str) -> None:
         """Refuses a site's key from now on.
 

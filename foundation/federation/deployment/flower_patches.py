@@ -148,14 +148,15 @@ def inflate_once() -> None:
 
     Flower keeps every piece of an array until the whole message is there, beside the arrays themselves: a copy of the
     whole model. Without the patch: `python scripts/bench/server_memory.py` shows one more model in the server process.
+    And what cannot be put together is a failure of the node that sent it; in Flower it ends the server's run.
     """
     from flwr.supercore.inflatable import inflatable_utils
     from flwr.supercore.inflatable.inflatable_object import get_object_head_values_from_object_content
     from flwr.superlink.grid import http_grid
 
     def inflate(object_id: str, object_contents: dict[str, bytes]) -> Any:
-        heads = {name: get_object_head_values_from_object_content(data) for name, data in object_contents.items()}
-        uses = Counter(child for _, children, _ in heads.values() for child in set(children))
+        heads: dict[str, tuple[str, list[str], int]] = {}
+        uses: Counter[str] = Counter()
         wholes: dict[str, Any] = {}  # what has parts, as an array has; a part goes when its last whole is there
 
         def made(name: str) -> Any:
@@ -171,9 +172,39 @@ def inflate_once() -> None:
                 wholes[name] = one
             return one
 
-        return made(object_id)
+        try:
+            heads |= {name: get_object_head_values_from_object_content(data) for name, data in object_contents.items()}
+            uses.update(child for _, children, _ in heads.values() for child in set(children))
+            message = made(object_id)
+            if isinstance(message, Message):
+                return message
+            reason = "no message"
+        except Exception as error:  # noqa: BLE001 - whatever a node's bytes make of Flower's reader costs it its answer
+            reason = type(error).__name__
+        return _unreadable_message(reason)
 
     http_grid.inflate_object_from_contents = inflate  # type: ignore[assignment, attr-defined]
+
+
+def _unreadable_message(reason: str) -> Message:
+    """What stands for an answer that cannot be put together."""
+    from flwr.app import Error
+    from flwr.app.message.message import make_message
+    from flwr.app.metadata import Metadata
+    from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+
+    metadata = Metadata(
+        run_id=1,
+        message_id="",
+        src_node_id=SUPERLINK_NODE_ID,
+        dst_node_id=SUPERLINK_NODE_ID,
+        reply_to_message_id="",
+        group_id="",
+        created_at=time.time(),
+        ttl=0.0,
+        message_type="system",
+    )
+    return make_message(metadata, error=Error(ErrorCode.UNKNOWN, f"its answer cannot be read ({reason})"))
 
 
 def share_database() -> None:

@@ -83,3 +83,9 @@ def update_noise(noise_multiplier: float, vote_noise: float | None) -> float:
 def factor(norm: float, clip: float) -> float:
     """What to multiply an update of a norm with, so that it is no longer than the clip."""
     return 1.0 if norm <= clip else clip / norm * (1 - _INSIDE)
+
+
+def bounded_vote(vote: float, deviation: float) -> float:
+    """A site's noisy vote on the clip, within what an honest one is but once in a billion times; 0 for no number."""
+    most = 0.5 + 7 * deviation
+    return min(most, max(-most, vote)) if math.isfinite(vote) else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
 from foundation.federation.privacy.base import Privacy
-from foundation.federation.privacy.clipping import factor
+from foundation.federation.privacy.clipping import bounded_vote, factor
 from foundation.federation.privacy.mechanism import CLIP, SITES, VOTE, SitePrivacy, check_shares, vote
 from foundation.federation.privacy.noise import Noise
 from foundation.federation.privacy.record import privacy_record
@@ -164,7 +164,8 @@ class PrivateStrategy(Strategy):
     def _votes(self, updates: Updates) -> float | None:
         if self.privacy.vote_noise is None:
             return None
-        return sum(update.metrics.get(VOTE, 0.0) for update in updates.values())
+        deviation = self.privacy.vote_noise
+        return sum(bounded_vote(update.metrics.get(VOTE, 0.0), deviation) for update in updates.values())
 
 
 def _alike(update: SiteUpdate) -> SiteUpdate:

@@ -33,7 +33,8 @@ def deploy(cfg: DictConfig, checkpoints: Checkpoints) -> LazySafetensors:
         superlink.stop(_read(folder)["run"])  # of a command that was cut short: the sites must not work for it
     _check_nodes(superlink, list(cfg.sites))
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    there = OmegaConf.merge(cfg, {"federation": {"server": str(Path(cfg.federation.server).resolve())}})
+    OmegaConf.save(there, folder / CONFIG, resolve=True)
     run = superlink.start(write_bundle(installed_release(), checkpoints.config_digest, str(folder.parent)))
     write_json(folder / STATE, {"run": run, "config_digest": checkpoints.config_digest})
     try:

@@ -7,6 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
+from foundation.federation.deployment.control_client import ServerFolder, connect
 from foundation.federation.deployment.flower_patches import inflate_once, send_objects_one_by_one
 from foundation.federation.ledger.files import lock
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
@@ -33,5 +34,7 @@ def _serve(output: Path, grid: Grid, context: Context) -> None:
     assert isinstance(cfg, DictConfig)
     checkpoints = Checkpoints(output, str(context.run_config["config-digest"]))
     failed: list[UserError] = []
-    server_app(cfg, checkpoints.latest(), checkpoints, lambda _: None, failed.append)(grid, context)
+    superlink = connect(ServerFolder.load(cfg.federation.server))
+    weights = checkpoints.latest()
+    server_app(cfg, weights, checkpoints, lambda _: None, failed.append, superlink.admitted)(grid, context)
     finish(output / FOLDER, str(failed[0]) if failed else None)

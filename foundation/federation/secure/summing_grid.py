@@ -21,7 +21,8 @@ from foundation.federation.secure.records import (
     masked_vectors,
     put_masked_vectors,
 )
-from foundation.federation.wire.messages import failure_of
+from foundation.federation.wire.messages import check_answers, failure_of, order_digest
+from foundation.federation.wire.tensors import UnreadableError
 
 _HEADER = 256  # bytes that hold the header of a flat array
 _POLL_SECONDS = 0.1
@@ -75,9 +76,10 @@ class SummingGrid:
         seconds = self._training_seconds if training else timeout
         for message in sent:
             self.to_site[self._sites[message.metadata.dst_node_id]] += _bytes(message.content)
-        kept = []
+        kept, order = [], order_digest(sent[0].content) if training else ""
         for site, reply in self._answers(sent, seconds):
-            reason = f"no answer in {seconds or 0:g} s" if reply is None else self._unusable(site, reply, training)
+            late = f"no answer in {seconds or 0:g} s"
+            reason = late if reply is None else self._unusable(site, reply, training, order)
             if reason is not None:
                 self.absent[site] = f"{stage}: {reason}"
             elif reply is not None:
@@ -105,9 +107,13 @@ class SummingGrid:
             if pending:
                 time.sleep(_POLL_SECONDS)
 
-    def _unusable(self, site: str, reply: Message, training: bool) -> str | None:
+    def _unusable(self, site: str, reply: Message, training: bool, order: str) -> str | None:
         if reply.has_error():
             return failure_of(reply.error)
+        try:
+            check_answers(reply.content, order)
+        except UnreadableError as error:
+            return str(error)
         self.from_site[site] += _bytes(reply.content)
         if training:
             self.replies[site] = RecordDict(

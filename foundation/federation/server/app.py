@@ -18,7 +18,7 @@ from foundation.federation.server.console import round_table
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
-from foundation.federation.server.node_registry import NodeRegistry
+from foundation.federation.server.node_registry import Admitted, NodeRegistry
 from foundation.federation.server.round import Round
 from foundation.federation.server.statistics import collect_statistics
 from foundation.federation.server.sums import SumExchange
@@ -33,7 +33,14 @@ Done = Callable[[Arrays], None]
 Failed = Callable[[UserError], None]
 
 
-def server_app(cfg: DictConfig, weights: Arrays, checkpoints: Checkpoints, done: Done, failed: Failed) -> ServerApp:
+def server_app(
+    cfg: DictConfig,
+    weights: Arrays,
+    checkpoints: Checkpoints,
+    done: Done,
+    failed: Failed,
+    admitted: Admitted | None = None,
+) -> ServerApp:
     """The app that runs the remaining rounds.
 
     Args:
@@ -42,13 +49,14 @@ def server_app(cfg: DictConfig, weights: Arrays, checkpoints: Checkpoints, done:
         checkpoints: finished so far, and where to write the others.
         done: called with the final weights.
         failed: called with the error that ended the run, which Flower would only log.
+        admitted: see `NodeRegistry`.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         try:
-            done(Federation(cfg, grid, checkpoints).run(weights))
+            done(Federation(cfg, grid, checkpoints, admitted).run(weights))
         except UserError as error:
             failed(error)
 
@@ -62,9 +70,10 @@ class Federation:
         cfg: as for `server_app`.
         grid: Flower's way to the nodes.
         checkpoints: see there.
+        admitted: see `NodeRegistry`.
     """
 
-    def __init__(self, cfg: DictConfig, grid: Grid, checkpoints: Checkpoints) -> None:
+    def __init__(self, cfg: DictConfig, grid: Grid, checkpoints: Checkpoints, admitted: Admitted | None = None) -> None:
         self.cfg = cfg
         self.grid = grid
         self.checkpoints = checkpoints
@@ -76,7 +85,7 @@ class Federation:
         self.extension = ExtensionExchange(extension, self.ledger, kept)
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
-        self.nodes = NodeRegistry(grid, list(cfg.sites))
+        self.nodes = NodeRegistry(grid, list(cfg.sites), admitted)
         self.console = Console()
         if not self.console.is_terminal:
             self.console.width = _LOG_WIDTH

@@ -6,7 +6,7 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from foundation.federation.ledger.writer import UnfitError
-from foundation.federation.wire.messages import failure_of
+from foundation.federation.wire.messages import check_answers, failure_of, order_digest
 from foundation.federation.wire.tensors import UnreadableError
 from foundation.polling import wait_until
 
@@ -43,13 +43,14 @@ def send_and_collect(
     sites = list(nodes)
     contents = {site: order if extra is None else RecordDict({**order, **extra.get(site, {})}) for site in sites}
     messages = [Message(contents[site], nodes[site], kind, ttl=seconds) for site in sites]
+    digest = order_digest(order)
     pending = dict(zip(grid.push_messages(messages), sites, strict=True))
     del messages, contents, order, extra
     absent: dict[str, str] = {}
 
     def all_answered() -> bool:
         for number, site in list(pending.items()):
-            answered, fault = _answer(grid, number, site, on_reply)
+            answered, fault = _answer(grid, number, site, on_reply, digest)
             if answered:
                 del pending[number]
             if fault is not None:
@@ -61,7 +62,7 @@ def send_and_collect(
     return absent | dict.fromkeys(pending.values(), f"no answer in {seconds:g} s")
 
 
-def _answer(grid: Grid, number: str, site: str, on_reply: OnReply) -> tuple[bool, str | None]:
+def _answer(grid: Grid, number: str, site: str, on_reply: OnReply, order: str) -> tuple[bool, str | None]:
     """Hands on a site's answer if it is there; whether it was, and what was wrong with it.
 
     A function of its own: no name holds on to an answer while the next one is fetched.
@@ -70,6 +71,7 @@ def _answer(grid: Grid, number: str, site: str, on_reply: OnReply) -> tuple[bool
         if message.has_error():
             return True, failure_of(message.error)
         try:
+            check_answers(message.content, order)
             on_reply(site, message)
         except (UnreadableError, UnfitError) as error:
             return True, f"answer refused: {error}"

@@ -1,4 +1,6 @@
-"""The registry of connected nodes: which hospital each of them is."""
+"""The registry of connected nodes: which hospital each of them is, by the key that it was admitted with."""
+
+from collections.abc import Callable, Mapping
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -6,10 +8,14 @@ from flwr.serverapp import Grid
 from foundation.errors import UserError
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.wire.messages import unpack_reply
+from foundation.federation.wire.tensors import UnreadableError
 from foundation.polling import wait_until
 
 _POLL_SECONDS = 0.2
 _INTRODUCTION_SECONDS = 120.0
+
+
+Admitted = Callable[[], Mapping[int, str]]
 
 
 class NodeRegistry:
@@ -18,11 +24,14 @@ class NodeRegistry:
     Args:
         grid: Flower's way to the nodes.
         sites: hospitals of the run.
+        admitted: by node, the name under which its key was admitted, and no other is taken from it; None where nodes
+            have no keys, as in simulation: there a name is that of the node that says it first.
     """
 
-    def __init__(self, grid: Grid, sites: list[str]) -> None:
+    def __init__(self, grid: Grid, sites: list[str], admitted: Admitted | None = None) -> None:
         self.grid = grid
         self.sites = sites
+        self.admitted = admitted
         self._names: dict[int, str] = {}
         self._unknown: dict[str, str] = {}  # why connected nodes did not say who they are
 
@@ -60,10 +69,17 @@ class NodeRegistry:
         if not nodes:
             return
         asked = RecordDict({"asked": ConfigRecord({"for": "name"})})
+        keys = None if self.admitted is None else self.admitted()
 
         def on_reply(number: str, message: Message) -> None:
-            answer = unpack_reply(message.content)
-            self._names[int(number)] = answer.hospital
+            name = unpack_reply(message.content).hospital
+            if keys is not None and keys.get(int(number)) != name:
+                raise UnreadableError(
+                    f"it calls itself '{name}', and its key is that of '{keys.get(int(number), '?')}'"
+                )
+            if keys is None and name in self._names.values():
+                raise UnreadableError(f"it calls itself '{name}', as another node does")
+            self._names[int(number)] = name
 
         named = {str(node): node for node in nodes}
         self._unknown = send_and_collect(self.grid, MessageType.QUERY, asked, named, _INTRODUCTION_SECONDS, on_reply)

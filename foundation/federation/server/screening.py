@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.groups import group_of
+from foundation.federation.server.bounds import check_buffer, check_names
 from foundation.federation.weights.aggregation import norm_of
 from foundation.federation.weights.types import Arrays
 
@@ -24,14 +25,15 @@ class Screening:
 
     Args:
         factor: by group, as many times as long as the median of the other sites' updates one may be; any if None.
-        longest: L2 norm of a group's update that none may exceed, whatever the others send; any if None.
+        longest: L2 norm of a group's update, and of its control variate, that none may exceed, whatever the others
+            send; any if None. Running statistics and counters have bounds of their own (`bounds`).
         least: sites that must have trained a group for their lengths to be compared.
         processes: that a site's round runs in at most, each with batches of its own, gradients that it accumulates
             counted as more of them: a site tells its own count of patients, which weighs its update.
     """
 
     def __init__(
-        self, factor: float | None = 100.0, longest: float | None = None, least: int = 3, processes: int = 1
+        self, factor: float | None = 100.0, longest: float | None = 1e6, least: int = 3, processes: int = 1
     ) -> None:
         if factor is not None and not factor > 1:
             raise UserError(f"screening.factor: found {factor}; give more than 1, or null for any length")
@@ -53,10 +55,11 @@ class Screening:
         difference: Arrays,
         samples: Mapping[str, int] | None = None,
         most: int | None = None,
+        buffers: frozenset[str] = frozenset(),
     ) -> dict[str, float]:
         """Checks one update by itself, an array at a time; the L2 norm of each group's difference.
 
-        Counters have no part in a norm; running statistics do.
+        Running statistics and counters have no part in a norm.
 
         Args:
             site: whose.
@@ -64,21 +67,23 @@ class Screening:
             difference: to them; a name that is missing has not changed.
             samples: by group, patients that trained it; not checked if None.
             most: largest count that a site can have in a round (`RunPlan.most_samples`); any if None.
+            buffers: names of running statistics and counters.
 
         Raises:
             UserError: naming site, parameter and what was found.
         """
         squares: dict[str, float] = {}
+        check_names(site, previous, difference)
         for name, value in difference.items():
-            if name not in previous:
-                raise UserError(f"{site}: {name}: no parameter that this run federates; install one release everywhere")
             _check_array(f"{site}: {name}", previous[name], value)
             group = group_of(name)
             squares.setdefault(group, 0.0)
             if value.dtype.kind == "f":
                 norm = norm_of([value])
                 _check_finite(f"{site}: {name}", norm, value)
-                squares[group] += norm**2
+                squares[group] += 0.0 if name in buffers else norm**2
+            if name in buffers or value.dtype.kind != "f":
+                check_buffer(f"{site}: {name}", name, previous[name], value, most)
         norms = {group: math.sqrt(square) for group, square in squares.items()}
         if samples is not None:
             _check_samples(site, samples, most, {group_of(name) for name in previous})

@@ -7,6 +7,7 @@ from flwr.app import Message
 from foundation.errors import UserError
 from foundation.federation.ledger.entry import printable
 from foundation.federation.ledger.writer import UnfitError
+from foundation.federation.server.bounds import check_control, check_names
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.weights.lazy import DiskSpill
@@ -42,6 +43,7 @@ class UpdateCollector:
         self.folder = folder
         self.updates: dict[str, SiteUpdate] = {}
         self.absent: dict[str, str] = {}
+        self._controls: dict[str, dict[str, float]] = {}
         self._room = int(memory_mib * _MIB)
         self._kept: list[DiskSpill] = []
 
@@ -69,7 +71,8 @@ class UpdateCollector:
     def close(self) -> None:
         """Refuses updates that stand out from the others; call it when everybody has answered."""
         norms = {site: update.norms for site, update in self.updates.items()}
-        for site, reason in self.components.screening.outliers(norms).items():
+        screening = self.components.screening
+        for site, reason in (screening.outliers(self._controls) | screening.outliers(norms)).items():
             del self.updates[site]
             self._refuse(site, reason)
 
@@ -84,10 +87,12 @@ class UpdateCollector:
         self.absent[site] = f"update refused: {reason}"
 
     def _decode(self, site: str, reply: Reply, size: int) -> SiteUpdate:
+        order, screening, asked = self.order, self.components.screening, self.order.plan.strategy.scaffold
+        check_names(site, order.weights, self.components.compression.decode(reply.update))
+        self._controls[site] = check_control(site, order.weights, reply.control, screening.longest, asked)
         difference = self.components.compression.decode(self._keep(f"{site}-update", reply.update))
-        screening = self.components.screening
-        most = self.order.plan.most_samples(screening.processes)
-        norms = screening.check(site, self.order.weights, difference, reply.samples, most)
+        most = order.plan.most_samples(screening.processes)
+        norms = screening.check(site, order.weights, difference, reply.samples, most, order.buffers)
         control = self._keep(f"{site}-control", reply.control)
         return SiteUpdate(difference, reply.samples, control, reply.metrics, norms, size)
 

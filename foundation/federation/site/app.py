@@ -34,7 +34,7 @@ from foundation.federation.site.training import epochs_of, module_here, train_he
 from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.update import difference
-from foundation.federation.wire.messages import Decline, Order, Reply, pack_decline, pack_reply, unpack_order
+from foundation.federation.wire.messages import Decline, Order, Reply, answering, pack_decline, pack_reply, unpack_order
 from foundation.lineage import site_list, write_patients
 
 Answer = Callable[[PolicyGate, Message], RecordDict]
@@ -118,6 +118,10 @@ def _evaluate(gate: PolicyGate, message: Message) -> RecordDict:
 
 def _answer(answer: Answer, order_type: OrderType, message: Message, context: Context) -> RecordDict:
     """Does what an order asks; a refusal travels as one line, never as a traceback that might hold a patient's row."""
+    return answering(_answered(answer, order_type, message, context), message.content)
+
+
+def _answered(answer: Answer, order_type: OrderType, message: Message, context: Context) -> RecordDict:
     site = Site.of_node(context.node_config)
     try:
         order = _order(site, message)

@@ -13,6 +13,7 @@ from foundation.federation.statistics.contract import NAMES, SiteStatistics, sec
 from foundation.federation.weights.types import Arrays, Weights
 
 _ARRAYS = ("count", "mean", "m2")  # of expression: too many numbers for text
+_LARGEST = 1e60
 _ABOUT = "about"  # sites, and what they withheld: of no statistic by itself
 
 
@@ -47,17 +48,32 @@ def from_arrays(arrays: Arrays, texts: Mapping[str, str]) -> SiteStatistics:
         if "expression" in texts:
             for name in _ARRAYS:
                 content["expression"][name] = _list(arrays[f"expression.{name}"])
+        content["withheld"] = [cell for cell in content["withheld"] if section_of(cell) in texts]
+        _check_size(content)
     except KeyError as error:
         raise UserError(f"statistics: {error} is missing in what a site sent; is its release another one?") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"statistics: unreadable in what a site sent ({error.msg}); ask it again") from error
-    content["withheld"] = [cell for cell in content["withheld"] if section_of(cell) in texts]
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        kind = type(error).__name__
+        raise UserError(f"statistics: unreadable in what a site sent ({kind}); ask it again") from error
     try:
         return SiteStatistics.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"statistics of {sender}: {field}: {first['msg']}; is its release another one?") from error
+
+
+def _check_size(node: Any) -> None:
+    """Holds numbers to such as can be squared and summed.
+
+    Raises:
+        ValueError: at the first that cannot.
+    """
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        _check_size(child)
+    if isinstance(node, int | float) and abs(node) > _LARGEST and abs(node) != float("inf"):
+        raise ValueError("a number beyond any")
 
 
 def _list(values: NDArray[np.generic]) -> list[float | None]:

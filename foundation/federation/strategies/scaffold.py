@@ -53,7 +53,8 @@ class Scaffold(FedAvg):
     def step(self, name: str, change: Floats) -> Floats:
         control = self.controls.get(name, np.zeros(change.shape)).astype(np.float64) * self._grown
         for update in self._trained.values():
-            control += update.control[name] / self._size
+            if name in update.control:  # a site that sends none keeps its own as it was
+                control += update.control[name] / self._size
         self.controls[name] = np.asarray(control, dtype=np.float32)
         return self.learning_rate * change
 

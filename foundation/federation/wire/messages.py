@@ -1,5 +1,6 @@
 """What travels between server and sites, as Flower's records: the one place that translates."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 from foundation.federation.ledger.entry import printable
 from foundation.federation.plan import OrderHeader, RunPlan, TaskSettings, UnfitPlanError, read_plan
 from foundation.federation.weights.types import Arrays
+from foundation.federation.wire.bounds import fits
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.tensors import PackedTensors, UnreadableError, to_record
 
 _ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
 _EXTENSION = "extension"
+_ANSWERS = "answers"  # among an answer's facts: digest of the order
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,299}")
 REFUSAL = "extension"  # among an evaluation's facts: why the site gives nothing for the run's extension
 
@@ -208,7 +211,7 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
             return Decline(hospital, printable(str(facts["declined"])))
         samples: Mapping[str, Any] = content.metric_records[_SAMPLES]
         metrics: Mapping[str, Any] = content.metric_records[_METRICS]
-        return Reply(
+        reply = Reply(
             hospital,
             PackedTensors(content.array_records[_ARRAYS]),
             PackedTensors(content.array_records[_CONTROL]),
@@ -217,10 +220,42 @@ def unpack_reply(content: RecordDict) -> Reply | Decline:
             facts,
             _extension(content),
         )
+        fits(reply.samples, reply.metrics, facts)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableError(
             f"message: no answer of this release ({type(error).__name__}); install one release everywhere"
         ) from error
+    return reply
+
+
+def order_digest(content: RecordDict) -> str:
+    """SHA-256 of what an order says beside its arrays: its plan, run, round and the server's latest entry.
+
+    An answer names it, so that one to an earlier order cannot count for a later one. Empty for what is no order.
+    """
+    facts: Mapping[str, Any] = content.config_records.get(_FACTS, {})
+    texts = [facts.get(name) for name in ("plan", "order")]
+    if not all(isinstance(text, str) for text in texts):
+        return ""
+    return hashlib.sha256("\0".join(map(str, texts)).encode("utf-8", "replace")).hexdigest()
+
+
+def answering(answer: RecordDict, order: RecordDict) -> RecordDict:
+    """An answer that names its order; the same object."""
+    facts = answer.config_records[_FACTS]
+    facts[_ANSWERS] = order_digest(order)
+    return answer
+
+
+def check_answers(answer: RecordDict, order: str) -> None:
+    """Holds an answer against the digest of the order that went out; a refusal costs nobody else anything.
+
+    Raises:
+        UnreadableError: if it answers another one: it was sent again, or made up.
+    """
+    facts: Mapping[str, Any] = answer.config_records.get(_FACTS, {})
+    if order and "declined" not in facts and facts.get(_ANSWERS) != order:
+        raise UnreadableError("message: answers another order than this one; each order is answered once, by itself")
 
 
 def failure_of(error: Error) -> str:

@@ -107,9 +107,30 @@ class _Part:
         try:
             header: dict[str, Any] = json.loads(data[_LENGTH:start])
             header.pop("__metadata__", None)
+            _check_places(header, len(data) - start)
             self.arrays = {name: _view(memoryview(data)[start:], entry) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise _unreadable(f"{type(error).__name__} in its header") from error
+
+
+def _check_places(header: Mapping[str, Any], size: int) -> None:
+    """Holds arrays to lie one behind another: two views of the same bytes would be two arrays where they are kept.
+
+    Raises:
+        ValueError: if two overlap, or bytes belong to none.
+    """
+    end = 0
+    for begin, past in sorted(_offsets(entry) for entry in header.values()):
+        if begin != end:
+            raise ValueError("arrays that do not lie one behind another")
+        end = past
+    if end != max(size, 0):
+        raise ValueError("bytes that belong to no array")
+
+
+def _offsets(entry: Mapping[str, Any]) -> tuple[int, int]:
+    begin, end = entry["data_offsets"]
+    return _whole(begin), _whole(end)
 
 
 def _view(data: memoryview, entry: Mapping[str, Any]) -> NDArray[np.generic]:
@@ -119,9 +140,9 @@ def _view(data: memoryview, entry: Mapping[str, Any]) -> NDArray[np.generic]:
         ValueError: if it does not fit into the part, or is of a shape that no array has.
     """
     kind = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
-    begin, end = entry["data_offsets"]
+    begin, end = _offsets(entry)
     size = kind.itemsize * math.prod(_whole(length) for length in entry["shape"])
-    if not 0 <= _whole(begin) <= _whole(end) <= len(data) or end - begin != size:
+    if not begin <= end <= len(data) or end - begin != size:
         raise ValueError("an array that does not fit into the message")
     return np.frombuffer(data[begin:end] if size else b"", kind).reshape(entry["shape"])
 

@@ -13,7 +13,7 @@ from foundation.federation.runtime.in_process import SerialGrid
 from foundation.federation.server.app import Federation
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.weights.lazy import LazySafetensors
-from foundation.federation.wire.messages import Order, Reply, pack_reply, unpack_order
+from foundation.federation.wire.messages import Order, Reply, answering, pack_reply, unpack_order
 from tests.foundation.federation.gates import TASKS
 
 SITES = ["alpha", "beta", "gamma", "delta"]
@@ -75,13 +75,13 @@ class Stubs:
         self.extensions[site, order.round] = {name: np.array(value) for name, value in order.extension.items()}
         content = self.behaviours.get(site, moves(1.0))(order)
         content.config_records["facts"]["hospital"] = site
-        return Message(content, reply_to=message)
+        return Message(answering(content, message.content), reply_to=message)
 
     def _evaluate(self, message: Message, context: Context) -> Message:
         site = self._name(context)
         content = self.evaluations.get(site, tells)(unpack_order(message.content, TASKS))
         content.config_records["facts"]["hospital"] = site
-        return Message(content, reply_to=message)
+        return Message(answering(content, message.content), reply_to=message)
 
 
 class PatchyGrid(SerialGrid):

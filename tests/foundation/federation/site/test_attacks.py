@@ -21,6 +21,7 @@ from foundation.federation.policy.contract import TEMPLATE
 from foundation.federation.site.app import app
 from foundation.federation.wire.messages import Decline, Order, pack_order, unpack_reply
 
+pytestmark = pytest.mark.attack
 SITES = "sites=[riverside,northgate,lakeview]"
 SECRET = "s3cret-of-the-hospital"
 Send = Callable[..., str]

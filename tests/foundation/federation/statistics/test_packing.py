@@ -48,3 +48,26 @@ def test_what_a_site_sends_is_checked(parts):
     negative = json.dumps({**json.loads(texts["survival"]), "events": -1})
     with pytest.raises(UserError, match="survival.events"):
         from_arrays(arrays, {**texts, "survival": negative})
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "about", ["5", "[]", '{"sites": 5, "withheld": []}', '{"sites": ["a"], "withheld": 5}', "[" * 99_999]
+)
+def test_attack_by_statistics_of_no_form(parts, about):
+    arrays, texts = to_arrays(parts[0])
+    with pytest.raises(UserError, match="statistics: unreadable in what a site sent"):
+        from_arrays(arrays, {**texts, "about": about})
+
+
+@pytest.mark.attack
+def test_attack_by_numbers_whose_squares_overflow(parts):
+    arrays, texts = to_arrays(parts[0])
+    record = json.loads(texts["survival"])
+    record["time"]["mean"] = 1e300
+    for changed in (
+        ({**arrays, "expression.mean": np.full_like(arrays["expression.mean"], 1e300)}, texts),
+        (arrays, {**texts, "survival": json.dumps(record)}),
+    ):
+        with pytest.raises(UserError, match="statistics: unreadable in what a site sent"):
+            from_arrays(*changed)
