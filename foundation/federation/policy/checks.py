@@ -86,7 +86,7 @@ def check_order(
         raise Declined("patients.unprotected: too few to train on without masks and without this site's own noise")
     if patients is not None and patients < policy.patients.training:
         raise Declined(f"patients.training: this site has fewer than {policy.patients.training} to train on")
-    _check_budget(policy, order.run, entries, spent_after)
+    _check_budget(policy, order, entries, spent_after)
 
 
 def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entries: Sequence[Entry] = ()) -> None:
@@ -120,7 +120,7 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
     if reply.kind == "update":
         _check_privacy(policy, reply.privacy)
     if reply.kind in ("update", "embeddings") or (reply.kind == "statistics" and reply.spent is not None):
-        _check_budget(policy, order.run, entries, reply.spent)
+        _check_budget(policy, order, entries, reply.spent)
 
 
 def public_reason(policy: SitePolicy, error: UserError) -> str:
@@ -198,12 +198,14 @@ def _check_noise(name: str, rule: NoiseRule | None, promised: Noise | None) -> N
         raise Declined(f"privacy.{name}.max_clip: {promised.clip:g} offered, at most {rule.max_clip:g} allowed")
 
 
-def _check_budget(policy: SitePolicy, run: str, entries: Sequence[Entry], after: Spent | None) -> None:
+def _check_budget(policy: SitePolicy, order: OrderFacts, entries: Sequence[Entry], after: Spent | None) -> None:
     if policy.budget is None:
         return
+    if order.privacy.server_noise and not policy.privacy.server_noise:
+        raise Declined("privacy.server_noise: the noise is the server's to add, and this site takes no server's word")
     if after is None or not math.isfinite(after.epsilon):
         raise Declined("budget: this site counts differential privacy, and the run cannot say what it spends")
-    total = total_after(entries, run, after)
+    total = total_after(entries, order.run, after)
     for name, spent, most in (
         ("epsilon", total.epsilon, policy.budget.epsilon),
         ("delta", total.delta, policy.budget.delta),

@@ -58,6 +58,7 @@ class Privacy(Strict):
         site_dp: noise on the whole site's update.
         example_dp: noise on each patient's gradient (DP-SGD).
         embeddings: noise on each patient's embeddings, in units of the farthest that they can move.
+        server_noise: the server is trusted to add the noise that a plan says it adds, so that a budget may count it.
     """
 
     secure_aggregation: bool = False
@@ -65,6 +66,7 @@ class Privacy(Strict):
     site_dp: NoiseRule | None = None
     example_dp: NoiseRule | None = None
     embeddings: NoiseRule | None = None
+    server_noise: bool = False
 
 
 class Budget(Strict):

@@ -46,12 +46,14 @@ class PrivacyFacts:
         site_dp: noise that the site puts on its update.
         example_dp: noise on each patient's gradient.
         embeddings: noise on each patient's embeddings, in units of the farthest that they can move.
+        server_noise: whether it is the server that adds noise, so that what is spent rests on its word.
     """
 
     secure_aggregation: bool = False
     site_dp: Noise | None = None
     example_dp: Noise | None = None
     embeddings: Noise | None = None
+    server_noise: bool = False
 
 
 @dataclass(frozen=True)

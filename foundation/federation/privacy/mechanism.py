@@ -160,7 +160,7 @@ class SitePrivacy(Privacy):
     def promises(self, settings: Settings, secure: bool) -> PrivacyFacts:
         """See `Privacy.promises`. Noise of the server is none that a site can vouch for."""
         if self.place == "server":
-            return PrivacyFacts(secure_aggregation=secure)
+            return PrivacyFacts(secure_aggregation=secure, server_noise=True)
         multiplier = self.noise_multiplier
         if self.place == "shares":
             check_shares(secure)

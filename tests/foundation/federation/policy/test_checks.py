@@ -226,3 +226,16 @@ def test_only_allowed_modalities_and_statistics_leave():
     check_reply(policy(statistics=["counts", "expression"]), ORDER, told)
     with pytest.raises(Declined, match="statistics: 'expression'"):
         check_reply(policy(statistics=["counts"]), ORDER, told)
+
+
+@pytest.mark.attack
+def test_attack_of_a_server_that_promises_noise_of_its_own_to_a_budget():
+    rules = {"budget": {"epsilon": 100, "delta": 1e-3}}
+    central = replace(ORDER, privacy=PrivacyFacts(server_noise=True))
+    for after in (Spent(), Spent(1.0, 1e-5), None):
+        with pytest.raises(Declined, match=r"^policy: privacy\.server_noise: the noise is the server's to add"):
+            order(policy(**rules), central, spent_after=after)
+    with pytest.raises(Declined, match="server_noise"):
+        check_reply(policy(**rules), central, replace(REPLY, spent=Spent(1.0, 1e-5)))
+    order(policy(**rules, privacy={"server_noise": True}), central, spent_after=Spent(1.0, 1e-5))
+    order(policy(**rules), spent_after=Spent(1.0, 1e-5))

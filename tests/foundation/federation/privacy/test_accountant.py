@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opacus.accountants import RDPAccountant
+from opacus.accountants import PRVAccountant, RDPAccountant
 
 from foundation.federation.privacy.accountant import Accountant, delta_of, epsilon_of
 
@@ -57,3 +57,14 @@ def test_rounds_of_different_noise_compose_and_nothing_costs_nothing():
     assert counted.epsilon(sensitivity=2.0) == pytest.approx(epsilon_of(2 * math.sqrt(1.25), 1e-5))
     assert epsilon_of(1e-9, 1e-5) == 0
     assert epsilon_of(1e9, 1e-5) == math.inf
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.parametrize("schedule", [[1.0] * 10, [1.0, 1.5, 2.0, 2.5, 3.0], [0.8, 4.0, 1.5, 10.0, 2.0, 0.9]])
+def test_epsilon_of_constant_rising_and_mixed_noise_is_that_of_numeric_convolution(schedule):
+    counted, convolved = Accountant(1e-5), PRVAccountant()
+    for noise in schedule:
+        counted.compose(noise)
+    convolved.history = [(noise, 1.0, 1) for noise in schedule]
+    expected = convolved.get_epsilon(1e-5, eps_error=0.01, delta_error=1e-8)
+    assert counted.epsilon() == pytest.approx(expected, rel=0.01)
