@@ -26,6 +26,7 @@ from foundation.modalities.tuning import keep_no_activations, set_tuning
 
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | StoredImages | RequestImages
 _LAZY = (StoredImages, RequestImages)
+_FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])  # none, across, down, both: half a turn
 _AT_ONCE = 64  # images that pass through the backbone together where a patient is predicted for
 
 
@@ -53,6 +54,8 @@ class ImageSet(Modality):
         interpolation: likewise, by which images are resized: `bilinear` or `bicubic`.
         feature_layers: modules of the backbone whose outputs are `features`, a block each, such as `blocks.4.1.bn1`;
             its last features if empty.
+        feature_flips: whether `features` are the mean over an image and its three mirror images, for images that have
+            no up: a network trained on photographs sees each of them otherwise.
     """
 
     parts = "images"
@@ -77,6 +80,7 @@ class ImageSet(Modality):
         std: Sequence[float] | None = None,
         interpolation: str | None = None,
         feature_layers: Sequence[str] = (),
+        feature_flips: bool = False,
     ) -> None:
         super().__init__(width, pooling)
         self.max_images = max_images
@@ -97,6 +101,7 @@ class ImageSet(Modality):
         set_tuning(self.backbone, tune, lora_rank, setting)
         self.feature_layers = list(feature_layers)
         check_layers(self.backbone, self.feature_layers, setting)
+        self.feature_flips = feature_flips
         self.to_width = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(self.backbone.num_features, width))
 
     def settings(self) -> dict[str, Any]:
@@ -112,6 +117,7 @@ class ImageSet(Modality):
             "lora_rank": self.lora_rank,
             "patch_dropout": self.patch_dropout,
             "feature_layers": self.feature_layers,
+            "feature_flips": self.feature_flips,
         }
 
     @classmethod
@@ -259,6 +265,11 @@ class ImageSet(Modality):
 
     def _image_features(self, pixels: Tensor) -> dict[str, Tensor]:
         """Features of each image, `[images, size]` by block."""
+        views = [pixels.flip(axes) for axes in _FLIPS] if self.feature_flips else [pixels]
+        seen = [self._view_features(view) for view in views]
+        return {name: torch.stack([one[name] for one in seen]).mean(dim=0) for name in seen[0]}
+
+    def _view_features(self, pixels: Tensor) -> dict[str, Tensor]:
         if not self.feature_layers:
             return {self.name: moments(self._seen(pixels).flatten(1, -2))}
         layers = layer_features(self.backbone, pixels, self.feature_layers)

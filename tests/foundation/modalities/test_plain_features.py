@@ -54,6 +54,26 @@ def test_a_layers_features_are_mean_and_spread_over_places(layered: Pathology):
     torch.testing.assert_close(features, wanted)
 
 
+@pytest.mark.parametrize("layers", [[], ["layer2"]])
+def test_flipped_features_are_the_mean_of_four_and_know_no_up(layers: list[str]):
+    torch.manual_seed(0)
+    plain = Pathology(8, backbone="test_resnet", size=64, feature_layers=layers).eval()
+    flipped = Pathology(**plain.settings() | {"feature_flips": True}).eval()
+    flipped.load_state_dict(plain.state_dict())
+    (image,) = images(1)
+    mirrors = [image, image[:, :, ::-1].copy(), image[:, ::-1].copy(), image[:, ::-1, ::-1].copy()]
+
+    def described(module: Pathology, pixels) -> torch.Tensor:
+        with torch.no_grad():
+            (values,) = module.features(module.collate([module.transform(pixels, None)])).values()
+        return values[0]
+
+    four = torch.stack([described(plain, one) for one in mirrors])
+    assert (four[0] - four[1]).abs().max() > 1e-3, "the network sees them otherwise"
+    for one in mirrors:
+        torch.testing.assert_close(described(flipped, one), four.mean(dim=0), atol=1e-5, rtol=1e-4)
+
+
 def test_layers_travel_with_the_encoder(layered: Pathology):
     assert Pathology(**layered.settings()).feature_sizes() == layered.feature_sizes()
 
