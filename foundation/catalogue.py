@@ -41,6 +41,7 @@ CATALOGUE = {
         Entry("crossvalidate", "finetune.crossvalidate", "a head on every fold or hospital left out, in one table"),
         Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
         Entry("evaluate federated", "finetune.federated.evaluate", "a task model across hospitals, by summed tables"),
+        Entry("stratify", "finetune.stratification", "groups of patients by risk or embedding, and how they fare"),
         Entry("trial", "finetune.trial", "what a model's score does for a trial: adjustment, and other tools"),
         Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     ),

@@ -16,7 +16,6 @@ from foundation.pipes import ends_with_reader
 
 _HELP = ("-h", "--help")
 _USAGE = """consilium COMMAND [setting=value ...]
-
 Multimodal foundation models for medicine, pretrained across hospitals whose data never leave.
 """
 _NOTES = """

@@ -37,6 +37,7 @@ COMMANDS = {
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
     "finetune.federated": ("rouns=3", "rounds", "pretrained={}"),
     "finetune.federated.evaluate": ("replicate=3", "replicates", "run={}"),
+    "finetune.stratification": ("subse=all", "subset", "run={}"),
     "finetune.trial": ("subse=all", "subset", "run={}"),
     "serve.export": ("exampel=P1", "example", "run={}"),
     "serve": ("porrt=8081", "port", "bundle={}"),

@@ -12,21 +12,30 @@ from foundation.run_record import RunRecord
 if TYPE_CHECKING:
     from finetune.trial.base import Tool
 
-_COMMAND = "python -m finetune.trial"
-
 
 @command("trial", loads="torch, pandas, matplotlib")
 def main(cfg: DictConfig) -> None:
     """Writes index.html and results.json."""
+    run_tool(cfg, cfg.tool, "python -m finetune.trial")
+
+
+def run_tool(cfg: DictConfig, chosen: DictConfig, command_name: str) -> None:
+    """Reads the patients of a run, lets a tool work on them, and writes its page and record.
+
+    Args:
+        cfg: of the command.
+        chosen: the tool's part of it.
+        command_name: as the record names it.
+    """
     from finetune.page import PAGE, RESULTS
     from finetune.trial.patients import read_scored
 
     run, output = Path(cfg.run), Path(cfg.output)
-    claim(output, _COMMAND, plain(cfg))
+    claim(output, command_name, plain(cfg))
     table = None if cfg.table is None else Path(cfg.table)
     scored = read_scored(run, [str(name) for name in cfg.split], cfg.subset, cfg.prediction, table)
-    tool: Tool = instantiate({key: value for key, value in plain(cfg.tool).items() if key != "name"})
-    with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], scored.cohort.facts()) as record:
+    tool: Tool = instantiate({key: value for key, value in plain(chosen).items() if key != "name"})
+    with RunRecord.open(output, command_name, plain(cfg), cfg.seed, [run], scored.cohort.facts()) as record:
         page = tool.run(scored, cfg.seed)
         page.write(output, {"source": scored.source, "split": scored.split, "seed": cfg.seed})
         if page.first:

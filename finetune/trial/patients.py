@@ -1,7 +1,7 @@
 """Patients of an evaluation or a cross-validation, with the score that a model gave them and what else is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class ScoredPatients:
         run: folder of the predictions.
         split: whose predictions these are.
         first: what a page must say before anything else; empty where there is nothing.
+        subset: of modalities that predictions were made from.
+        output: of the model, that is the score; None where it has one.
     """
 
     table: pd.DataFrame
@@ -37,6 +39,8 @@ class ScoredPatients:
     run: Path
     split: str
     first: str
+    subset: str = "all"
+    output: str | None = None
 
     @property
     def source(self) -> str:
@@ -77,7 +81,7 @@ class ScoredPatients:
         table = self.table.dropna(subset=list(names))
         if table.empty:
             raise UserError(f"{self.run}: no patient of split '{self.split}' has {', '.join(names)}; {_ADVICE}")
-        return ScoredPatients(table, self.cohort, self.run, self.split, self.first)
+        return replace(self, table=table)
 
     def survival(self) -> tuple[str, str]:
         """Names of the columns of event and time.
@@ -118,7 +122,8 @@ def read_scored(
     rows = rows if output is None else rows[rows["output"] == output]
     scores = rows.drop_duplicates("patient").set_index("patient")[SCORE].astype("float64")
     cohort = Cohort.of_run(run)
-    return ScoredPatients(_joined(cohort, scores, table), cohort, run, "+".join(splits), _first(run, splits))
+    joined, split = _joined(cohort, scores, table), "+".join(splits)
+    return ScoredPatients(joined, cohort, run, split, _first(run, splits), subset, output)
 
 
 def _joined(cohort: Cohort, scores: "pd.Series[float]", table: Path | None) -> pd.DataFrame:

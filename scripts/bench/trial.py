@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.page import words
+from finetune.stratification.risk import RiskGroups
 from finetune.trial.adjustment import Adjustment
 from finetune.trial.endpoints import endpoint_of
 from finetune.trial.patients import ScoredPatients, read_scored
@@ -35,6 +36,7 @@ def main() -> None:
     for name, outcome, effect in _ENDPOINTS:
         if outcome is None or outcome in scored.table:
             lines += adjustment(scored, name, outcome, effect, options)
+    lines += risk_groups(scored, options.seed)
     print("\n".join(lines))
 
 
@@ -63,6 +65,14 @@ def adjustment(
         ("saving", "patients spared"), ("saving/new_hospital", "as hospitals vary"), ("explained", "noise explained"),
     ) if key in savings]  # fmt: skip
     return lines
+
+
+def risk_groups(scored: ScoredPatients, seed: int) -> list[str]:
+    """Thirds of the training patients' scores, among patients of hospitals that training never saw."""
+    page = RiskGroups().run(scored, seed)
+    p = page.figures["risk/log_rank_p"].value
+    high = words(page.figures["risk/hazard_ratio/high"], 1)
+    return [f"risk groups: log-rank p {p:.1e} (bar 1e-6), hazard ratio of high against low {high}"]
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ REQUIRED = {
     "finetune_federated": ["pretrained=x"],
     "predict": ["patient=x"],
     "serve": ["bundle=x"],
+    "stratification": ["run=x"],
     "trial": ["run=x"],
 }
 

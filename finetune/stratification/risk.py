@@ -1,0 +1,111 @@
+"""Risk groups: thresholds of the score fixed on training patients, and how the groups fare among others."""
+
+import numpy as np
+import pandas as pd
+
+from finetune.page import Page, words
+from finetune.stratification import pictures
+from finetune.stratification.comparison import Comparison, table_of
+from finetune.trial.base import Tool
+from finetune.trial.patients import ScoredPatients, read_scored
+from foundation.data.sections import Section, section
+from foundation.errors import UserError
+from foundation.statistics.figure import Figure
+from foundation.statistics.table import Floats
+
+_NAMES = {2: ("low", "high"), 3: ("low", "middle", "high")}
+
+
+class RiskGroups(Tool):
+    """Groups by score, the lowest first.
+
+    Args:
+        groups: of equal size among the patients who fix the thresholds.
+        fixed_on: splits of those patients; none of them may be judged.
+        cuts: thresholds themselves, ascending; then nobody fixes them.
+        horizons: days.
+    """
+
+    def __init__(
+        self,
+        groups: int = 3,
+        fixed_on: list[str] | None = None,
+        cuts: list[float] | None = None,
+        horizons: list[float] | None = None,
+    ) -> None:
+        if groups < 2:
+            raise UserError(f"strata.groups: found {groups}; at least 2 are compared")
+        if cuts is not None and (not cuts or sorted(set(cuts)) != list(cuts)):
+            raise UserError(f"strata.cuts: found {cuts}; give ascending thresholds of the score, or null")
+        self.groups, self.cuts = groups, cuts
+        self.fixed_on = fixed_on or ["train", "validation"]
+        self.horizons = [float(days) for days in horizons or (365, 1095, 1825)]
+
+    def run(self, scored: ScoredPatients, seed: int) -> Page:
+        event, time = scored.survival()
+        known = scored.known(event, time)
+        cuts, whence = self._fixed(known)
+        seen, days = (known.column(name, "survival").to_numpy(np.float64) for name in (event, time))
+        group = np.searchsorted(cuts, known.score, side="right").astype(np.float64)
+        names = _NAMES.get(len(cuts) + 1) or tuple(f"group {place + 1}" for place in range(len(cuts) + 1))
+        whole = Comparison(table_of(seen, days, group, len(names)), names)
+        figures = whole.figures(self.horizons)
+        p, top = figures["log_rank_p"], figures[f"hazard_ratio/{names[-1]}"]
+        lead = [
+            f"{len(names)} risk groups among {len(days)} patients with {int(seen.sum())} events: log-rank p = "
+            + (f"{p.value:.2g}" if p.value is not None else words(p))
+            + f", hazard ratio of {names[-1]} against {names[0]} {words(top, 2)}.",
+            f"Thresholds of the score, {whence}: {', '.join(f'{cut:.3f}' for cut in cuts)}.",
+        ]
+        sections = [
+            section("Survival by risk group", [], pictures.curves(whole)),
+            section("Figures", [_table(whole, figures, self.horizons)]),
+            _by_hospital(known, seen, days, group, names),
+        ]
+        return Page(
+            "Risk groups", lead, sections, {f"risk/{key}": value for key, value in figures.items()}, known.first
+        )
+
+    def _fixed(self, scored: ScoredPatients) -> tuple[Floats, str]:
+        if self.cuts is not None:
+            return np.array(self.cuts, dtype=np.float64), "as they were given"
+        if set(self.fixed_on) & set(scored.split.split("+")):
+            raise UserError(f"strata.fixed_on: {', '.join(self.fixed_on)} are judged, too; fix thresholds on others")
+        others = read_scored(scored.run, self.fixed_on, scored.subset, scored.output)
+        cuts = np.unique(np.quantile(others.score, np.arange(1, self.groups) / self.groups))
+        if len(cuts) < self.groups - 1:
+            raise UserError(
+                f"strata.groups: scores of {', '.join(self.fixed_on)} are too alike for {self.groups} groups"
+            )
+        return cuts, f"fixed on {len(others.table)} patients of {' and '.join(self.fixed_on)}"
+
+
+def _table(comparison: Comparison, figures: dict[str, Figure], horizons: list[float]) -> pd.DataFrame:
+    rows: dict[str, list[str]] = {
+        "patients": [str(sum(size.values())) for size in comparison.sizes],
+        "events": [str(size["events"]) for size in comparison.sizes],
+        "hazard ratio": ["1", *(words(figures[f"hazard_ratio/{name}"], 2) for name in comparison.names[1:])],
+    }
+    for days in horizons:
+        at = f"{days:g}_days"
+        rows[f"survival at {days:g} days"] = [words(figures[f"survival/{at}/{name}"]) for name in comparison.names]
+        rows[f"mean survival up to {days:g} days"] = [
+            words(figures[f"rmst/{at}/{name}"], 0) for name in comparison.names
+        ]
+        gaps = [words(figures[f"rmst_difference/{at}/{name}"], 0) for name in comparison.names[1:]]
+        rows[f"its difference to {comparison.names[0]}, {days:g} days"] = ["", *gaps]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(comparison.names))
+
+
+def _by_hospital(scored: ScoredPatients, event: Floats, time: Floats, group: Floats, names: tuple[str, ...]) -> Section:
+    """The groups at each hospital, with its own log-rank test."""
+    where = np.array(scored.hospitals)
+    rows = {}
+    for hospital in dict.fromkeys(scored.hospitals):
+        inside = where == hospital
+        part = Comparison(table_of(event[inside], time[inside], group[inside], len(names)), names)
+        p = part.log_rank()
+        sizes = [f"{sum(size.values())} ({size['events']})" for size in part.sizes]
+        rows[hospital] = [*sizes, "not defined" if p.value is None else f"{p.value:.2g}"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "log-rank p"])
+    return section("By hospital", [table], note="Patients in each group, and events among them.")

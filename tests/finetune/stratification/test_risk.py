@@ -1,0 +1,62 @@
+"""Risk groups of a run: thresholds come of training patients alone."""
+
+import json
+
+import hydra
+import numpy as np
+import pandas as pd
+import pytest
+
+from finetune.stratification.__main__ import main
+from finetune.stratification.risk import RiskGroups
+from finetune.trial.patients import read_scored
+from foundation.errors import UserError
+
+
+@pytest.fixture
+def split_run(evaluated):
+    """The run with the first forty patients in training."""
+    folder = evaluated()
+    rows = pd.read_parquet(folder / "predictions.parquet")
+    train = rows["patient"].isin(rows["patient"].unique()[:40])
+    rows.assign(split=np.where(train, "train", "test")).to_parquet(folder / "predictions.parquet", index=False)
+    return folder
+
+
+def test_thresholds_are_quantiles_of_training_patients_scores(split_run):
+    scored = read_scored(split_run, ["test"])
+    page = RiskGroups(fixed_on=["train"], horizons=[400]).run(scored, 0)
+    cuts = np.quantile(read_scored(split_run, ["train"]).score, [1 / 3, 2 / 3])
+    assert f"{cuts[0]:.3f}, {cuts[1]:.3f}" in page.lead[1]
+    given = RiskGroups(cuts=cuts.tolist(), horizons=[400]).run(scored, 0)
+    assert given.figures == page.figures
+    moved = scored.table.assign(score=scored.score + 100)  # who is judged changes no threshold
+    assert (
+        RiskGroups(fixed_on=["train"]).run(type(scored)(moved, scored.cohort, split_run, "test", ""), 0).lead[1]
+        == page.lead[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"groups": 1}, "strata.groups: found 1; at least 2"),
+        ({"cuts": [1.0, 0.0]}, "strata.cuts: found"),
+        ({"fixed_on": ["test"]}, "strata.fixed_on: test are judged, too"),
+        ({"fixed_on": ["validation"]}, "the run has no predictions of 'validation'"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(split_run, settings, words):
+    with pytest.raises(UserError, match=words):
+        RiskGroups(**settings).run(read_scored(split_run, ["test"]), 0)
+
+
+def test_the_command_writes_page_results_and_record(split_run, tmp_path):
+    output = tmp_path / "out"
+    settings = [f"run={split_run}", f"output={output}", "strata.fixed_on=[train]", "strata.groups=2"]
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        main.__wrapped__(hydra.compose("stratification", settings))
+    results = json.loads((output / "results.json").read_text())
+    assert {"risk/log_rank_p", "risk/hazard_ratio/high"} < {row["id"] for row in results["figures"]}
+    assert json.loads((output / "run.json").read_text())["command"] == "python -m finetune.stratification"
+    assert "Survival by risk group" in (output / "index.html").read_text()
