@@ -7,11 +7,13 @@ from typing import Any
 
 from serve.card import html, markdown
 from serve.card.chain import Evidence, gather
+from serve.card.content.bundle import bundle
 from serve.card.content.data import data
 from serve.card.content.federation import federation
 from serve.card.content.judgement import judgement
 from serve.card.content.lineage import lineage
 from serve.card.content.results import PICTURE, picture_name, results
+from serve.card.content.standards import standards
 from serve.card.content.summary import seen, summary
 from serve.card.content.training import training
 from serve.card.document import Block, line
@@ -93,7 +95,7 @@ def build(inputs: Inputs, output: Path) -> Card:
 
 def _blocks(evidence: Evidence) -> list[Block]:
     """The card from its first screen to its last table."""
-    sections = (results, judgement, data, federation, training, lineage)
+    sections = (results, judgement, data, federation, training, bundle, lineage, standards)
     made = (section(evidence) for section in sections)
     return [*summary(evidence), *(section for section in made if section is not None)]
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from foundation.files import write_json
+from foundation.files import write_bytes, write_json
 from foundation.lineage import site_list
 from foundation.run_record import RunRecord
+from serve import manifest
 
 HOSPITALS = ["alder", "bir|ch", "cedar_7"]
 COHORT = {"name": "demo", "digest": "c0ffee" * 10, "synthetic": True, "hospitals": HOSPITALS}
@@ -34,7 +35,9 @@ def chain(
     evaluate(root / "evaluation", kind, results, seen, cohort)
     with RunRecord.open(root / "export", "python -m serve.export", {}, 0, [root / "finetune"], cohort) as record:
         record.note("model", {"name": "demo-biomarker", "version": "90b0751597d1"})
-    write_json(root / "export" / "bundle" / "manifest.json", {"model/head.safetensors": "ab" * 32})
+    for folder in (root / "finetune", root / "export" / "bundle" / "model"):
+        write_bytes(folder / "head.safetensors", b"weights")
+    manifest.write(root / "export" / "bundle")
     return root / "evaluation"
 
 

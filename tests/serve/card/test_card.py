@@ -243,6 +243,18 @@ def test_an_export_of_another_model_is_refused(evaluation: Path, tmp_path: Path)
         build(Inputs((evaluation,), "demo", "mit", tmp_path / "other" / "export"), tmp_path / "card")
 
 
+def test_a_bundle_that_is_not_the_evaluated_model_is_refused(evaluation: Path, tmp_path: Path):
+    inputs = Inputs((evaluation,), "demo", "mit", evaluation.parent / "export")
+    card = build(inputs, tmp_path / "card")
+    assert "| version | 90b0751597d1 |" in card.documents["README.md"]
+    (evaluation.parent / "finetune" / "head.safetensors").write_bytes(b"others")
+    with pytest.raises(UserError, match="holds another head than"):
+        build(inputs, tmp_path / "card")
+    (evaluation.parent / "export" / "bundle" / "model" / "head.safetensors").write_bytes(b"others")
+    with pytest.raises(UserError, match=r"head\.safetensors: changed since, as manifest\.json tells"):
+        build(inputs, tmp_path / "card")
+
+
 def test_patients_seen_in_training_are_the_first_line_and_nowhere_held_out(tmp_path: Path):
     words = "Seen in training, not held out: pretrain trained on 57 of 57 test patients."
     readme, _, _ = card_of(chain(tmp_path, seen=words))

@@ -1,0 +1,58 @@
+"""What reporting standards ask for has one of three states, and none of them is invented."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from serve.card.build import Inputs, build
+from serve.card.content.standards import NEVER, OPEN, REPORTED, STANDARDS, read
+from serve.card.judgement import questions
+
+# Items that each standard has, by its own text.
+ITEMS = {"tripod_ai": 52, "mi_claim": 19, "hti_1": 31, "ai_act": 23}
+ANSWERED = "\n".join(f"{field}: Said." for field in questions())
+
+
+def rows(readme: str, name: str) -> dict[str, tuple[str, str]]:
+    """By item, its state, and where or why."""
+    part = readme[readme.index(f"\n{name}: ") :].split("\n\n")[1]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in part.splitlines()[2:]]
+    return {item: (state, where) for item, _, state, where in cells}
+
+
+@pytest.mark.parametrize("key", STANDARDS)
+def test_a_standard_has_all_its_items_once_and_asks_for_what_there_is(key: str):
+    items = read(key)["items"]
+    assert len(items) == len({item["item"] for item in items}) == ITEMS[key]
+    for item in items:
+        assert {"item", "asks"} < item.keys() and item.keys() <= {"item", "asks", "records", "person", "never"}
+        assert set(item.get("person", [])) <= questions().keys()
+        assert not re.search(r"\d", item["asks"] + item.get("never", ""))
+
+
+def test_items_are_reported_open_or_not_applicable(plain_chain: Path, tmp_path: Path):
+    readme = build(Inputs((plain_chain / "evaluation",), "demo", "mit"), tmp_path / "card").documents["README.md"]
+    tripod = rows(readme, "TRIPOD+AI")
+    assert tripod["23a"] == (REPORTED, "Results")
+    assert tripod["18a"] == (OPEN, "question open: funding")
+    assert tripod["12f"] == (NEVER, "the card tells of one version")
+    counts = Counter(state for state, _ in tripod.values())
+    assert (
+        f"TRIPOD+AI: {counts[REPORTED]} reported, {counts[OPEN]} needs a person, {counts[NEVER]} not applicable"
+        in readme
+    )
+    assert counts[REPORTED] + counts[OPEN] + counts[NEVER] == 52
+    assert rows(readme, "EU AI Act, Annex IV")["1d"] == (OPEN, "no record tells it")
+
+
+def test_answers_of_people_close_what_was_open(plain_chain: Path, tmp_path: Path):
+    (tmp_path / "card.yaml").write_text(ANSWERED.replace("funding: Said.", "funding: {not_applicable: nobody paid}"))
+    inputs = Inputs((plain_chain / "evaluation",), "demo", "mit", plain_chain / "export", tmp_path / "card.yaml")
+    readme = build(inputs, tmp_path / "card").documents["README.md"]
+    tripod = rows(readme, "TRIPOD+AI")
+    assert tripod["18a"] == (NEVER, "nobody paid")
+    assert tripod["14"] == (REPORTED, "Results, Use, limits and responsibility")
+    assert [item for item, (state, _) in tripod.items() if state == OPEN] == []
+    assert "OPEN" not in readme
