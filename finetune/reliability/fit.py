@@ -118,13 +118,13 @@ def _fit_novelty(module: Reliability, patients: Patients) -> None:
 
 
 def _limit(scores: NDArray[np.float64], level: float) -> float:
-    """The score that a further patient exceeds with a chance of at most 1 - level.
+    """The score that a further patient exceeds with a chance of at most 1 - level; 0 where too few patients tell.
 
     Where there are fewer patients than that takes, the largest score is stretched as if the tail were exponential.
     """
     count = len(scores)
     if count < FEWEST:
-        return float("nan")
+        return 0.0
     rank = int(conformal_rank(np.array(count), level))
     if rank <= count:
         return float(np.sort(scores)[rank - 1])

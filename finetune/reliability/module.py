@@ -49,7 +49,7 @@ class Reliability(nn.Module):
 
     Attributes:
         thresholds: nonconformities by subset of modalities (a bit each), `[subsets, alternatives]`.
-        limits: of novelty, by modality; NaN where too few patients tell.
+        limits: of novelty, by modality; 0 where too few patients tell, and it has none.
     """
 
     thresholds: Tensor
@@ -71,7 +71,7 @@ class Reliability(nn.Module):
         self.flagged = flagged
         self.components = components
         self.register_buffer("thresholds", torch.full((2 ** len(self.modalities), alternatives), torch.inf))
-        self.register_buffer("limits", torch.full((len(self.modalities),), torch.nan))
+        self.register_buffer("limits", torch.zeros(len(self.modalities)))
         self.novelty = nn.ModuleList(Novelty(size, components) for _, _, size in self.blocks)
 
     def settings(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Reliability(nn.Module):
     ) -> Float[Tensor, "batch modalities"]:
         """Scores relative to the limit, above 1 where out of distribution; NaN for a modality that is not read."""
         scores = self.raw_novelty(features) / self.limits
-        return scores.masked_fill(~present, torch.nan)
+        return scores.masked_fill(~present | (self.limits == 0), torch.nan)
 
     def raw_novelty(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch modalities"]:
         """The largest of a modality's blocks' scores; NaN where it has none."""
