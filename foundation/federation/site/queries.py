@@ -1,12 +1,19 @@
-"""The sets of patients behind answers: never nearly the same twice, and only so many a day.
+"""The sets of patients behind answers: no sum or difference of them is about a few, and only so many come a day.
 
-Two answers about sets that differ by a few patients tell, by their difference, about those few (Dinur and Nissim 2003).
-A set lies in the site's state folder under its digest, which stands in the ledger with every answer about it.
+Two answers about sets that differ by a few patients tell, by their difference, about those few; so do three of which
+one is the other two and a few more (Dinur and Nissim 2003). A set lies in the site's state folder under its digest,
+which stands in the ledger with every answer about it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import numpy as np
+
+from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.policy import Declined
 from foundation.federation.site.config import Site
@@ -39,11 +46,39 @@ def check_query(site: Site, entries: Sequence[Entry], patients: Sequence[str]) -
     if most is not None and today >= most:
         raise Declined(f"limits.queries: {most} statistics and evaluations were answered within a day")
     folder, asked, digest = site.state / "asked", set(patients), query_digest(patients)
-    for path in folder.glob("*.json"):
-        if path.stem != digest and len(asked ^ set(read_json(path, _ADVICE, "patients")["patients"])) < least:
-            raise Declined(
-                f"queries: an earlier answer was about nearly the same patients, and the two together would tell about "
-                f"fewer than {least}"
-            )
+    if lost := {e.query for e in entries if e.kind in _QUERIES and e.query} - {p.stem for p in folder.glob("*.json")}:
+        raise UserError(
+            f"{folder}: the sets of {len(lost)} earlier answers, which the ledger names, are gone; restore the folder "
+            "from a copy: without them nobody can tell what another answer would give away"
+        )
+    earlier = [set(_kept(path)) for path in folder.glob("*.json") if path.stem != digest]
+    if any(len(asked ^ one) < least for one in earlier) or tells_of_few([*earlier, asked], least):
+        raise Declined(
+            f"queries: earlier answers were about nearly the same patients, and together they would tell about fewer "
+            f"than {least}"
+        )
     if not (folder / f"{digest}.json").is_file():
         write_json(folder / f"{digest}.json", {"patients": sorted(asked)})
+
+
+def tells_of_few(sets: Sequence[AbstractSet[str]], least: int) -> bool:
+    """Whether a sum of multiples of answers about sets can be about small groups of patients alone.
+
+    Patients who are in the same sets cannot be told apart by any such sum: they are one column of a matrix with a row a
+    set. Where the rank falls once the columns of small groups are struck out, some sum is about those and no others.
+
+    Args:
+        sets: of patients; answers about sets below the least number are withheld, and are left out.
+        least: patients of a group that is not small.
+    """
+    large = [one for one in sets if len(one) >= least]
+    groups = Counter(tuple(patient in one for one in large) for patient in set().union(*large))
+    columns = np.array(list(groups), dtype=np.float64).T
+    wide = np.array(list(groups.values())) >= least
+    if not len(large) or wide.all():
+        return False
+    return bool(np.linalg.matrix_rank(columns[:, wide]) < np.linalg.matrix_rank(columns))
+
+
+def _kept(path: Path) -> list[str]:
+    return list(read_json(path, _ADVICE, "patients")["patients"])
