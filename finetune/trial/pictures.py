@@ -1,5 +1,6 @@
 """The pictures of trial pages."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from finetune.trial.design import Design
 from finetune.trial.endpoints import Endpoint
+from foundation.statistics.table import Floats
 
 if TYPE_CHECKING:
     from finetune.trial.adjustment import Plan
@@ -57,3 +59,31 @@ def prognosis(endpoint: Endpoint) -> Figure:
 def plain(axes: Axes) -> None:
     """Without the frame's upper and right side."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def balance(before: Mapping[str, float], after: Mapping[str, float], line: float) -> Figure:
+    """Standardised differences of covariates between the arms, unweighted and weighted (Love plot)."""
+    names = sorted(before, key=lambda name: abs(before[name]))
+    figure = Figure(figsize=(7, 1.2 + 0.28 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for values, colour, text in ((before, SOFT, "as they are"), (after, INK, "weighted")):
+        axes.plot([abs(values[name]) for name in names], range(len(names)), "o", color=colour, label=text)
+    axes.axvline(line, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("absolute standardised difference")
+    axes.legend(frameon=False, fontsize=9)
+    plain(axes)
+    return figure
+
+
+def overlap(chance: Floats, arm: Floats) -> Figure:
+    """How often each chance of treatment occurs in either arm."""
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, 21).tolist()
+    for place, colour, text in ((1, INK, "treated"), (0, SOFT, "external controls")):
+        axes.hist(chance[arm == place], edges, density=True, color=colour, alpha=0.5, label=text)
+    axes.set(xlabel="chance of treatment by covariates", ylabel="density")
+    axes.legend(frameon=False, fontsize=9)
+    plain(axes)
+    return figure

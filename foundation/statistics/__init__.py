@@ -27,6 +27,7 @@ are B bootstrap replicates of them. A figure is therefore an array `[replicates]
 | `newton` | `NewtonSums`, `Newton`: the protocol of log-likelihood, gradient and information, summed |
 | `logistic` | `logistic_sums` for `Newton`; `calibration_line`: slope and intercept from a `ScoreTable` |
 | `cox` | `CoxSums`: S0, S1, S2 by event time (Efron, Breslow), pooled or site-stratified; gradient of a deep Cox loss |
+| `weighted_cox` | `WeightedRiskTable`: hazard ratio of weighted arms with robust error, in one message |
 | `figure` | `Support`, `Figure`: value, interval, counts, estimator; undefined below the support, with the reason |
 | `hospitals` | `hospital_bootstrap`: replicates by drawing hospitals, the interval for a new one |
 | `comparison` | paired differences on the same replicates, paired DeLong, Holm |
