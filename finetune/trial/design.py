@@ -35,9 +35,14 @@ class Design:
         """Beyond which a test statistic tells an effect."""
         return _NORMAL.inv_cdf(1 - self.alpha / 2)
 
+    @property
+    def distance(self) -> float:
+        """How far the mean of the test statistic must be from zero for the power."""
+        return self.critical + _NORMAL.inv_cdf(self.power)
+
     def patients(self, signal: float) -> int:
         """How many patients reach the power."""
-        return math.ceil(((self.critical + _NORMAL.inv_cdf(self.power)) / signal) ** 2)
+        return math.ceil((self.distance / signal) ** 2)
 
     def power_of(self, patients: int, signal: float) -> float:
         """Chance that so many patients tell the effect."""

@@ -1,6 +1,6 @@
 """The pictures of trial pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from finetune.trial.design import Design
 from finetune.trial.endpoints import Endpoint
+from foundation.statistics.figure import Figure as Told
 from foundation.statistics.table import Floats
 
 if TYPE_CHECKING:
@@ -86,4 +87,20 @@ def overlap(chance: Floats, arm: Floats) -> Figure:
     axes.set(xlabel="chance of treatment by covariates", ylabel="density")
     axes.legend(frameon=False, fontsize=9)
     plain(axes)
+    return figure
+
+
+def enrichment(figures: Mapping[str, Told], endpoint: str, shares: Sequence[float]) -> Figure:
+    """Patients randomised and screened, and months, by threshold; bars are 95 % intervals."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for axes, name in zip(panels, ("randomised", "screened", "months"), strict=True):
+        told = [(share, figures[f"enrichment/{endpoint}/{share:g}/{name}"]) for share in shares]
+        for share, one in told:
+            if one.value is not None:
+                axes.plot(100 * share, one.value, "o", color=INK)
+            if one.low is not None and one.high is not None:
+                axes.plot([100 * share] * 2, [one.low, one.high], color=INK, linewidth=1.5)
+        axes.set(xlabel="% of scores below the threshold", title=name, ylim=(0, None))
+        plain(axes)
     return figure

@@ -73,7 +73,7 @@ def adjustment(
 
 
 def hazard_ratio(scored: ScoredPatients) -> list[str]:
-    """The weighted hazard ratio of hospitals' summed tables beside lifelines' of all patients, with ties and without."""
+    """The weighted hazard ratio of hospitals' summed tables beside lifelines' of all patients, tied and not."""
     event, time = scored.survival()
     tool = ExternalControl(arm="male", covariates=["age", "grade", "histology"], estimand="all")
     known = scored.known(event, time, "sex")
