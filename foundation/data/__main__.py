@@ -85,6 +85,7 @@ def prepare(cfg: DictConfig) -> None:
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
     with RunRecord.open(output, name, plain(cfg), cfg.seed, (), data) as record:
         record.note("found", packed["found"])
+        record.note("characteristics", packed["characteristics"])
     Console().print(counts_table(packed))
     print(f"cohort: {output}")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import Progress
 
+from foundation.data.characteristics import characteristics
 from foundation.data.declaration import Declaration, read_declaration
 from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.dictionary import FILE, DataDictionary
@@ -36,7 +37,7 @@ def pack(
         workers: processes that cut slides; one a core if None.
 
     Returns:
-        What was found: patients by hospital and modality, and how many warnings.
+        What was found: patients by hospital and modality, what they are like, and how many warnings.
 
     Raises:
         DataError: on the first error that validation names, or that reading the images brings up.
@@ -67,7 +68,9 @@ def pack(
         for hospital, table in tables.items()
     }
     facts = {name: content[name] for name in ("name", "digest", "synthetic")}
-    return {**facts, "found": counts, "warnings": len(problems.warnings)}
+    columns = [(column.name, column.kind) for column in dictionary.record]
+    table_one = characteristics(tables, columns, dictionary.labels, dictionary.survival, declaration.synthetic)
+    return {**facts, "found": counts, "characteristics": table_one, "warnings": len(problems.warnings)}
 
 
 def _key(root: Path, output: Path, declaration: Declaration) -> bytes | None:

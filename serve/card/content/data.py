@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from serve.card.chain import Evidence, Run
+from serve.card.content.table_one import table_one
 from serve.card.document import Block, Line, Section, Table, line, listed
 from serve.card.graph import File, Node
 
@@ -14,7 +15,8 @@ def data(evidence: Evidence) -> Section:
     for digest, (first, *_) in runs.items():
         prepared = [run for run in evidence.stage("foundation.data") if run.file.at("data", "digest") == digest]
         for run in prepared[:1]:
-            blocks += [table for table in (_counts(evidence, run), _flow(evidence, run)) if table]
+            tables = (_counts(evidence, run), table_one(evidence, run), _flow(evidence, run), _columns(evidence, run))
+            blocks += [table for table in tables if table]
         blocks += [table for table in (_split(evidence, first, digest),) if table]
     return Section("data", line("Data and hospitals"), tuple(blocks))
 
@@ -114,6 +116,25 @@ def _flow(evidence: Evidence, run: Run) -> Table | None:
     return Table(
         line("Patients that each step of preparation left:"), (line("step"), line("patients")), tuple(rows), folded=True
     )
+
+
+def _columns(evidence: Evidence, run: Run) -> Table | None:
+    """What the record of a patient holds, as the data dictionary declares it."""
+    file = _cohort_file(evidence, run)
+    declared = file.at("dictionary", "record", default=[]) if file else []
+    rows = []
+    for at in range(len(declared)):
+        keys = ("dictionary", "record", at)
+        assert file is not None
+        nodes = [graph_value(evidence, run, file, *keys, part) for part in ("name", "kind")]
+        rows.append(tuple(map(line, nodes)))
+    head = (line("column"), line("kind"))
+    return Table(line("Columns of the clinical record:"), head, tuple(rows), folded=True) if rows else None
+
+
+def graph_value(evidence: Evidence, run: Run, file: File, *keys: str | int) -> Node:
+    """A value of a file of a run, called by its keys."""
+    return evidence.graph.value(f"{run.id}/{'/'.join(map(str, keys))}", file, *keys)
 
 
 def _split(evidence: Evidence, first: Run, digest: str) -> Table | None:

@@ -29,6 +29,7 @@ _SECTIONS = (
     ("/split/", "Data and hospitals"),
     ("/notes/found/", "Data and hospitals"),
     ("/table/", "Data and hospitals"),
+    ("/dictionary/", "Data and hospitals"),
     ("run/", "Where every number comes from"),
     ("model/", "title"),
 )

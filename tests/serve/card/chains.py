@@ -13,6 +13,8 @@ COHORT = {"name": "demo", "digest": "c0ffee" * 10, "synthetic": True, "hospitals
 HELD_OUT = {"patients": 59.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "report_to_record/chance@5": 0.0877}
 TRAINED = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance@5": 0.5555}
 SAMPLES = {"report": 321, "fusion": 321, "objective:alignment": 321}
+ALIKE = {"age": {"value": 61.5, "low": 50.25, "high": 70.0, "n": 60}, "sex": {"F": 31, "M": 29}}
+HIDDEN = {"sex": {"F": 91, "M": None}}
 PRIVACY = {"level": "site", "epsilon": 7.125, "delta": 1e-05, "releases": 4, "assumptions": ["a trusted server"]}
 METRICS = {"classification": ["auc", "ece"], "survival": ["c_index", "auc/365_days"]}
 
@@ -44,9 +46,11 @@ def chain(
 def prepare(folder: Path, cohort: dict[str, Any]) -> None:
     counts = {"alder": {"patients": 66, "report": 51}, "bir|ch": {"patients": 56, "report": 0}}
     with RunRecord.open(folder, "python -m foundation.data prepare", {}, 0, [], cohort) as record:
+        record.note("characteristics", {"hospitals": dict.fromkeys(HOSPITALS, ALIKE), "all": ALIKE | HIDDEN})
         record.note("found", counts | {"cedar_7": {"patients": 57, "report": 47}})
     flow = [{"step": "rows of the patients' tables", "patients": 183}, {"step": "with any modality", "patients": 179}]
-    write_json(folder / "cohort.json", {"flow": flow})
+    columns = [{"name": "age", "kind": "continuous"}, {"name": "sex", "kind": "categorical"}]
+    write_json(folder / "cohort.json", {"flow": flow, "dictionary": {"record": columns}})
 
 
 def pretrain(
