@@ -9,7 +9,7 @@ from foundation.errors import UserError
 from foundation.run_record import FILE, walk
 from serve.card.graph import File, Graph
 
-EVALUATION, RESULTS = "evaluation.json", "results.json"
+EVALUATION, FOLDS, RESULTS = "evaluation.json", "crossvalidation.json", "results.json"
 _TRAINS = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")
 
 
@@ -47,7 +47,7 @@ class Evaluation:
     Attributes:
         id: of its nodes.
         run: that evaluated.
-        file: `evaluation.json`.
+        file: `evaluation.json`, or `crossvalidation.json`.
         results: `results.json`, where it was written.
         task: `task.json` of the task model; None where no run of the chain keeps one.
         chain: runs from this one down, nearest first.
@@ -59,6 +59,11 @@ class Evaluation:
     results: File | None
     task: File | None
     chain: tuple[Run, ...]
+
+    @property
+    def folds(self) -> bool:
+        """Whether it is a cross-validation: models of several folds, each tested on patients that it did not see."""
+        return self.file.path.name == FOLDS
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
 
     Args:
         graph: that files are read into.
-        folders: output folders of `finetune.evaluate` or `finetune.federated.evaluate`.
+        folders: output folders of `finetune.evaluate`, `finetune.federated.evaluate` or `finetune.crossvalidate`.
         export: output folder of `serve.export`.
         judgement: what people said.
 
@@ -99,8 +104,11 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
     runs: dict[Path, Run] = {}
     evaluations: list[Evaluation] = []
     for folder in folders:
-        if not (folder / EVALUATION).is_file():
-            raise UserError(f"{folder}: no {EVALUATION}; give the output folder of python -m finetune.evaluate")
+        file = next((folder / name for name in (EVALUATION, FOLDS) if (folder / name).is_file()), None)
+        if file is None:
+            raise UserError(
+                f"{folder}: no {EVALUATION}; give the output folder of python -m finetune.evaluate or crossvalidate"
+            )
         chain = _chain(graph, folder, runs)
         results = folder / RESULTS
         task = next((run.folder / "task.json" for run in chain if (run.folder / "task.json").is_file()), None)
@@ -108,7 +116,7 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
             Evaluation(
                 f"result/{len(evaluations)}",
                 chain[0],
-                graph.read(folder / EVALUATION),
+                graph.read(file),
                 graph.read(results) if results.is_file() else None,
                 graph.read(task) if task else None,
                 chain,

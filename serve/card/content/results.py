@@ -32,6 +32,8 @@ def results(evidence: Evidence) -> Section:
 
 def task_name(evidence: Evidence, evaluation: Evaluation) -> Node:
     """What the task is called."""
+    if evaluation.task is None and evaluation.run.file.at("config", "task", "name"):
+        return evidence.graph.value(f"{evaluation.id}/task", evaluation.run.file, "config", "task", "name")
     if evaluation.task is None:
         return evidence.graph.derived(
             f"{evaluation.id}/task", evaluation.run.folder.name, "the folder's name", [evaluation.run.file.source()]
@@ -63,7 +65,7 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
         file = picture_name(evidence, evaluation)
         blocks.append(Picture(f"{evaluation.id}/picture", "", line(*alt), file=file))
     blocks += [*pictures(figures, name), *curves(figures, name)]
-    blocks += [table for table in (*_groups(figures), _beside(figures), _shortcuts(figures)) if table]
+    blocks += [table for table in (_folds(figures), *_groups(figures), _beside(figures), _shortcuts(figures)) if table]
     if evaluation.task is not None and evaluation.task.at("kind"):
         title = line(*title, " (", graph.value(f"{evaluation.id}/kind", evaluation.task, "kind"), ")")
     return Section(evaluation.id, title, tuple(blocks))
@@ -72,6 +74,8 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
 def _who(evidence: Evidence, evaluation: Evaluation, figures: Figures) -> Line:
     """On whom it was tested."""
     words = "Held-out patients" if held_out(evaluation) else "Patients seen in training"
+    if evaluation.folds:
+        words = "Cross-validation: every fold tests a model that other patients trained; patients"
     run = evaluation.run
     parts: list[str | Node] = [words]
     if run.file.at("data", "name"):
@@ -127,13 +131,34 @@ def _groups(figures: Figures) -> list[Table | None]:
         figures.by(line("By subgroup:"), "subgroup", ("groups",), dict.fromkeys(file.at("groups", default={}), ())),
     ]
     for group, levels in file.at("by_group", default={}).items():
-        shown = {level: ("all", group, level) for level, one in levels.items() if group != "has" or _defined(one)}
+        shown = {level: ("all", group, level) for level, one in levels.items() if group != "has" or defined(one)}
         title = "what patients have" if group == "has" else figures.label(group.replace("_", " "), "by_group", group)
         tables.append(figures.by(line("By ", title, ":"), title, ("by_group", group), shown))
     return tables
 
 
-def _defined(group: dict[str, dict[str, float | None]]) -> bool:
+def _folds(figures: Figures) -> Table | None:
+    """Each fold by itself, and their mean."""
+    graph, file, base = figures.graph, figures.evaluation.file, figures.evaluation.id
+    folds = file.at("folds", default=[])
+    if not folds:
+        return None
+    metric, rows = file.at("metric"), []
+    for at in range(len(folds)):
+        keys = ("folds", at)
+        name, n = (graph.value(f"{base}/folds/{at}/{key}", file, *keys, key) for key in ("name", "n"))
+        figure = graph.figure(
+            f"{base}/folds/{at}/{metric}", file, (*keys, metric), [file.source(*keys, "n")], n=n.value
+        )
+        rows.append((line(name), line(n), line(figure)))
+    mean, spread, number = (graph.value(f"{base}/mean/{key}", file, "mean", key) for key in ("value", "sd", "folds"))
+    title = line("mean of ", number, " folds, and standard deviation")
+    rows.append((title, line("–"), line(mean, " ± ", spread)))
+    return Table(line("By fold:"), (line("fold"), line("patients"), figures.metric("overall", metric)), tuple(rows))
+
+
+def defined(group: dict[str, dict[str, float | None]]) -> bool:
+    """Whether a group has any figure."""
     return any(group[path[0]].get("value") is not None for path in metrics(group).values())
 
 

@@ -1,7 +1,7 @@
 """The first screen: what a model does, for whom, how sure, and what it was never tested on."""
 
 from serve.card.chain import Evidence
-from serve.card.content.results import held_out, task_name, warnings
+from serve.card.content.results import defined, held_out, task_name, warnings
 from serve.card.content.tables import Figures
 from serve.card.content.training import modalities
 from serve.card.document import Block, Bullets, Line, Paragraph, Section, line, listed
@@ -41,6 +41,24 @@ def summary(evidence: Evidence) -> list[Block]:
     return blocks
 
 
+def _tested(figures: Figures) -> list[Line]:
+    """Where a task was tested, and for whom the test says nothing."""
+    file = figures.evaluation.file
+    hospitals = [figures.name("by_hospital", name) for name in file.at("by_hospital", default={})]
+    lines = []
+    if hospitals:
+        lines.append(line("Tested at ", *listed(hospitals), "; never tested at any other hospital."))
+    few = [
+        figures.name("by_group", group, level)
+        for group, levels in file.at("by_group", default={}).items()
+        for level, one in levels.items()
+        if group != "has" and not defined(one)
+    ]
+    if few:
+        lines.append(line("Too few test patients for any figure: ", *listed(few), "."))
+    return lines
+
+
 def _points(evidence: Evidence) -> tuple[Line, ...]:
     lines = []
     for evaluation in evidence.evaluations:
@@ -54,7 +72,9 @@ def _points(evidence: Evidence) -> tuple[Line, ...]:
             baseline = figures.figure(("baseline", metric), ("age and sex", "all", "all", "all", metric))
             parts += ["; age and sex alone reach ", baseline]
         lines.append(line(*parts, "."))
+        lines += _tested(figures)
     lines += [
+        line("No record tells of a rule by which it abstains: where an answer must not be given, people decide."),
         line("Not a medical device: not for diagnosis, treatment or triage of any person."),
         line(
             "The results hold for the hospitals and patients counted below. Another hospital's stain, scanner, assay, "

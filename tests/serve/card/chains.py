@@ -16,6 +16,22 @@ SAMPLES = {"report": 321, "fusion": 321, "objective:alignment": 321}
 ALIKE = {"age": {"value": 61.5, "low": 50.25, "high": 70.0, "n": 60}, "sex": {"F": 31, "M": 29}}
 HIDDEN = {"sex": {"F": 91, "M": None}}
 PRIVACY = {"level": "site", "epsilon": 7.125, "delta": 1e-05, "releases": 4, "assumptions": ["a trusted server"]}
+CURVES: dict[str, Any] = {
+    "classification": {
+        "calibration": {"predicted": [0.125, 0.875, None], "observed": [0.0625, 0.75, None], "patients": [31, 26, 0]},
+        "decision": {
+            "threshold": [at / 100 for at in range(1, 100)],
+            "net_benefit": [0.4 - at / 250 for at in range(1, 100)],
+            "treat_all": [0.4 - at / 50 for at in range(1, 99)] + [None],
+        },
+    },
+    "survival": {
+        "kaplan_meier": [
+            {"group": 0, "days": [0.0, 400.0, 800.0], "survival": [1.0, 0.9375, 0.8125], "at_risk": [29, 23, 11]},
+            {"group": 1, "days": [0.0, 300.0, 700.0], "survival": [1.0, 0.5625, None], "at_risk": [28, 17, 0]},
+        ]
+    },
+}
 METRICS = {"classification": ["auc", "ece"], "survival": ["c_index", "auc/365_days"]}
 
 
@@ -144,7 +160,9 @@ def evaluate(folder: Path, kind: str, results: bool, seen: str, cohort: dict[str
             record.note(key, note)
     write_json(folder / "evaluation.json", content, sort_keys=False)
     if results:
-        write_json(folder / "results.json", {"task": "biomarker", "figures": rows(content, first)})
+        write_json(
+            folder / "results.json", {"task": "biomarker", "figures": rows(content, first), "curves": CURVES[kind]}
+        )
     (folder / "evaluation.png").write_bytes(b"picture")
 
 
