@@ -16,7 +16,7 @@ from foundation.run_record import RunRecord
 _COMMAND = "python -m serve.card"
 _HELP = """usage: python -m serve.card [ACTION] [overrides]
 
-  (none)     writes README.md, card.html and card.json from the records of an evaluation and all that it builds on
+  (none)     writes README.md, card.html, bom.json and card.json from the records of evaluations and what they build on
   questions  writes a file of questions that only people can answer: python -m serve.card questions FILE
   check      holds every document and every number of a card against its records: python -m serve.card check FOLDER
   diff       what changed from one card to the next, as Markdown: python -m serve.card diff EARLIER LATER
@@ -27,7 +27,7 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 
 @command("card")
 def write(cfg: DictConfig) -> None:
-    """Writes README.md, card.html and card.json."""
+    """Writes README.md, card.html, bom.json and card.json."""
     from serve.card.build import DATA, Inputs, build
 
     paths = cfg.evaluation

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.card import html, markdown
+from serve.card.bom import bill
 from serve.card.chain import Evidence, gather
 from serve.card.content.bundle import bundle
 from serve.card.content.data import data
@@ -21,7 +22,7 @@ from serve.card.graph import File, Graph, Node
 from serve.card.judgement import read
 from serve.card.metadata import front_matter
 
-README, PAGE, DATA = "README.md", "card.html", "card.json"
+README, PAGE, BILL, DATA = "README.md", "card.html", "bom.json", "card.json"
 FORMAT = 2
 
 
@@ -90,7 +91,8 @@ def build(inputs: Inputs, output: Path) -> Card:
         for evaluation in evidence.evaluations
         if (evaluation.run.folder / PICTURE).is_file()
     }
-    return Card({README: head + body, PAGE: html.render(first, name, blocks)}, content, pictures)
+    documents = {README: head + body, PAGE: html.render(first, name, blocks), BILL: bill(evidence)}
+    return Card(documents, content, pictures)
 
 
 def _blocks(evidence: Evidence) -> list[Block]:

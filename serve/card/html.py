@@ -104,7 +104,7 @@ def _table(table: Table) -> str:
     whole = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
     caption = _line(table.caption)
     label = escape("".join(part for part in table.caption if isinstance(part, str)).strip(" :."))
-    scrolls = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{whole}</div>'
+    scrolls = f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">{whole}</div>'
     if table.folded:
         return f'<details class="table"><summary>{caption}</summary>\n{scrolls}</details>\n'
     return f'<p class="caption">{caption}</p>\n{scrolls}\n'
@@ -120,5 +120,5 @@ def _picture(picture: Picture) -> str:
         return ""
     behind = _table(picture.table) if picture.table is not None else ""
     caption = f"<figcaption>{_line(picture.alt)}</figcaption>"
-    drawn = f'<div class="scroll" tabindex="0" role="region" aria-label="picture">{picture.svg}</div>'
+    drawn = f'<div class="scroll" tabindex="0" role="group" aria-label="picture, scrolls">{picture.svg}</div>'
     return f'<figure id="{escape(picture.id)}">\n{drawn}\n{caption}\n{behind}</figure>\n'

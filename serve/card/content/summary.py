@@ -47,7 +47,14 @@ def _tested(figures: Figures) -> list[Line]:
     hospitals = [figures.name("by_hospital", name) for name in file.at("by_hospital", default={})]
     lines = []
     if hospitals:
-        lines.append(line("Tested at ", *listed(hospitals), "; never tested at any other hospital."))
+        lines.append(
+            line(
+                task_name(figures.evidence, figures.evaluation),
+                " was tested at ",
+                *listed(hospitals),
+                ", never at any other hospital.",
+            )
+        )
     few = [
         figures.name("by_group", group, level)
         for group, levels in file.at("by_group", default={}).items()
@@ -55,7 +62,7 @@ def _tested(figures: Figures) -> list[Line]:
         if group != "has" and not defined(one)
     ]
     if few:
-        lines.append(line("Too few test patients for any figure: ", *listed(few), "."))
+        lines.append(line("Too few test patients of it for any figure: ", *listed(few), "."))
     return lines
 
 

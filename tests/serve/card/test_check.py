@@ -125,6 +125,8 @@ DOCUMENTS: list[tuple[str, str, str, str]] = [
     ("card.html", f'data-node="{AUC}"', 'data-node="result/0/nowhere"', "result/0/nowhere"),
     ("card.html", "57 patients; test patients", "570 patients; test patients", "card.html: line"),
     ("card.html", "Held-out patients of", "Held-out 99 patients of", "prints 99, which is no statement"),
+    ("bom.json", '"0.7931"', '"0.8931"', "bom.json: line"),
+    ("bom.json", '"version": "90b0751597d1"', '"version": "1"', "bom.json: line"),
     ("card.html", "Not a medical device:", "A medical device:", "card.html: line"),
 ]
 
@@ -217,6 +219,7 @@ OTHERS: dict[Callable[[Path], None], str] = {
     other_answer: "judgement/intended_use: value is",
     lambda card: (card / "README.md").unlink(): "README.md: missing",
     lambda card: (card / "card.html").unlink(): "card.html: missing",
+    lambda card: (card / "bom.json").unlink(): "bom.json: missing",
     lambda card: (card / "evaluation-biomarker.png").write_bytes(
         b"other"
     ): "evaluation-biomarker.png: missing, or another",
