@@ -104,7 +104,7 @@ class Evaluator:
             "by_hospital": {name: hospitals[name] for name in self.cohort.hospitals if name in hospitals},
             "by_modality": self._by_modality(whole),
             "by_group": by_group,
-            "reliability": self._reliability(),
+            "reliability": self.reliability(),
             "baseline": self._baseline(whole, estimates),
             "baselines": self.comparison.baselines(),
             "controls": self.comparison.controls(),
@@ -207,7 +207,7 @@ class Evaluator:
                 tables[group][level] = self._group(patients, shown)
         return tables
 
-    def _reliability(self) -> dict[str, Any]:
+    def reliability(self) -> dict[str, Any]:
         """Coverage, flags, abstention and risk: overall, by hospital, and from each modality alone."""
         reliability = self.model.reliability
         if reliability is None:
