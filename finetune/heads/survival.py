@@ -3,26 +3,21 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
-from lifelines import CoxPHFitter, KaplanMeierFitter
-from lifelines.utils import concordance_index
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from finetune.experts.responses import Hazard, Response
-from finetune.heads.base import PROBABILITY, Blocks, Columns, Head, TargetCounts, Targets, object_schema, readout
+from finetune.heads.base import PROBABILITY, Blocks, Columns, Targets, object_schema, readout
+from finetune.heads.follow_up import GROUPS, FollowUp, concordance, has_pairs
 from finetune.metrics import Column, Metric
 from finetune.statistics.survival import SurvivalStatistics
 from foundation.errors import UserError
 
 _GRID = 64
-_PENALTY = 0.01
-_GROUPS = ("low", "middle", "high")
 
 
-class Survival(Head):
+class Survival(FollowUp):
     """A linear head for the log hazard, with Breslow's baseline for survival probabilities.
 
     Args:
@@ -48,28 +43,13 @@ class Survival(Head):
         dropout: float = 0.1,
         blocks: Blocks | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(event, time, horizons)
         self.width = width
-        self.event = event
-        self.time = time
-        self.targets = [event, time]
-        self.horizons = list(horizons or [365, 1095, 1825])
         self.dropout = dropout
         self.score = readout(width, 1, dropout, blocks)
         self.register_buffer("baseline_days", torch.zeros(_GRID))
         self.register_buffer("baseline_hazard", torch.zeros(_GRID))
-        self.register_buffer("cuts", torch.zeros(len(_GROUPS) - 1))
-
-    def count(self, targets: Columns) -> TargetCounts:
-        """Counts of events alone: days would be told patient by patient."""
-        return TargetCounts.of({self.event: targets[self.event]})
-
-    def check(self, counts: TargetCounts) -> None:
-        if not counts.by_target[self.event].get(1):
-            raise UserError(
-                f"task.head: none of {counts.patients} training patients has {self.event} = 1; "
-                "survival is learned from events seen, so train on hospitals that saw some (data.test_hospitals)"
-            )
+        self.register_buffer("cuts", torch.zeros(len(GROUPS) - 1))
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -105,7 +85,7 @@ class Survival(Head):
         at = torch.linspace(0, len(days) - 1, _GRID).round().long()
         self.baseline_days.copy_(days[at])
         self.baseline_hazard.copy_(hazard[at])
-        self.cuts.copy_(risk.quantile(torch.linspace(0, 1, len(_GROUPS) + 1)[1:-1]))
+        self.cuts.copy_(risk.quantile(torch.linspace(0, 1, len(GROUPS) + 1)[1:-1]))
 
     def predict(self, scores: Float[Tensor, "batch 1"]) -> list[dict[str, Any]]:
         risk = self.estimate(scores)
@@ -116,8 +96,8 @@ class Survival(Head):
         return [
             {
                 "log_hazard": float(value),
-                "risk_group": _GROUPS[int(group)],
-                "survival": dict(zip(self._horizon_names, row.tolist(), strict=True)),
+                "risk_group": GROUPS[int(group)],
+                "survival": dict(zip(self.horizon_names, row.tolist(), strict=True)),
             }
             for value, group, row in zip(risk, groups, survival, strict=True)
         ]
@@ -126,8 +106,8 @@ class Survival(Head):
         return object_schema(
             {
                 "log_hazard": {"type": "number"},
-                "risk_group": {"enum": list(_GROUPS)},
-                "survival": object_schema(dict.fromkeys(self._horizon_names, PROBABILITY)),
+                "risk_group": {"enum": list(GROUPS)},
+                "survival": object_schema(dict.fromkeys(self.horizon_names, PROBABILITY)),
             }
         )
 
@@ -135,49 +115,17 @@ class Survival(Head):
         """Log hazard relative to the baseline."""
         return scores.squeeze(1)
 
+    def risk(self, estimates: Column) -> Column:
+        return estimates
+
     def metrics(self) -> dict[str, Metric]:
-        return {"c_index": Metric(concordance, _comparable, chance=0.5)}
+        return {"c_index": Metric(concordance, has_pairs, chance=0.5)}
 
     def statistics(self) -> SurvivalStatistics:
         days, hazard, cuts = (
             buffer.numpy().astype(np.float64) for buffer in (self.baseline_days, self.baseline_hazard, self.cuts)
         )
         return SurvivalStatistics(self.event, self.time, self.horizons, (days, hazard), cuts=cuts.tolist())
-
-    def outcomes(self, counts: TargetCounts) -> dict[str, int]:
-        return {"events": counts.by_target[self.event].get(1, 0)}
-
-    def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
-        """Log hazard by Cox regression, slightly ridged."""
-        varied = [column for column in train.columns if train[column].nunique() > 1]
-        table = train[varied].assign(event=targets[self.event], time=targets[self.time])
-        model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
-        return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)
-
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
-        """Kaplan–Meier curves by third of predicted risk."""
-        event, time = targets[self.event], targets[self.time]
-        thirds = np.digitize(estimates, np.quantile(estimates, [1 / 3, 2 / 3]))
-        for index, name in enumerate(_GROUPS):
-            third = thirds == index
-            if third.any():
-                curve = KaplanMeierFitter(label=f"{name} risk").fit(time[third] / 365.25, event[third])
-                curve.plot_survival_function(ax=axes)
-        axes.set(xlabel="years", ylabel="survival, by third of predicted risk", ylim=(0, 1.02))
-
-    @property
-    def _horizon_names(self) -> list[str]:
-        return [f"{days}_days" for days in self.horizons]
-
-
-def concordance(event: Column, time: Column, risk: Column) -> float:
-    """Harrell's C: how often the patient of the higher risk has the event first."""
-    return float(concordance_index(time, -risk, event))
-
-
-def _comparable(event: Column, time: Column) -> bool:
-    """Whether there is a pair of patients of whom one had the event while the other was still followed."""
-    return bool((event == 1).any() and (time > time[event == 1].min()).any())
 
 
 def cox_loss(

@@ -63,10 +63,21 @@ class SurvivalStatistics(TaskStatistics):
         self.scores = scores
         self.cuts = tuple(cuts)
 
+    @property
+    def believes(self) -> bool:
+        """Whether survival is predicted, beside a ranking."""
+        return self.baseline is not None
+
+    def risk(self, estimates: Column) -> Column:
+        """By what estimates rank patients, `[patients]`."""
+        return estimates
+
     def exact(self, targets: Targets, estimates: Column) -> Self:
         times = Grid.of_events(targets[self.event], targets[self.time], self.horizons)
         days = [int(horizon) for horizon in self.horizons]
-        return type(self)(self.event, self.time, days, self.baseline, times, Grid.exact(estimates), self.cuts)
+        return type(self)(
+            self.event, self.time, days, self.baseline, times, Grid.exact(self.risk(estimates)), self.cuts
+        )
 
     def ranking(self) -> Self:
         days = [int(horizon) for horizon in self.horizons]
@@ -75,16 +86,16 @@ class SurvivalStatistics(TaskStatistics):
     def tables(
         self, targets: Targets, estimates: Column, hospitals: Sequence[str], weights: NDArray[Any] | None = None
     ) -> Tables:
-        event, time = targets[self.event], targets[self.time]
+        event, time, risk = targets[self.event], targets[self.time], self.risk(estimates)
         tables: Tables = {
-            "survival": SurvivalTable.from_patients(event, time, estimates, self.times, self.scores, weights),
-            "within": self._within(event, time, estimates, np.asarray(hospitals), weights),
+            "survival": SurvivalTable.from_patients(event, time, risk, self.times, self.scores, weights),
+            "within": self._within(event, time, risk, np.asarray(hospitals), weights),
         }
-        if self.baseline is not None:
+        if self.believes:
             survival = self.survival(estimates, np.array(self.horizons))
             tables["horizons"] = HorizonTable.from_patients(event, time, survival, self.times, self.horizons, weights)
             for group in range(len(self.cuts) + 1):
-                rows = self._group(estimates) == group
+                rows = self._group(risk) == group
                 part = None if weights is None else weights[:, rows]
                 columns = event[rows], time[rows], survival[rows]
                 tables[f"horizons/{group}"] = HorizonTable.from_patients(*columns, self.times, self.horizons, part)
@@ -97,7 +108,7 @@ class SurvivalStatistics(TaskStatistics):
             "survival": SurvivalTable.empty(self.times, self.scores, replicates),
             "within": PairSums.empty(replicates),
         }
-        if self.baseline is not None:
+        if self.believes:
             for name in ("horizons", *(f"horizons/{group}" for group in range(len(self.cuts) + 1))):
                 tables[name] = HorizonTable.empty(self.times, self.horizons, replicates)
             tables["d_calibration"] = DCalibrationTable.empty(replicates=replicates)
@@ -128,7 +139,7 @@ class SurvivalStatistics(TaskStatistics):
         for days in self.horizons:
             estimator = "cumulative/dynamic AUC at {}, weights 1/G(t-) (Uno 2007)"
             ranking[f"auc/{days:g}_days"] = self._at(table, days, time_dependent_auc(table, days), estimator)
-        if self.baseline is None:
+        if not self.believes:
             return ranking
         believing = {
             "integrated_brier": measure(tables["horizons"].integrated_brier(), "Brier score, mean over the horizons"),
@@ -186,7 +197,7 @@ class SurvivalStatistics(TaskStatistics):
             }
             for place, curve in enumerate(groups.arm(cell).kaplan_meier() for cell in range(len(groups.scores)))
         ]
-        if self.baseline is not None:
+        if self.believes:
             curves["d_calibration"] = listed(tables["d_calibration"].shares()[0])
             curves["calibration"] = [
                 {"group": group, "days": list(self.horizons), **_calibration(tables[f"horizons/{group}"].row())}
@@ -197,12 +208,8 @@ class SurvivalStatistics(TaskStatistics):
     def predictions(self, targets: Targets, estimates: Column) -> list[dict[str, Any]]:
         """Outputs are the horizons; a label is 1 for an event by it and None where censoring came first."""
         days = np.array(self.horizons)
-        survival = (
-            self.survival(estimates, days)
-            if self.baseline is not None
-            else np.full((len(estimates), len(days)), np.nan)
-        )
-        rows = zip(targets[self.event], targets[self.time], estimates, survival, strict=True)
+        survival = self.survival(estimates, days) if self.believes else np.full((len(estimates), len(days)), np.nan)
+        rows = zip(targets[self.event], targets[self.time], self.risk(estimates), survival, strict=True)
         return [
             {
                 "output": f"event by {horizon:g} days",
@@ -214,9 +221,9 @@ class SurvivalStatistics(TaskStatistics):
             for horizon, alive in zip(self.horizons, curve, strict=True)
         ]
 
-    def _group(self, estimates: Column) -> NDArray[Any]:
+    def _group(self, risk: Column) -> NDArray[Any]:
         """The risk group of each patient, after rounding as in the tables."""
-        rounded = self.scores.values[self.scores.index(estimates)]
+        rounded = self.scores.values[self.scores.index(risk)]
         return np.searchsorted(np.asarray(self.cuts), rounded, side="right")
 
     def _within(

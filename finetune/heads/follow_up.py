@@ -1,0 +1,87 @@
+"""What heads of an event in time share: an event column, a time column, and what is asked of both."""
+
+from abc import abstractmethod
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines.utils import concordance_index
+from matplotlib.axes import Axes
+
+from finetune.heads.base import Columns, Head, TargetCounts
+from finetune.metrics import Column
+from foundation.errors import UserError
+
+GROUPS = ("low", "middle", "high")  # thirds of risk
+_PENALTY = 0.01
+
+
+class FollowUp(Head):
+    """A head of an event in time.
+
+    Args:
+        event: label column, 1 where the event was seen and 0 where the patient was censored.
+        time: label column, days to event or censoring.
+        horizons: days at which survival probabilities are given.
+    """
+
+    kind = "survival"
+
+    def __init__(self, event: str, time: str, horizons: list[int] | None) -> None:
+        super().__init__()
+        self.event = event
+        self.time = time
+        self.targets = [event, time]
+        self.horizons = list(horizons or [365, 1095, 1825])
+
+    @abstractmethod
+    def risk(self, estimates: Column) -> Float[np.ndarray, " patients"]:
+        """By what estimates rank patients: the higher, the sooner the event."""
+
+    def count(self, targets: Columns) -> TargetCounts:
+        """Counts of events alone: days would be told patient by patient."""
+        return TargetCounts.of({self.event: targets[self.event]})
+
+    def check(self, counts: TargetCounts) -> None:
+        if not counts.by_target[self.event].get(1):
+            raise UserError(
+                f"task.head: none of {counts.patients} training patients has {self.event} = 1; "
+                "survival is learned from events seen, so train on hospitals that saw some (data.test_hospitals)"
+            )
+
+    def outcomes(self, counts: TargetCounts) -> dict[str, int]:
+        return {"events": counts.by_target[self.event].get(1, 0)}
+
+    def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
+        """Log hazard by Cox regression, slightly ridged."""
+        varied = [column for column in train.columns if train[column].nunique() > 1]
+        table = train[varied].assign(event=targets[self.event], time=targets[self.time])
+        model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
+        return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)
+
+    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+        """Kaplan–Meier curves by third of predicted risk."""
+        event, time, risk = targets[self.event], targets[self.time], self.risk(estimates)
+        thirds = np.digitize(risk, np.quantile(risk, [1 / 3, 2 / 3]))
+        for index, name in enumerate(GROUPS):
+            third = thirds == index
+            if third.any():
+                curve = KaplanMeierFitter(label=f"{name} risk").fit(time[third] / 365.25, event[third])
+                curve.plot_survival_function(ax=axes)
+        axes.set(xlabel="years", ylabel="survival, by third of predicted risk", ylim=(0, 1.02))
+
+    @property
+    def horizon_names(self) -> list[str]:
+        """As answers call them."""
+        return [f"{days}_days" for days in self.horizons]
+
+
+def concordance(event: Column, time: Column, risk: Column) -> float:
+    """Harrell's C: how often the patient of the higher risk has the event first."""
+    return float(concordance_index(time, -risk, event))
+
+
+def has_pairs(event: Column, time: Column) -> bool:
+    """Whether there is a pair of patients of whom one had the event while the other was still followed."""
+    return bool((event == 1).any() and (time > time[event == 1].min()).any())
