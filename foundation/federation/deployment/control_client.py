@@ -77,6 +77,11 @@ class ServerFolder:
         return self.path / "state"
 
     @property
+    def receipts(self) -> Path:
+        """Heads of the sites' ledgers that they signed, a file a site."""
+        return self.path / "receipts"
+
+    @property
     def address(self) -> str:
         """Under which this machine reaches the SuperLink."""
         return f"127.0.0.1:{self.port}"

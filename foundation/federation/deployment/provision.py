@@ -116,6 +116,7 @@ def write_site(home: Path, authority: Path, name: str, data: str | None, superli
         "policy": "policy.yaml",
         "ledger": "ledger.jsonl",
         "state": "state",
+        "key": "node.key",
         "trainer": {},
     }
     write_text(home / "site.yaml", yaml.safe_dump(site, sort_keys=False), PUBLIC)

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Direction = Literal["out", "in"]
 Role = Literal["site", "server"]
 # What a message is about; the direction says who speaks. `evaluation` from a server is the order, from a site the
-# answer. `opened` and `recovered` are the ledger's own words about itself, `approval` its owner's on a plan, and
-# `failure` how an order ended that has no answer.
+# answer. `opened` and `recovered` are the ledger's own words about itself, `approval` its owner's on a plan, `reset`
+# its owner's on entries that were lost, and `failure` how an order ended that has no answer.
 Kind = Literal[
     "opened",
     "recovered",
@@ -29,6 +29,7 @@ Kind = Literal[
     "refusal",
     "approval",
     "failure",
+    "reset",
     "note",
 ]
 OrderKind = Literal["order", "evaluation", "statistics"]  # of them, what the server asks of a site

@@ -83,6 +83,11 @@ class Ledger:
         """Hash of the latest entry that this object knows: name it to the other side, which keeps it as a witness."""
         return self._entries[-1].hash
 
+    @property
+    def length(self) -> int:
+        """Entries that this object knows."""
+        return len(self._entries)
+
     def append(self, kind: Kind, direction: Direction | None = None, **facts: Unpack[Facts]) -> Entry:
         """Writes one entry.
 

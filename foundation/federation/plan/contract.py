@@ -27,6 +27,7 @@ from foundation.contract import (
     Seconds,
     UnfitPlanError,
 )
+from foundation.federation.ledger.seal import Receipt
 from foundation.federation.plan.protection import Combination, Masking, Narrowing, SiteNoise
 from foundation.run_record import digest_of
 
@@ -157,6 +158,7 @@ class OrderHeader(Part):
         frozen: by group, digests of the weights that do not learn, which sites must hold as well.
         buffers: names of statistics and counters among the weights.
         head: of the server's ledger, for the site's to witness; empty where there is none.
+        receipts: heads of sites' ledgers that they signed, as the server holds them.
         sums: name of the sums that are asked for instead of training; empty where none are.
         shapes: of the arrays that answer, in the order of their names; without any, something is handed over.
     """
@@ -167,6 +169,7 @@ class OrderHeader(Part):
     frozen: Annotated[dict[Group, Digest], Field(max_length=1000)] = Field({})
     buffers: Annotated[tuple[Pattern, ...], Field(max_length=100_000)] = ()
     head: Digest | Literal[""] = ""
+    receipts: Annotated[tuple[Receipt, ...], Field(max_length=1000)] = ()
     sums: Name | Literal[""] = ""
     shapes: Annotated[tuple[Shape, ...], Field(max_length=10_000)] = ()
 

@@ -14,7 +14,7 @@ from foundation.federation.report.elements import NOT_MEASURED, Section, duratio
 from foundation.federation.report.elements import number as written
 from foundation.federation.report.history import Run, number
 from foundation.federation.task import task_class
-from foundation.files import write_text
+from foundation.files import read_json, write_text
 
 FILE = "report.html"
 LEDGER = "ledger.jsonl"
@@ -140,6 +140,10 @@ def _figures(run: Run, verified: bool | None, extension: type[Extension] | None)
     delta = "" if spent is None or spent[1] is None else f"delta {written(spent[1])}"
     delta += f", with the {extension.name}" if extension and both else ""
     figures.append(Figure("Epsilon", written(spent[0]) if spent else NOT_MEASURED, delta))
+    heads = run.folder / "receipts.json"
+    if heads.is_file():
+        signed = len(read_json(heads, "restore it from a copy"))
+        figures.append(Figure("Heads of sites' ledgers", f"{signed} countersigned", heads.name))
     figures.append(Figure("Ledger", {True: "verified", False: "problems", None: NOT_MEASURED}[verified]))
     return figures
 

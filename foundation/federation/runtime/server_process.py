@@ -10,9 +10,11 @@ from foundation.errors import UserError
 from foundation.federation.deployment.control_client import ServerFolder, connect
 from foundation.federation.deployment.flower_patches import inflate_once, send_objects_one_by_one
 from foundation.federation.ledger.files import lock
+from foundation.federation.ledger.seal import read_private, read_public
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
 from foundation.federation.server.app import server_app
 from foundation.federation.server.checkpoints import Checkpoints
+from foundation.federation.server.receipts import ReceiptBook
 
 app = ServerApp()
 
@@ -34,7 +36,9 @@ def _serve(output: Path, grid: Grid, context: Context) -> None:
     assert isinstance(cfg, DictConfig)
     checkpoints = Checkpoints(output, str(context.run_config["config-digest"]))
     failed: list[UserError] = []
-    superlink = connect(ServerFolder.load(cfg.federation.server))
-    weights = checkpoints.latest()
-    server_app(cfg, weights, checkpoints, lambda _: None, failed.append, superlink.admitted)(grid, context)
+    folder = ServerFolder.load(cfg.federation.server)
+    keys = {name: read_public(path) for name, path in folder.keys().items()}
+    book = ReceiptBook(folder.receipts, output, keys, read_private(folder.path / "superlink.key"))
+    weights, admitted = checkpoints.latest(), connect(folder).admitted
+    server_app(cfg, weights, checkpoints, lambda _: None, failed.append, admitted, book)(grid, context)
     finish(output / FOLDER, str(failed[0]) if failed else None)

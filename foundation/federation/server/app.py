@@ -19,6 +19,7 @@ from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.extension import ExtensionExchange
 from foundation.federation.server.ledger import ServerLedger
 from foundation.federation.server.node_registry import Admitted, NodeRegistry
+from foundation.federation.server.receipts import ReceiptBook
 from foundation.federation.server.round import Round
 from foundation.federation.server.statistics import collect_statistics
 from foundation.federation.server.sums import SumExchange
@@ -40,6 +41,7 @@ def server_app(
     done: Done,
     failed: Failed,
     admitted: Admitted | None = None,
+    book: ReceiptBook | None = None,
 ) -> ServerApp:
     """The app that runs the remaining rounds.
 
@@ -50,13 +52,14 @@ def server_app(
         done: called with the final weights.
         failed: called with the error that ended the run, which Flower would only log.
         admitted: see `NodeRegistry`.
+        book: see `ServerLedger`.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         try:
-            done(Federation(cfg, grid, checkpoints, admitted).run(weights))
+            done(Federation(cfg, grid, checkpoints, admitted, book).run(weights))
         except UserError as error:
             failed(error)
 
@@ -71,15 +74,23 @@ class Federation:
         grid: Flower's way to the nodes.
         checkpoints: see there.
         admitted: see `NodeRegistry`.
+        book: see `ServerLedger`.
     """
 
-    def __init__(self, cfg: DictConfig, grid: Grid, checkpoints: Checkpoints, admitted: Admitted | None = None) -> None:
+    def __init__(
+        self,
+        cfg: DictConfig,
+        grid: Grid,
+        checkpoints: Checkpoints,
+        admitted: Admitted | None = None,
+        book: ReceiptBook | None = None,
+    ) -> None:
         self.cfg = cfg
         self.grid = grid
         self.checkpoints = checkpoints
         self.components = ServerComponents.of(cfg)
         self.plan = plan_of(cfg)
-        self.ledger = ServerLedger(checkpoints.folder / "ledger.jsonl")
+        self.ledger = ServerLedger(checkpoints.folder / "ledger.jsonl", book)
         extension = self.components.task.extension()
         kept = {} if extension is None else checkpoints.extension(extension.name)
         self.extension = ExtensionExchange(extension, self.ledger, kept)
@@ -190,6 +201,7 @@ class Federation:
             self.checkpoints.frozen,
             self.checkpoints.buffers,
             self.ledger.head,
+            receipts=() if self.ledger.book is None else self.ledger.book.latest,
         )
 
     def _check_quorum(self, number: int, current: Round) -> None:

@@ -9,6 +9,7 @@ from foundation.federation.groups import groups_of
 from foundation.federation.ledger import Ledger
 from foundation.federation.ledger.entry import SERVER, Direction, Kind, OrderKind, printable
 from foundation.federation.ledger.writer import Facts
+from foundation.federation.server.receipts import ReceiptBook
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.digest import WeightsDigest
 from foundation.federation.wire.messages import Order, Reply, travelling_digest
@@ -21,9 +22,11 @@ class ServerLedger:
 
     Args:
         path: of the file.
+        book: of receipts of the sites' own ledgers; None where sites have no keys.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, book: ReceiptBook | None = None) -> None:
+        self.book = book
         self.ledger = Ledger.open(path, SERVER, "server")
 
     @property
@@ -38,7 +41,13 @@ class ServerLedger:
             self._note(kind, "out", order, site, digest, groups=groups_of(order.weights))
 
     def received(self, kind: ReplyKind, order: Order, site: str, reply: Reply) -> int:
-        """Notes an answer; the bytes of its arrays."""
+        """Notes an answer, and keeps the head of the site's ledger; the bytes of its arrays.
+
+        Raises:
+            UnreadableError: if that head is not signed, or the ledger was rolled back.
+        """
+        if self.book is not None:
+            self.book.take(site, reply)
         digest = travelling_digest(reply.update, reply.control)
         groups = [group for group, count in reply.samples.items() if count]
         samples = {group: count for group, count in reply.samples.items() if count >= 0}  # below: refused later

@@ -37,7 +37,7 @@ def collect_statistics(
     """
     by_site: dict[str, SiteStatistics] = {}
     silent: dict[str, str] = {}
-    asked = Order(order.plan, {}, order.run, 0, head=ledger.head)
+    asked = Order(order.plan, {}, order.run, 0, head=ledger.head, receipts=order.receipts)
 
     def refuse(site: str, reason: str) -> None:
         by_site.pop(site, None)

@@ -60,7 +60,7 @@ class UpdateCollector:
             return
         try:
             size = self.ledger.received("update", self.order, site, answer)
-        except UnfitError as error:  # any other error is the ledger's own, and ends the run
+        except (UnfitError, UnreadableError) as error:  # any other error is the ledger's own, and ends the run
             self._refuse(site, str(error))
             return
         try:

@@ -49,6 +49,7 @@ class SiteFile(BaseModel):
         settings: of the release's config, as a command line has them, such as `trainer=gpu` or `data.num_workers=4`;
             what the plan asks comes after them.
         split: of the hospital's patients.
+        key: of its node, which signs the ledger's heads; without one, nobody tells a ledger that was rolled back.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +62,7 @@ class SiteFile(BaseModel):
     trainer: dict[str, Any] = {}
     settings: list[str] = []
     split: SplitFile = SplitFile()
+    key: Path | None = None
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Site:
         trainer: see `SiteFile`.
         settings: likewise.
         split: likewise.
+        key: likewise.
         simulated: the researcher's config, where the site is one of this machine's; None at a hospital.
     """
 
@@ -87,6 +90,7 @@ class Site:
     trainer: dict[str, Any] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
     split: SplitFile = field(default_factory=SplitFile)
+    key: Path | None = None
     simulated: DictConfig | None = None
 
     @classmethod
@@ -114,6 +118,7 @@ class Site:
             file.trainer,
             file.settings,
             file.split,
+            None if file.key is None else folder / file.key,
             simulated,
         )
 

@@ -18,6 +18,7 @@ from foundation.federation.ledger.writer import Facts
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
 from foundation.federation.secure import SecureOrder, crowd
+from foundation.federation.site.anchors import check_anchors
 from foundation.federation.site.approvals import check_approved, check_sequence
 from foundation.federation.site.components import compressor_of, privacy_of, privacy_settings, secure_of
 from foundation.federation.site.composition import compose_config
@@ -93,6 +94,7 @@ class PolicyGate:
         if order.extension:
             self.note("embeddings", "in", travelling_digest(order.extension, {}), groups=sorted(order.extension))
         entries = self.ledger.entries()
+        check_anchors(self.site, entries, order.receipts)
         self._check_role()
         # No model is built, and no patient read, before the policy has seen all that the plan asks.
         self.privacy = privacy_of(order.plan)

@@ -5,11 +5,12 @@ import sys
 from foundation.errors import UserError
 from foundation.federation.plan import RunPlan
 from foundation.federation.plan.page import page
+from foundation.federation.site.anchors import reset
 from foundation.federation.site.approvals import LABEL, chosen, decide, last_approved, waiting
 from foundation.federation.site.components import privacy_of
 from foundation.federation.site.config import Site
 
-ACTIONS = ("list", "show", "review", "approve", "decline")
+ACTIONS = ("list", "show", "review", "approve", "decline", "reset")
 
 
 def act(site: Site, action: str, plan: str | None) -> None:
@@ -18,13 +19,16 @@ def act(site: Site, action: str, plan: str | None) -> None:
     Args:
         site: whose owner acts.
         action: see above.
-        plan: the first characters of its digest, or `all`; none for `list` and `review`.
+        plan: the first characters of its digest, or `all`; none for `list`, `review` and `reset`.
 
     Raises:
-        UserError: if there is no such action or plan.
+        UserError: if there is no such action or plan, or nothing to reset.
     """
     if action not in ACTIONS:
         raise UserError(f"action: found {action!r}; choose from {', '.join(ACTIONS)}")
+    if action == "reset":
+        print(f"{site.name}: {reset(site)}; the ledger says so. Tell the federation's operator")
+        return
     if action == "list":
         plans = waiting(site)
         for one in plans:

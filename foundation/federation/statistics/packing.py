@@ -64,12 +64,14 @@ def from_arrays(arrays: Arrays, texts: Mapping[str, str]) -> SiteStatistics:
 
 
 def _check_size(node: Any) -> None:
-    """Holds numbers to such as can be squared and summed.
+    """Holds numbers to such as can be squared and summed, and words to such as can be written down.
 
     Raises:
         ValueError: at the first that cannot.
     """
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, str):
+        node.encode()
+    children = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
     for child in children:
         _check_size(child)
     if isinstance(node, int | float) and abs(node) > _LARGEST and abs(node) != float("inf"):

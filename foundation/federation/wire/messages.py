@@ -9,6 +9,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 
 from foundation.federation.ledger.entry import printable
+from foundation.federation.ledger.seal import Receipt
 from foundation.federation.plan import OrderHeader, RunPlan, TaskSettings, UnfitPlanError, read_plan
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.bounds import fits
@@ -17,6 +18,7 @@ from foundation.federation.wire.tensors import PackedTensors, UnreadableError, t
 
 _ARRAYS, _CONTROL, _SAMPLES, _METRICS, _FACTS = "arrays", "control", "samples", "metrics", "facts"
 _EXTENSION = "extension"
+RECEIPT = "receipt"  # among an answer's facts: the head of the site's ledger, signed
 _ANSWERS = "answers"  # among an answer's facts: digest of the order
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,299}")
 REFUSAL = "extension"  # among an evaluation's facts: why the site gives nothing for the run's extension
@@ -39,6 +41,7 @@ class Order:
         extension: what other sites gave for the run's extension; empty where there is nothing.
         sums: name of the sums that are asked for instead of training (`wire.sums`); empty where none are.
         shapes: of the arrays that answer, in the order of their names.
+        receipts: heads of sites' ledgers that they signed, as the server holds them.
     """
 
     plan: RunPlan
@@ -53,6 +56,7 @@ class Order:
     extension: Arrays = field(default_factory=dict)
     sums: str = ""
     shapes: tuple[tuple[int, ...], ...] = ()
+    receipts: tuple[Receipt, ...] = ()
 
     @property
     def start_step(self) -> int:
@@ -100,6 +104,7 @@ def pack_order(order: Order) -> RecordDict:
         "frozen": dict(order.frozen),
         "buffers": sorted(order.buffers),
         "head": order.head,
+        "receipts": [receipt.values() for receipt in order.receipts],
         "sums": order.sums,
         "shapes": [list(shape) for shape in order.shapes],
     }
@@ -159,6 +164,7 @@ def unpack_order(content: RecordDict, tasks: Mapping[str, type[TaskSettings]]) -
         extension,
         header.sums,
         header.shapes,
+        header.receipts,
     )
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from foundation.federation.site.anchors import keep_anchor
 from foundation.federation.site.filters.base import Filter, Outgoing
 from foundation.federation.site.gate import PolicyGate
-from foundation.federation.wire.messages import travelling_digest
+from foundation.federation.wire.messages import RECEIPT, travelling_digest
 
 
 class LedgerNote(Filter):
-    """Writes down what leaves, as it leaves; the server gets the ledger's head as a witness of it."""
+    """Writes down what leaves, as it leaves; the server gets the ledger's head, signed, as a witness of it."""
 
     def apply(self, outgoing: Outgoing, gate: PolicyGate) -> Outgoing:
         reply, spent = outgoing.reply, outgoing.spent
@@ -25,4 +26,7 @@ class LedgerNote(Filter):
             policy=gate.site.policy.digest,
             note=outgoing.note,
         )
-        return replace(outgoing, reply=replace(reply, facts={**reply.facts, "head": gate.ledger.head}))
+        facts = {**reply.facts, "head": gate.ledger.head}
+        if (receipt := keep_anchor(gate.site, gate.ledger)) is not None:
+            facts[RECEIPT] = receipt.text()
+        return replace(outgoing, reply=replace(reply, facts=facts))

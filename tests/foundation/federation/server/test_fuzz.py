@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -138,6 +139,7 @@ STAGES = ("update", "evaluation", "statistics", "introduction")
 def fuzzed(folder: Path, monkeypatch: pytest.MonkeyPatch, messages: int, seed: int) -> None:
     """Sends so many mutated messages, and holds the server to what it must."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # or pytest would keep every line
     mutator = Mutator(seed)
     memory = psutil.Process().memory_info
     more = {"strategy": {"_target_": "foundation.federation.strategies.scaffold.Scaffold"}}

@@ -1,6 +1,7 @@
 """A server that sends mutated orders: a hospital answers each with one line, and builds nothing of them."""
 
 import itertools
+import logging
 import os
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr("foundation.federation.site.gate.compose_config", stop)
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # or pytest would keep every line
     (tmp_path / "policy.yaml").write_text(TEMPLATE.read_text().replace("approval: owner", "approval: rules"))
     content = {"name": "riverside", "data": str(tmp_path / "data"), "policy": "policy.yaml"}
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(content))

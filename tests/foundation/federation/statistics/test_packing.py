@@ -52,7 +52,15 @@ def test_what_a_site_sends_is_checked(parts):
 
 @pytest.mark.attack
 @pytest.mark.parametrize(
-    "about", ["5", "[]", '{"sites": 5, "withheld": []}', '{"sites": ["a"], "withheld": 5}', "[" * 99_999]
+    "about",
+    [
+        "5",
+        "[]",
+        '{"sites": 5, "withheld": []}',
+        '{"sites": ["a"], "withheld": 5}',
+        "[" * 99_999,
+        '{"sites": ["\\ud800"], "withheld": []}',
+    ],
 )
 def test_attack_by_statistics_of_no_form(parts, about):
     arrays, texts = to_arrays(parts[0])
