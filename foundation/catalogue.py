@@ -47,7 +47,10 @@ CATALOGUE = {
     ),
     "Hospitals: join a federation, see what left": (
         Entry("federation provision", f"{_FEDERATION}.deployment.provision", "keys, certificates and a folder a site"),
-        Entry("federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes; revoking a key"),
+        Entry("federation join", f"{_FEDERATION}.deployment.join", "a hospital's own folder and key, and its request"),
+        Entry(
+            "federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes, admitted, revoked"
+        ),
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
         Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
         Entry("federation ledger verify", f"{_FEDERATION}.ledger", "finds what was altered in a ledger", "verify"),

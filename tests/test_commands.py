@@ -31,6 +31,7 @@ COMMANDS = {
     "foundation.federation.plans": ("aktion=list", "action", "site={}/site.yaml"),
     "foundation.federation.report": ("otherz=[a]", "others", "run={}"),
     "foundation.federation.deployment.provision": ("sitez=[a]", "sites", ""),
+    "foundation.federation.deployment.join": ("sitte=x", "site", "invitation={}"),
     "foundation.federation.deployment.superlink": ("sever=x", "server", "server={}"),
     "foundation.federation.deployment.supernode": ("keyy=x", "key", "site={}/site.yaml"),
     "finetune": ("data.folderr=x", "folder", "pretrained={}"),
@@ -66,6 +67,7 @@ REQUIRED = {
     "foundation.data prepare": _OWN,
     "foundation.data validate": _OWN,
     "pretrain.controls": ["label=biomarker"],
+    "foundation.federation.deployment.join": ["site=riverside"],
 }
 DECLARATION = """
 name: own

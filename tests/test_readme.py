@@ -22,6 +22,7 @@ CONFIGS = {
     "pretrain.federated": "federated",
     "foundation.federation.ledger": "ledger",
     "foundation.federation.deployment.provision": "provision",
+    "foundation.federation.deployment.join": "join",
     "foundation.federation.plans": "plans",
     "foundation.federation.report": "report_federation",
     "foundation.federation.deployment.superlink": "superlink",

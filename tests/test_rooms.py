@@ -93,6 +93,7 @@ CONFIG_READERS = {
     "foundation/sweep.py",
     "foundation/engine/run.py",
     "foundation/engine/trainer.py",
+    "foundation/federation/deployment/join.py",
     "foundation/federation/deployment/orders.py",
     "foundation/federation/deployment/provision.py",
     "foundation/federation/deployment/superlink.py",

@@ -15,6 +15,7 @@ from flwr.common.constant import Status, SubStatus
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     ListRunsRequest,
+    RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
     StreamLogsRequest,
@@ -170,6 +171,11 @@ class SuperLink:
     def admitted(self) -> dict[int, str]:
         """By the number of a node, the hospital whose key it was admitted with."""
         return {node.number: node.name for node in self.nodes() if node.status != "unregistered"}
+
+    def admit(self, site: str, key: bytes) -> None:
+        """Takes a site's key from now on, as Flower knows a node by it."""
+        with self._one_line():
+            self.client.RegisterNode(RegisterNodeRequest(public_key=key, name=site))
 
     def revoke(self, site: str) -> None:
         """Refuses a site's key from now on.

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from foundation.command import command
 from foundation.errors import UserError
+from foundation.federation.deployment.invitation import write_invitation
 from foundation.federation.deployment.pki import (
     write_authority,
     write_certificate,
@@ -53,6 +54,9 @@ def main(cfg: DictConfig) -> None:
         write_authority(folder / "ca", folder.resolve().name, cfg.days)
     server = folder / "server"
     write_server(server, folder / "ca", str(cfg.address), int(cfg.port), [str(host) for host in cfg.hosts], cfg.days)
+    dictionary = None if cfg.dictionary is None else Path(cfg.dictionary)
+    write_invitation(folder / "invitation", folder / "ca" / "ca.pem", f"{cfg.address}:{cfg.port}", dictionary)
+    print(f"{folder / 'invitation'}: hand it to hospitals that make their own keys (consilium federation join)")
     for name in sites:
         home = folder / "sites" / name
         if (home / "node.key").is_file():
@@ -68,9 +72,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def check_names(sites: list[str]) -> None:
-    """Raises a UserError on names that are missing, twice there, or no names of folders."""
-    if not sites:
-        raise UserError("sites: none given; say sites=[riverside,northgate] with the hospitals' names")
+    """Raises a UserError on names that are twice there, or no names of folders."""
     for name in sites:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise UserError(f"sites: '{name}' is no name of a folder; use letters, digits, - and _")

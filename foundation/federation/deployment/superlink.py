@@ -1,6 +1,7 @@
 """`python -m foundation.federation.deployment.superlink`: the SuperLink, which knows the sites by their keys."""
 
 import os
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -14,7 +15,7 @@ from foundation.errors import UserError
 
 @command("superlink")
 def main(cfg: DictConfig) -> None:
-    """Starts it, lists the nodes, or revokes a site's key for good."""
+    """Starts it, lists the nodes, admits a site's key, or revokes it for good."""
     from foundation.federation.deployment.control_client import ServerFolder, connect
     from foundation.federation.deployment.superlink_app import start
 
@@ -26,11 +27,17 @@ def main(cfg: DictConfig) -> None:
         if cfg.site is None:
             raise UserError("site: not given; say site=NAME with the hospital whose key is to be revoked")
         connect(folder).revoke(cfg.site)
-        print(f"{cfg.site}: its key is refused from now on; a new one takes a new folder from provision")
+        print(f"{cfg.site}: its key is refused from now on; it makes a new one with join rotate=true")
+    elif cfg.action == "admit":
+        from foundation.federation.deployment.admission import admit_request
+
+        if cfg.request is None:
+            raise UserError("request: not given; say request=NAME.csr with what the hospital sent")
+        print(admit_request(folder, Path(cfg.request), None if cfg.fingerprint is None else str(cfg.fingerprint)))
     elif cfg.action == "start":
         start(folder)
     else:
-        raise UserError(f"action: found {cfg.action!r}; give start, nodes or revoke")
+        raise UserError(f"action: found {cfg.action!r}; give start, nodes, admit or revoke")
 
 
 if __name__ == "__main__":

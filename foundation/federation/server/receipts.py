@@ -33,7 +33,8 @@ class ReceiptBook:
         self.run = run
         self.keys = keys
         self.key = key
-        self._latest = {name: receipt for name in keys if (receipt := self._read(name)) is not None}
+        kept = {name: self._read(name) for name in keys}  # one of an earlier key of the site vouches for nothing now
+        self._latest = {name: one for name, one in kept.items() if one is not None and one.signed_by(keys[name])}
 
     @property
     def latest(self) -> tuple[Receipt, ...]:

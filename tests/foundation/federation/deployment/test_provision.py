@@ -131,7 +131,6 @@ def test_a_second_call_adds_a_site_and_keeps_every_key(tmp_path):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("sites=[]", "sites: none given"),
         ("sites=[a,a]", "sites: 'a' is given twice"),
         ("sites=['a/b']", "sites: 'a/b' is no name of a folder"),
         ("sites=['..']", "sites: '..' is no name of a folder"),
