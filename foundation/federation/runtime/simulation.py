@@ -23,6 +23,8 @@ def simulate(server: ServerApp, sites: int, cores_per_site: int, gpus_per_site: 
     """
     os.environ["FLWR_HOME"] = str(home.resolve())
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's future default, which it warns about
+    # Ray's own is 15: beside anything else that a machine has to do, sites would not come to say who they are.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     backend: Any = {
         "client_resources": {"num_cpus": cores_per_site, "num_gpus": gpus_per_site},
