@@ -1,0 +1,114 @@
+"""Criteria, who fails them, and counts of few patients that nothing gives away."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from finetune.trial.criteria import Criterion, read_criteria
+from finetune.trial.eligibility import Eligibility
+from finetune.trial.suppression import hidden_cells
+from foundation.errors import UserError
+
+TABLE = pd.DataFrame({"age": [40.0, 70.0, None], "sex": ["F", "M", None], "idh": [1.0, 0.0, None]})
+
+
+@pytest.mark.parametrize(
+    ("rule", "meets", "words"),
+    [
+        ({"column": "age", "at_least": 40, "at_most": 69}, [True, False, False], "age from 40 up to 69"),
+        ({"column": "age", "at_most": 70, "unknown": "meets"}, [True, True, True], "age up to 70"),
+        ({"column": "sex", "one_of": ["F"]}, [True, False, False], "sex one of F"),
+        ({"column": "idh", "none_of": [1]}, [False, True, False], "idh none of 1"),
+        ({"column": "idh", "known": True}, [True, True, False], "idh known"),
+        ({"column": "idh", "known": False, "name": "untested"}, [False, False, True], "untested"),
+    ],
+)
+def test_a_criterion_is_met_or_not(rule, meets, words):
+    criterion = Criterion(**rule)
+    assert criterion.meets(TABLE[rule["column"]]).tolist() == meets
+    assert criterion.words == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("criteria: []", "criteria: List should have at least 1 item"),
+        ("criteria: [{column: age}]", "needs one of bounds, one_of, none_of, known"),
+        ("criteria: [{column: age, at_least: 3, known: true}]", "and no more"),
+        ("criteria: [{column: age, at_least: 3, at_most: 1}]", "at_least lies above at_most"),
+        ("criteria: [{column: age, atleast: 3}]", "Extra inputs are not permitted"),
+        ("criteria: [{column: age, known: true}, {column: age, known: true}]", "'age known' stands there twice"),
+        ("criteria: [", "not readable as YAML"),
+    ],
+)
+def test_a_file_of_other_criteria_is_one_line(tmp_path, text, words):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(words)):
+        read_criteria(tmp_path / "c.yaml")
+
+
+def test_bounds_on_words_and_columns_that_are_none_are_one_line(scored, tmp_path):
+    with pytest.raises(UserError, match="'sex' holds words; use one_of"):
+        Criterion(column="sex", at_least=1).meets(TABLE["sex"])
+    (tmp_path / "c.yaml").write_text("criteria: [{column: stage, known: true}]")
+    with pytest.raises(UserError, match="criterion on 'stage', which is no column; there are hospital"):
+        Eligibility(str(tmp_path / "c.yaml")).run(scored, 0)
+    with pytest.raises(UserError, match="tool.criteria: give a YAML file"):
+        Eligibility()
+
+
+def test_who_is_lost_by_which_criterion_adds_up(scored, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "criteria:\n- {column: age, at_most: 65}\n- {column: sex, one_of: [F]}\n- {column: biomarker, known: true}\n"
+    )
+    page = Eligibility(str(tmp_path / "c.yaml"), smallest=1).run(scored, 0)
+    table = scored.table
+    young, women = (table["age"] <= 65).to_numpy(), (table["sex"] == "F").to_numpy()
+    known = table["biomarker"].notna().to_numpy()
+    value = {name.removeprefix("eligibility/"): figure.value for name, figure in page.figures.items()}
+    assert value["age up to 65"] == (~young).sum()
+    assert value["sex one of F"] == (young & ~women).sum()
+    assert value["eligible"] == (young & women & known).sum()
+    assert value["sex one of F/alone"] == (young & ~women & known).sum()
+    firsts = ("age up to 65", "sex one of F", "biomarker known", "eligible")
+    assert sum(value[name] for name in firsts) == len(table)
+
+
+def determined(hidden: np.ndarray) -> np.ndarray:
+    """Hidden cells, in order, that shown ones and totals tell: no others' columns of the equations make up theirs."""
+    places = np.argwhere(hidden)
+    equations = [[float(place[0] == row) for place in places] for row in range(hidden.shape[0])]
+    equations += [[float(place[1] == column) for place in places] for column in range(hidden.shape[1])]
+    matrix, rank = np.array(equations), np.linalg.matrix_rank(np.array(equations))
+    return np.array([np.linalg.matrix_rank(np.delete(matrix, k, axis=1)) < rank for k in range(len(places))], bool)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int64, st.tuples(st.integers(2, 5), st.integers(2, 5)), elements=st.integers(0, 12)))
+@example(np.array([[1, 0, 5, 0], [0, 0, 0, 5], [5, 0, 0, 0], [0, 5, 0, 0]]))  # a lone bridge between two loops
+def test_small_cells_are_hidden_and_no_line_gives_one_away(counts: np.ndarray):
+    hidden = hidden_cells(counts, 5)
+    assert hidden[(counts > 0) & (counts < 5)].all()
+    for line, mask in [*zip(counts, hidden, strict=True), *zip(counts.T, hidden.T, strict=True)]:
+        assert not mask.any() or mask.sum() > 1
+        assert not mask.any() or mask.all() or line[mask].sum() >= 5
+    small = (counts > 0) & (counts < 5)
+    if small.any():
+        assert not determined(hidden)[small[hidden]].any()
+
+
+def test_a_page_tells_no_small_count(scored, tmp_path):
+    (tmp_path / "c.yaml").write_text("criteria: [{column: age, at_most: 65}, {column: sex, one_of: [F]}]")
+    table = scored.table.assign(sex=["M"] * 2 + ["F"] * (len(scored.table) - 2), age=50.0)
+    few = type(scored)(table, scored.cohort, scored.run, "test", "")
+    page = Eligibility(str(tmp_path / "c.yaml")).run(few, 0)
+    assert page.figures["eligibility/sex one of F"].value is None
+    assert page.figures["eligibility/eligible"].value is None  # else all less those eligible would tell it
+    assert page.lead[0].startswith("Eligible patients: hidden of")
+    assert f">{len(table) - 2}<" not in json.dumps([part["tables"] for part in page.sections])
