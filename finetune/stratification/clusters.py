@@ -125,7 +125,7 @@ def stabilities(points: Floats, count: int, resamples: int, seed: int) -> Floats
     values = []
     for place in range(resamples):
         drawn = points[rng.integers(len(points), size=len(points))]
-        fitted = KMeans(min(count, len(np.unique(drawn, axis=0))), n_init=1, random_state=place).fit(drawn)
+        fitted = KMeans(min(count, len(np.unique(drawn, axis=0))), n_init=_STARTS, random_state=place).fit(drawn)
         values.append(adjusted_rand_score(whole, fitted.predict(points)))
     return np.array(values)
 

@@ -86,7 +86,8 @@ class Comparison:
             survival = float(arm.survival_at(days)[0])
             spread = math.sqrt(float(curve.variance[0, inside - 1])) if inside else 0.0
             mean, variance = (float(values[0]) for values in arm.rmst(days))
-            means.append((mean, variance, n, followed >= self.least))
+            defined = followed >= self.least or (survival == 0 and n >= self.least)  # nobody is left who could be
+            means.append((mean, variance, n, defined))
             for key, value, error, what in (
                 ("survival", survival, spread, "Kaplan–Meier, Greenwood"),
                 ("rmst", mean, math.sqrt(variance), "restricted mean survival, days"),
@@ -97,7 +98,7 @@ class Comparison:
                     low, high = max(0.0, low), min(1.0, high)
                 figures[f"{key}/{days:g}_days/{name}"] = (
                     Figure(value, low, high, n, size, text, _NORMAL)
-                    if followed >= self.least
+                    if defined
                     else Figure(None, None, None, n, size, text, reason=reason)
                 )
         for group, name in enumerate(self.names[1:], start=1):

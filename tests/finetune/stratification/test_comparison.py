@@ -74,5 +74,9 @@ def test_a_group_of_few_has_no_figures_but_a_reason():
     assert figures["hazard_ratio/middle"].value is not None
     assert figures["survival/20_days/high"].value is None
     assert figures["rmst_difference/20_days/high"].reason == "too few of a group at risk at 20 days"
+    gone = Comparison(table_of(np.ones(300), PATIENTS.time, GROUP, 3), NAMES).at(60.5)
+    assert (gone["survival/60.5_days/high"].value, gone["survival/60.5_days/high"].high) == (0, 0)
+    mean = PATIENTS.time[GROUP == 2].mean()
+    assert gone["rmst/60.5_days/high"].value == pytest.approx(mean)
     one = Comparison(table_of(PATIENTS.event, PATIENTS.time, np.zeros(300), 3), NAMES).figures([20.0])
     assert one["log_rank_p"].reason == "all patients are in one group"
