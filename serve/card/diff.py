@@ -15,7 +15,7 @@ _ADVICE = "give the folder of a card that python -m serve.card wrote"
 _MISSING = "–"
 _RUN = "run/"
 # Ends of ids that differ between any two runs and tell nothing of the model.
-_ALWAYS = ("/started", "/seconds", "/name", "/digest", "_digest", "/commit", "/ledger/head", "/stage")
+_ALWAYS = ("/started", "/seconds", "/core_hours", "/name", "/digest", "_digest", "/commit", "/ledger/head", "/stage")
 _PARTS = {
     "Model and judgement": ("model/", "judgement/", "bundle/"),
     "Data": ("/data/", "/notes/found/", "/flow/", "/total/", "/split/", "/table/", "/persons/"),

@@ -15,7 +15,8 @@ def data(evidence: Evidence) -> Section:
     for digest, (first, *_) in runs.items():
         prepared = [run for run in evidence.stage("foundation.data") if run.file.at("data", "digest") == digest]
         for run in prepared[:1]:
-            tables = (_counts(evidence, run), table_one(evidence, run), _flow(evidence, run), _columns(evidence, run))
+            makers = (_counts, table_one, _flow, _rules, _columns)
+            tables = [maker(evidence, run) for maker in makers]
             blocks += [table for table in tables if table]
         blocks += [table for table in (_split(evidence, first, digest),) if table]
     return Section("data", line("Data and hospitals"), tuple(blocks))
@@ -116,6 +117,18 @@ def _flow(evidence: Evidence, run: Run) -> Table | None:
     return Table(
         line("Patients that each step of preparation left:"), (line("step"), line("patients")), tuple(rows), folded=True
     )
+
+
+def _rules(evidence: Evidence, run: Run) -> Table | None:
+    """What preparation did to cells, files and rows as it was declared, and to how many."""
+    file = _cohort_file(evidence, run)
+    rows = []
+    for at in range(len(file.at("provenance", default=[])) if file else 0):
+        assert file is not None
+        rule, count = (graph_value(evidence, run, file, "provenance", at, key) for key in ("rule", "count"))
+        rows.append((line(rule), line(count)))
+    head = (line("rule"), line("times"))
+    return Table(line("What preparation changed, as declared:"), head, tuple(rows), folded=True) if rows else None
 
 
 def _columns(evidence: Evidence, run: Run) -> Table | None:

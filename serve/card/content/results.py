@@ -96,18 +96,22 @@ def _main(figures: Figures) -> Table:
     """Every main metric of the model, of age and sex alone, and at a new hospital."""
     file = figures.evaluation.file
     baseline, new = file.at("baseline", default={}), file.at("new_hospital", default={})
-    head = [line("metric"), line("model"), line("baseline: age and sex"), line("at a new hospital")]
     rows = []
     for metric, path in metrics(file.at("overall")).items():
-        row: list[Line] = [figures.metric("overall", *path)]
-        row.append(line(figures.figure(("overall", *path), ("model", "all", "all", "all", metric))))
-        if metric in baseline:
-            row.append(line(figures.figure(("baseline", metric), ("age and sex", "all", "all", "all", metric))))
-        else:
-            row.append(line("–"))
-        row.append(_new_hospital(figures, metric) if metric in new else line("–"))
+        whole = ("all", "all", "all", metric)
+        row = [figures.metric("overall", *path), line(figures.figure(("overall", *path), ("model", *whole)))]
+        if baseline:
+            known = metric in baseline
+            row.append(line(figures.figure(("baseline", metric), ("age and sex", *whole)) if known else "–"))
+        if new:
+            row.append(_new_hospital(figures, metric) if metric in new else line("–"))
         rows.append(tuple(row))
-    caption = line("Values with bootstrap intervals; the baseline sees age and sex alone, on the same split.")
+    head = [line("metric"), line("model")]
+    head += [line("baseline: age and sex")] if baseline else []
+    head += [line("at a new hospital")] if new else []
+    caption = line(
+        "Values with bootstrap intervals", *(["; the baseline is on the same split"] if baseline else []), ":"
+    )
     return Table(caption, tuple(head), tuple(rows))
 
 

@@ -30,6 +30,7 @@ _SECTIONS = (
     ("/notes/found/", "Data and hospitals"),
     ("/table/", "Data and hospitals"),
     ("/dictionary/", "Data and hospitals"),
+    ("/provenance/", "Data and hospitals"),
     ("run/", "Where every number comes from"),
     ("model/", "title"),
 )

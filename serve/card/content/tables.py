@@ -20,6 +20,10 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "log_loss": "log loss",
     "f1": "F score",
+    "c_index_within_hospitals": "C-index within hospitals",
+    "integrated_brier": "integrated Brier score",
+    "brier_gain": "Brier score less than Kaplan–Meier's",
+    "d_calibration_p": "D-calibration, p",
 }
 SPLIT = "test"
 

@@ -69,6 +69,12 @@ def _run(evidence: Evidence, run: Run) -> Section:
         (line("time"), line(graph.value(f"{run.id}/seconds", run.file, "seconds", style="duration", unit="seconds"))),
         (line("hardware"), _hardware(evidence, run)),
     ]
+    seconds, cores = run.file.at("seconds"), run.file.at("hardware", "cores")
+    if seconds is not None and cores is not None:
+        sources = [run.file.source("seconds"), run.file.source("hardware", "cores")]
+        hours = round(seconds * cores / 3600, 3)
+        node = graph.derived(f"{run.id}/core_hours", hours, "seconds times cores", sources, unit="core-hours")
+        rows.append((line("computing at most"), line(node, " core-hours; energy was not measured")))
     if run.file.at("data", "name"):
         rows.insert(0, (line("data"), line(graph.value(f"{run.id}/data/name", run.file, "data", "name"))))
     rows += [_metric(evidence, run, key) for key in _scalars(run.file.at("metrics", default={}))]

@@ -14,6 +14,7 @@ HELD_OUT = {"patients": 59.0, "loss": 1.2345, "report_to_record/r@5": 0.4321, "r
 TRAINED = {"patients": 9.0, "loss": 2.3456, "report_to_record/r@5": 0.9876, "report_to_record/chance@5": 0.5555}
 SAMPLES = {"report": 321, "fusion": 321, "objective:alignment": 321}
 ALIKE = {"age": {"value": 61.5, "low": 50.25, "high": 70.0, "n": 60}, "sex": {"F": 31, "M": 29}}
+RULES = [{"rule": "profiles converted from tpm to log2_tpm", "count": 52, "field": ""}]
 HIDDEN = {"sex": {"F": 91, "M": None}}
 PRIVACY = {"level": "site", "epsilon": 7.125, "delta": 1e-05, "releases": 4, "assumptions": ["a trusted server"]}
 CURVES: dict[str, Any] = {
@@ -66,7 +67,7 @@ def prepare(folder: Path, cohort: dict[str, Any]) -> None:
         record.note("found", counts | {"cedar_7": {"patients": 57, "report": 47}})
     flow = [{"step": "rows of the patients' tables", "patients": 183}, {"step": "with any modality", "patients": 179}]
     columns = [{"name": "age", "kind": "continuous"}, {"name": "sex", "kind": "categorical"}]
-    write_json(folder / "cohort.json", {"flow": flow, "dictionary": {"record": columns}})
+    write_json(folder / "cohort.json", {"flow": flow, "provenance": RULES, "dictionary": {"record": columns}})
 
 
 def pretrain(

@@ -67,6 +67,7 @@ def test_results_are_told_by_hospital_subgroup_and_what_was_shown(evaluation: Pa
 
 def test_persons_are_counted_once_not_once_a_step(evaluation: Path):
     readme, _, _ = card_of(evaluation)
+    assert "| profiles converted from tpm to log2\\_tpm | 52 |" in readme
     assert "| alder | 2 | 41 | 2 | 2000 | 34 | 343434343434 |" in readme
     assert "| bir\\|ch | 1 | kept at the site | kept at the site | 1000 | – | kept at the site |" in readme
     assert "| the server | – | – | – | – | 99 | 999999999999 |" in readme
