@@ -67,6 +67,7 @@ def questions(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> None:
     """Says what is wrong with a card, a line each; ends with code 2 where anything is."""
     from serve.card.check import check as check_card
+    from serve.card.check import unanswered
 
     folder = Path(cfg.card)
     problems = check_card(folder)
@@ -74,7 +75,7 @@ def check(cfg: DictConfig) -> None:
         for problem in problems[:-1]:
             print(f"error: {problem}", file=sys.stderr)
         raise UserError(problems[-1])
-    print(f"{folder}: every document is whole, and every number is its record's")
+    print(f"{folder}: every document is whole, and every number is its record's; open questions: {unanswered(folder)}")
 
 
 @command("card_diff")

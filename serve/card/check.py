@@ -11,7 +11,7 @@ from foundation.run_record import FILE
 from serve.card.build import DATA, Inputs, build
 from serve.card.documents import page_problems, readme_problems
 from serve.card.graph import look_up, read_once, sha256
-from serve.card.judgement import read
+from serve.card.judgement import questions, read
 
 _ADVICE = "write the card again with python -m serve.card"
 _MISSING = object()
@@ -28,6 +28,11 @@ def check(folder: Path) -> list[str]:
     """
     record = read_json(folder / FILE, _ADVICE, "config", "builds_on")
     card = read_json(folder / DATA, _ADVICE, "files", "nodes", "readme")
+    for part, kind in (("files", dict), ("nodes", dict), ("readme", list)):
+        if not isinstance(card[part], kind):
+            raise UserError(
+                f"{folder / DATA}: '{part}' is a {type(card[part]).__name__}, no {kind.__name__}; {_ADVICE}"
+            )
     stale = [*_links(folder, record), *_files(folder, card["files"])]
     problems = stale or list(_records(folder, card))
     if stale:
@@ -46,6 +51,12 @@ def check(folder: Path) -> list[str]:
         if not (folder / name).is_file() or (folder / name).read_bytes() != picture.read_bytes():
             problems.append(f"{name}: missing, or another picture than {picture.parent.name}/{picture.name}; {_ADVICE}")
     return list(dict.fromkeys(problems))
+
+
+def unanswered(folder: Path) -> int:
+    """How many questions to people a card has open."""
+    nodes = read_json(folder / DATA, _ADVICE, "nodes")["nodes"]
+    return sum(f"judgement/{field}" not in nodes for field in questions())
 
 
 def inputs_of(folder: Path, record: Mapping[str, Any]) -> Inputs:

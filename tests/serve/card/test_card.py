@@ -266,34 +266,6 @@ def test_patients_seen_in_training_are_the_first_line_and_nowhere_held_out(tmp_p
     assert "Held-out patients" not in body and "held-out" not in body.replace("not held out", "")
 
 
-def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: Path):
-    readme, _, _ = card_of(evaluation)
-    assert readme.count("| OPEN: nobody has said |") == 26
-    (tmp_path / "card.yaml").write_text("contact: Ask 2 of us.\nfunding: {not_applicable: nobody paid}\n")
-    card = build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
-    readme = card.documents["README.md"]
-    assert "| Whom does a reader write to? | Ask 2 of us. |" in readme
-    assert "| Who paid, and what part had they in the work? | not applicable: nobody paid |" in readme
-    assert readme.count("| OPEN: nobody has said |") == 24
-    assert card.content["nodes"]["judgement/contact"]["sources"] == [["../card.yaml", "contact"]]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("contakt: me\n", "'contakt' is no question"),
-        ("contact: 7\n", "contact is '7'; write a text"),
-        ("contact: {not_applicable: }\n", "contact is 'None'; write a text"),
-        ("- contact\n", "holds no answers by field"),
-        ("contact: [\n", "not readable as YAML"),
-    ],
-)
-def test_answers_that_are_none_are_refused(evaluation: Path, tmp_path: Path, text: str, message: str):
-    (tmp_path / "card.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
-        build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
-
-
 def test_content_is_plain(evaluation: Path):
     card = build(Inputs((evaluation,), "demo", "mit"), evaluation.parent / "card")
     path = evaluation.parent / "card.json"

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
 from serve.card.build import Inputs
-from serve.card.check import check
+from serve.card.check import check, unanswered
+from serve.card.judgement import questions
 from tests.serve.card.chains import PRIVACY, chain
 from tests.serve.card.conftest import written
 
@@ -255,6 +257,7 @@ KINDS = [
     {"privacy": PRIVACY},
     {"seen": "Seen in training, not held out: 3 of 57."},
     {"at_held_out": {"patients": 3.0}},
+    {"kind": "survival", "privacy": PRIVACY, "synthetic": False},
 ]
 
 
@@ -269,6 +272,18 @@ def test_an_untouched_card_is_never_accused(tmp_path: Path, kind: dict[str, Any]
 def test_a_whole_card_is_never_accused(copy: Path):
     """Also where the chain was moved as a whole."""
     assert check(copy / "card") == []
+
+
+def test_what_is_no_card_is_refused(copy: Path, tmp_path: Path):
+    changed(copy / "card" / "card.json", ["nodes"], [])
+    with pytest.raises(UserError, match=r"card\.json: 'nodes' is a list, no dict"):
+        check(copy / "card")
+    with pytest.raises(UserError, match=r"run\.json: missing; write the card again"):
+        check(tmp_path)
+
+
+def test_open_questions_are_counted(copy: Path):
+    assert unanswered(copy / "card") == len(questions()) - 2
 
 
 def test_every_number_of_the_readme_is_bound(copy: Path):

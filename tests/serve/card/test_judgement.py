@@ -1,0 +1,42 @@
+"""What people say stands in the card as they said it, and what nobody said stands open."""
+
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import UserError
+from serve.card.build import Inputs, build
+from tests.serve.card.test_card import card_of
+
+
+@pytest.fixture
+def evaluation(plain_chain: Path) -> Path:
+    return plain_chain / "evaluation"
+
+
+def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: Path):
+    readme, _, _ = card_of(evaluation)
+    assert readme.count("| OPEN: nobody has said |") == 26
+    (tmp_path / "card.yaml").write_text("contact: Ask 2 of us.\nfunding: {not_applicable: nobody paid}\n")
+    card = build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
+    readme = card.documents["README.md"]
+    assert "| Whom does a reader write to? | Ask 2 of us. |" in readme
+    assert "| Who paid, and what part had they in the work? | not applicable: nobody paid |" in readme
+    assert readme.count("| OPEN: nobody has said |") == 24
+    assert card.content["nodes"]["judgement/contact"]["sources"] == [["../card.yaml", "contact"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("contakt: me\n", "'contakt' is no question"),
+        ("contact: 7\n", "contact is '7'; write a text"),
+        ("contact: {not_applicable: }\n", "contact is 'None'; write a text"),
+        ("- contact\n", "holds no answers by field"),
+        ("contact: [\n", "not readable as YAML"),
+    ],
+)
+def test_answers_that_are_none_are_refused(evaluation: Path, tmp_path: Path, text: str, message: str):
+    (tmp_path / "card.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
