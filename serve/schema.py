@@ -185,21 +185,43 @@ def read_request(body: Any, schema: BundleSchema, looked_at: Container[str] | No
         RequestError: naming the field, if anything in it cannot be read.
     """
     content = parse(body)
-    for name in content:
-        if name not in schema.modalities:
-            raise unknown_field(name, name, schema.modalities)
-    sent = {name: content[name] for name in schema.modalities if content.get(name) is not None}
-    if not sent:
-        raise RequestError("request", "no modality", f"give at least one of {', '.join(schema.modalities)}")
+    forms = {name: form for name, form in schema.modalities.items() if looked_at is None or name in looked_at}
+    sent = _sent(content, schema.modalities)
     warnings: list[str] = []
+    sample, counts = _read(sent, forms, warnings)
+    return Patient(sample, counts, [name for name in sent if name not in sample], warnings)
+
+
+def read_forms(
+    content: Mapping[str, Any], forms: Mapping[str, RequestForm]
+) -> tuple[dict[str, Any], dict[str, int], list[str]]:
+    """A request's raw values by modality, counts of what was sent, and warnings; see `read_request`."""
+    warnings: list[str] = []
+    sample, counts = _read(_sent(content, forms), forms, warnings)
+    return sample, counts, warnings
+
+
+def _sent(content: Mapping[str, Any], forms: Mapping[str, RequestForm]) -> dict[str, Any]:
+    for name in content:
+        if name not in forms:
+            raise unknown_field(name, name, forms)
+    sent = {name: content[name] for name in forms if content.get(name) is not None}
+    if not sent:
+        raise RequestError("request", "no modality", f"give at least one of {', '.join(forms)}")
+    return sent
+
+
+def _read(
+    sent: Mapping[str, Any], forms: Mapping[str, RequestForm], warnings: list[str]
+) -> tuple[dict[str, Any], dict[str, int]]:
     sample, counts = {}, {}
     for name, value in sent.items():
-        if looked_at is None or name in looked_at:
-            sample[name] = schema.modalities[name].read(value, name, warnings)
-            count = schema.modalities[name].count(value)
+        if name in forms:
+            sample[name] = forms[name].read(value, name, warnings)
+            count = forms[name].count(value)
             if count is not None:
                 counts[name] = count
-    return Patient(sample, counts, [name for name in sent if name not in sample], warnings)
+    return sample, counts
 
 
 def _form(name: str, content: Any) -> RequestForm:
