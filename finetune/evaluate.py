@@ -134,7 +134,20 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         if "chance" in control:
             chance = f"{control['value']:.3f}, by chance {control['chance']:.3f}, {control['n']} patients"
             lines += ["", f"Control, {name}: balanced accuracy of a linear probe {chance}."]
+    lines += _probe_lines(result["probes"], evaluator.primary)
     return "\n".join(lines) + "\n"
+
+
+def _probe_lines(tables: dict[str, Any], metric: str) -> list[str]:
+    """What features tell without a fit, a line a modality."""
+    lines = []
+    for name, row in tables.items():
+        near = row["neighbours"]
+        words = f"{metric} {near['value']:.3f} by {near['k']} nearest neighbours, {near['n']} patients"
+        few = [f"{shots}: {one['mean']:.3f} (SD {one['sd']:.3f})" for shots, one in row.get("few_shot", {}).items()]
+        words += f"; by means of so many patients a class, {', '.join(few)}" if few else ""
+        lines += ["", f"Probe of {name}, without a fit: {words}."]
+    return lines
 
 
 def _reliability_lines(tables: dict[str, Any]) -> list[str]:

@@ -108,6 +108,7 @@ class Evaluator:
             "baseline": self._baseline(whole, estimates),
             "baselines": self.comparison.baselines(),
             "controls": self.comparison.controls(),
+            "probes": self.comparison.probes(),
         }
 
     @cached_property

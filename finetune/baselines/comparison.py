@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from finetune.baselines.base import estimates
 from finetune.baselines.controls import hospital_probe, shuffled
+from finetune.baselines.probes import probes
 from finetune.baselines.sources import baselines_of
 from finetune.features import FeatureCache, feature_scores
 from finetune.figures import Figures, interval
@@ -72,6 +73,17 @@ class Comparison:
             if probe:
                 result[f"hospital from {name}"] = probe
         return result
+
+    def probes(self) -> dict[str, Any]:
+        """By modality, what its plain features tell without a fit (`finetune.baselines.probes`)."""
+        columns = [target_columns(self.features.cohort, patients, self.head) for patients in (self.train, self.test)]
+        tables = {}
+        for name in self.modalities:
+            train, test = (self.features.of(patients, [name]) for patients in (self.train, self.test))
+            found = probes(self.head, train, columns[0], test, columns[1], self.seed)
+            if found:
+                tables[name] = found
+        return tables
 
     def _row(self, present: NDArray[np.bool_], plain: Column) -> dict[str, Any]:
         who = [patient for patient, there in zip(self.test, present, strict=True) if there]
