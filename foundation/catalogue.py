@@ -52,6 +52,7 @@ CATALOGUE = {
             "federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes, admitted, revoked"
         ),
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
+        Entry("federation status", f"{_FEDERATION}.status", "how a run stands: sites, round, errors, next deadline"),
         Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
         Entry("federation ledger verify", f"{_FEDERATION}.ledger", "finds what was altered in a ledger", "verify"),
         Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),

@@ -112,6 +112,7 @@ CONFIG_READERS = {
     "foundation/federation/site/config.py",
     "foundation/federation/site/job.py",
     "foundation/federation/site/launch.py",
+    "foundation/federation/status/__main__.py",
     "foundation/federation/task.py",
     "pretrain/assemble.py",
     "pretrain/evaluation.py",

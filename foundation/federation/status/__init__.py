@@ -1,0 +1,1 @@
+"""How a run stands while it goes on: sites, round, progress, last errors, next deadline."""
