@@ -83,10 +83,11 @@ class Comparison:
             n, followed = sum(size.values()), self._followed(group, days)
             reason = f"{followed} patients of the group at risk at {days:g} days, of {self.least} that it takes"
             curve, inside = arm.kaplan_meier(), arm.times.up_to(days)
-            survival = float(arm.survival_at(days)[0])
-            spread = math.sqrt(float(curve.variance[0, inside - 1])) if inside else 0.0
-            mean, variance = (float(values[0]) for values in arm.rmst(days))
-            defined = followed >= self.least or (survival == 0 and n >= self.least)  # nobody is left who could be
+            end = _end(arm, inside)
+            survival = 0.0 if end is not None else float(arm.survival_at(days)[0])
+            spread = math.sqrt(float(curve.variance[0, inside - 1])) if inside and end is None else 0.0
+            mean, variance = (float(values[0]) for values in arm.rmst(days if end is None else end))
+            defined = followed >= self.least or (survival == 0 and n >= self.least)
             means.append((mean, variance, n, defined))
             for key, value, error, what in (
                 ("survival", survival, spread, "Kaplan–Meier, Greenwood"),
@@ -138,6 +139,18 @@ class Comparison:
         return {
             place: (float(newton.beta[0, at]), float(newton.standard_error[0, at])) for at, place in enumerate(groups)
         }
+
+
+def _end(arm: SurvivalTable, inside: int) -> float | None:
+    """When the last of a group had the event, within the first cells; None where somebody is left or was censored last.
+
+    The curve is 0 from there on, and adds nothing to the mean.
+    """
+    curve = arm.kaplan_meier()
+    followed = np.flatnonzero(curve.at_risk[0, :inside])
+    if len(followed) == inside or not len(followed) or curve.value[0, followed[-1]] > 0:
+        return None
+    return float(arm.times.values[followed[-1]])
 
 
 def table_of(event: Floats, time: Floats, group: Floats, groups: int, times: Grid | None = None) -> SurvivalTable:

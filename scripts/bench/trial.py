@@ -66,6 +66,8 @@ def adjustment(
             f"  power, {kind}: {told[1]:.3f} simulated, {formula[1]:.3f} by formula at {plan.sizes[1]} patients; "
             f"{told[0]:.3f} and {formula[0]:.3f} at {plan.sizes[0]}; largest gap {gaps.max():.3f} (bar 0.02)",
         ]
+    if outcome is not None:  # the score's model reads what stands in for an outcome here: no saving can be told of it
+        return lines
     lines += [f"  {text}: {words(savings[key])}" for key, text in (
         ("saving", "patients spared"), ("saving/new_hospital", "as hospitals vary"), ("explained", "noise explained"),
     ) if key in savings]  # fmt: skip
