@@ -16,8 +16,7 @@ from foundation.pipes import ends_with_reader
 
 _HELP = ("-h", "--help")
 _USAGE = """consilium COMMAND [setting=value ...]
-Multimodal foundation models for medicine, pretrained across hospitals whose data never leave.
-"""
+Multimodal foundation models for medicine, pretrained across hospitals whose data never leave."""
 _NOTES = """
 consilium COMMAND --help          its settings, and the module that `python -m` runs it by
 eval "$(consilium --completion)"  completes commands, groups and settings in this bash"""
@@ -48,8 +47,8 @@ def screen(prefix: str = "") -> str:
     lines = [_USAGE]
     for who, entries in CATALOGUE.items():
         shown = [entry for entry in entries if entry.name.startswith(prefix)]
-        lines += [who, *(f"  {entry.name:{width}}{entry.line}" for entry in shown), ""] if shown else []
-    return "\n".join(lines[:-1]) + "\n" + _NOTES
+        lines += [who, *(f"  {entry.name:{width}}{entry.line}" for entry in shown)] if shown else []
+    return "\n".join(lines) + "\n" + _NOTES
 
 
 def resolve(words: Sequence[str]) -> tuple[Entry, list[str]]:
