@@ -28,7 +28,7 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 @command("card")
 def write(cfg: DictConfig) -> None:
     """Writes README.md, card.html, bom.json and card.json."""
-    from serve.card.build import DATA, Inputs, build
+    from serve.card.build import BILL, DATA, PAGE, README, Inputs, build
 
     paths = cfg.evaluation
     evaluations = tuple(Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths]))
@@ -47,8 +47,8 @@ def write(cfg: DictConfig) -> None:
         record.note("statements", len(card.content["nodes"]))
         if judgement is not None:
             record.note("judgement", os.path.relpath(judgement.resolve(), output.resolve()))
-    for name in (*card.documents, DATA):
-        print(f"{Path(name).stem.lower()}: {output / name}")
+    for label, name in (("card", README), ("page", PAGE), ("bill of materials", BILL), ("data", DATA)):
+        print(f"{label}: {output / name}")
 
 
 @command("card_questions")

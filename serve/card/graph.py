@@ -195,7 +195,7 @@ class Graph:
         for key in ("n", "estimator", "interval", "reason"):
             if entry.get(key) is not None:
                 facts.setdefault(key, entry[key])
-        text = interval(entry["value"], **ends)
+        text = interval(entry["value"], **ends, style=str(facts.get("style", "")))
         return self._add(Node(name, entry["value"], text, (file.source(*keys), *beside), **ends, **facts))
 
     def _add(self, node: Node) -> Node:

@@ -46,13 +46,13 @@ def digest(value: Any) -> str:
     return "–" if value is None else str(value)[:12]
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A figure with its interval, where it has one."""
+def interval(value: float | None, low: float | None, high: float | None, style: str = "") -> str:
+    """A figure with its interval, where it has one; each end in one of the ways of `spell`."""
     if value is None:
         return "–"
     if low is None or high is None:
-        return show(value)
-    return f"{show(value)} ({show(low)} – {show(high)})"
+        return spell(value, style)
+    return f"{spell(value, style)} ({spell(low, style)} – {spell(high, style)})"
 
 
 def cell(value: Any) -> str:

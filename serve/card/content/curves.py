@@ -114,13 +114,16 @@ def _survival(figures: Figures, name: Node) -> Picture | None:
         drawing.dot(130 + 95 * at, _TOP - 14, 4, MARKS[at])
         drawing.text(138 + 95 * at, _TOP - 10, [label])
         for year in range(years + 1):
-            day = max(index for index, days in enumerate(group["days"]) if days <= year * 365)
+            # At risk are those whom the next day with a change still counts.
+            day = next((index for index, days in enumerate(group["days"]) if days >= year * 365), None)
+            if day is None:
+                break
             risk, alive = (_node(figures, "curves", "kaplan_meier", at, key, day) for key in ("at_risk", "survival"))
             drawing.text(x(year * 365), y.start + 52 + 18 * at, [risk], "middle")
             rows.append(
                 (label, _node(figures, "curves", "kaplan_meier", at, "days", day, style="setting"), risk, alive)
             )
-    table = behind(("predicted", "last day with a change", "at risk", "share alive"), rows)
+    table = behind(("predicted", "next day with a change", "at risk", "share alive"), rows)
     return Picture(f"{figures.evaluation.id}/survival", drawing.svg(), alt, table)
 
 

@@ -38,7 +38,12 @@ def _quartiles(evidence: Evidence, run: Run, group: Group, name: str) -> Line:
     if not entry or entry.get("value") is None:
         return line(_FEW)
     node: Node = evidence.graph.figure(
-        f"{run.id}/table/{'/'.join(group)}/{name}", run.file, keys, interval="quartiles", estimator="median"
+        f"{run.id}/table/{'/'.join(group)}/{name}",
+        run.file,
+        keys,
+        interval="quartiles",
+        estimator="median",
+        style="setting",
     )
     return line(node)
 

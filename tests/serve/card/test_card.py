@@ -73,7 +73,7 @@ def test_persons_are_counted_once_not_once_a_step(evaluation: Path):
     assert "| the server | – | – | – | – | 99 | 999999999999 |" in readme
     assert "| record | 25 % | 75 % |\n" in readme
     assert "| all | 179 | 98 |" in readme
-    assert "| age, median (quartiles) | 61.500 (50.250 – 70.000) |" in readme
+    assert "| age, median (quartiles) | 61.5 (50.25 – 70) |" in readme
     assert "| sex: F | 31 | 31 | 31 | 91 |\n| sex: M | 29 | 29 | 29 | fewer than five, or withheld |" in readme
     assert "| finetune | 3 | 2 | 1 |" in readme
     assert "| 321 |" not in readme

@@ -66,10 +66,10 @@ def test_survival_is_drawn_with_numbers_at_risk_up_to_where_it_is_known(tmp_path
     texts = {name.removeprefix("result/0/curves/kaplan_meier/"): text for name, text in printed(drawing).items()}
     assert {name: text for name, text in texts.items() if "at_risk" in name} == {
         "0/at_risk/0": "29",
-        "0/at_risk/1": "23",
+        "0/at_risk/1": "23",  # after a year, the next change is on day 400
+        "0/at_risk/2": "11",
         "1/at_risk/0": "28",
-        "1/at_risk/1": "17",
-        "1/at_risk/2": "0",
+        "1/at_risk/2": "0",  # and of these on day 700, behind which nothing is known
     }
     first, second = (part.get("d", "") for part in drawing.iter("path"))
     assert len(first.split("L")) == 7 and len(second.split("L")) == 5
