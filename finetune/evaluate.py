@@ -31,6 +31,7 @@ _RELIABILITY = {
 _FILES = {
     "evaluation.md": "evaluation",
     "evaluation.png": "picture",
+    "evaluation.html": "report",
     "results.json": "every figure",
     "predictions.parquet": "every prediction",
 }
@@ -38,7 +39,7 @@ _FILES = {
 
 @command("evaluate", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
-    """Writes evaluation.json, evaluation.md, evaluation.png, results.json and predictions.parquet."""
+    """Writes evaluation.json, .md, .png and .html, results.json and predictions.parquet."""
     from finetune.baselines.comparison import verdict
     from finetune.evaluation import Evaluator
     from finetune.predictor import TaskModel
@@ -93,7 +94,9 @@ def main(cfg: DictConfig) -> None:
         for name in cfg.predict:
             if name != "test":  # those are kept already, by subset of modalities
                 evaluator.predict(name, split[name])
-        write_json(output / "results.json", evaluator.results(), sort_keys=False)
+        results = evaluator.results()
+        write_json(output / "results.json", results, sort_keys=False)
+        write_text(output / "evaluation.html", _report(result, results, evaluator))
         write_predictions(evaluator.predictions, output / "predictions.parquet")
         record.metrics.update({name: interval["value"] for name, interval in result["overall"].items()})
     print_table(result, evaluator.primary)
@@ -203,6 +206,20 @@ def _interval(interval: dict[str, Any], reasons: bool) -> str:
     if interval["low"] is None:
         return f"{interval['value']:.3f}, without interval{reason}"
     return f"{interval['value']:.3f} ({interval['low']:.3f} – {interval['high']:.3f})"
+
+
+def _report(result: dict[str, Any], results: dict[str, Any], evaluator: "Evaluator") -> str:
+    """The page of `finetune.report`."""
+    from finetune.report import report
+
+    cohort = evaluator.cohort
+    synthetic = " Synthetic patients: no clinical meaning." if cohort.synthetic else ""
+    lead = [f"{result['n']} test patients of {cohort.name}, none of whom training saw.{synthetic}"]
+    if "beaten" in result:
+        lead.append(result["beaten"])
+    first = result.get("seen", "")
+    page = report(results, evaluator.primary, lead if not first else [f"{result['n']} test patients."], first)
+    return page.render({"source": evaluator.source, "split": "test", "seed": evaluator.seed})
 
 
 def _draw(result: dict[str, Any], evaluator: "Evaluator", path: Path) -> None:

@@ -45,8 +45,12 @@ class Page:
         rows = [{"id": name, **asdict(figure), **source} for name, figure in self.figures.items()]
         said = {"seen": self.first} if self.first else {}
         write_json(output / RESULTS, {"format": FORMAT, **said, "title": self.title, "figures": rows}, sort_keys=False)
+        write_text(output / PAGE, self.render(source))
+
+    def render(self, source: Mapping[str, Any]) -> str:
+        """The page alone; see `write`."""
         page = Environment(loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, autoescape=True)
-        write_text(output / PAGE, page.get_template("page.html.jinja").render(page=self, source=source))
+        return page.get_template("page.html.jinja").render(page=self, source=source)
 
     def metrics(self) -> dict[str, float | None]:
         """Values by identifier, for the run record."""
