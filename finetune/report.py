@@ -84,7 +84,9 @@ def _subsets(rows: Rows, primary: str) -> Section | None:
     names = list(dict.fromkeys(names))[:_MOST]
     values = {(row["subset"], row["metric"]): row["value"] for row in whole}
     table = np.array([[values.get((subset, name)) for name in names] for subset in subsets], dtype=np.float64)
-    if len(subsets) < 2 or np.isnan(table).all():
+    defined = np.asarray(~np.isnan(table).all(axis=0))
+    table, names = table[:, defined], [name for name, there in zip(names, defined, strict=True) if there]
+    if len(subsets) < 2 or not names:
         return None
     figure, axes = _axes(0.4 * len(subsets) + 1.4)
     spread = np.nanmax(table, axis=0) - np.nanmin(table, axis=0)
@@ -99,7 +101,7 @@ def _subsets(rows: Rows, primary: str) -> Section | None:
         range(len(subsets)), [f"{name} (n = {counts[name]})" if name in counts else name for name in subsets]
     )
     axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    note = "Each row over the patients who have any of these inputs; shades compare within a column."
+    note = "Each row: patients who have any of these inputs. Shades compare within a column; of errors, less is better."
     return section("By what a patient has", [], figure, note=note)
 
 
