@@ -113,7 +113,10 @@ def secure_mod(message: Message, context: Context, call_next: Handler) -> Messag
     """
     if RECORD_KEY_CONFIGS not in message.content.config_records:
         return call_next(message, context)
-    _check(message.content)
+    try:
+        _check(message.content)
+    except (KeyError, TypeError) as error:
+        raise UserError("secure aggregation: the order's own words about masks cannot be read; refused") from error
     replace_flowers_masks()
     try:
         return secaggplus_mod(message, context, lambda asked, state: _submitted(call_next(asked, state)))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 
 def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str = "") -> Table:
@@ -20,7 +21,9 @@ def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str 
         training = facts["training"].get(site, {"samples": {}, "metrics": {}})
         evaluation = facts["evaluation"].get(site, {})
         table.add_row(
-            site if site in facts["training"] else f"{site} ({'absent' if site in facts['absent'] else 'held out'})",
+            Text(
+                site if site in facts["training"] else f"{site} ({'absent' if site in facts['absent'] else 'held out'})"
+            ),
             *(str(training["samples"].get(name, "–")) for name in modalities),
             _number(training["metrics"].get("train/loss_epoch")),
             _number(evaluation.get("patients"), 0),
@@ -36,14 +39,15 @@ def round_table(number: int, rounds: int, facts: dict[str, Any], extension: str 
 
 
 def _add_caption(table: Table, line: str) -> None:
-    table.caption = f"{table.caption}\n{line}" if table.caption else line
+    """Adds a line as it stands: what a site says is no markup of the terminal's."""
+    table.caption = Text(f"{table.caption}\n{line}" if table.caption else line)
 
 
 def _times_chance(evaluation: dict[str, float]) -> str:
     ratios = [
-        value / evaluation[name.replace("/r@", "/chance@")]
+        value / chance
         for name, value in evaluation.items()
-        if name.endswith("/r@5") and name.replace("/r@", "/chance@") in evaluation
+        if name.endswith("/r@5") and (chance := evaluation.get(name.replace("/r@", "/chance@")))
     ]
     return f"{sum(ratios) / len(ratios):.1f}× chance" if ratios else "–"
 

@@ -41,7 +41,22 @@ Answer = Callable[[PolicyGate, Message], RecordDict]
 
 _log = logging.getLogger(__name__)
 
-app = ClientApp(mods=[secure_mod])
+Handler = Callable[[Message, Context], Message]
+
+
+def note_refusals(message: Message, context: Context, call_next: Handler) -> Message:
+    """Lets a refusal by what stands before the app, as masking does, leave as a line that the ledger holds, too."""
+    try:
+        return call_next(message, context)
+    except UserError as error:
+        site = Site.of_node(context.node_config)
+        reason = printable(public_reason(site.policy, error))
+        _log.error("%s: declined: %s", site.name, error)
+        Ledger.open(site.ledger, site.name).append("decline", "out", peer=SERVER, note=reason)
+        return Message(pack_decline(Decline(site.name, reason)), reply_to=message)
+
+
+app = ClientApp(mods=[note_refusals, secure_mod])
 
 
 @app.query()

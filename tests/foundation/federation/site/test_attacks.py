@@ -11,6 +11,7 @@ import pytest
 import yaml
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.supercore.task_identity import TaskIdentity
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
@@ -215,3 +216,14 @@ def test_a_site_whose_policy_asks_for_noise_of_its_own_counts_on_no_servers(conf
 def test_another_hospitals_order_is_refused(configure, send: Send):
     cfg = configure("sites=[northgate,lakeview]", "output=x", "data.batch_size=16", command="federated")
     assert send(packed(cfg)) == "policy: plan: this hospital has no part in it"
+
+
+@pytest.mark.parametrize(("sites", "threshold"), [(1, 1), (0, 0), (4, 2), (4, "x")])
+def test_a_secure_sum_that_would_open_one_sites_update_is_refused_and_noted(
+    sites: int, threshold: int | str, send: Send
+):
+    stage = {Key.STAGE: Stage.SETUP, Key.SAMPLE_NUMBER: sites, Key.SHARE_NUMBER: sites, Key.THRESHOLD: threshold}
+    assert (
+        send(RecordDict({RECORD_KEY_CONFIGS: ConfigRecord(stage)}))
+        == "this site could not do its part; its own log says why"
+    )
