@@ -62,13 +62,16 @@ CATALOGUE = {
         Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
         Entry("serve", "serve", "starts and stops the endpoint"),
         Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
-        Entry("card", "serve.card", "the model card, in which every number names its run"),
-        Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
-        Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
-        Entry("card diff", "serve.card", "what changed from one card to the next", "diff"),
+        Entry("card", "serve.card", "the model card from run records; also card questions, check and diff"),
     ),
 }
-ENTRIES = {entry.name: entry for entries in CATALOGUE.values() for entry in entries}
+# Further actions of a command above, which the screen of all commands leaves out so that it fits one.
+ACTIONS = (
+    Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
+    Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
+    Entry("card diff", "serve.card", "what changed from one card to the next", "diff"),
+)
+ENTRIES = {entry.name: entry for entries in (ACTIONS, *CATALOGUE.values()) for entry in entries}
 
 
 def entry_of(module: str, action: str) -> Entry | None:

@@ -27,7 +27,7 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 
 @command("card")
 def write(cfg: DictConfig) -> None:
-    """Writes README.md, card.html, bom.json and card.json."""
+    """Writes README.md, card.html, bom.json and card.json; `questions`, `check` and `diff` are further actions."""
     from serve.card.build import BILL, DATA, PAGE, README, Inputs, build
 
     paths = cfg.evaluation
