@@ -4,6 +4,7 @@ import copy
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -61,7 +62,8 @@ class PatientLoader(DataLoader[Any]):
         self.turns.begin()
         stopped = self.num_workers > 0 and self._iterator is None  # by Lightning, at the end of its run
         if self._stream is None or stopped:
-            batches = super().__iter__()
+            with _signal_held():
+                batches = super().__iter__()
             self._stream = batches if self.num_workers else _one_ahead(batches)
         for _ in range(self.turns.left):
             batch = next(self._stream)
@@ -116,6 +118,17 @@ def _outlive_a_signal(worker: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # PyTorch ends a worker that hangs with another one
 
     signal.signal(signal.SIGTERM, note)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+@contextmanager
+def _signal_held() -> Iterator[None]:
+    """SIGTERM waits until workers that start meanwhile, and inherit that, can let it pass."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -73,7 +73,8 @@ def commands_that_take(group: str) -> list[str]:
     return [name for name in COMMANDS if takes(name)]
 
 
-STANDING = {"plans", "superlink", "supernode", "report_federation"}  # write into a folder that is there already
+# These write into a folder that is there already, or a file, or nothing.
+STANDING = {"plans", "superlink", "supernode", "report_federation", "card_check", "card_questions"}
 PARTIAL = {"base", "rounds", "run", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 

@@ -33,7 +33,7 @@ def parts(cohort: Cohort, build) -> Callable[..., tuple[MultimodalEncoder, Patie
 def trained(output: Path, parts: tuple, *overrides: str) -> FinetuneModule:
     torch.manual_seed(0)
     encoder, train, validation = parts
-    cfg = configured(output, "frozen=true", "steps=18", "validate_every=6", *overrides)
+    cfg = configured(output, "frozen=true", "steps=18", "validate_every=6", "reliability=null", *overrides)
     return fit(cfg, encoder, Classification(encoder.width, "biomarker"), train, validation)[0]
 
 

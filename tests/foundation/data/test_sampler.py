@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,8 @@ def test_only_the_images_drawn_are_read(module, monkeypatch):
 def test_a_sigterm_to_all_processes_of_a_run_takes_no_batches_from_it(module):
     module.workers["num_workers"] = 2
     loader = module.train_dataloader()
+    begin = loader.worker_init_fn
+    loader.worker_init_fn = lambda worker: (time.sleep(2 * worker), begin(worker))  # the second one is still starting
     batches = iter(loader)
     first = next(batches)
     for worker in loader._iterator._workers:
