@@ -61,7 +61,8 @@ class Figures:
         """With the interval of the hospital bootstrap: how the figure varies with which hospitals there are."""
         measure = self.measures[name]
         if self.hospitals < self.support.hospitals:
-            reason = f"{self.hospitals} hospitals, of {self.support.hospitals} that it takes"
+            hospitals = "hospital" if self.hospitals == 1 else "hospitals"
+            reason = f"{self.hospitals} {hospitals}, of {self.support.hospitals} that it takes"
             return Figure(None, None, None, measure.n, measure.outcomes, measure.estimator, reason=reason)
         return measure.figure(self.support, self.by_hospital[name], HOSPITAL_BOOTSTRAP)
 

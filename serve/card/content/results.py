@@ -5,6 +5,7 @@ import re
 from serve.card.chain import Evaluation, Evidence
 from serve.card.content.curves import curves
 from serve.card.content.pictures import pictures
+from serve.card.content.reliability import reliability
 from serve.card.content.tables import Figures, metrics
 from serve.card.document import Block, Line, Paragraph, Picture, Section, Table, line
 from serve.card.graph import Node
@@ -65,7 +66,11 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
         file = picture_name(evidence, evaluation)
         blocks.append(Picture(f"{evaluation.id}/picture", "", line(*alt), file=file))
     blocks += [*pictures(figures, name), *curves(figures, name)]
-    blocks += [table for table in (_folds(figures), *_groups(figures), _beside(figures), _shortcuts(figures)) if table]
+    blocks += [
+        table
+        for table in (_folds(figures), *_groups(figures), reliability(figures), _beside(figures), _shortcuts(figures))
+        if table
+    ]
     if evaluation.task is not None and evaluation.task.at("kind"):
         title = line(*title, " (", graph.value(f"{evaluation.id}/kind", evaluation.task, "kind"), ")")
     return Section(evaluation.id, title, tuple(blocks))

@@ -1,6 +1,7 @@
 """The first screen: what a model does, for whom, how sure, and what it was never tested on."""
 
 from serve.card.chain import Evidence
+from serve.card.content.reliability import in_short
 from serve.card.content.results import defined, held_out, task_name, warnings
 from serve.card.content.tables import Figures
 from serve.card.content.training import modalities
@@ -80,8 +81,15 @@ def _points(evidence: Evidence) -> tuple[Line, ...]:
             parts += ["; age and sex alone reach ", baseline]
         lines.append(line(*parts, "."))
         lines += _tested(figures)
+        lines.append(
+            in_short(figures, task_name(evidence, evaluation))
+            or line(
+                "No record tells of a rule by which ",
+                task_name(evidence, evaluation),
+                " abstains: where an answer must not be given, people decide.",
+            )
+        )
     lines += [
-        line("No record tells of a rule by which it abstains: where an answer must not be given, people decide."),
         line("Not a medical device: not for diagnosis, treatment or triage of any person."),
         line(
             "The results hold for the hospitals and patients counted below. Another hospital's stain, scanner, assay, "

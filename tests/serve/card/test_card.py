@@ -52,6 +52,29 @@ def test_results_stand_beside_baseline_and_new_hospital(evaluation: Path):
     }
 
 
+def test_how_far_answers_can_be_relied_on_is_told_first_and_by_group(evaluation: Path):
+    assert "No record tells of a rule by which biomarker abstains" in card_of(evaluation)[0]
+    share = {
+        "n": 57,
+        "coverage": {"value": 0.8947, "low": 0.8123, "high": 0.9654},
+        "abstained": {"value": 0.0702, "low": 0.0175, "high": 0.1404},
+        "risk_answered": {"value": 0.0566, "low": 0.0, "high": 0.1321},
+    }
+    alone = {"n": 31, "abstained": {"value": 0.1613, "low": 0.0323, "high": 0.2903}}
+    tables = {"overall": share, "by_hospital": {"cedar_7": share}, "by_modality": {"report alone": alone}}
+    content = read_json(evaluation / "evaluation.json", "")
+    write_json(evaluation / "evaluation.json", content | {"reliability": {"coverage": 0.9, **tables}})
+    readme, _, nodes = card_of(evaluation)
+    assert "No record tells of a rule" not in readme
+    assert (
+        "for a share of 0.070 (0.018 – 0.140) of these patients; where it answered, it erred for 0.057 (0.000 – 0.132)."
+    ) in readme
+    assert "| cedar\\_7 | 57 | 0.895 (0.812 – 0.965) | 0.070 (0.018 – 0.140) | 0.057 (0.000 – 0.132) |" in readme
+    assert "| report alone | 31 | – | 0.161 (0.032 – 0.290) | – |" in readme
+    assert nodes["result/0/reliability/overall/abstained"]["n"] == 57
+    assert "with a chance of 0.900:" in readme
+
+
 def test_results_are_told_by_hospital_subgroup_and_what_was_shown(evaluation: Path):
     readme, _, _ = card_of(evaluation)
     assert "| hospital | patients | events | AUC |\n| --- | --- | --- | --- |\n| cedar\\_7 | 57 | 21 | 0.864" in readme
