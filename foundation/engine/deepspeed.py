@@ -1,8 +1,8 @@
 """DeepSpeed ZeRO through Lightning, on GPUs as Lightning does it and on CPU processes as it does not."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -99,6 +99,37 @@ class DeepSpeed(DeepSpeedStrategy):
             for part in zero.fp32_partitioned_groups_flat:
                 if part.grad is not None:  # kept where it is offloaded
                     part.grad.zero_()
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        with self._whole_weights():
+            return super().validation_step(*args, **kwargs)
+
+    @contextmanager
+    def _whole_weights(self) -> Iterator[None]:
+        """ZeRO-3's weights in one piece on every process, and none fetched or released by what passes through them.
+
+        Processes that train are in lockstep; in validation each runs the modules of its own patients, and those that
+        one fetches, another does not.
+        """
+        from deepspeed.runtime.zero.partition_parameters import GatheredParameters, ZeroParamStatus
+
+        zero: Any = self.deepspeed_engine.optimizer
+        offload = getattr(zero, "parameter_offload", None)
+        if offload is None:
+            yield
+            return
+        parts: list[Any] = [part for part in self.deepspeed_engine.module.parameters() if hasattr(part, "ds_id")]
+        for part in parts:  # small ones lie in one piece already, and must be asked for on all processes or on none
+            if part.ds_status == ZeroParamStatus.AVAILABLE:
+                part.partition()
+        with GatheredParameters(parts):
+            offload._remove_module_hooks()
+            offload.forward_hooks.clear()  # it would keep those that are gone
+            offload.backward_hooks.clear()
+            try:
+                yield
+            finally:
+                offload.setup_zero_stage3_hooks()
 
     def teardown(self) -> None:
         super().teardown()

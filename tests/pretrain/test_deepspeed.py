@@ -64,7 +64,8 @@ def test_two_processes_learn_what_one_does(trainer: str, cohort: Path, one_proce
 @pytest.mark.process
 @pytest.mark.parametrize("stage", [2, 3])
 def test_two_cpu_processes_train_under_zero_and_write_one_portable_encoder(stage: int, cohort: Path, tmp_path: Path):
-    arguments = [f"trainer=deepspeed_zero{stage}", "trainer.accelerator=cpu", "steps=6"]
+    arguments = [f"trainer=deepspeed_zero{stage}", "trainer.accelerator=cpu", "steps=6", "validate_every=2"]
+    arguments += ["modality.pathology.max_images=1", "modality.radiology.max_images=1"]
     # So few patients and modalities a batch that the processes' batches lack different ones.
     arguments += [
         "objective=full",
