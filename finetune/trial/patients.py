@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from foundation.data.cohort import Cohort
+from foundation.data.splits import PARTS
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import read_run
@@ -137,11 +138,15 @@ def _joined(cohort: Cohort, scores: "pd.Series[float]", table: Path | None) -> p
 
 
 def _of_evaluation(run: Path, rows: pd.DataFrame, splits: Sequence[str], subset: str) -> pd.DataFrame:
-    for setting, column, wanted in (("split", "split", splits), ("subset", "subset", [subset])):
+    again = f"run python -m finetune.evaluate with predict=[{','.join(PARTS)}]"
+    for setting, column, wanted, remedy in (
+        ("split", "split", splits, again),
+        ("subset", "subset", [subset], "choose one of those"),
+    ):
         missing = [name for name in wanted if name not in set(rows[column])]
         if missing:
             there = ", ".join(sorted(set(rows[column])))
-            raise UserError(f"{setting}: the run has no predictions of '{missing[0]}', only of {there}")
+            raise UserError(f"{setting}: the run has no predictions of '{missing[0]}', only of {there}; {remedy}")
     rows = rows[rows["split"].isin(splits) & (rows["subset"] == subset)]
     kind = read_json(run / "results.json", "evaluate again", "kind")["kind"]
     return rows.rename(columns={"prediction" if kind in _RANKED else "probability": SCORE})

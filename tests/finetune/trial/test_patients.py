@@ -51,7 +51,11 @@ def test_what_the_model_has_seen_is_said_first(evaluated):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"splits": ["train"]}, "split: the run has no predictions of 'train', only of test"),
+        (
+            {"splits": ["train"]},
+            "split: the run has no predictions of 'train', only of test; run python -m finetune.evaluate with "
+            r"predict=\[train,validation,test\]",
+        ),
         ({"subset": "report alone"}, "subset: the run has no predictions of 'report alone', only of all"),
         ({"output": "death"}, "prediction: found 'death'; the run has event by 365 days"),
     ],
