@@ -67,12 +67,19 @@ def test_how_far_answers_can_be_relied_on_is_told_first_and_by_group(evaluation:
     readme, _, nodes = card_of(evaluation)
     assert "No record tells of a rule" not in readme
     assert (
-        "for a share of 0.070 (0.018 – 0.140) of these patients; where it answered, it erred for 0.057 (0.000 – 0.132)."
+        "abstains where it cannot be sure enough, or where a patient is unlike those learnt from: for a share of "
+        "0.070 (0.018 – 0.140) of these patients; of the others, the share of errors is 0.057 (0.000 – 0.132). "
+        "An answer that abstains still holds a prediction, which is not to be relied on."
     ) in readme
     assert "| cedar\\_7 | 57 | 0.895 (0.812 – 0.965) | 0.070 (0.018 – 0.140) | 0.057 (0.000 – 0.132) |" in readme
     assert "| report alone | 31 | – | 0.161 (0.032 – 0.290) | – |" in readme
     assert nodes["result/0/reliability/overall/abstained"]["n"] == 57
-    assert "with a chance of 0.900:" in readme
+    assert nodes["result/0/reliability/overall/risk_answered"]["n"] == 53  # 4 of 57 it abstained from
+    assert "as shares of patients; sets and intervals were made to hold the truth with a chance of 0.900:" in readme
+    write_json(evaluation.parent / "finetune" / "task.json", {"name": "biomarker", "kind": "regression"})
+    readme, _, _ = card_of(evaluation)
+    assert "the mean absolute error is 0.057 (0.000 – 0.132)" in readme
+    assert "as shares of patients; errors are mean absolute ones; sets and intervals" in readme
 
 
 def test_results_are_told_by_hospital_subgroup_and_what_was_shown(evaluation: Path):
