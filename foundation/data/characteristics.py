@@ -5,11 +5,15 @@ are left out (null), unless patients are synthetic.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from foundation.statistics.suppression import determined, hide, is_small
 
 UNKNOWN = "unknown"
 FEWEST = 5  # persons whom a number may tell of
@@ -36,53 +40,113 @@ def characteristics(
         By characteristic either counts by value, or `value` (the median), `low` and `high` (quartiles), `n`.
     """
     fewest = 1 if synthetic else FEWEST
-    made = {name: _group(table, columns, labels, survival, fewest) for name, table in tables.items()}
-    whole = _group(pd.concat(list(tables.values())), columns, labels, survival, fewest)
-    for row, cells in whole.items():
-        for value in cells.keys() - {"value", "low", "high", "n"}:
-            hidden = [group for group in made.values() if group[row].get(value, 0) is None]
-            if len(hidden) == 1:  # else the total less the others would tell it
-                cells[value] = None
+    by_row = _values(tables, columns, labels, survival)
+    made: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    whole: dict[str, Any] = {}
+    for row, (by_hospital, quantity) in by_row.items():
+        cells, whole[row] = (_quantities if quantity else _classes)(by_hospital, fewest)
+        for name, part in cells.items():
+            made[name][row] = part
     return {"hospitals": made, "all": whole}
 
 
-def _group(
-    table: pd.DataFrame,
+def _values(
+    tables: Mapping[str, pd.DataFrame],
     columns: Sequence[tuple[str, str]],
     labels: Sequence[str],
     survival: Mapping[str, str],
-    fewest: int,
-) -> dict[str, Any]:
-    records = [json.loads(text or "{}") for text in table["record_values"]] if "record_values" in table else []
-    rows: dict[str, Any] = {}
-    for name, kind in columns if records else ():
-        values = pd.Series([record.get(name) for record in records], dtype=object)
-        rows[name] = _quartiles(values, fewest) if kind == "continuous" else _counts(values, fewest)
-    for name in labels:
-        few = table[name].nunique() <= _MOST_CLASSES
-        rows[name] = _counts(table[name].map(_class), fewest) if few else _quartiles(table[name], fewest)
-    if survival:
-        rows[survival["event"]] = _counts(table[survival["event"]].map(_class), fewest)
-        rows[survival["time"]] = _quartiles(table[survival["time"]], fewest)
+) -> dict[str, tuple[dict[str, pd.Series], bool]]:
+    """By characteristic, the values of each hospital's patients, and whether they are a quantity."""
+    records = {
+        name: [json.loads(text or "{}") for text in table["record_values"]]
+        for name, table in tables.items()
+        if "record_values" in table
+    }
+    rows: dict[str, tuple[dict[str, pd.Series], bool]] = {}
+    for column, kind in columns if records else ():
+        by_hospital = {
+            name: pd.Series([record.get(column) for record in records.get(name, [])], dtype=object) for name in tables
+        }
+        rows[column] = by_hospital, kind == "continuous"
+    for label in labels:
+        by_hospital = {name: table[label] for name, table in tables.items()}
+        # Of all hospitals together: the few patients of one have few distinct values, which would name each of them.
+        rows[label] = by_hospital, pd.concat(list(by_hospital.values())).nunique() > _MOST_CLASSES
+    for field, quantity in (("event", False), ("time", True)) if survival else ():
+        rows[survival[field]] = {name: table[survival[field]] for name, table in tables.items()}, quantity
     return rows
 
 
-def _class(value: float) -> str | None:
-    return None if pd.isna(value) else f"{value:g}"
+def _class(value: Any) -> str:
+    if pd.isna(value):
+        return UNKNOWN
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _counts(values: pd.Series, fewest: int) -> dict[str, int | None]:
-    """Patients by value; null for a count that would tell of too few."""
-    counts = values.fillna(UNKNOWN).astype(str).value_counts()  # most first
-    hidden = [value for value, count in counts.items() if count < fewest]
-    if len(hidden) == 1 and len(counts) > 1:  # else the number of patients less the others would tell it
-        hidden.append(counts.index[-2])
-    return {str(value): None if value in hidden else int(counts[value]) for value in sorted(counts.index)}
+def _classes(
+    by_hospital: Mapping[str, pd.Series], fewest: int
+) -> tuple[dict[str, dict[str, int | None]], dict[str, int | None]]:
+    """Patients by value, at each hospital and over all; None for what would tell of too few."""
+    counts = {name: Counter(map(_class, values)) for name, values in by_hospital.items()}
+    cells = {
+        name: hide(dict(sorted(one.items())), [set(one)], fewest) or dict.fromkeys(sorted(one))
+        for name, one in counts.items()
+    }
+    return cells, _totals(counts, cells, fewest)
+
+
+def _totals(
+    counts: Mapping[str, Mapping[str, int]], cells: Mapping[str, Mapping[str, int | None]], fewest: int
+) -> dict[str, int | None]:
+    """Patients by value over all hospitals; None for a total that, less what is told, would tell of too few."""
+    totals = Counter[str]()
+    for one in counts.values():
+        totals.update(one)
+    hidden = {
+        (name, value): counts[name][value] for name in cells for value in cells[name] if cells[name][value] is None
+    }
+    rows = [{cell for cell in hidden if cell[0] == name} for name in cells]
+    alone = {cell for row in rows if len(row) == 1 for cell in row}  # the hospital's number of patients is told
+    of_value = {value: {cell for cell in hidden if cell[1] == value} for value in totals}
+    whole = hide(dict(sorted(totals.items())), [set(totals)], fewest) or dict.fromkeys(sorted(totals))
+    left = sorted((total, value) for value, total in whole.items() if total is not None)
+
+    def to_withhold() -> str | None:
+        for _, value in left:
+            if len(of_value[value]) == 1 or is_small(sum(map(hidden.__getitem__, of_value[value])), fewest):
+                return value
+        rest = set(hidden).difference(*(of_value[value] for _, value in left))
+        small = {cell for cell, count in hidden.items() if is_small(count, fewest)} - alone
+        fixed = determined(hidden, [*rows, *(of_value[value] for _, value in left)]) & small
+        return left[0][1] if left and (fixed or is_small(sum(map(hidden.__getitem__, rest)), fewest)) else None
+
+    while (value := to_withhold()) is not None:
+        left = [(total, name) for total, name in left if name != value]
+        whole[value] = None
+    return whole
+
+
+def _quantities(
+    by_hospital: Mapping[str, pd.Series], fewest: int
+) -> tuple[dict[str, dict[str, float | int | None]], dict[str, float | int | None]]:
+    """Quartiles at each hospital and over all; over all without `n` where that would tell of too few."""
+    cells = {name: _quartiles(values, fewest) for name, values in by_hospital.items()}
+    whole = _quartiles(pd.concat(list(by_hospital.values())), fewest)
+    numbers = [_known(by_hospital[name]) for name, one in cells.items() if one["n"] is None]
+    hidden = [len(one) for one in numbers if len(one)]
+    if len(hidden) == 1 or is_small(sum(hidden), fewest):
+        whole["n"] = None
+    return cells, whole
+
+
+def _known(values: pd.Series) -> NDArray[np.float64]:
+    known: NDArray[np.float64] = pd.to_numeric(values, errors="coerce").dropna().to_numpy(dtype=np.float64)
+    return known
 
 
 def _quartiles(values: pd.Series, fewest: int) -> dict[str, float | int | None]:
-    known = pd.to_numeric(values, errors="coerce").dropna().to_numpy(dtype=float)
-    if len(known) < fewest or not len(known):
+    known = _known(values)
+    if len(known) < max(1, fewest):
         return {"value": None, "low": None, "high": None, "n": None}
     low, middle, high = (round(float(value), 3) for value in np.quantile(known, [0.25, 0.5, 0.75]))
     return {"value": middle, "low": low, "high": high, "n": len(known)}

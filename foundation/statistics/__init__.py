@@ -30,5 +30,6 @@ are B bootstrap replicates of them. A figure is therefore an array `[replicates]
 | `weighted_cox` | `WeightedRiskTable`: hazard ratio of weighted arms with robust error, in one message |
 | `figure` | `Support`, `Figure`: value, interval, counts, estimator; undefined below the support, with the reason |
 | `hospitals` | `hospital_bootstrap`: replicates by drawing hospitals, the interval for a new one |
+| `suppression` | `hide`: small cells of a table, and others that would tell them by subtraction |
 | `comparison` | paired differences on the same replicates, paired DeLong, Holm |
 """

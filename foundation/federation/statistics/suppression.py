@@ -1,9 +1,6 @@
 """Suppression of small cells at the site, and of what would let them be worked out."""
 
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from foundation.errors import UserError
 from foundation.federation.statistics.contract import (
@@ -18,6 +15,7 @@ from foundation.federation.statistics.contract import (
     Stain,
     Survival,
 )
+from foundation.statistics.suppression import hide, is_small
 
 
 def suppress(statistics: SiteStatistics, min_cell: int) -> SiteStatistics:
@@ -69,12 +67,8 @@ def _missing(path: str, part: Any) -> list[str]:
     return paths
 
 
-def _small(count: Count, least: int) -> bool:
-    return count is not None and 0 < count < least
-
-
 def _count(count: Count, least: int) -> Count:
-    return None if _small(count, least) else count
+    return None if is_small(count, least) else count
 
 
 def _counts(counts: Counts, least: int) -> Counts:
@@ -109,52 +103,16 @@ def _combinations(cells: Cells, modality: Cells, least: int) -> Cells:
     return hide(cells, sums, least)
 
 
-def hide(cells: Mapping[str, Count], sums: list[set[str]], least: int) -> Cells:
-    """A table without its small cells, and without as few others as keep those from being worked out.
-
-    Args:
-        cells: counts of patients, each patient in one.
-        sums: sets of cells whose sum is known.
-        least: smallest count that may be told.
-
-    Returns:
-        The table, None where a cell is withheld; nothing where no choice of cells helps.
-    """
-    counts = {name: value or 0 for name, value in cells.items()}
-    hidden = {name for name, value in counts.items() if _small(value, least)}
-    small = set(hidden)
-    others = sorted((value, name) for name, value in counts.items() if value and name not in hidden)
-    while small and _told_by_sums(counts, hidden, small, sums, least):
-        if not others:
-            return {}
-        hidden.add(others.pop(0)[1])
-    return {name: None if name in hidden else value for name, value in counts.items()}
-
-
-def _told_by_sums(
-    counts: Mapping[str, int], hidden: set[str], small: set[str], sums: list[set[str]], least: int
-) -> bool:
-    """Whether what the sums leave for the hidden cells is small, or fixes one of the small ones."""
-    left = [total & hidden for total in sums if total & hidden]
-    if any(0 < sum(counts[name] for name in part) < least for part in left if part & small):
-        return True
-    names = sorted(hidden)
-    rows = np.array([[name in part for name in names] for part in left], dtype=float).reshape(-1, len(names))
-    rank = np.linalg.matrix_rank(rows) if len(rows) else 0
-    units = (np.eye(len(names))[names.index(name)] for name in small)
-    return any(np.linalg.matrix_rank(np.vstack([rows, unit])) == rank for unit in units)
-
-
 def _label(label: Known, least: int) -> Known:
     known = _count(label.known, least)
     if known is None or label.known is None or label.positive is None:
         return Known(known=known, positive=None)
-    split = _small(label.positive, least) or _small(label.known - label.positive, least)
+    split = is_small(label.positive, least) or is_small(label.known - label.positive, least)
     return Known(known=known, positive=None if split else label.positive)
 
 
 def _expression(expression: Expression, least: int) -> Expression:
-    hidden = [_small(count, least) for count in expression.count]
+    hidden = [is_small(count, least) for count in expression.count]
 
     def kept(values: list[Any]) -> list[Any]:
         return [None if small else value for value, small in zip(values, hidden, strict=True)]
@@ -163,13 +121,13 @@ def _expression(expression: Expression, least: int) -> Expression:
 
 
 def _stain(stain: Stain, least: int) -> Stain:
-    if not _small(stain.patients, least):
+    if not is_small(stain.patients, least):
         return stain
     return Stain(patients=None, images=None, pixels=None, mean=None, m2=None)
 
 
 def _numbers(numbers: Numbers, least: int) -> Numbers:
-    return Numbers(count=None, mean=None, m2=None) if _small(numbers.count, least) else numbers
+    return Numbers(count=None, mean=None, m2=None) if is_small(numbers.count, least) else numbers
 
 
 def _record(record: Record, least: int) -> Record:

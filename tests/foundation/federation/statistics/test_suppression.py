@@ -16,7 +16,7 @@ from foundation.federation.statistics import (
 )
 from foundation.federation.statistics.contract import Counts, Expression, Known, Numbers, Survival
 from foundation.federation.statistics.site import site_statistics
-from foundation.federation.statistics.suppression import hide
+from foundation.statistics.suppression import hide
 from tests.foundation.federation.statistics.comparisons import flat
 
 
