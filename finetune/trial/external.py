@@ -158,7 +158,9 @@ class ExternalControl(Tool):
             text = f"hazard ratio, {name} Cox of hospitals' summed tables (Shu et al. 2020), ties Efron"
             facts = (len(arms.arm), outcomes, text)
             if math.isnan(found.value):
-                figures[f"hazard_ratio/{name}"] = Figure(None, None, None, *facts, reason="an arm has no event")
+                figures[f"hazard_ratio/{name}"] = Figure(
+                    None, None, None, *facts, reason="an arm has no event, or the likelihood is monotone"
+                )
                 continue
             low, high = (math.exp(found.value + sign * _QUANTILE * found.error) for sign in (-1, 1))
             figures[f"hazard_ratio/{name}"] = Figure(

@@ -19,14 +19,15 @@ from foundation.statistics.survival import on_times
 from foundation.statistics.table import Floats, Integers, Table, columns, ratio, summed
 
 _STEPS = 100
-_FURTHEST = 20.0  # of a log hazard ratio: beyond it one arm had no event
+_FURTHEST = 20.0  # of a log hazard ratio: the likelihood has no greatest value before
 
 
 class HazardRatio(NamedTuple):
     """A log hazard ratio of the treated against the others.
 
     Attributes:
-        value: NaN where an arm has no event or nobody.
+        value: NaN where an arm has nobody, or no event that weighs, and where the likelihood is monotone (Heinze and
+            Schemper 2001): one arm has all its events after everybody of the other has left, and it grows without end.
         error: robust against what the weights do (Lin & Wei 1989; Binder 1992), the weights taken as known.
         model_error: of the inverse information.
     """
@@ -94,8 +95,9 @@ class WeightedRiskTable(Table):
 
     def hazard_ratio(self) -> HazardRatio:
         """By Cox's partial likelihood, weighted; ties by Efron, each of the tied with their mean weight."""
-        if not (self.counts[0].sum(axis=1) > 0).all():
-            return HazardRatio(math.nan, math.nan, math.nan)
+        undefined = HazardRatio(math.nan, math.nan, math.nan)
+        if not (self.events[0].sum(axis=1) > 0).all():
+            return undefined
         low, high, theta = -_FURTHEST, _FURTHEST, 0.0
         for _ in range(_STEPS):
             steps = self._steps(theta)
@@ -108,6 +110,8 @@ class WeightedRiskTable(Table):
             if done:
                 break
         steps = self._steps(theta)
+        if abs(theta) > _FURTHEST - 1 or not steps.information > 0:
+            return undefined
         return HazardRatio(theta, math.sqrt(steps.squares(self)) / steps.information, 1 / math.sqrt(steps.information))
 
     def _steps(self, theta: float) -> "_Steps":
@@ -120,6 +124,7 @@ class WeightedRiskTable(Table):
         share = (np.arange(len(cell)) - first[cell]) / tied[cell]  # of the tied who have left, in Efron's way
         treated = math.exp(theta) * (at_risk[1, cell] - share * self.events[0, 1, cell])
         both = treated + at_risk[0, cell] - share * self.events[0, 0, cell]
+        both = np.where(both > 0, both, 1.0)  # where nobody at risk weighs anything, all that is divided by it is 0
         weight = self.events[0].sum(axis=0)[cell] / tied[cell]
         return _Steps(theta, cell, share, weight, treated / both, both)
 

@@ -110,3 +110,22 @@ def test_an_arm_without_events_has_no_ratio_and_arms_of_other_numbers_are_refuse
     assert np.isnan(nobody.hazard_ratio()).all()
     with pytest.raises(UserError, match="arms must be 1 or 0"):
         WeightedRiskTable.from_patients(event, time, arm + 1, weights, Grid.exact(time))
+
+
+@pytest.mark.parametrize(
+    ("arm", "weights"),
+    [((0, 0, 1, 1), (1, 1, 1, 1)), ((1, 1, 0, 0), (1, 1, 1, 1)), ((0, 1, 0, 1), (0, 1, 0, 1))],
+    ids=["monotone", "monotone the other way", "events that weigh nothing"],
+)
+def test_a_ratio_that_no_likelihood_bounds_is_undefined(arm: tuple[int, ...], weights: tuple[int, ...]):
+    event, time = np.ones(4), np.array([1.0, 2, 5, 6])
+    table = WeightedRiskTable.from_patients(event, time, np.array(arm), np.array(weights), Grid.of_events(event, time))
+    assert np.isnan(table.hazard_ratio()).all()
+
+
+def test_a_last_event_that_weighs_nothing_leaves_the_ratio_as_it_is():
+    event, time, arm = np.ones(5), np.array([1.0, 2, 2, 3, 9]), np.array([0, 1, 0, 1, 1])
+    times = Grid.of_events(event, time)
+    with_it = WeightedRiskTable.from_patients(event, time, arm, np.array([1.0, 1, 1, 1, 0]), times).hazard_ratio()
+    without = WeightedRiskTable.from_patients(event[:4], time[:4], arm[:4], np.ones(4), times).hazard_ratio()
+    np.testing.assert_allclose(with_it, without)
