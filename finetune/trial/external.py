@@ -9,7 +9,7 @@ import pandas as pd
 from finetune.page import Page, words
 from finetune.trial import pictures
 from finetune.trial.base import Tool, plain_figure
-from finetune.trial.patients import SCORE, ScoredPatients
+from finetune.trial.patients import HOSPITAL, SCORE, ScoredPatients
 from finetune.trial.propensity import (
     design_of,
     propensity,
@@ -113,7 +113,7 @@ class ExternalControl(Tool):
         """Both arms with their weights.
 
         Raises:
-            UserError: if one is empty, or a covariate is the outcome or not there.
+            UserError: if one is empty, or a covariate or negative control is the outcome, the arm or not there.
         """
         if self.arm is not None:
             arm = scored.column(self.arm, "tool.arm").to_numpy(np.float64)
@@ -125,12 +125,18 @@ class ExternalControl(Tool):
             arm = np.isin(scored.hospitals, self.treated_hospitals).astype(np.float64)
         if set(np.unique(arm)) != {0.0, 1.0}:
             raise UserError("tool.arm: needs both, treated (1) and controls (0), and nothing else")
-        outcome = set(scored.survival())
+        outcome, assigned = set(scored.survival()), HOSPITAL if self.arm is None else self.arm
         for name in self.covariates:
             if name not in scored.table:
                 raise UserError(f"tool.covariates: no column '{name}'; there are {', '.join(scored.table)}")
             if name in outcome | {self.negative_control}:
                 raise UserError(f"tool.covariates: '{name}' is an outcome; name what was known before treatment")
+            if name == assigned:
+                raise UserError(f"tool.covariates: '{name}' says who was treated; name what was known before treatment")
+        if self.negative_control in outcome | {assigned}:
+            raise UserError(
+                f"tool.negative_control: '{self.negative_control}' is what treatment changes or is; name another column"
+            )
         design = design_of(scored.table, self.covariates)
         chance = propensity(design.to_numpy(np.float64), arm)
         return Arms(scored, arm, design, chance, weights_of(chance, arm, self.estimand))

@@ -119,9 +119,17 @@ def test_hospitals_may_be_the_treated_and_few_patients_are_no_number(confounded_
         ({"arm": "score"}, "needs both, treated"),
         ({"arm": "arm", "covariates": ["os_days"]}, "'os_days' is an outcome"),
         ({"arm": "arm", "covariates": ["weight"]}, "no column 'weight'"),
+        ({"arm": "arm", "covariates": ["score", "arm"]}, "'arm' says who was treated"),
+        ({"arm": "arm", "negative_control": "os_days"}, "tool.negative_control: 'os_days' is what treatment changes"),
+        ({"arm": "arm", "negative_control": "arm"}, "tool.negative_control: 'arm' is what treatment changes or is"),
         ({"arm": "arm", "estimand": "att"}, "tool.estimand: found 'att'; choose from treated, all, overlap"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(confounded_run, settings, words):
     with pytest.raises(UserError, match=words):
         ExternalControl(**settings).run(confounded_run, 0)
+
+
+def test_the_hospital_is_no_covariate_where_it_is_the_arm(confounded_run):
+    with pytest.raises(UserError, match="'hospital' says who was treated"):
+        ExternalControl(treated_hospitals=confounded_run.hospitals[:1], covariates=["hospital"]).run(confounded_run, 0)
