@@ -9,7 +9,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import FILE
 from serve.card.build import DATA, Inputs, build
-from serve.card.documents import page_problems, readme_problems
+from serve.card.documents import page_problems, read_text, readme_problems
 from serve.card.graph import look_up, read_once, sha256
 from serve.card.judgement import questions, read
 
@@ -26,13 +26,7 @@ def check(folder: Path) -> list[str]:
     Raises:
         UserError: if it holds no card.
     """
-    record = read_json(folder / FILE, _ADVICE, "config", "builds_on")
-    card = read_json(folder / DATA, _ADVICE, "files", "nodes", "readme")
-    for part, kind in (("files", dict), ("nodes", dict), ("readme", list)):
-        if not isinstance(card[part], kind):
-            raise UserError(
-                f"{folder / DATA}: '{part}' is a {type(card[part]).__name__}, no {kind.__name__}; {_ADVICE}"
-            )
+    record, card = _record(folder), _card(folder)
     stale = [*_links(folder, record), *_files(folder, card["files"])]
     problems = stale or list(_records(folder, card))
     if stale:
@@ -51,6 +45,55 @@ def check(folder: Path) -> list[str]:
         if not (folder / name).is_file() or (folder / name).read_bytes() != picture.read_bytes():
             problems.append(f"{name}: missing, or another picture than {picture.parent.name}/{picture.name}; {_ADVICE}")
     return list(dict.fromkeys(problems))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The card's own run record; its links are followed, so their form is looked at first."""
+    record = read_json(folder / FILE, _ADVICE, "config", "builds_on")
+    links, notes = record["builds_on"], record.get("notes", {})
+    for part, formed in (
+        ("config", isinstance(record["config"], dict)),
+        ("builds_on", isinstance(links, list) and bool(links) and all(map(_is_link, links))),
+        ("notes", isinstance(notes, dict) and isinstance(notes.get("judgement", ""), str)),
+    ):
+        if not formed:
+            raise UserError(f"{folder / FILE}: '{part}' is not as a run record has it; {_ADVICE}")
+    return record
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """`card.json`, in the form that it is written in."""
+    card = read_json(folder / DATA, _ADVICE, "files", "nodes", "readme")
+    for part, kind in (("files", dict), ("nodes", dict), ("readme", list)):
+        if not isinstance(card[part], kind):
+            raise UserError(
+                f"{folder / DATA}: '{part}' is a {type(card[part]).__name__}, no {kind.__name__}; {_ADVICE}"
+            )
+    broken = next((name for name, node in card["nodes"].items() if not _is_statement(node)), None)
+    if broken is not None:
+        raise UserError(f"{folder / DATA}: {broken} is no statement with its sources; {_ADVICE}")
+    broken = next((str(at) for at, binding in enumerate(card["readme"]) if not _is_binding(binding)), None)
+    if broken is not None:
+        raise UserError(f"{folder / DATA}: 'readme', entry {broken}, is no line, column and statement; {_ADVICE}")
+    return card
+
+
+def _is_link(link: Any) -> bool:
+    return isinstance(link, dict) and all(isinstance(link.get(key), str) for key in ("path", "digest"))
+
+
+def _is_statement(node: Any) -> bool:
+    return isinstance(node, dict) and isinstance(node.get("sources"), list) and all(map(_is_place, node["sources"]))
+
+
+def _is_place(place: Any) -> bool:
+    keys = isinstance(place, list) and all(isinstance(key, str | int) for key in place)
+    return keys and bool(place) and isinstance(place[0], str)
+
+
+def _is_binding(binding: Any) -> bool:
+    kinds = (int, int, str)
+    return isinstance(binding, list) and len(binding) == len(kinds) and all(map(isinstance, binding, kinds))
 
 
 def unanswered(folder: Path) -> int:
@@ -153,7 +196,7 @@ def _bytes(path: Path, text: str) -> Iterator[str]:
     if not path.is_file():
         yield f"{path.name}: missing; {_ADVICE}"
         return
-    lines, fresh = path.read_text(encoding="utf-8").split("\n"), text.split("\n")
+    lines, fresh = read_text(path).split("\n"), text.split("\n")
     for row, (one, other) in enumerate(zip(lines, fresh, strict=False), start=1):
         if one != other:
             yield f"{path.name}: line {row} was changed by hand; {_ADVICE}"

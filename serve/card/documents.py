@@ -13,13 +13,18 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _HEAD_END = "\n---\n"
 
 
+def read_text(path: Path) -> str:
+    """A document as it was written: ends of lines as they are, and a mark for what is no UTF-8."""
+    return path.read_bytes().decode(errors="replace")
+
+
 def readme_problems(folder: Path, card: Mapping[str, Any]) -> Iterator[str]:
     """Numbers of README.md that are not what their statements say, or belong to none."""
     path = folder / "README.md"
     if not path.is_file():
         yield "README.md: missing; write the card again"
         return
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     lines = text.split("\n")
     bound: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for row, column, name in card["readme"]:
@@ -85,7 +90,7 @@ def page_problems(folder: Path, card: Mapping[str, Any]) -> Iterator[str]:
         yield "card.html: missing; write the card again"
         return
     page = _Page()
-    page.feed(path.read_text(encoding="utf-8"))
+    page.feed(read_text(path))
     for kind, name, text in page.bound:
         if name not in card["nodes"]:
             yield f"card.html: '{text}' is bound to {name}, which is no statement of the card"

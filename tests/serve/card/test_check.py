@@ -282,6 +282,44 @@ def test_what_is_no_card_is_refused(copy: Path, tmp_path: Path):
         check(tmp_path)
 
 
+# What a card's own files might hold: file, keys down to it, what it becomes, and what the one line must name.
+MALFORMED: list[tuple[str, list[str | int], Any, str]] = [
+    ("card.json", ["nodes", AUC], None, rf"card\.json: {AUC} is no statement"),
+    ("card.json", ["nodes", AUC, "sources"], 3, rf"card\.json: {AUC} is no statement"),
+    ("card.json", ["nodes", AUC, "sources", 0], [[]], rf"card\.json: {AUC} is no statement"),
+    ("card.json", ["nodes", AUC, "sources", 0], [], rf"card\.json: {AUC} is no statement"),
+    ("card.json", ["readme", 2], [1, "x", AUC], r"card\.json: 'readme', entry 2, is no line"),
+    ("card.json", ["readme", 0], -1, r"card\.json: 'readme', entry 0, is no line"),
+    ("run.json", ["builds_on", 0], {"path": "../evaluation"}, r"run\.json: 'builds_on' is not"),
+    ("run.json", ["builds_on"], [], r"run\.json: 'builds_on' is not"),
+    ("run.json", ["config"], 1.5, r"run\.json: 'config' is not"),
+    ("run.json", ["notes"], [], r"run\.json: 'notes' is not"),
+    ("run.json", ["notes", "judgement"], {"a": 1}, r"run\.json: 'notes' is not"),
+]
+
+
+@pytest.mark.parametrize(("file", "keys", "value", "name"), MALFORMED, ids=lambda value: str(value)[:40])
+def test_a_malformed_card_is_refused_in_one_line(copy: Path, file: str, keys: list[str | int], value: Any, name: str):
+    changed(copy / "card" / file, keys, value)
+    with pytest.raises(UserError, match=name):
+        check(copy / "card")
+
+
+@pytest.mark.parametrize("name", ["README.md", "card.html", "bom.json"])
+def test_a_document_that_is_no_text_is_named(copy: Path, name: str):
+    path = copy / "card" / name
+    path.write_bytes(path.read_bytes().replace(b"demo", b"\xff\xfe"))
+    assert any(problem.startswith(f"{name}:") for problem in check(copy / "card"))
+
+
+def test_names_with_markup_and_ends_of_lines_are_no_false_alarm(tmp_path: Path):
+    answers = 'intended_use: "one\\r two\\u2028 <b>"\nfunding: {not_applicable: "<i>|\\n---\\n`"}\n'
+    (tmp_path / "card.yaml").write_text(answers)
+    inputs = Inputs((chain(tmp_path),), "a <b>\n|`7", "mit", None, tmp_path / "card.yaml")
+    assert check(written(inputs, tmp_path / "card")) == []
+    assert "<b>" not in (tmp_path / "card" / "card.html").read_text()
+
+
 def test_open_questions_are_counted(copy: Path):
     assert unanswered(copy / "card") == len(questions()) - 2
 
