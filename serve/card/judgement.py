@@ -40,6 +40,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: missing; python -m serve.card questions {path} writes one to fill in") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deep; write a text beside each question") from error
     known = questions()
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no answers by field; python -m serve.card questions FILE writes one to fill in")
@@ -55,4 +57,6 @@ def _answer(path: Path, field: str, answer: Any) -> Any:
     text = answer if applies else answer[NOT_APPLICABLE]
     if (text is None and applies) or (isinstance(text, str) and 0 < len(text.strip()) <= _LONGEST):
         return text if applies else answer
-    raise UserError(f"{path}: {field} is {str(text)[:40]!r}; write a text, nothing, or {{{NOT_APPLICABLE}: why}}")
+    # Nested aliases may be longer in words than any memory.
+    what = f"a {type(text).__name__}" if isinstance(text, list | dict | set | tuple) else repr(str(text)[:40])
+    raise UserError(f"{path}: {field} is {what}; write a text, nothing, or {{{NOT_APPLICABLE}: why}}")

@@ -8,6 +8,10 @@ from foundation.errors import UserError
 from serve.card.build import Inputs, build
 from tests.serve.card.test_card import card_of
 
+LAUGHS = ", ".join(
+    f"&a{depth + 1} [{', '.join([f'*a{depth}'] * 10)}]" for depth in range(6)
+)  # a million zeros in words
+
 
 @pytest.fixture
 def evaluation(plain_chain: Path) -> Path:
@@ -34,6 +38,8 @@ def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: P
         ("contact: {not_applicable: }\n", "contact is 'None'; write a text"),
         ("- contact\n", "holds no answers by field"),
         ("contact: [\n", "not readable as YAML"),
+        (f"contact: {'[' * 5000}{']' * 5000}\n", "nested too deep"),
+        (f"contact: [&a0 [0], {LAUGHS}]\n", "contact is a list; write a text"),
     ],
 )
 def test_answers_that_are_none_are_refused(evaluation: Path, tmp_path: Path, text: str, message: str):
