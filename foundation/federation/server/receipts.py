@@ -58,10 +58,10 @@ class ReceiptBook:
         before = self._latest.get(site)
         if receipt.site != site or receipt.head != reply.facts.get("head") or not receipt.signed_by(self.keys[site]):
             raise UnreadableError("message: the head of the site's ledger is not signed by the site's key")
-        if before is not None and receipt.entries < before.entries:
+        if before is not None and _forks(receipt, before):
             raise UnreadableError(
-                f"message: the site's ledger has {receipt.entries} entries, and had {before.entries}: it was rolled "
-                f"back; if its owner reset it, remove {self.folder / site}.json"
+                f"message: the site's ledger has {receipt.entries} entries, and had {before.entries} that "
+                f"are not among them: it was rolled back; if its owner reset it, remove {self.folder / site}.json"
             )
         self._latest[site] = receipt.countersigned(self.key)
         write_text(self.folder / f"{site}.json", self._latest[site].text())
@@ -73,3 +73,8 @@ class ReceiptBook:
             return Receipt.read_text(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
         except (UnfitPlanError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: no receipt of a site's ledger; restore it from a copy") from error
+
+
+def _forks(receipt: Receipt, before: Receipt) -> bool:
+    """Whether a ledger, which only grows, cannot have come to one head after the other."""
+    return receipt.entries < before.entries or (receipt.entries == before.entries and receipt.head != before.head)

@@ -215,6 +215,17 @@ def test_attack_by_a_site_that_rolled_its_own_ledger_back(book: ReceiptBook, sit
         book.take("riverside", reply(before))
 
 
+def test_attack_by_a_ledger_that_was_rolled_back_and_grew_to_the_same_length(
+    book: ReceiptBook, site: Site, tmp_path: Path
+):
+    copy = copied(site, tmp_path)
+    book.take("riverside", reply(first := write(site, 1)))
+    book.take("riverside", reply(first))  # the same again is none
+    restored(site, copy)
+    with pytest.raises(UnreadableError, match="that are not among them: it was rolled back"):
+        book.take("riverside", reply(write(site, 1)))
+
+
 def test_attack_by_a_receipt_on_the_servers_disk_that_is_none(book: ReceiptBook, tmp_path: Path):
     book.folder.mkdir()
     (book.folder / "riverside.json").write_text('{"site": "${oc.env:HOME}"}')
