@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
-    load_ssh_public_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from foundation.errors import UserError
+from foundation.federation.ledger.seal import read_public
 from foundation.files import PUBLIC, SECRET, write_bytes
 
 _CURVE = ec.SECP384R1()  # what Flower takes for a node's key, too
@@ -85,13 +85,7 @@ def read_public_key(path: Path) -> bytes:
     Raises:
         UserError: if the file holds no EC key as OpenSSH writes it.
     """
-    try:
-        key = load_ssh_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no public key in it ({error}); make one with ssh-keygen -t ecdsa -b 384") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise UserError(f"{path}: no EC key; make one with ssh-keygen -t ecdsa -b 384")
-    return public_bytes(key)
+    return public_bytes(read_public(path))
 
 
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -38,9 +38,9 @@ def read_request(path: Path) -> tuple[str, ec.EllipticCurvePublicKey]:
         names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         if not request.is_signature_valid:
             raise ValueError("not signed by its own key")
-    except (OSError, ValueError, InvalidSignature) as error:
+        key = request.public_key()
+    except (OSError, ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise UserError(f"{path}: no certificate request ({error}); {advice}") from error
-    key = request.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise UserError(f"{path}: asks for another kind of key than P-384; {advice}")
     if len(names) != 1:

@@ -7,7 +7,7 @@ of it. The site signs by the key of its node (ECDSA on P-384), the server by tha
 from pathlib import Path
 from typing import Annotated
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key, load_ssh_public_key
@@ -66,7 +66,7 @@ def read_private(path: Path) -> EllipticCurvePrivateKey:
         content = path.read_bytes()
         ssh = b"OPENSSH" in content[:64]
         key = load_ssh_private_key(content, None) if ssh else load_pem_private_key(content, None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it asks for a password
         raise UserError(f"{path}: no private key can be read ({error}); take the one of this place") from error
     if not isinstance(key, EllipticCurvePrivateKey):
         raise UserError(f"{path}: no EC key; take the one that was made for this place")
@@ -81,10 +81,12 @@ def read_public(path: Path) -> EllipticCurvePublicKey:
     """
     try:
         key = load_ssh_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no public key can be read ({error}); put the site's own there") from error
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise UserError(
+            f"{path}: no public key can be read ({error}); put the site's own there (ssh-keygen -t ecdsa -b 384)"
+        ) from error
     if not isinstance(key, EllipticCurvePublicKey):
-        raise UserError(f"{path}: no EC key; put the site's own there")
+        raise UserError(f"{path}: no EC key; put the site's own there (ssh-keygen -t ecdsa -b 384)")
     return key
 
 

@@ -8,17 +8,27 @@ from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from hydra import compose, initialize_config_module
 
 from foundation.errors import UserError
 from foundation.federation.deployment import admission, join, provision
 from foundation.federation.deployment.admission import admit_request
 from foundation.federation.deployment.control_client import Node, ServerFolder, UnreachableError
+from foundation.federation.deployment.pki import read_public_key
 from foundation.federation.deployment.requests import read_request, write_request
 from foundation.federation.ledger.seal import read_private, read_public
 from foundation.federation.site.config import Site
 
 pytestmark = pytest.mark.attack
+_ON_SM2 = """-----BEGIN CERTIFICATE REQUEST-----
+MIHGMG4CAQAwDDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqBHM9VAYItA0IA
+BJeBjjQ8hflnZi9C7+eIGPxI4/nWdZu322WFNC5cXakVWd49TtNVQA0zqi0dM4ll
+bldbD6Ad6YycGWan69JcDligADAKBggqgRzPVQGDdQNIADBFAiEA9+Pa81e8LrD2
+Ty8mEIl+raqO7+w9TUPpTlRVOhduGRICIAFkQlVZSbLqxugLV9GgWgN280O6HkHn
+JPZg7ecrkCVk
+-----END CERTIFICATE REQUEST-----
+"""  # a curve that the library does not know
 
 
 def called(command: object, name: str, *overrides: str) -> None:
@@ -161,3 +171,18 @@ def test_a_request_says_its_name_and_holds_its_key(tmp_path: Path):
     key = ec.generate_private_key(ec.SECP384R1())
     write_request(tmp_path / "a.csr", key, "riverside")
     assert read_request(tmp_path / "a.csr") == ("riverside", key.public_key())
+
+
+def test_keys_of_other_kinds_are_one_line(tmp_path: Path):
+    (tmp_path / "other.csr").write_text(_ON_SM2)
+    with pytest.raises(UserError, match=r"no certificate request \(Curve"):
+        read_request(tmp_path / "other.csr")
+    (tmp_path / "other.pub").write_text("ssh-foo AAAAB3NzaC1 x")
+    for read in (read_public, read_public_key):
+        with pytest.raises(UserError, match="no public key can be read"):
+            read(tmp_path / "other.pub")
+    key = ec.generate_private_key(ec.SECP384R1())
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "node.key").write_bytes(locked)
+    with pytest.raises(UserError, match=r"no private key can be read \(Password"):
+        read_private(tmp_path / "node.key")
