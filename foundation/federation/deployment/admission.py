@@ -13,13 +13,13 @@ from foundation.federation.ledger.seal import read_public
 from foundation.files import PUBLIC, write_bytes
 
 
-def admit_request(folder: ServerFolder, request: Path, said: str | None) -> str:
+def admit_request(folder: ServerFolder, request: Path, spoken: str | None) -> str:
     """Admits the key of a request in the place of any earlier one of that name, at once where the SuperLink runs.
 
     Args:
         folder: of the SuperLink.
         request: that the hospital sent.
-        said: fingerprint, as the hospital said it on another way than the request came.
+        spoken: fingerprint, as the hospital said it on another way than the request came.
 
     Returns:
         What was done, in a line.
@@ -29,9 +29,9 @@ def admit_request(folder: ServerFolder, request: Path, said: str | None) -> str:
     """
     site, key = read_request(request)
     check_names([site])
-    if said is None or said.replace("-", "").lower() != fingerprint(key).replace("-", ""):
+    if spoken is None or spoken.replace("-", "").lower() != fingerprint(key).replace("-", ""):
         raise UserError(
-            f"fingerprint: {'not given' if said is None else 'not that of the request'}; ask {site} by telephone for "
+            f"fingerprint: {'not given' if spoken is None else 'not that of the request'}; ask {site} by telephone for "
             "the one that join printed there, and say fingerprint=... with it"
         )
     path = folder.path / "nodes" / f"{site}.pub"

@@ -1,5 +1,6 @@
 """The invitation to a federation: a public folder of its address, of who vouches for it, and of its data dictionary."""
 
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from foundation.files import PUBLIC, write_text
 
 CERTIFICATE = "ca.pem"
 _SETTINGS = "federation.yaml"
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]|[0-9A-Fa-f:]+):[0-9]{1,5}")  # it stands in start.sh
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Invitation:
         content = read_yaml(folder / _SETTINGS, advice)
         if not isinstance(content, dict) or not isinstance(content.get("superlink"), str):
             raise UserError(f"{folder / _SETTINGS}: superlink: missing; {advice}")
+        if not _ADDRESS.fullmatch(content["superlink"]):
+            raise UserError(f"{folder / _SETTINGS}: superlink: no host:port; {advice}")
         if not (folder / CERTIFICATE).is_file():
             raise UserError(f"{folder / CERTIFICATE}: missing; {advice}")
         if not (folder / FILE).is_file():

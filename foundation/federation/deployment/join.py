@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from foundation.command import command
 from foundation.data.dictionary import FILE, dictionary_digest, read_dictionary
+from foundation.documents import read_yaml
 from foundation.errors import UserError
 from foundation.federation.deployment.invitation import Invitation
 from foundation.federation.deployment.pki import write_node_key
@@ -14,7 +15,7 @@ from foundation.federation.deployment.provision import check_names, write_site
 from foundation.federation.deployment.requests import write_request
 from foundation.federation.ledger.seal import read_private
 
-_KEY = "node.key"
+_KEY, _SETTINGS = "node.key", "site.yaml"
 
 
 @command("join")
@@ -31,9 +32,11 @@ def main(cfg: DictConfig) -> None:
     exists = (home / _KEY).is_file()
     if exists and not cfg.rotate:
         raise UserError(f"{home}: has a key already; rotate=true makes another, or give output=")
+    if (home / _SETTINGS).is_file():
+        check_same_site(home, name)
     if exists:
         (home / _KEY).replace(home / f"{_KEY}.before")
-    if not (home / "site.yaml").is_file():
+    if not (home / _SETTINGS).is_file():
         where = None if data is None else str(data)
         write_site(home, invitation.folder, name, where, invitation.superlink, int(cfg.port))
     else:
@@ -42,6 +45,18 @@ def main(cfg: DictConfig) -> None:
     print(f"{home / f'{name}.csr'}: send it to the operator, and tell them by telephone: {mark}")
     print(f"{home / _KEY}: was made here and leaves this machine never")
     print(f"{home / 'policy.yaml'}: read it and change it; then bash {home / 'start.sh'} once you are admitted")
+
+
+def check_same_site(home: Path, name: str) -> None:
+    """Holds a folder to be of the hospital that a key is made for: under another name it would ask in vain.
+
+    Raises:
+        UserError: if it is of another one.
+    """
+    content = read_yaml(home / _SETTINGS, "restore it from a copy, or give output=")
+    before = content.get("name") if isinstance(content, dict) else None
+    if before != name:
+        raise UserError(f"site: {home} is the folder of {before}, not of {name}; say site={before}, or give output=")
 
 
 def check_dictionary(data: Path, invitation: Invitation) -> None:

@@ -186,3 +186,20 @@ def test_keys_of_other_kinds_are_one_line(tmp_path: Path):
     (tmp_path / "node.key").write_bytes(locked)
     with pytest.raises(UserError, match=r"no private key can be read \(Password"):
         read_private(tmp_path / "node.key")
+
+
+@pytest.mark.parametrize("address", ["fed.org", '}"; touch owned; "${X:-fed.org:1', "$(id):8000", "fed.org:8000\n"])
+def test_attack_by_an_invitation_whose_address_is_a_program(federation: Path, tmp_path: Path, address: str):
+    (federation / "invitation" / "federation.yaml").write_text(json.dumps({"superlink": address}))
+    with pytest.raises(UserError, match="superlink: no host:port"):
+        joined(federation, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_key_is_rotated_under_the_folders_own_name(federation: Path, tmp_path: Path):
+    home = tmp_path / "site"
+    joined(federation, home)
+    first = (home / "node.key").read_bytes()
+    with pytest.raises(UserError, match="is the folder of riverside, not of lakeside; say site=riverside"):
+        joined(federation, home, "rotate=true", site="lakeside")
+    assert (home / "node.key").read_bytes() == first and not (home / "lakeside.csr").exists()
