@@ -20,8 +20,10 @@ from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.modalities.request import RequestForm
+from foundation.run_record import walk
 from serve import schema as bundle_schema
 from serve.manifest import MODEL
+from serve.pretraining import taught
 from serve.reading import parse
 from serve.schema import read_forms
 from serve.verification import verify_bundle
@@ -39,14 +41,20 @@ class Model:
         encoder: of patients.
         task: head and all that goes with it; None of an encoder alone.
         forms: how requests say each modality; None where no data dictionary is at hand.
+        modalities: that patients trained; no other is looked at, nor one that the task leaves out.
     """
 
     def __init__(
-        self, encoder: MultimodalEncoder, task: TaskModel | None, forms: Mapping[str, RequestForm] | None
+        self,
+        encoder: MultimodalEncoder,
+        task: TaskModel | None,
+        forms: Mapping[str, RequestForm] | None,
+        modalities: Sequence[str],
     ) -> None:
         self.encoder = encoder
         self.task = task
         self.forms = forms
+        self.modalities = [name for name in modalities if task is None or name in task.task["modalities"]]
         encoder.look_at_all()
 
     def predict(self, patients: Sequence[Request] | Cohort, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -61,9 +69,8 @@ class Model:
         """
         if self.task is None:
             raise UserError("predict: an encoder alone has no head; load a run of python -m finetune, or a bundle")
-        read = self.task.task["modalities"]
         answers = []
-        for names, samples in _parts(self._samples(patients, ids, read)):
+        for names, samples in _parts(self._samples(patients, ids)):
             for name, answer in zip(names, self.task.predict(samples), strict=True):
                 answers.append(answer if name is None else {"patient": name, **answer})
         return answers
@@ -79,7 +86,7 @@ class Model:
         device = next(self.encoder.parameters()).device
         names: list[str | None] = []
         rows: list[torch.Tensor] = []
-        for some, samples in _parts(self._samples(patients, ids, list(self.encoder.modalities))):
+        for some, samples in _parts(self._samples(patients, ids)):
             usable = samples if self.task is None else [self.task.usable(sample) for sample in samples]
             rows.append(self.encoder(self.encoder.encode_samples(usable).to(device)).fused.float().cpu())
             names += some
@@ -100,11 +107,11 @@ class Model:
                 "request: no data dictionary is known to this model, for no run that it comes from names a prepared "
                 "cohort that is there; give a Cohort, or load a bundle"
             )
-        sample, _, _ = read_forms(parse(dict(request)), self.forms)
+        sample, _, _ = read_forms(parse(dict(request) if isinstance(request, Mapping) else request), self.forms)
         return sample
 
     def _samples(
-        self, patients: Sequence[Request] | Cohort, ids: Sequence[str] | None, modalities: Sequence[str]
+        self, patients: Sequence[Request] | Cohort, ids: Sequence[str] | None
     ) -> Iterator[tuple[str | None, Sample]]:
         if not isinstance(patients, Cohort):
             for place, request in enumerate(patients):
@@ -115,13 +122,19 @@ class Model:
                     raise UserError(f"patient {place}: {error}") from error
                 yield None, usable
             return
-        has = patients.patients[[name for name in modalities if name in patients.patients]].astype(bool).any(axis=1)
+        has = (
+            patients.patients[[name for name in self.modalities if name in patients.patients]].astype(bool).any(axis=1)
+        )
         known = set(patients.patients.index)
         for name in patients.patients.index[has] if ids is None else ids:
             if name not in known:
                 raise UserError(f"ids: {patients.name} has no patient of one of these ids; take them of its patients")
-            sample = patients.sample(name)
-            yield str(name), {key: value for key, value in sample.items() if key in modalities}
+            sample = {key: value for key, value in patients.sample(name).items() if key in self.modalities}
+            if not sample:
+                raise UserError(
+                    f"ids: one of these patients has none of {', '.join(self.modalities)}; leave that id out"
+                )
+            yield str(name), sample
 
 
 def load(folder: Path | str, device: torch.device = _CPU) -> Model:
@@ -139,22 +152,26 @@ def load(folder: Path | str, device: torch.device = _CPU) -> Model:
     if (folder / bundle_schema.FILE).is_file():
         schema, _ = verify_bundle(folder)
         task = TaskModel.load(folder / MODEL).to(device)
-        return Model(task.encoder, task, schema.modalities)
+        return Model(task.encoder, task, schema.modalities, list(schema.modalities))
     if (folder / "task.json").is_file():
         task = TaskModel.load(folder).to(device)
-        return Model(task.encoder, task, _forms(task.encoder, folder))
+        return _model(task.encoder, task, folder)
     place, runs = encoder_folder(folder)
     encoder = MultimodalEncoder.from_pretrained(place).to(device)
-    return Model(encoder, None, _forms(encoder, runs[0]) if runs else None)
+    return _model(encoder, None, runs[0]) if runs else Model(encoder, None, None, list(encoder.modalities))
 
 
-def _forms(encoder: MultimodalEncoder, run: Path) -> dict[str, RequestForm] | None:
-    """By the data dictionary of the cohort at the root of a run."""
+def _model(encoder: MultimodalEncoder, task: TaskModel | None, run: Path) -> Model:
+    """By what a run's records tell: the modalities that patients trained, and the data dictionary of its cohort."""
+    names = list(encoder.modalities)
     try:
+        trained = taught(record for _, record in walk(run))
         dictionary = Cohort.of_run(run).dictionary
-    except UserError:  # the cohort lies elsewhere by now: patients of a cohort can be given all the same
-        return None
-    return {name: module.request_form(dictionary) for name, module in encoder.modalities.items()}  # type: ignore[operator]
+    except UserError:  # runs or cohort lie elsewhere by now: patients of a cohort can be given all the same
+        return Model(encoder, task, None, names)
+    names = [name for name in names if name in trained]
+    forms = {name: encoder.modalities[name].request_form(dictionary) for name in names}  # type: ignore[operator]
+    return Model(encoder, task, forms, names)
 
 
 def _parts(samples: Iterator[tuple[str | None, Sample]]) -> Iterator[tuple[list[str | None], list[Sample]]]:

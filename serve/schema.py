@@ -204,7 +204,7 @@ def read_forms(
 def _sent(content: Mapping[str, Any], forms: Mapping[str, RequestForm]) -> dict[str, Any]:
     for name in content:
         if name not in forms:
-            raise unknown_field(name, name, forms)
+            raise unknown_field(str(name), str(name), forms)
     sent = {name: content[name] for name in forms if content.get(name) is not None}
     if not sent:
         raise RequestError("request", "no modality", f"give at least one of {', '.join(forms)}")

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
+from foundation.files import read_json, write_json
 from serve.api import Model, load
-from serve.bundle import largest_difference
+from serve.bundle import largest_difference, write_bundle
 from serve.client import to_request
 from serve.predictor import Predictor
 
@@ -66,6 +68,40 @@ def test_what_cannot_be_asked_is_one_line(bundled: Model, run: Path, cohort: Coh
         bundled.embed(cohort, ids=["nobody"])
     with pytest.raises(UserError, match=r"config\.json, so it is no encoder folder"):
         load(tmp_path)
+
+
+def untaught(run: Path, folder: Path, name: str) -> Path:
+    """The same run, had no patient trained a modality."""
+    shutil.copytree(run, folder)
+    record = read_json(folder / "run.json", "")
+    record["notes"]["samples"][name] = 0
+    for link in record["builds_on"]:
+        link["path"] = str((run / link["path"]).resolve())
+    write_json(folder / "run.json", record)
+    return folder
+
+
+def test_a_modality_that_nobody_trained_is_not_looked_at(run: Path, cohort: Cohort, complete: str, tmp_path: Path):
+    folder = untaught(run, tmp_path / "run", "report")
+    write_bundle(folder, tmp_path / "bundle", None, cohort)
+    for model in (load(folder), load(tmp_path / "bundle")):
+        assert "report" not in model.predict(cohort, ids=[complete])[0]["modalities_used"]
+        with pytest.raises(UserError, match="patient 0: report: unknown field"):
+            model.predict([{"report": "Dense tumour."}])
+    encoder = load(folder / "encoder")
+    sample = {name: value for name, value in cohort.sample(complete).items() if name != "report"}
+    one = encoder.encoder(encoder.encoder.encode_samples([sample])).fused.detach().numpy()
+    np.testing.assert_allclose(encoder.embed(cohort, ids=[complete]), one, atol=1e-5)
+    encoder.modalities = ["radiology"]
+    without = next(name for name in cohort.patients.index if "radiology" not in cohort.sample(name))
+    with pytest.raises(UserError, match="ids: one of these patients has none of radiology"):
+        encoder.embed(cohort, ids=[without])
+
+
+@pytest.mark.parametrize("request_", [3, None, "text", [1], {1: 2}], ids=str)
+def test_what_is_no_request_is_one_line(bundled: Model, request_: Any):
+    with pytest.raises(UserError, match="patient 0: "):
+        bundled.predict([request_])
 
 
 def test_a_bundle_whose_files_changed_is_refused(bundle: Path, tmp_path: Path):
