@@ -14,11 +14,13 @@ PICTURE = "evaluation.png"
 
 
 def picture_name(evidence: Evidence, evaluation: Evaluation) -> str:
-    """`evaluation-<task>.png`, numbered where the card holds another evaluation of the same task."""
-    names = [_stem(evidence, other) for other in evidence.evaluations]
-    at = evidence.evaluations.index(evaluation)
-    before = names[:at].count(names[at])
-    return f"{names[at]}-{before + 1}.png" if before else f"{names[at]}.png"
+    """`evaluation-<task>.png`, numbered where the card holds another evaluation of that name."""
+    names: list[str] = []
+    for other in evidence.evaluations[: evidence.evaluations.index(evaluation) + 1]:
+        stem = _stem(evidence, other)
+        numbered = (f"{stem}-{number}.png" for number in range(2, len(names) + 3))
+        names.append(next(name for name in (f"{stem}.png", *numbered) if name not in names))
+    return names[-1]
 
 
 def _stem(evidence: Evidence, evaluation: Evaluation) -> str:

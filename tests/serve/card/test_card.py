@@ -301,3 +301,12 @@ def test_content_is_plain(evaluation: Path):
     path = evaluation.parent / "card.json"
     write_json(path, card.content)
     assert read_json(path, "") == json.loads(json.dumps(card.content))
+
+
+def test_each_evaluation_has_a_picture_of_its_own(tmp_path: Path):
+    evaluations = []
+    for place, name in enumerate(("a", "a", "a-2")):
+        evaluations.append(chain(tmp_path / str(place)))
+        write_json(evaluations[-1].parent / "finetune" / "task.json", {"name": name, "kind": "classification"})
+    card = build(Inputs(tuple(evaluations), "demo", "mit"), tmp_path / "card")
+    assert list(card.pictures) == ["evaluation-a.png", "evaluation-a-2.png", "evaluation-a-2-2.png"]
