@@ -31,7 +31,7 @@ class SiteState:
         node: `online` or `offline`; empty where no SuperLink was asked.
         doing: what it was asked for last, and what became of that.
         answered: updates, evaluations and statistics that came from it.
-        last_error: the last line of a refusal or an absence; empty if there was none.
+        last_error: the last line of a refusal or an absence, also of one that answered since; empty if there was none.
     """
 
     name: str
@@ -51,8 +51,8 @@ class RunState:
         round: finished.
         rounds: planned.
         seconds: that a finished round took on average; None before the first.
-        deadline: until when the latest order's answers count; None where nobody is waited for, or for as long as it
-            takes.
+        deadline: until when the latest order's answers count, also when all have come; None where the run does not go
+            on, or waits for as long as it takes.
         sites: of the run.
         cause: why it failed; empty otherwise.
         advice: the next command.
@@ -95,7 +95,9 @@ def read_state(folder: Path, nodes: Mapping[str, str] | None = None) -> RunState
         int(config.get("rounds") or 0),
         sum(totals) / len(totals) if totals else None,
         _deadline(entries, config.get("deadline")) if phase == "running" else None,
-        tuple(_site(name, entries, (nodes or {}).get(name, ""), str(latest.get(name, ""))) for name in sites),
+        tuple(
+            _site(name, entries, (nodes or {}).get(name, ""), str(latest.get(name, "")), len(rounds)) for name in sites
+        ),
         cause,
         advice,
     )
@@ -151,18 +153,20 @@ def _deadline(entries: Sequence[Entry], seconds: Any) -> datetime | None:
     return datetime.fromisoformat(sent[-1].time).astimezone(UTC) + timedelta(seconds=float(seconds))
 
 
-def _site(name: str, entries: Sequence[Entry], node: str, absent: str) -> SiteState:
+def _site(name: str, entries: Sequence[Entry], node: str, absent: str, done: int) -> SiteState:
+    """A site's state; `absent` is why it had no part in the last of the rounds that are done."""
     of_site = [entry for entry in entries if entry.peer == name]
     orders = [place for place, entry in enumerate(of_site) if entry.direction == "out" and entry.kind in _ORDERS]
     answers = [entry for entry in of_site if entry.direction == "in" and entry.kind not in _BAD]
-    bad = [entry.note for entry in of_site if entry.kind in _BAD and entry.note]
+    bad = [entry for entry in of_site if entry.kind in _BAD and entry.note]
+    error = bad[-1].note if bad and not (absent and (bad[-1].round or 0) < done) else absent
     doing = "was not asked yet"
     if orders:
         order, after = of_site[orders[-1]], of_site[orders[-1] + 1 :]
         asked = {"order": "training", "evaluation": "evaluation", "statistics": "statistics"}[order.kind]
         outcome = next((_outcome(entry) for entry in reversed(after)), f"works on it since {order.time[:19]}")
         doing = f"{asked}, round {order.round}: {outcome}"
-    return SiteState(name, node, doing, len(answers), bad[-1] if bad else absent)
+    return SiteState(name, node, doing, len(answers), error)
 
 
 def _outcome(entry: Entry) -> str:

@@ -52,7 +52,7 @@ def as_prometheus(state: RunState) -> str:
         ),
         (
             "consilium_federation_site_error",
-            "1 where the latest word about a site is an error.",
+            "1 where the run has had an error of a site.",
             [(f'{run},site="{_escaped(site.name)}"', float(bool(site.last_error))) for site in state.sites],
         ),
         (

@@ -64,6 +64,14 @@ def test_a_run_that_goes_on_tells_sites_rounds_and_what_is_next(folder: Path):
     assert "(over by 5 s)" in words(state, state.deadline + timedelta(seconds=5))
 
 
+def test_the_last_error_is_the_latest_absence_not_an_earlier_refusal(folder: Path):
+    history = json.loads((folder / "history.json").read_text())
+    history["rounds"].append({**history["rounds"][-1], "absent": {"beta": "no answer in 600 s"}})
+    (folder / "history.json").write_text(json.dumps(history))
+    errors = {site.name: site.last_error for site in read_state(folder).sites}
+    assert errors["beta"] == "no answer in 600 s"
+
+
 def test_a_server_process_that_was_killed_is_told_with_the_next_command(folder: Path):
     (folder / "deployment" / "server.lock").touch()
     state = read_state(folder)
