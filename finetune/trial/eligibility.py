@@ -1,5 +1,6 @@
 """Eligibility: which criterion loses whom, at which hospital."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from finetune.page import Page
 from finetune.trial.base import Tool, plain_figure
 from finetune.trial.criteria import Criterion, read_criteria
 from finetune.trial.patients import ScoredPatients
-from finetune.trial.suppression import hidden_cells
+from finetune.trial.suppression import hidden_cells, hidden_sums
 from foundation.data import pictures
 from foundation.data.sections import section
 from foundation.errors import UserError
 from foundation.statistics.figure import Figure
 
 _LEFT, _HIDDEN = "eligible", "hidden"
+_FAIL, _ALONE, _UNKNOWN = "fail it", "lost by it alone", "unknown"
 
 
 class Eligibility(Tool):
@@ -39,8 +41,6 @@ class Eligibility(Tool):
         meets = np.stack([self._meets(criterion, scored) for criterion in criteria])
         names = [criterion.words for criterion in criteria]
         first = np.where(meets.all(axis=0), len(criteria), (~meets).argmax(axis=0))  # the criterion that loses each
-        others = [np.delete(meets, place, axis=0).all(axis=0) for place in range(len(names))]
-        alone = [int((~one & rest).sum()) for one, rest in zip(meets, others, strict=True)]
         hospitals = list(dict.fromkeys(scored.hospitals))
         counts = _by_hospital(first, np.array(scored.hospitals), hospitals, len(names) + 1)
         totals = counts.sum(axis=1)
@@ -50,12 +50,11 @@ class Eligibility(Tool):
             f"Eligible patients: {left} of {len(first)}, by {len(names)} criteria in the order of {self.file.name}.",
             f"Of fewer than {self.smallest} patients no number is told, nor of others that would give one away.",
         ]
-        told = {
-            "fail it": (~meets).sum(axis=1).tolist(),
-            "lost by it alone": alone,
-            "unknown": [int(scored.table[criterion.column].isna().sum()) for criterion in criteria],
+        told, secret = self._by_criterion(criteria, meets, scored, totals, hidden[:, -1])
+        words = {
+            key: [self._told(*pair) for pair in zip(told[key].tolist(), secret[key].tolist(), strict=True)]
+            for key in told
         }
-        words = {key: [self._told(value) for value in values] for key, values in told.items()}
         cells = np.where(hidden, _HIDDEN, np.column_stack([counts, totals]).astype(str))
         rows = [*(f"lost by {name}" for name in names), _LEFT]
         flow = pictures.flow(self._flow(names, len(first), totals, hidden[:, -1]))
@@ -72,7 +71,8 @@ class Eligibility(Tool):
                 note="Patients are lost by the first criterion that they fail.",
             ),
         ]
-        figures = self._figures(totals, hidden[:, -1], alone, names)
+        figures = self._figures(totals, hidden[:, -1], names)
+        figures |= self._alone(told[_ALONE], secret[_ALONE], len(first), names)
         return Page("Eligibility", lead, sections, figures, scored.first)
 
     def _meets(self, criterion: Criterion, scored: ScoredPatients) -> NDArray[np.bool_]:
@@ -81,8 +81,42 @@ class Eligibility(Tool):
             raise UserError(f"{self.file}: criterion on '{criterion.column}', which is no column; there are {there}")
         return criterion.meets(scored.table[criterion.column])
 
-    def _told(self, count: int) -> str:
-        return f"<{self.smallest}" if 0 < count < self.smallest else str(int(count))
+    def _by_criterion(
+        self,
+        criteria: list[Criterion],
+        meets: NDArray[np.bool_],
+        scored: ScoredPatients,
+        totals: NDArray[np.int64],
+        hidden: NDArray[np.bool_],
+    ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.bool_]]]:
+        """Counts of each criterion by column of the table, and which of them are hidden: `[criteria]` each.
+
+        Sums of these and of who is lost first may tell a small one: of the last criterion both are the same patients.
+        """
+        unknown = np.array([int(scored.table[criterion.column].isna().sum()) for criterion in criteria])
+        told = {_FAIL: (~meets).sum(axis=1), _ALONE: _lost_alone(meets).sum(axis=1), _UNKNOWN: unknown}
+        kinds = _kinds(len(criteria))
+        # Of a criterion on being known itself, who is unknown follows from who fails; of others it is a matter apart.
+        apart = np.eye(len(criteria))
+        unknowns = np.zeros((len(criteria), kinds.shape[1] + len(criteria)))
+        for place, criterion in enumerate(criteria):
+            if criterion.known is None:
+                unknowns[place, kinds.shape[1] :] = apart[place]
+            else:
+                unknowns[place, : kinds.shape[1]] = ~kinds[place] if criterion.known else kinds[place]
+        firsts = [kinds[:place].all(axis=0) & ~kinds[place] for place in range(len(criteria))]
+        others = np.vstack([np.ones(kinds.shape[1]), firsts, kinds.all(axis=0), ~kinds, _lost_alone(kinds)])
+        sums = np.vstack([np.pad(others, ((0, 0), (0, len(criteria)))), unknowns])
+        counts = np.concatenate([[meets.shape[1]], totals, *told.values()])
+        free = np.arange(len(counts)) > len(totals)
+        before = np.concatenate([[False], hidden, np.zeros(free.sum(), dtype=np.bool_)])
+        secret = hidden_sums(sums, counts, before, free, self.smallest)[free]
+        return told, dict(zip(told, np.split(secret, len(told)), strict=True))
+
+    def _told(self, count: int, secret: bool) -> str:
+        if 0 < count < self.smallest:
+            return f"<{self.smallest}"
+        return _HIDDEN if secret else str(count)
 
     def _flow(
         self, names: list[str], patients: int, totals: NDArray[np.int64], hidden: NDArray[np.bool_]
@@ -99,9 +133,7 @@ class Eligibility(Tool):
                 together = []
         return ways
 
-    def _figures(
-        self, totals: NDArray[np.int64], hidden: NDArray[np.bool_], alone: list[int], names: list[str]
-    ) -> dict[str, Figure]:
+    def _figures(self, totals: NDArray[np.int64], hidden: NDArray[np.bool_], names: list[str]) -> dict[str, Figure]:
         n = int(totals.sum())
         figures = {}
         for name, count, secret in zip([*names, _LEFT], totals.tolist(), hidden.tolist(), strict=True):
@@ -111,12 +143,31 @@ class Eligibility(Tool):
                 Figure(None, None, None, n, {}, text, reason=reason) if secret else plain_figure(count, n, {}, text)
             )
             figures[f"eligibility/{name}"] = figure
-        for name, count in zip(names, alone, strict=True):
-            text = "patients lost by this criterion alone"
-            reason = f"fewer than {self.smallest} patients"
-            few = 0 < count < self.smallest
-            figures[f"eligibility/{name}/alone"] = _figure(None if few else count, n, text, reason)
         return figures
+
+    def _alone(
+        self, counts: NDArray[np.int64], secret: NDArray[np.bool_], n: int, names: list[str]
+    ) -> dict[str, Figure]:
+        text = "patients lost by this criterion alone"
+        reason = f"hidden: it, or another by it, is of fewer than {self.smallest} patients"
+        return {
+            f"eligibility/{name}/alone": _figure(None if few else count, n, text, reason)
+            for name, count, few in zip(names, counts.tolist(), secret.tolist(), strict=True)
+        }
+
+
+def _lost_alone(meets: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Who fails a criterion and no other: `[criteria, patients]`."""
+    return np.asarray(~meets & ((~meets).sum(axis=0) == 1))
+
+
+def _kinds(criteria: int) -> NDArray[np.bool_]:
+    """Patients who fail up to three criteria, each kind once: `[criteria, kinds]`, whether they meet it.
+
+    Fewer kinds than there may be hide rather more than must be.
+    """
+    failed = [some for count in range(min(criteria, 3) + 1) for some in combinations(range(criteria), count)]
+    return np.array([[place not in some for some in failed] for place in range(criteria)])
 
 
 def _figure(count: int | None, n: int, text: str, reason: str) -> Figure:

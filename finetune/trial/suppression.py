@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.statistics.table import Floats
+
 Mask = NDArray[np.bool_]
 
 
@@ -30,6 +32,30 @@ def hidden_cells(counts: NDArray[np.int64], smallest: int) -> Mask:
             return hidden
         line, mask = weak[0]
         mask[min(np.flatnonzero(~mask), key=lambda place: (line[place] == 0, line[place]))] = True
+
+
+def hidden_sums(sums: Floats, counts: NDArray[np.int64], hidden: Mask, free: Mask, smallest: int) -> Mask:
+    """Which of several sums over the same patients are not told: small ones, and others from which these would follow.
+
+    Args:
+        sums: which kinds of patients each counts, `[sums, kinds]`.
+        counts: `[sums]`.
+        hidden: sums that are hidden already, `[sums]`.
+        free: sums that may be hidden; others are told unless they are hidden already, `[sums]`.
+        smallest: count that is told as it is.
+    """
+    small = (counts > 0) & (counts < smallest)
+    result = hidden | (small & free)
+    while (free & ~result).any() and _follow(sums[~result], sums[small & result]):
+        left = np.flatnonzero(free & ~result)
+        result[min(left, key=lambda place: (counts[place] == 0, counts[place]))] = True
+    return result
+
+
+def _follow(shown: Floats, secret: Floats) -> bool:
+    """Whether one of these sums is a combination of shown ones, whatever the counts."""
+    rest = secret.T - shown.T @ np.linalg.lstsq(shown.T, secret.T, rcond=None)[0]
+    return bool((np.abs(rest).max(axis=0, initial=0.0) < 1e-9).any())
 
 
 def _gives_away(line: NDArray[np.int64], mask: Mask, smallest: int) -> bool:

@@ -112,3 +112,30 @@ def test_a_page_tells_no_small_count(scored, tmp_path):
     assert page.figures["eligibility/eligible"].value is None  # else all less those eligible would tell it
     assert page.lead[0].startswith("Eligible patients: hidden of")
     assert f">{len(table) - 2}<" not in json.dumps([part["tables"] for part in page.sections])
+
+
+def few(scored, failing: list[tuple[str, ...]]):
+    """Patients who each fail the columns named, a criterion each; all others meet them all."""
+    table = scored.table.assign(a=0.0, b=0.0, hospital="one")
+    for place, columns in enumerate(failing):
+        table.loc[table.index[place], list(columns)] = 1.0
+    return type(scored)(table, scored.cohort, scored.run, "test", "")
+
+
+def test_who_is_hidden_among_all_stands_in_no_column_of_its_criterion(scored, tmp_path):
+    (tmp_path / "c.yaml").write_text("criteria: [{name: a, column: a, at_most: 0}, {name: b, column: b, at_most: 0}]")
+    page = Eligibility(str(tmp_path / "c.yaml")).run(few(scored, [("a",)] * 6 + [("b",)] * 3), 0)
+    assert page.figures["eligibility/a"].value is None  # else all less those eligible and these would tell the 3 of b
+    assert page.figures["eligibility/a/alone"].value is None
+    (by_criterion,) = next(part["tables"] for part in page.sections if part["title"] == "By criterion")
+    assert ">6<" not in by_criterion and ">3<" not in by_criterion
+
+
+def test_a_small_count_does_not_follow_from_who_fails_and_who_is_lost_first(scored, tmp_path):
+    (tmp_path / "c.yaml").write_text("criteria: [{name: a, column: a, at_most: 0}, {name: b, column: b, at_most: 0}]")
+    failing = [("a",)] * 3 + [("a", "b")] * 7 + [("b",)] * 13
+    page = Eligibility(str(tmp_path / "c.yaml")).run(few(scored, failing), 0)
+    assert page.figures["eligibility/a"].value == 10
+    assert page.figures["eligibility/b"].value == 13
+    (by_criterion,) = next(part["tables"] for part in page.sections if part["title"] == "By criterion")
+    assert ">20<" not in by_criterion  # who fails b, less those lost by it first, fails both: 10 less 7 is 3
