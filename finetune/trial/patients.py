@@ -164,7 +164,10 @@ def _of_folds(rows: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
 def _further(path: Path, taken: set[str]) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"table: {path} is missing; give a CSV or Parquet file with a column 'patient'")
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"patient": str})
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"patient": str})
+    except (OSError, ValueError) as error:  # of pandas and pyarrow, whose words may quote a patient's row
+        raise UserError(f"table: {path} is not readable; give a CSV or Parquet file in UTF-8") from error
     if "patient" not in table or table["patient"].duplicated().any():
         raise UserError(f"table: {path} needs a column 'patient' with each patient once")
     twice = sorted(taken & set(table.columns))

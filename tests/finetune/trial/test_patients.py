@@ -83,3 +83,10 @@ def test_columns_that_are_missing_or_words_are_one_line(scored):
         scored.column("grade2", "tool.outcome")
     with pytest.raises(UserError, match="'sex' holds words"):
         scored.column("sex", "tool.outcome")
+
+
+@pytest.mark.parametrize(("name", "content"), [("t.csv", b""), ("t.csv", b"\xff\xfea"), ("t.parquet", b"no table")])
+def test_a_damaged_table_is_one_line(evaluated, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"table: .*{name} is not readable"):
+        read_scored(evaluated(), ["test"], table=tmp_path / name)
