@@ -70,6 +70,8 @@ class Adjustment(Tool):
     ) -> None:
         self.endpoint, self.outcome, self.arm, self.effect = endpoint, outcome, arm, float(effect)
         self.design = Design(alpha, power, allocation)
+        if simulations < 1:
+            raise UserError(f"tool.simulations: found {simulations}; give a count from 1")
         self.follow_up, self.simulations, self.resamples = follow_up, simulations, resamples
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:

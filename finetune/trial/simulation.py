@@ -110,7 +110,7 @@ class SurvivalTrials:
 
     def __init__(self, event: Floats, time: Floats, prognosis: Floats, ratio: float) -> None:
         if not 0 < ratio <= 1:
-            raise UserError(f"tool.hazard_ratio: found {ratio}; give one above 0 and up to 1, of treated over others")
+            raise UserError(f"tool.effect: found {ratio}; give one above 0 and up to 1, of treated over others")
         self.event, self.time, self.prognosis, self.ratio = event, time, prognosis, ratio
         times = Grid.of_events(event, time)
         table = SurvivalTable.from_patients(event, time, np.zeros(len(event)), times, Grid(np.zeros(1)))
@@ -160,7 +160,7 @@ class RiskTrials:
 
     def __init__(self, label: Floats, prognosis: Floats, ratio: float) -> None:
         if not 0 < ratio <= 1:
-            raise UserError(f"tool.risk_ratio: found {ratio}; give one above 0 and up to 1, of treated over others")
+            raise UserError(f"tool.effect: found {ratio}; give one above 0 and up to 1, of treated over others")
         self.label, self.ratio = label, ratio
         self.covariate = np.log(np.clip(prognosis, 1e-6, 1 - 1e-6) / np.clip(1 - prognosis, 1e-6, 1 - 1e-6))
 

@@ -178,3 +178,8 @@ def test_the_command_writes_page_results_and_record(evaluated, tmp_path, capsys)
     assert page.count('<img src="data:image/svg+xml;base64,') == 2
     assert "http" not in page.replace("http://www.w3.org", "")
     assert pd.Series(record["metrics"]).notna().any()
+
+
+def test_a_plan_of_no_simulated_trial_is_one_line():
+    with pytest.raises(UserError, match="tool.simulations: found 0; give a count from 1"):
+        Adjustment(simulations=0)
