@@ -1,5 +1,7 @@
 """Risk groups: thresholds of the score fixed on training patients, and how the groups fare among others."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -35,7 +37,8 @@ class RiskGroups(Tool):
     ) -> None:
         if groups < 2:
             raise UserError(f"strata.groups: found {groups}; at least 2 are compared")
-        if cuts is not None and (not cuts or sorted(set(cuts)) != list(cuts)):
+        numbers = cuts is None or all(isinstance(cut, int | float) and math.isfinite(cut) for cut in cuts)
+        if cuts is not None and (not cuts or not numbers or sorted(set(cuts)) != list(cuts)):
             raise UserError(f"strata.cuts: found {cuts}; give ascending thresholds of the score, or null")
         self.groups, self.cuts = groups, cuts
         self.fixed_on = fixed_on or ["train", "validation"]

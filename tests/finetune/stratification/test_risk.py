@@ -42,6 +42,8 @@ def test_thresholds_are_quantiles_of_training_patients_scores(split_run):
     [
         ({"groups": 1}, "strata.groups: found 1; at least 2"),
         ({"cuts": [1.0, 0.0]}, "strata.cuts: found"),
+        ({"cuts": ["low"]}, "strata.cuts: found"),
+        ({"cuts": [float("nan")]}, "strata.cuts: found"),
         ({"fixed_on": ["test"]}, "strata.fixed_on: test are judged, too"),
         ({"fixed_on": ["validation"]}, "the run has no predictions of 'validation'"),
     ],
