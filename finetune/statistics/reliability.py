@@ -38,17 +38,27 @@ class ReliabilityStatistics(TaskStatistics):
 
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
         table = tables["answers"]
-        n = int(table.counts[0, 0])
-        values = {
-            "coverage": (table.coverage(), f"share of truths inside their region, {self.coverage:g} stated"),
-            "region_size": (table.mean_size(), "mean number of classes in the set, or width of the interval"),
-            "out_of_distribution": (table.flagged(), "share of patients with a modality out of distribution"),
-            "abstained": (table.abstained(), "share of patients who get no answer"),
-            "risk_answered": (table.risk_answered(), "share of wrong answers, or mean absolute error, where answered"),
-            "risk": (table.risk(), "the same had all been answered"),
-            "area_under_risk_coverage": (table.area_under_risk_coverage(), "area under the risk-coverage curve"),
+        patients, known, _, sized, _, _, answered = table.counts[0].tolist()
+        judged = int(table.by_confidence[0, :, 0].sum())
+        return {
+            "coverage": Measure(
+                table.coverage(), f"share of truths inside their region, {self.coverage:g} stated", known
+            ),
+            "region_size": Measure(
+                table.mean_size(), "mean number of classes in the set, or width of the interval", sized
+            ),
+            "out_of_distribution": Measure(
+                table.flagged(), "share of patients with a modality out of distribution", patients
+            ),
+            "abstained": Measure(table.abstained(), "share of patients on whom it abstains", patients),
+            "risk_answered": Measure(
+                table.risk_answered(), "share of wrong answers, or mean absolute error, where not abstained", answered
+            ),
+            "risk": Measure(table.risk(), "the same had it abstained on nobody", judged),
+            "area_under_risk_coverage": Measure(
+                table.area_under_risk_coverage(), "area under the risk-coverage curve", judged
+            ),
         }
-        return {name: Measure(column, estimator, n) for name, (column, estimator) in values.items()}
 
     def curves(self, tables: Mapping[str, Any]) -> dict[str, Any]:
         curve = tables["answers"].risk_coverage()
