@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from foundation.errors import UserError
@@ -31,6 +30,8 @@ def set_tuning(backbone: nn.Module, tune: str, rank: int, setting: str) -> None:
         targets = [name for name, layer in backbone.named_modules() if _adaptable(layer)]
         if not targets:
             raise UserError(f"{setting}.tune: lora, but the backbone has no linear or convolution layer; use full")
+        from peft import LoraConfig, inject_adapter_in_model  # more than a second of every start that adapts nothing
+
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), backbone)
 
 
