@@ -11,6 +11,7 @@ from foundation.encoder import MultimodalEncoder
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.modalities.pooling import GatedPool
 from foundation.objectives.base import Objective, Term
+from foundation.objectives.patient_mean import mean_over_patients
 from foundation.output import EncoderOutput
 
 
@@ -54,5 +55,6 @@ class ExpressionFromImages(Objective):
         gene: Any = encoder.modalities["genomics"].gene
         predicted = embedding.to(torch.float32) @ gene.detach().float().T
         known = ~target.isnan()
-        loss = functional.smooth_l1_loss(predicted[known], target[known].detach())
-        return Term(loss, {self.source: int(known.any(dim=1).sum())}, int(known.sum()))
+        errors = functional.smooth_l1_loss(predicted[known], target[known].detach(), reduction="none")
+        loss, patients = mean_over_patients(errors, known)
+        return Term(loss, {self.source: patients}, patients)

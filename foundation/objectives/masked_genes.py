@@ -1,6 +1,5 @@
 """Masked gene modelling: predict hidden expression values from the genes left visible."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -9,11 +8,14 @@ from foundation.encoder import MultimodalEncoder
 from foundation.masks import on_host, real
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.objectives.base import Objective, Term
+from foundation.objectives.patient_mean import mean_over_patients
 from foundation.output import EncoderOutput
 
 
 class MaskedGenes(Objective):
     """Smooth L1 on standardised expression at hidden positions (scGPT-style, Cui et al. 2024, on bulk profiles).
+
+    Every patient counts alike.
 
     Args:
         width: of the genomics tokens.
@@ -37,6 +39,6 @@ class MaskedGenes(Objective):
         tokens = output.tokens["genomics"]
         predicted = self.decode(genomics.pool(tokens.values, tokens.mask)) @ genomics.gene.T
         target = genomics.standardise(batch.inputs["genomics"]["values"][:, 0])
-        loss = functional.smooth_l1_loss(real(predicted, selected), real(target, selected).detach())
-        hidden = on_host(selected)
-        return Term(loss, {"genomics": int(torch.count_nonzero(hidden.any(dim=1)))}, int(hidden.sum()))
+        errors = functional.smooth_l1_loss(real(predicted, selected), real(target, selected).detach(), reduction="none")
+        loss, patients = mean_over_patients(errors, selected)
+        return Term(loss, {"genomics": patients}, patients)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,11 +10,12 @@ from foundation.encoder import MultimodalEncoder
 from foundation.masks import on_host, real
 from foundation.modalities.report.encoder import Report
 from foundation.objectives.base import Objective, Term
+from foundation.objectives.patient_mean import mean_over_patients
 from foundation.output import EncoderOutput
 
 
 class MaskedWords(Objective):
-    """Cross-entropy of the pieces that `Report.transform` hid (BERT; Devlin et al. 2019).
+    """Cross-entropy of the pieces that `Report.transform` hid (BERT; Devlin et al. 2019), every patient counting alike.
 
     The text passes a second time, corrupted: the tokens that alignment and fusion see are those of the whole text. A
     piece is told by its likeness to the projected embeddings of the vocabulary.
@@ -41,9 +41,9 @@ class MaskedWords(Objective):
         assert isinstance(report, Report)
         inputs = batch.inputs["report"]
         logits = self._logits(report, inputs["corrupted"], inputs["mask"], selected)
-        loss = functional.cross_entropy(logits.float(), real(inputs["pieces"], selected))
-        hidden = on_host(selected)
-        return Term(loss, {"report": int(torch.count_nonzero(hidden.any(dim=1)))}, int(hidden.sum()))
+        errors = functional.cross_entropy(logits.float(), real(inputs["pieces"], selected), reduction="none")
+        loss, patients = mean_over_patients(errors, selected)
+        return Term(loss, {"report": patients}, patients)
 
     def _logits(self, report: Report, pieces: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
         """Logits of the masked pieces, `[masked, vocabulary]`."""

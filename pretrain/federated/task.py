@@ -15,6 +15,7 @@ from foundation.federation.statistics import SiteStatistics
 from foundation.federation.statistics.pooling import gene_moments
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
 from foundation.federation.weights.types import Weights
+from foundation.modalities.genomics.storage import FINAL
 from pretrain.federated.bank.extension import EmbeddingBank
 from pretrain.federated.settings import PretrainingSettings
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pretrain.module import PretrainModule
 
 _GENOMICS = "encoder.modalities.genomics"
-_STEADY = 10.0  # batches after which the running moments move by a tenth: from then on, a batch does not replace them
 
 
 class Pretraining(FederatedTask):
@@ -110,7 +110,8 @@ def initial_moments(pooled: SiteStatistics, genes: Sequence[str]) -> Weights:
 
     Returns:
         By parameter name of the pretraining module: mean and variance `[genes]`, and how many batches they stand for,
-        `[1]`. A gene of which fewer than two patients are known keeps mean 0 and variance 1, as without statistics.
+        `[1]`: they are of all training patients, so no batch moves them. A gene of which fewer than two patients are
+        known keeps mean 0 and variance 1, as without statistics.
 
     Raises:
         UserError: if there is no expression among the statistics.
@@ -123,5 +124,5 @@ def initial_moments(pooled: SiteStatistics, genes: Sequence[str]) -> Weights:
     return {
         f"{_GENOMICS}.expression_mean": np.where(enough, moments.mean, 0).astype(np.float32),
         f"{_GENOMICS}.expression_variance": np.where(enough, variance, 1).astype(np.float32),
-        f"{_GENOMICS}.seen": np.full(1, _STEADY, dtype=np.float32),
+        f"{_GENOMICS}.seen": np.full(1, FINAL, dtype=np.float32),
     }

@@ -14,7 +14,7 @@ from foundation.errors import UserError
 from foundation.masks import to_device
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views
 from foundation.modalities.genomics.request import GenesForm
-from foundation.modalities.genomics.storage import CHANNELS, Channels, hide_genes
+from foundation.modalities.genomics.storage import CHANNELS, FINAL, Channels, hide_genes
 
 _MOMENTUM = 0.1
 
@@ -119,7 +119,8 @@ class Genomics(Modality):
         variance = squares / (count - 1).clamp(min=1)
         self.seen += enough
         momentum = torch.maximum(1 / self.seen.clamp(min=1), torch.full_like(self.seen, _MOMENTUM))
-        rate = torch.where((count > 1) & enough, momentum, torch.zeros_like(mean))
+        moving = (count > 1) & enough & (self.seen < FINAL)
+        rate = torch.where(moving, momentum, torch.zeros_like(mean))
         self.expression_mean += rate * (mean - self.expression_mean)
         self.expression_variance += rate * (variance - self.expression_variance)
 
