@@ -31,6 +31,7 @@ CATALOGUE = {
         Entry("data portals", f"{_DATA}.portals", "a public TCGA project, received as a site folder"),
         Entry("data declare", _DATA, "a folder looked at, and its declaration drafted, with questions", "declare"),
         Entry("data validate", _DATA, "every problem of a cohort's folders, before anything is packed", "validate"),
+        Entry("data features", _DATA, "features of slides, regions or scans by an image encoder, once", "features"),
         Entry("data prepare", _DATA, "checks a cohort's folders and packs them for training", "prepare"),
         Entry("data describe", _DATA, "a prepared cohort on one page", "describe"),
         Entry("pretrain", "pretrain", "an encoder, at one place, on any trainer"),

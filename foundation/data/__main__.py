@@ -1,4 +1,4 @@
-"""`python -m foundation.data declare|validate|prepare|describe`: from hospital folders to a prepared cohort."""
+"""`python -m foundation.data declare|validate|features|prepare|describe`: from folders to a prepared cohort."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,8 @@ _HELP = """usage: python -m foundation.data ACTION [overrides]
 
   declare    looks at a folder and drafts its cohort.yaml, with questions: python -m foundation.data declare FOLDER
   validate   lists what a cohort's folders hold and every problem with it (Markdown and JSON); --strict
-  prepare    checks and packs them for training
+  features   takes features of slides, regions or scans by an image encoder, once: extractor=uni, ...
+  prepare    checks and packs them for training; features=FOLDER: with those features instead of images
   describe   draws a prepared cohort on one page of HTML
 
 `python -m foundation.data ACTION --help` shows what can be set. The demo: python -m foundation.data prepare
@@ -80,10 +81,12 @@ def prepare(cfg: DictConfig) -> None:
 
     output, name = Path(cfg.output), "python -m foundation.data prepare"
     claim(output, name, plain(cfg))
+    features = None if cfg.features is None else Path(cfg.features)
     with _site_folders(cfg.cohort, output) as sites:
-        packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers)
+        packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers, features)
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
-    with RunRecord.open(output, name, plain(cfg), cfg.seed, (), data) as record:
+    builds_on = () if features is None else (features,)
+    with RunRecord.open(output, name, plain(cfg), cfg.seed, builds_on, data) as record:
         record.note("found", packed["found"])
         record.note("characteristics", packed["characteristics"])
     Console().print(counts_table(packed))
@@ -128,6 +131,31 @@ def validate(cfg: DictConfig) -> None:
         raise UserError(f"{stopping[0]}{more}")
 
 
+@command("features", loads="torch, timm, transformers")
+def features(cfg: DictConfig) -> None:
+    """Writes HDF5 files of features, a table of them a hospital, and the encoder's folder; a killed run goes on."""
+    from foundation.data.extraction.run import Plan, extract_features
+    from foundation.data.problems import Problems
+    from foundation.data.reading import read_sites
+
+    output, name = Path(cfg.output), "python -m foundation.data features"
+    claim(output, name, plain(cfg) | {"overwrite": True})  # what is done is known by its content, and goes on
+    plan = Plan(output, cfg.modality, cfg.workers, cfg.batch, cfg.gpus)
+    problems = Problems()
+    with _site_folders(cfg.cohort, output) as folder:
+        declaration = _declaration(cfg.cohort, folder)
+        sites = read_sites(folder, declaration, problems)
+        problems.refuse_first()
+        extractor = instantiate(cfg.extractor)
+        data = {"name": declaration.name, "synthetic": declaration.synthetic, "hospitals": [s.name for s in sites]}
+        with RunRecord.open(output, name, plain(cfg), cfg.seed, (), data) as record:
+            facts = extract_features(sites, extractor, type(extractor).load, plan)
+            record.note("features", facts)
+    print(f"features: {facts['contents']} files of {facts['dim']} numbers a tile, {facts['extracted']} of them new")
+    print(f"encoder: {facts['encoder']}, digest {facts['encoder_digest'][:12]}, in {output / 'extractor'}")
+    print(f"then: python -m foundation.data prepare features={output}, with the same cohort")
+
+
 @command("describe", loads=_LOADS)
 def describe(cfg: DictConfig) -> None:
     """Writes index.html."""
@@ -145,7 +173,8 @@ def main() -> None:
     """Declares, validates, prepares or describes."""
     if sys.argv[1:2] == ["declare"]:
         sys.argv[2:] = name_first_argument("folder", sys.argv[2:])
-    actions = {"declare": declare, "validate": validate, "prepare": prepare, "describe": describe}
+    actions = {"declare": declare, "validate": validate, "features": features}
+    actions |= {"prepare": prepare, "describe": describe}
     choose("python -m foundation.data", actions, _HELP)
 
 

@@ -14,6 +14,7 @@ from foundation.data.characteristics import characteristics
 from foundation.data.declaration import Declaration, read_declaration
 from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.dictionary import FILE, DataDictionary
+from foundation.data.extraction.substitute import substitute_features
 from foundation.data.numbers import numbers
 from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
@@ -24,7 +25,11 @@ from foundation.files import replacing_folder, write_json
 
 
 def pack(
-    root: Path, output: Path, declaration: Declaration | None = None, workers: int | None = None
+    root: Path,
+    output: Path,
+    declaration: Declaration | None = None,
+    workers: int | None = None,
+    features: Path | None = None,
 ) -> dict[str, Any]:
     """Checks and packs every hospital; all or nothing.
 
@@ -35,6 +40,7 @@ def pack(
         output: of the prepared cohort; replaced whole.
         declaration: of the cohort; that in its folder if None.
         workers: processes that cut slides; one a core if None.
+        features: output of `python -m foundation.data features`, which are packed instead of images.
 
     Returns:
         What was found: patients by hospital and modality, what they are like, and how many warnings.
@@ -46,6 +52,9 @@ def pack(
     validation = validate(root, declaration, images=False)
     problems = validation.problems
     problems.refuse_first()
+    if features is not None:
+        substitute_features(validation.sites, features, problems)
+        problems.refuse_first()
     each, dictionary = mentioned(validation.sites), declaration.dictionary
     for preparation in preparations().values():
         dictionary = preparation.complete(dictionary, validation.sites)

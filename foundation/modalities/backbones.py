@@ -13,28 +13,12 @@ from timm.models._pretrained import PretrainedCfg
 from torch import nn
 
 from foundation.errors import UserError
-from foundation.modalities.pretrained_files import load_local, read_model_config
+from foundation.modalities.pixels import PixelSettings
+from foundation.modalities.pretrained_files import WEIGHTS, load_local, read_architecture, read_model_config
 
 _HUB = "hf-hub:"
 _INTERPOLATIONS = ("bilinear", "bicubic")
 _NAMED_BY_TIMM = ("act_layer", "norm_layer")  # it looks up `rmsnorm` and the like itself
-
-
-@dataclass(frozen=True)
-class PixelSettings:
-    """What a backbone's pixels are: part of its weights, and saved beside them.
-
-    Attributes:
-        size: side of its images.
-        mean: by channel, of pixels in 0 to 1.
-        std: likewise.
-        interpolation: by which images are brought to the size, `bilinear` or `bicubic`.
-    """
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
 
 
 @dataclass(frozen=True)
@@ -45,18 +29,21 @@ class BackboneSource:
         name: of the model.
         options: its own arguments.
         config: what its weights were made with.
+        weights: see `ImageSet`.
     """
 
     name: str
     options: dict[str, Any]
     config: PretrainedCfg
+    weights: str | None
 
     @classmethod
     def resolve(cls, name: str, weights: str | None, options: Mapping[str, Any], setting: str) -> "BackboneSource":
         """The model that is meant, from timm's list, from the hub, or from the `config.json` beside local weights.
 
         Args:
-            name: of a timm model, or `hf-hub:` and a repository.
+            name: of a timm model, `hf-hub:` and a repository, or a folder with timm's `config.json` and
+                `model.safetensors`.
             weights: see `ImageSet`.
             options: that override those found there.
             setting: its name in the config, for errors.
@@ -64,20 +51,22 @@ class BackboneSource:
         Raises:
             UserError: if timm has no such model, or the file beside the weights is of another one.
         """
+        if not timm.is_model(name) and Path(name).is_dir():
+            name, weights = read_architecture(Path(name), setting), weights or str(Path(name) / WEIGHTS)
         if name.startswith(_HUB):
             try:
                 content, name, more = load_model_config_from_hf(name.removeprefix(_HUB))
             except OSError as error:
                 advice = "name a timm model, and its .safetensors file as weights"
                 raise UserError(f"{setting}.backbone: {name} cannot be fetched ({error}); {advice}") from error
-            return cls(name, {**more, **options}, PretrainedCfg(**content))
+            return cls(name, {**more, **options}, PretrainedCfg(**content), weights)
         config = get_pretrained_cfg(name) if timm.is_model(name) else None
         if config is None:
             raise UserError(f"{setting}.backbone: no model {name!r}; timm.list_models() names what there is")
         if weights in (None, "hub"):
-            return cls(name, dict(options), config)
+            return cls(name, dict(options), config, weights)
         content, more = read_model_config(Path(str(weights)), name, setting)
-        return cls(name, {**more, **options}, PretrainedCfg(**{**config.to_dict(), **content}))
+        return cls(name, {**more, **options}, PretrainedCfg(**{**config.to_dict(), **content}), weights)
 
     def pixel_settings(
         self,
@@ -106,7 +95,7 @@ class BackboneSource:
         return pixels
 
 
-def create_backbone(source: BackboneSource, size: int, patch_dropout: float, weights: str | None, setting: str) -> Any:
+def create_backbone(source: BackboneSource, size: int, patch_dropout: float, setting: str) -> Any:
     """A timm model without its classifier.
 
     Weights are loaded at the size that they were made for; where the model can, it is then brought to another one.
@@ -115,12 +104,12 @@ def create_backbone(source: BackboneSource, size: int, patch_dropout: float, wei
         source: which model.
         size: side of its images in pixels.
         patch_dropout: share of patches left out in training.
-        weights: see `ImageSet`.
         setting: its name in the config, for errors.
 
     Raises:
         UserError: if the model takes no such option or size, or the weights are none of it.
     """
+    weights = source.weights
     options = {name: _layer(name, value, setting) for name, value in source.options.items()}
     options |= {"num_classes": 0, "pretrained": weights == "hub", "pretrained_cfg": source.config}
     if patch_dropout:

@@ -1,12 +1,14 @@
 """Features of a backbone's inner layers, read off while images pass through."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from foundation.errors import UserError
+
+_FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])  # none, across, down, both: half a turn
 
 
 def moments(seen: Float[Tensor, "images places dim"]) -> Float[Tensor, "images features"]:
@@ -57,3 +59,11 @@ def layer_features(
         for handle in handles:
             handle.remove()
     return {name: outputs[name] for name in layers}
+
+
+def mean_over_flips(
+    pixels: Float[Tensor, "images 3 size size"], features: Callable[[Tensor], dict[str, Tensor]]
+) -> dict[str, Float[Tensor, "images features"]]:
+    """The mean of an image's features and those of its three mirror images."""
+    seen = [features(pixels.flip(axes)) for axes in _FLIPS]
+    return {name: torch.stack([one[name] for one in seen]).mean(dim=0) for name in seen[0]}

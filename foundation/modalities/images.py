@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
@@ -20,13 +19,12 @@ from foundation.errors import UserError
 from foundation.masks import laid_out, mean_of_real, real, to_device
 from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
-from foundation.modalities.feature_layers import check_layers, layer_features, moments
+from foundation.modalities.feature_layers import check_layers, layer_features, mean_over_flips, moments
 from foundation.modalities.image_request import ImagesForm, RequestImages
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]] | StoredImages | RequestImages
 _LAZY = (StoredImages, RequestImages)
-_FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])  # none, across, down, both: half a turn
 _AT_ONCE = 64  # images that pass through the backbone together where a patient is predicted for
 
 
@@ -35,7 +33,7 @@ class ImageSet(Modality):
 
     Args:
         width: of the tokens.
-        backbone: a timm model name.
+        backbone: a timm model name, `hf-hub:` and a repository, or a folder with timm's `config.json` and weights.
         size: side in pixels to which images are resized; the backbone's own if None.
         max_images: at most so many a patient; drawn at random in training, spread evenly otherwise.
         max_images_inference: the same where a patient is predicted for: evaluation and serving look at more.
@@ -95,7 +93,7 @@ class ImageSet(Modality):
         self.pixel_settings = source.pixel_settings(setting, size, mean, std, interpolation)
         self.size = self.pixel_settings.size
         self.backbone_name, self.model_args = source.name, source.options
-        self.backbone = create_backbone(source, self.size, patch_dropout, weights, setting)
+        self.backbone = create_backbone(source, self.size, patch_dropout, setting)
         if checkpoint_activations:
             keep_no_activations(self.backbone, setting)
         set_tuning(self.backbone, tune, lora_rank, setting)
@@ -151,7 +149,9 @@ class ImageSet(Modality):
         """
         most = self.bound(self.max_images, self.max_images_inference, generator)
         kept = draw_images(len(raw), most, generator)
-        images = self._resized(raw.rows(kept) if isinstance(raw, _LAZY) else [raw[index] for index in kept])
+        images = self.pixel_settings.resized(
+            raw.rows(kept) if isinstance(raw, _LAZY) else [raw[index] for index in kept]
+        )
         mask = torch.ones(len(kept), dtype=torch.bool)
         if generator is None:
             return {"images": images, "mask": mask}
@@ -159,16 +159,6 @@ class ImageSet(Modality):
 
     def examined(self, raw: Images, inputs: Inputs) -> Examined:
         return super().examined(raw, inputs)._replace(of=len(raw))
-
-    def _resized(self, rows: list[NDArray[np.uint8]]) -> Tensor:
-        """Images of unlike sizes as `[images, size, size, 3]` uint8; those of one size go together, which is faster."""
-        if any(row.shape != rows[0].shape for row in rows):
-            return torch.cat([self._resized([row]) for row in rows])
-        images = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
-        if images.shape[-2:] != (self.size, self.size):
-            mode = self.pixel_settings.interpolation
-            images = functional.interpolate(images, size=(self.size, self.size), mode=mode, antialias=True)
-        return images.permute(0, 2, 3, 1)
 
     def blank(self) -> NDArray[np.uint8]:
         return np.zeros((1, self.size, self.size, 3), dtype=np.uint8)
@@ -191,10 +181,7 @@ class ImageSet(Modality):
         images = real(inputs["images"], mask).permute(0, 3, 1, 2).float() / 255
         drawn = {name: real(inputs[name], mask) for name in inputs if name not in ("images", "mask")}
         images = self.recolour(images, drawn)
-        mean, std = (
-            images.new_tensor(each)[:, None, None] for each in (self.pixel_settings.mean, self.pixel_settings.std)
-        )
-        return ((images - mean) / std).to(next(self.to_width.parameters()).dtype)
+        return self.pixel_settings.normalised(images).to(next(self.to_width.parameters()).dtype)
 
     def positions(self, pixels: Tensor) -> Tensor:
         """Tokens of each place of an image, before pooling: `[images, height, width, width of the tokens]`.
@@ -265,9 +252,9 @@ class ImageSet(Modality):
 
     def _image_features(self, pixels: Tensor) -> dict[str, Tensor]:
         """Features of each image, `[images, size]` by block."""
-        views = [pixels.flip(axes) for axes in _FLIPS] if self.feature_flips else [pixels]
-        seen = [self._view_features(view) for view in views]
-        return {name: torch.stack([one[name] for one in seen]).mean(dim=0) for name in seen[0]}
+        if self.feature_flips:
+            return mean_over_flips(pixels, self._view_features)
+        return self._view_features(pixels)
 
     def _view_features(self, pixels: Tensor) -> dict[str, Tensor]:
         if not self.feature_layers:

@@ -9,7 +9,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.tensors import read_tensors
 
-CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _HEADS = ("head", "fc", "classifier")
 _OF_PIXELS = ("input_size", "fixed_input_size", "mean", "std", "interpolation")
 
@@ -34,6 +34,19 @@ def read_model_config(weights: Path, name: str, setting: str) -> tuple[dict[str,
         raise UserError(f"{path}: of {architecture}; set {setting}.backbone to it, not to {name}")
     pixels = content.get("pretrained_cfg", content)
     return {field: pixels[field] for field in _OF_PIXELS if field in pixels}, content.get("model_args", {})
+
+
+def read_architecture(folder: Path, setting: str) -> str:
+    """The timm model whose folder it is, as timm writes and hubs keep them.
+
+    Raises:
+        UserError: if its `config.json` names none.
+    """
+    architecture = read_json(folder / CONFIG, f"name another folder as {setting}.backbone").get("architecture")
+    if not isinstance(architecture, str):
+        advice = "name its timm model as backbone, and its .safetensors file as weights"
+        raise UserError(f"{folder / CONFIG}: names no architecture of timm; {advice}")
+    return architecture
 
 
 def load_local(backbone: nn.Module, path: Path, setting: str) -> None:

@@ -89,7 +89,11 @@ def test_a_family_of_commands_lists_its_own(consilium: Run):
         ("finetune.evaluate run=x", "consilium: 'finetune.evaluate' is no command; did you mean 'evaluate'?"),
         ("xyzzy --help", "consilium: 'xyzzy' is no command; `consilium` lists them all"),
         ("steps=3", "consilium: 'steps=3' is no command; `consilium` lists them all"),
-        ("data", "consilium data: say which of data portals, data declare, data validate, data prepare, data describe"),
+        (
+            "data",
+            "consilium data: say which of data portals, data declare, data validate, data features, data prepare, "
+            "data describe",
+        ),
     ],
 )
 def test_what_is_no_command_is_one_line_with_the_nearest(consilium: Run, arguments: str, line: str):

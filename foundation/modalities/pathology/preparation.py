@@ -102,7 +102,7 @@ class PathologyPreparation(ImagePreparation):
 PREPARATION = PathologyPreparation()
 
 
-def _settings(source: TileSource, most: int | None) -> TileSettings:
+def tile_settings(source: TileSource, most: int | None) -> TileSettings:
     return TileSettings(source.mpp, source.tile, source.tissue, most, source.seed, slide_mpp=source.slide_mpp)
 
 
@@ -110,7 +110,7 @@ def _cut(slides: list[tuple[str, Path]], source: TileSource, packing: Packing) -
     if not slides:
         return []
     problems = Problems()
-    tiled = tile_slides(slides, packing.cache, _settings(source, source.max_tiles), problems, packing.workers)
+    tiled = tile_slides(slides, packing.cache, tile_settings(source, source.max_tiles), problems, packing.workers)
     problems.refuse_first()
     return tiled
 
@@ -127,7 +127,7 @@ def _show(tiled: Any, names: dict[str, str], folder: Path) -> None:
 
 def _look_at_slides(slides: list[Look], source: TileSource) -> list[Look]:
     """Some tiles of each are cut as packing cuts them, in processes that a crash may end."""
-    settings = _settings(source, min(_TILES, source.max_tiles or _TILES))
+    settings = tile_settings(source, min(_TILES, source.max_tiles or _TILES))
     by_path = {str(look.path): look for look in slides}
     problems = Problems()
     with TemporaryDirectory(prefix="slides.") as scratch:

@@ -12,15 +12,8 @@ A slide's folder bears its name and a digest of file and settings, and appears o
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-import shutil
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +25,8 @@ from PIL import Image
 from rich.progress import Progress
 
 from foundation.data.problems import Problem, Problems, refuse
-from foundation.errors import UserError
-from foundation.files import replacing_folder, unfinished, write_json
+from foundation.data.processes import run_each
+from foundation.files import replacing_folder, write_json
 from foundation.modalities.pathology.slides import Slide, source_files
 from foundation.modalities.pathology.tile_survey import TileSurvey, draw
 
@@ -100,7 +93,7 @@ def tile_slides(
     by_slide: dict[Path, list[Problem]] = {}
     with Progress(transient=True) as progress:
         task = progress.add_task("Tiling slides", total=len(wanted))
-        for cut, problems_of in _cut_all(wanted, settings, workers):
+        for cut, problems_of in run_each(wanted, partial(_attempt, settings=settings), _crash, workers):
             by_slide[cut] = problems_of
             progress.advance(task)
     for cut in wanted:
@@ -134,22 +127,34 @@ def tile_slide(path: Path, folder: Path, settings: TileSettings) -> None:
     """
     with replacing_folder(folder) as temporary:
         with Slide(path, settings.slide_mpp) as slide:
-            tile = slide.scale(settings.mpp) * settings.size
-            survey = TileSurvey.of(slide, tile)
-            enough = np.flatnonzero(survey.tissue >= max(settings.tissue, np.finfo(float).tiny))
-            if not len(enough):
-                raise refuse(
-                    path,
-                    f"no tile with {settings.tissue:.0%} tissue; the fullest has {survey.tissue.max():.0%}",
-                    "look at the slide; lower tissue, or leave it out",
-                    field="tissue",
-                )
-            kept = draw(enough, settings.max_tiles, settings.seed, path.name)
+            survey, enough, kept = choose_tiles(slide, settings)
             _write_tiles(temporary / TILES, slide, survey.corners[kept], survey.tissue[kept], settings)
             facts = {"slide": path.name, "slide_mpp": slide.mpp, "dimensions": slide.dimensions}
-            facts |= {"mpp": slide.mpp * tile / settings.size, "tiles": len(kept), "tiles_with_tissue": len(enough)}
+            facts |= {
+                "mpp": slide.mpp * survey.tile / settings.size,
+                "tiles": len(kept),
+                "tiles_with_tissue": len(enough),
+            }
         survey.outlined(kept).save(temporary / THUMBNAIL, quality=80)
         write_json(temporary / FACTS, facts | {"settings": asdict(settings)})
+
+
+def choose_tiles(slide: Slide, settings: TileSettings) -> tuple[TileSurvey, NDArray[np.intp], NDArray[np.intp]]:
+    """The survey of a slide, its tiles with tissue enough, and those of them that are kept.
+
+    Raises:
+        DataError: if the slide cannot be read at that resolution, is smaller than a tile, or shows no tissue.
+    """
+    survey = TileSurvey.of(slide, slide.scale(settings.mpp) * settings.size)
+    enough = np.flatnonzero(survey.tissue >= max(settings.tissue, np.finfo(float).tiny))
+    if not len(enough):
+        raise refuse(
+            slide.path,
+            f"no tile with {settings.tissue:.0%} tissue; the fullest has {survey.tissue.max():.0%}",
+            "look at the slide; lower tissue, or leave it out",
+            field="tissue",
+        )
+    return survey, enough, draw(enough, settings.max_tiles, settings.seed, slide.path.name)
 
 
 def _folder(path: Path, cache: Path, settings: TileSettings) -> Path:
@@ -179,44 +184,11 @@ def _write_tiles(
             writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=_SCHEMA))
 
 
-def _attempt(path: Path, folder: Path, settings: TileSettings) -> list[Problem]:
+def _attempt(folder: Path, path: Path, settings: TileSettings) -> list[Problem]:
     problems = Problems()  # exceptions would lose their parts between processes
     problems.attempt(tile_slide, path, folder, settings)
     return problems.listed
 
 
-def _cut_all(slides: dict[Path, Path], settings: TileSettings, workers: int) -> Iterator[tuple[Path, list[Problem]]]:
-    """Every slide's problems, by folder, also where a library crashes on a damaged file and takes its process along."""
-    left = dict(slides)
-    while left:
-        before = len(left)
-        for folder, problems in _cut(left, settings, workers):
-            yield folder, problems
-            del left[folder]
-        for folder in [folder for folder in left if unfinished(folder).is_dir()]:  # begun when a process died
-            path = left.pop(folder)
-            crash = refuse(path, "reading it ended the process: damaged, or too large for memory", _AWAY).problem
-            yield folder, dict(_cut({folder: path}, settings, 1)).get(folder, [crash])
-            shutil.rmtree(unfinished(folder), ignore_errors=True)
-        if len(left) == before:
-            raise UserError("tiling: processes die before they begin; lower workers, or free some memory")
-
-
-def _cut(slides: dict[Path, Path], settings: TileSettings, workers: int) -> Iterator[tuple[Path, list[Problem]]]:
-    """The problems of those slides that did not go down with a process."""
-    # Fresh processes: a copy of one that has threads (torch, the progress bar) can hang.
-    context = multiprocessing.get_context("spawn")
-    workers = max(min(workers, len(slides)), 1)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        futures = {pool.submit(_attempt, path, folder, settings): folder for folder, path in slides.items()}
-        for future in as_completed(futures):
-            if not isinstance(future.exception(), BrokenProcessPool):
-                yield futures[future], future.result()
-
-
-def _end_with_parent() -> None:
-    """A killed parent's workers would otherwise wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
+def _crash(path: Path) -> Problem:
+    return refuse(path, "reading it ended the process: damaged, or too large for memory", _AWAY).problem

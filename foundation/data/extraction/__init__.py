@@ -1,0 +1,1 @@
+"""Extraction of features: slides, regions and scans through an image encoder, once."""

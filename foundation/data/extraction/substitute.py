@@ -1,0 +1,51 @@
+"""Features in the place of the images that they were taken of, when a cohort is packed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from foundation.data.listing import list_images
+from foundation.data.preparation import preparations
+from foundation.data.problems import Problems, refuse
+from foundation.data.site import Site
+from foundation.data.tables import TableSource
+from foundation.errors import UserError
+from foundation.run_record import is_finished
+
+_AGAIN = "run python -m foundation.data features again, with this cohort"
+
+
+def substitute_features(sites: Sequence[Site], folder: Path, problems: Problems) -> None:
+    """Lists a hospital's files of features where its images were listed, for each modality that has them.
+
+    Args:
+        sites: hospitals, read; changed in place.
+        folder: output of `python -m foundation.data features`.
+        problems: takes what is wrong with a listing.
+
+    Raises:
+        UserError: if the run did not finish, or its features are not those of the files that are listed now.
+    """
+    if not is_finished(folder):
+        raise UserError(f"{folder}: no finished features; {_AGAIN}, which goes on")
+    taken = [name for name in preparations() if any((folder / site.name / f"{name}.csv").is_file() for site in sites)]
+    if not taken:
+        raise UserError(f"{folder}: lists no features of {', '.join(site.name for site in sites)}; {_AGAIN}")
+    for site in sites:
+        for name in taken:
+            if name in site.tables:
+                _substitute(site, name, folder, problems)
+
+
+def _substitute(site: Site, name: str, folder: Path, problems: Problems) -> None:
+    table = folder / site.name / f"{name}.csv"
+    if not table.is_file():
+        raise refuse(table, "missing, though the hospital has images", _AGAIN)
+    source = type(site.sources[name])(table=TableSource(file=table.name), kind="features")
+    listed = list_images(table.parent, source, site.patients.index, problems)
+    before, after = (each.index.value_counts() for each in (site.tables[name], listed))
+    differ = before.index.union(after.index)
+    differ = differ[before.reindex(differ, fill_value=0).to_numpy() != after.reindex(differ, fill_value=0).to_numpy()]
+    if len(differ):
+        finding = f"{len(differ)} patients have another number of files than features were taken of"
+        raise refuse(table, finding, _AGAIN)
+    site.tables[name], site.sources[name], site.files[name] = listed, source, table
