@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from finetune.results import FORMAT
@@ -27,6 +28,7 @@ class Page:
         sections: tables and pictures.
         figures: by identifier.
         first: what is said before anything else; empty where nothing must be.
+        files: whole tables, written beside the page as CSV by name.
     """
 
     title: str
@@ -34,9 +36,10 @@ class Page:
     sections: list[Section] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     first: str = ""
+    files: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def write(self, output: Path, source: Mapping[str, Any]) -> None:
-        """Writes both files.
+        """Writes both, and the tables.
 
         Args:
             output: the folder.
@@ -46,6 +49,8 @@ class Page:
         said = {"seen": self.first} if self.first else {}
         write_json(output / RESULTS, {"format": FORMAT, **said, "title": self.title, "figures": rows}, sort_keys=False)
         write_text(output / PAGE, self.render(source))
+        for name, table in self.files.items():
+            write_text(output / f"{name}.csv", table.to_csv(index=False))
 
     def render(self, source: Mapping[str, Any]) -> str:
         """The page alone; see `write`."""

@@ -103,6 +103,10 @@ class TaskModel:
     @torch.no_grad()
     def score_batch(self, batch: Batch) -> Tensor:
         """The same of a batch of what the task may look at."""
+        return self.differentiable_scores(batch)
+
+    def differentiable_scores(self, batch: Batch) -> Tensor:
+        """The same, through which gradients pass to the batch's inputs."""
         batch = batch.to(next(self.encoder.parameters()).device)
         if self.head.reads_features:
             scores: Tensor = self.head(self.encoder.features(batch, self.task["modalities"]))

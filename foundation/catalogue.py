@@ -43,6 +43,11 @@ CATALOGUE = {
         Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
         Entry("evaluate federated", "finetune.federated.evaluate", "a task model across hospitals, by summed tables"),
         Entry("stratify", "finetune.stratification", "groups of patients by risk or embedding, and how they fare"),
+        Entry(
+            "biomarkers",
+            "finetune.biomarkers",
+            "what a model goes by, how faithfully, and what of it holds",
+        ),
         Entry("trial", "finetune.trial", "what a model's score does for a trial: adjustment, and other tools"),
         Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     ),

@@ -39,6 +39,7 @@ COMMANDS = {
     "finetune.evaluate": ("resample=3", "resamples", "run={}"),
     "finetune.federated": ("rouns=3", "rounds", "pretrained={}"),
     "finetune.federated.evaluate": ("replicate=3", "replicates", "run={}"),
+    "finetune.biomarkers": ("subse=all", "subset", "run={}"),
     "finetune.stratification": ("subse=all", "subset", "run={}"),
     "finetune.trial": ("subse=all", "subset", "run={}"),
     "serve.export": ("exampel=P1", "example", "run={}"),

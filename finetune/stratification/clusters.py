@@ -1,7 +1,6 @@
 """Clusters of the embedding: how stable, of whom, and how they fare."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from finetune.trial.base import Tool, plain_figure
 from finetune.trial.patients import HOSPITAL, SCORE, ScoredPatients, read_scored
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
-from foundation.run_record import read_run
 from foundation.statistics.comparison import holm
 from foundation.statistics.figure import Figure, Support
 from foundation.statistics.table import Floats, Integers
@@ -59,10 +57,7 @@ class Clusters(Tool):
         if set(self.fixed_on) & set(scored.split.split("+")):
             raise UserError(f"strata.fixed_on: {', '.join(self.fixed_on)} are judged, too; make clusters of others")
         makers = read_scored(scored.run, self.fixed_on, scored.subset, scored.output)
-        model = read_run(scored.run)["config"].get("run")
-        if model is None:
-            raise UserError(f"{scored.run}: no evaluation of one model; give the folder of python -m finetune.evaluate")
-        points, others = embeddings(Path(model), scored.cohort, makers.patients, scored.patients)
+        points, others = embeddings(scored.model, scored.cohort, makers.patients, scored.patients)
         if self.among[-1] >= len(points):
             raise UserError(f"strata.among: {self.among[-1]} clusters of {len(points)} patients; choose fewer")
         stability = {count: stabilities(points, count, self.resamples, seed) for count in self.among}

@@ -49,6 +49,18 @@ class ScoredPatients:
         return f"{self.run} on {self.cohort.name} {self.cohort.digest[:12]}"
 
     @property
+    def model(self) -> Path:
+        """Folder of the task model that made the predictions.
+
+        Raises:
+            UserError: if they are of several, such as of a cross-validation.
+        """
+        model = read_run(self.run)["config"].get("run")
+        if model is None:
+            raise UserError(f"{self.run}: no evaluation of one model; give the folder of python -m finetune.evaluate")
+        return Path(model)
+
+    @property
     def patients(self) -> list[str]:
         return [str(name) for name in self.table.index]
 

@@ -32,6 +32,7 @@ DICTIONARY = DataDictionary.model_validate(
 )
 # What each command refuses to guess.
 REQUIRED = {
+    "biomarkers": ["run=x"],
     "card": ["evaluation=x"],
     "controls": ["label=x"],
     "crossvalidate": ["pretrained=x"],

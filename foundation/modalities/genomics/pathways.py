@@ -70,14 +70,18 @@ class PathwayGenomics(Genomics):
         return cls(genes=genes, sets=read_gmt(folder / "pathways.gmt"), **settings)
 
 
-def read_gmt(path: Path) -> dict[str, list[str]]:
+def read_gmt(path: Path, setting: str = "modality.genomics.gmt") -> dict[str, list[str]]:
     """Members of each gene set, in the file's order.
+
+    Args:
+        path: of the file.
+        setting: that names it, for the error.
 
     Raises:
         UserError: if there is no such file, or a line is none of GMT's.
     """
     if not path.is_file():
-        raise UserError(f"modality.genomics.gmt: {path}: no such file; give gene sets in GMT form")
+        raise UserError(f"{setting}: {path}: no such file; give gene sets in GMT form")
     sets: dict[str, list[str]] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         name, *rest = line.split("\t")

@@ -1,0 +1,70 @@
+"""What the parts of a page of biomarkers share."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from finetune.biomarkers.outcome import Outcome
+from finetune.trial.suppression import hidden_cells
+from foundation.data.sections import Section, section
+from foundation.statistics.figure import Figure
+
+HIDDEN = "hidden"
+
+
+@dataclass
+class Part:
+    """Something that a page tells.
+
+    Attributes:
+        lead: a line or two, for its head.
+        sections: tables and pictures.
+        figures: by identifier.
+        files: whole tables, by name.
+    """
+
+    lead: list[str] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    files: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __add__(self, other: "Part") -> "Part":
+        return Part(
+            self.lead + other.lead,
+            self.sections + other.sections,
+            self.figures | other.figures,
+            self.files | other.files,
+        )
+
+
+def who(outcome: Outcome, smallest: int) -> Section:
+    """Patients by hospital and what happened to them, small cells hidden and what would give them away."""
+    hospitals = [str(name) for name in np.unique(outcome.hospitals)]
+    counts = np.array(
+        [
+            [int((inside & (outcome.hospitals == name)).sum()) for inside in outcome.groups.values()]
+            for name in hospitals
+        ],
+        dtype=np.int64,
+    )
+    counts = np.column_stack([counts, counts.sum(axis=1)]) if len(outcome.groups) > 1 else counts
+    totals = np.vstack([counts, counts.sum(axis=0)])
+    cells = np.where(hidden_cells(counts, smallest), HIDDEN, counts.astype(str))
+    cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals[-1]]])
+    columns = [*outcome.groups, *(["all"] if len(outcome.groups) > 1 else [])]
+    table = pd.DataFrame(cells, index=[*hospitals, "all hospitals"], columns=columns)
+    note = (
+        f"None of them has been seen by the model. Cells of fewer than {smallest} are hidden, and what would tell them."
+    )
+    return section("Whose patients", [table], note=note)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number in a table; a dash where it is not defined."""
+    return "–" if not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def chance(value: float) -> str:
+    """A p or q in a table."""
+    return "–" if not np.isfinite(value) else f"{value:.2g}"
