@@ -62,6 +62,12 @@ class Page:
         return {name: figure.value for name, figure in self.figures.items()}
 
 
+def table_of(figures: Mapping[str, Figure]) -> pd.DataFrame:
+    """Figures as a table, a row each by its estimator."""
+    rows = {figure.estimator: [words(figure)] for figure in figures.values()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value"])
+
+
 def words(figure: Figure, digits: int = 3) -> str:
     """A figure with its interval, or why there is none."""
     if figure.value is None:

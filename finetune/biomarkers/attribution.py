@@ -9,8 +9,8 @@ from captum.attr import IntegratedGradients
 from captum.metrics import infidelity, infidelity_perturb_func_decorator
 from torch import Tensor
 
-from foundation.statistics.figure import Figure, Support
-from foundation.statistics.table import Floats, Integers
+from foundation.statistics.figure import Figure
+from foundation.statistics.table import Floats
 
 Score = Callable[[Tensor], Tensor]  # `[patients, inputs]` with NaN where not measured to `[patients]`
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of the inputs, that a deletion curve takes away
@@ -83,21 +83,6 @@ def deletion(score: Score, attributed: Attributed, seed: int) -> tuple[Floats, F
         for _ in range(_RANDOM)
     ]
     return ordered, np.mean(drawn, axis=0)
-
-
-def deletion_figures(ordered: Floats, random: Floats, weights: Integers) -> dict[str, Figure]:
-    """Areas over the curves and their difference, over bootstrap replicates of patients `[replicates, patients]`."""
-    texts = {
-        "deletion": "mean fall of the score over the shares deleted, inputs that add most first (Samek et al. 2017)",
-        "deletion_random": "the same in random order",
-        "deletion_gain": "mean fall of the score, inputs that add most first, less in random order",
-    }
-    areas = (ordered.mean(axis=1), random.mean(axis=1), (ordered - random).mean(axis=1))
-    total = weights.sum(axis=1)
-    return {
-        name: Support().figure(weights @ area / total, len(area), {}, texts[name])
-        for name, area in zip(texts, areas, strict=True)
-    }
 
 
 def infidelity_figures(score: Score, attributed: Attributed, seed: int) -> dict[str, Figure]:

@@ -1,18 +1,30 @@
 """What of a patient a task model goes by, on patients whom it has not seen."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from finetune.biomarkers.base import Part, who
 from finetune.biomarkers.gene_part import gene_part
 from finetune.biomarkers.markers import read_markers
-from finetune.biomarkers.outcome import outcome_of
+from finetune.biomarkers.outcome import Outcome, outcome_of
+from finetune.biomarkers.report_words import word_part
 from finetune.biomarkers.scorer import Scorer
 from finetune.biomarkers.settings import Settings
+from finetune.biomarkers.shapley import shapley_part
+from finetune.biomarkers.tiles import tile_part
 from finetune.page import Page
 from finetune.trial.base import Tool
 from finetune.trial.patients import ScoredPatients
 from foundation.errors import UserError
 from foundation.modalities.genomics.pathways import read_gmt
+
+# What each part looks at; None: at all modalities together.
+_PARTS: dict[str, tuple[str | None, Callable[[Scorer, Outcome, Settings, int], Part]]] = {
+    "genes": ("genomics", gene_part),
+    "modalities": (None, shapley_part),
+    "tiles": ("pathology", tile_part),
+    "words": ("report", word_part),
+}
 
 
 class Attribution(Tool):
@@ -29,6 +41,8 @@ class Attribution(Tool):
         resamples: of patients.
         others: output folders of `python -m finetune` with other seeds or folds, held against this ranking.
         patients: of whom, at most, modalities, tiles and words are taken away one by one.
+        parts: of the page, those of `genes`, `modalities`, `tiles` and `words` whose modality the model reads.
+        slide: HDF5 file of features and coordinates, or a slide's folder of preparation's cache, to be drawn.
     """
 
     def __init__(
@@ -43,7 +57,13 @@ class Attribution(Tool):
         resamples: int = 200,
         others: list[str] | None = None,
         patients: int = 40,
+        parts: list[str] | None = None,
+        slide: str | None = None,
     ) -> None:
+        self.parts = list(_PARTS) if parts is None else parts
+        for name in self.parts:
+            if name not in _PARTS:
+                raise UserError(f"evidence.parts: found {name!r}; choose of {', '.join(_PARTS)}")
         for name, value, least in (
             ("fewest", fewest, 1),
             ("permutations", permutations, 99),
@@ -67,6 +87,7 @@ class Attribution(Tool):
             resamples,
             others or [],
             patients=patients,
+            slide=None if slide is None else Path(slide),
         )
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
@@ -79,8 +100,10 @@ class Attribution(Tool):
             )
         outcome = outcome_of(scorer.head, scorer.output, scored.cohort, scored.patients)
         whole = Part()
-        if "genomics" in scorer.modalities:
-            whole += gene_part(scorer, outcome, self.settings, seed)
+        for name in self.parts:
+            modality, part = _PARTS[name]
+            if len(scorer.modalities) > 1 if modality is None else modality in scorer.modalities:
+                whole += part(scorer, outcome, self.settings, seed)
         whole.sections.append(who(outcome, self.settings.smallest))
         title = f"Biomarkers of {scorer.model.task['name']}: what the {scorer.words} goes by"
         return Page(title, whole.lead, whole.sections, whole.figures, scored.first, whole.files)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from finetune.biomarkers import pictures, stability
-from finetune.biomarkers.attribution import deletion, deletion_figures, infidelity_figures
+from finetune.biomarkers import leave_out, pictures, stability
+from finetune.biomarkers.attribution import deletion, infidelity_figures
 from finetune.biomarkers.base import Part, chance, number
 from finetune.biomarkers.genes import Genes, directions, explain_genes, held_out_tests, sum_pathways
 from finetune.biomarkers.markers import recovery
@@ -15,7 +15,7 @@ from finetune.biomarkers.outcome import Outcome
 from finetune.biomarkers.permutation import Tested, permutation_test
 from finetune.biomarkers.scorer import Scorer
 from finetune.biomarkers.settings import Settings
-from finetune.page import words
+from finetune.page import table_of, words
 from finetune.trial.base import patient_replicates, plain_figure
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
@@ -34,7 +34,9 @@ def gene_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
     if settings.markers is not None:
         figures |= recovery(genes.genes, genes.importance, settings.markers, settings.top)
     ordered, random = deletion(genes.score, genes.attributed, seed)
-    faithful = deletion_figures(ordered, random, weights) | infidelity_figures(genes.score, genes.attributed, seed)
+    faithful = leave_out.figures(ordered, random, weights, "measurements") | infidelity_figures(
+        genes.score, genes.attributed, seed
+    )
     faithful["completeness_gap"] = plain_figure(
         genes.attributed.gap,
         len(genes.shares),
@@ -44,10 +46,10 @@ def gene_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
     figures |= faithful | _other_runs(genes, scorer, outcome, settings)
     sections = [
         _table_section(genes, ranking, settings),
-        _figure_section("Genes: discoveries, stability, known markers", figures, set(figures) - set(faithful)),
+        section("Genes: discoveries, stability, known markers", [table_of(_others(figures, faithful))]),
         section(
             "Genes: faithfulness",
-            [_words_of(faithful, list(faithful))],
+            [table_of(faithful)],
             pictures.deletion_curve(ordered, random),
             note="How far the score falls when measurements are set to the training patients' mean.",
         ),
@@ -76,6 +78,8 @@ def _ranking(genes: Genes, tested: Tested, drawn: Floats, settings: Settings) ->
             "p_any": tested.adjusted,
         }
     )
+    if genes.attention is not None:
+        table["attention"] = genes.attention
     if settings.markers is not None:
         table["known"] = [settings.markers.note(gene) for gene in genes.genes]
     table = table[table["importance"] > 0].sort_values("importance", ascending=False, kind="stable")
@@ -101,6 +105,8 @@ def _table_section(genes: Genes, ranking: pd.DataFrame, settings: Settings) -> S
     )
     if "known" in rows:
         shown["known"] = rows["known"]
+    if "attention" in rows:
+        shown["attention"] = [number(value, 4) for value in rows["attention"]]
     shown.index = pd.Index(rows["rank"].astype(str))
     note = (
         f"Importance: mean absolute integrated gradient from the training patients' mean, of the score from genomics "
@@ -110,6 +116,10 @@ def _table_section(genes: Genes, ranking: pd.DataFrame, settings: Settings) -> S
         f"{settings.smallest} patients differ. A marker that goes along with a true one is found as well: association "
         "is no cause. All candidates: genes.csv."
     )
+    if genes.attention is not None:
+        note += (
+            " Attention is how much the encoder's tokens look at a gene: it says nothing of what the gene does there."
+        )
     return section("Genes that the score goes by", [shown], note=note)
 
 
@@ -222,10 +232,5 @@ def _lead(
     )
 
 
-def _figure_section(title: str, figures: Mapping[str, Figure], names: set[str]) -> Section:
-    return section(title, [_words_of(figures, [name for name in figures if name in names])])
-
-
-def _words_of(figures: Mapping[str, Figure], names: Sequence[str]) -> pd.DataFrame:
-    rows = {figures[name].estimator: [words(figures[name])] for name in names}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value"])
+def _others(figures: Mapping[str, Figure], faithful: Mapping[str, Figure]) -> dict[str, Figure]:
+    return {name: figure for name, figure in figures.items() if name not in faithful}

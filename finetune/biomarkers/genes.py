@@ -30,6 +30,7 @@ class Genes:
         values: `[patients, candidates]`, NaN where not measured.
         attributed: what each adds to the score from genomics alone.
         score: as a function of values.
+        attention: that the encoder's tokens pay to the gene of each candidate; None where experts read the genes.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Genes:
     values: Floats
     attributed: Attributed
     score: Score
+    attention: Floats | None = None
 
     @property
     def shares(self) -> Floats:
@@ -73,9 +75,9 @@ def explain_genes(scorer: Scorer, outcome: Outcome) -> Genes:
     score = _score(scorer, len(module.genes))
     attributed = integrated_gradients(score, values, baseline)
     channels = [channel for channel in CHANNELS for _ in module.genes]
-    return Genes(
-        outcome.of(rows), list(module.genes) * len(CHANNELS), channels, values.double().numpy(), attributed, score
-    )
+    attention = None if scorer.head.reads_features else np.tile(_attention(module), len(CHANNELS))
+    names = list(module.genes) * len(CHANNELS)
+    return Genes(outcome.of(rows), names, channels, values.double().numpy(), attributed, score, attention)
 
 
 def directions(values: Floats, shares: Floats) -> Floats:
@@ -147,6 +149,14 @@ def _values(scorer: Scorer, patients: Sequence[str]) -> tuple[Tensor, NDArray[np
     if not inputs:
         return torch.zeros(0, len(CHANNELS) * len(module.genes)), rows  # type: ignore[arg-type]
     return torch.stack([one["values"].flatten() for one in inputs]), rows
+
+
+@torch.no_grad()
+def _attention(module: Genomics) -> Floats:
+    """Mean over the encoder's tokens where every gene is measured, `[genes]`: it does not depend on the patient."""
+    reach = module.reach(torch.ones(1, len(module.genes), dtype=torch.bool))
+    score = (module.query @ module.gene.T * module.width**-0.5)[None].masked_fill(~reach, -torch.inf)
+    return np.asarray(score.softmax(dim=-1).nan_to_num().mean(dim=(0, 1)).double().numpy())
 
 
 def _score(scorer: Scorer, count: int) -> Score:

@@ -1,6 +1,7 @@
 """What a page of biomarkers is made with."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from finetune.biomarkers.markers import Markers
 
@@ -20,3 +21,4 @@ class Settings:
     others: list[str] = field(default_factory=list)
     output: str | None = None
     patients: int = 40
+    slide: Path | None = None

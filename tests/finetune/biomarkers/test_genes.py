@@ -47,6 +47,10 @@ def test_gradients_of_a_score_add_up_to_its_change_from_the_baseline(explained, 
     gap = (genes.attributed.shares.sum(dim=1) - (full - start)).abs().max()
     assert gap < 0.05 * full.std()
     assert not genes.attributed.shares[~known].any()
+    if kind == "steps":  # a share of each token's, the same for the three channels of a gene
+        assert genes.attention.reshape(3, -1).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    else:
+        assert genes.attention is None
 
 
 def test_of_a_linear_score_attributions_are_weights_times_differences():
