@@ -76,9 +76,12 @@ class Adjustment(Tool):
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         endpoint = endpoint_of(self.endpoint, scored, self.outcome, self.follow_up)
+        scored.check_outcome(self.outcome)
         if self.effect == endpoint.no_effect:
             raise UserError(f"tool.effect: {self.effect:g} is no effect; plan a {endpoint.effect} that is one")
-        return self._plan(endpoint, seed) if self.arm is None else self._analyse(endpoint, self.arm)
+        page = self._plan(endpoint, seed) if self.arm is None else self._analyse(endpoint, self.arm)
+        page.lead += scored.doubt(self.outcome)
+        return page
 
     def plan(self, endpoint: Endpoint, seed: int) -> Plan:
         """The planned trial."""

@@ -87,6 +87,7 @@ class Enrichment(Tool):
         endpoint = endpoint_of(self.endpoint, scored, self.outcome, None)
         if not isinstance(endpoint, TimeToEvent | Binary):
             raise UserError(f"tool.endpoint: '{self.endpoint}' has no events to enrich; choose time_to_event or binary")
+        scored.check_outcome(self.outcome)
         cuts = [-math.inf, *(float(np.quantile(endpoint.scored.score, share)) for share in self.shares[1:])]
         weights = patient_replicates(endpoint.scored.patients, self.resamples, seed)
         screen = self.screen(endpoint, cuts, weights)
@@ -102,6 +103,7 @@ class Enrichment(Tool):
         defined = [share for share in self.shares if self._value(figures, endpoint, share, "randomised") is not None]
         page = Page(f"Enrichment by score: {endpoint.name.replace('_', ' ')}", self._lead(figures, endpoint, defined))
         page.sections.append(section("By threshold", [self._table(figures, endpoint, cuts)], self._picture(figures)))
+        page.lead += scored.doubt(self.outcome)
         page.figures, page.first = figures, endpoint.scored.first
         return page
 

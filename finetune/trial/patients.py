@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from finetune.trial.inputs import check_outcome, label_doubt
 from foundation.data.cohort import Cohort
 from foundation.data.splits import PARTS
 from foundation.errors import UserError
@@ -95,6 +96,15 @@ class ScoredPatients:
         if table.empty:
             raise UserError(f"{self.run}: no patient of split '{self.split}' has {', '.join(names)}; {_ADVICE}")
         return replace(self, table=table)
+
+    def check_outcome(self, outcome: str | None) -> None:
+        """Refuses the score, and what it is made of, as an outcome; see `finetune.trial.inputs`."""
+        if outcome is not None:
+            check_outcome(self.run, outcome, [column.name for column in self.cohort.dictionary.record])
+
+    def doubt(self, outcome: str | None) -> list[str]:
+        """What a page says of an outcome that the model's inputs may hold; nothing where there is no such doubt."""
+        return label_doubt(self.run, outcome, self.cohort.dictionary.labels)
 
     def survival(self) -> tuple[str, str]:
         """Names of the columns of event and time.

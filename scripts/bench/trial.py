@@ -3,7 +3,10 @@
     PYTHONPATH=. python scripts/bench/trial.py --run runs/glioma/experts/evaluation
 
 False alarms are counted over trials without effect, drawn from the patients of a run (the bar: 4 to 6 %); power is held
-against its formula (the bar: 2 points); the saving has an interval. Figures come last.
+against its formula (the bar: 2 points); the saving has an interval. Figures come last. Of a binary and a continuous
+endpoint the cohort measures nothing after treatment: IDH status and age stand in for one, to hold formula against
+counting alone. The model reads both or what holds them, so the command refuses age and doubts IDH, and no saving is
+told of them here.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +16,24 @@ from foundation.run_record import RunRecord
 Evaluated = Callable[..., Path]
 
 
+def head_run(folder: Path, cohort: Cohort, task: dict[str, Any]) -> Path:
+    """The folder of a fine-tuned head as far as it says what its model reads."""
+    with RunRecord.open(folder, "python -m finetune", {}, 0, [cohort.folder], cohort.facts()):
+        write_json(folder / "task.json", {"modalities": ["record"], "drop_inputs": {}, **task})
+    return folder
+
+
 @pytest.fixture
 def evaluated(cohort: Cohort, tmp_path: Path) -> Evaluated:
     """Writes the folder: every patient in `test` with a log hazard that foretells their time, more or less."""
 
-    def made(kind: str = "survival", noise: float = 0.3, seen: str = "") -> Path:
+    def made(kind: str = "survival", noise: float = 0.3, seen: str = "", task: dict[str, Any] | None = None) -> Path:
         rng = np.random.default_rng(0)
         folder = tmp_path / f"evaluation-{kind}"
         patients = cohort.patients
         risk = -np.log(patients["os_days"].fillna(500).to_numpy(float)) + rng.normal(0, noise, len(patients))
-        with RunRecord.open(folder, "python -m finetune.evaluate", {}, 0, [cohort.folder], cohort.facts()) as record:
+        parent = cohort.folder if task is None else head_run(tmp_path / "head", cohort, task)
+        with RunRecord.open(folder, "python -m finetune.evaluate", {}, 0, [parent], cohort.facts()) as record:
             if seen:
                 record.note("seen", seen)
         rows = pd.DataFrame({"patient": patients.index, "hospital": patients["hospital"].to_numpy()})

@@ -136,8 +136,13 @@ def test_a_score_of_noise_spares_next_to_nothing(scored: ScoredPatients):
 
 def test_a_trial_that_was_run_is_analysed(scored: ScoredPatients):
     arm = np.random.default_rng(0).integers(0, 2, len(scored.table)).astype(float)
-    scored = ScoredPatients(scored.table.assign(arm=arm), scored.cohort, scored.run, "test", "")
-    for settings in ({}, {"endpoint": "binary", "outcome": "biomarker"}, {"endpoint": "continuous", "outcome": "age"}):
+    table = scored.table.assign(arm=arm, change=scored.table["score"] + arm)
+    scored = ScoredPatients(table, scored.cohort, scored.run, "test", "")
+    for settings in (
+        {},
+        {"endpoint": "binary", "outcome": "biomarker"},
+        {"endpoint": "continuous", "outcome": "change"},
+    ):
         endpoint = endpoint_of(settings.get("endpoint", "time_to_event"), scored, settings.get("outcome"), None)
         page = Adjustment(arm="arm", **settings).run(scored, 0)
         effect = page.figures[f"adjustment/{endpoint.name}/effect/adjusted"]
@@ -152,7 +157,9 @@ def test_a_trial_that_was_run_is_analysed(scored: ScoredPatients):
         ({"effect": 1.0}, "tool.effect: 1 is no effect"),
         ({"effect": 1.4}, "found 1.4; give one above 0 and up to 1"),
         ({"endpoint": "binary"}, "tool.outcome: name the column"),
-        ({"endpoint": "binary", "outcome": "age"}, "'age' is not 0 and 1"),
+        ({"endpoint": "binary", "outcome": "os_days"}, "'os_days' is not 0 and 1"),
+        ({"endpoint": "continuous", "outcome": "score"}, "tool.outcome: 'score' is the model's own; name what is"),
+        ({"endpoint": "continuous", "outcome": "age"}, "reads 'age' as an input, so its score would explain it"),
         ({"follow_up": 1}, "none of .* patients had the event by then"),
         ({"arm": "score"}, "'score' must hold 1"),
         ({"outcome": "age"}, "leave outcome null"),
