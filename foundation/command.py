@@ -31,7 +31,11 @@ from foundation.settings import check_settings, setting_names
 __all__ = ["choose", "command", "compose_installed", "instantiate", "name_first_argument", "one_line", "plain"]
 
 _HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
-_LISTS_OF_NAMES = ("sites", *_HELD_OUT)  # of hospitals
+_LISTS_OF_NAMES = (
+    *("sites", *_HELD_OUT, "tool.treated_hospitals"),  # of hospitals
+    *("split", "predict", "strata.fixed_on"),  # of parts of a split
+    *("subgroups", "tool.covariates"),  # of columns
+)
 _NAMES = ("cohort.name", "example", "site")  # of a cohort, a patient, a hospital
 
 

@@ -14,6 +14,7 @@ from finetune.stratification.comparison import Comparison, table_of
 from finetune.stratification.embedding import embeddings
 from finetune.trial.base import Tool, plain_figure
 from finetune.trial.patients import HOSPITAL, SCORE, ScoredPatients, read_scored
+from finetune.trial.settings import ascending_days, count, listed, names
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
 from foundation.statistics.comparison import holm
@@ -45,13 +46,13 @@ class Clusters(Tool):
         resamples: int = 100,
         horizons: list[float] | None = None,
     ) -> None:
-        self.among = [clusters] if clusters is not None else sorted(set(among or (2, 3, 4, 5, 6)))
-        if self.among[0] < 2:
-            raise UserError(f"strata.clusters: found {self.among[0]}; at least 2 are compared")
-        if resamples < 2:
-            raise UserError(f"strata.resamples: found {resamples}; stability takes at least 2")
-        self.fixed_on, self.resamples = fixed_on or ["train", "validation"], resamples
-        self.horizons = [float(days) for days in horizons or (365, 1095, 1825)]
+        chosen = listed("strata.among", among, (2, 3, 4, 5, 6))
+        self.among = sorted(count("strata.among", value, 2) for value in chosen)
+        if clusters is not None:
+            self.among = [count("strata.clusters", clusters, 2)]
+        self.resamples = count("strata.resamples", resamples, 2)
+        self.fixed_on = names("strata.fixed_on", fixed_on, ["train", "validation"])
+        self.horizons = ascending_days("strata.horizons", horizons, (365, 1095, 1825))
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         if set(self.fixed_on) & set(scored.split.split("+")):

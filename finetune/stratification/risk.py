@@ -10,6 +10,7 @@ from finetune.stratification import pictures
 from finetune.stratification.comparison import Comparison, table_of
 from finetune.trial.base import Tool
 from finetune.trial.patients import ScoredPatients, read_scored
+from finetune.trial.settings import ascending_days, count, listed, names, number
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
 from foundation.statistics.figure import Figure
@@ -35,14 +36,14 @@ class RiskGroups(Tool):
         cuts: list[float] | None = None,
         horizons: list[float] | None = None,
     ) -> None:
-        if groups < 2:
-            raise UserError(f"strata.groups: found {groups}; at least 2 are compared")
-        numbers = cuts is None or all(isinstance(cut, int | float) and math.isfinite(cut) for cut in cuts)
-        if cuts is not None and (not cuts or not numbers or sorted(set(cuts)) != list(cuts)):
-            raise UserError(f"strata.cuts: found {cuts}; give ascending thresholds of the score, or null")
-        self.groups, self.cuts = groups, cuts
-        self.fixed_on = fixed_on or ["train", "validation"]
-        self.horizons = [float(days) for days in horizons or (365, 1095, 1825)]
+        self.groups, self.cuts = count("strata.groups", groups, 2), None
+        if cuts is not None:
+            wanted = "ascending thresholds of the score, or null"
+            self.cuts = [number("strata.cuts", cut, wanted, math.isfinite) for cut in listed("strata.cuts", cuts, [])]
+            if sorted(self.cuts) != self.cuts:
+                raise UserError(f"strata.cuts: found {cuts}; give {wanted}")
+        self.fixed_on = names("strata.fixed_on", fixed_on, ["train", "validation"])
+        self.horizons = ascending_days("strata.horizons", horizons, (365, 1095, 1825))
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         event, time = scored.survival()

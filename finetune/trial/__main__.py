@@ -29,12 +29,15 @@ def run_tool(cfg: DictConfig, chosen: DictConfig, command_name: str) -> None:
     """
     from finetune.page import PAGE, RESULTS
     from finetune.trial.patients import read_scored
+    from finetune.trial.settings import names
 
     run, output = Path(cfg.run), Path(cfg.output)
     claim(output, command_name, plain(cfg))
     table = None if cfg.table is None else Path(cfg.table)
-    scored = read_scored(run, [str(name) for name in cfg.split], cfg.subset, cfg.prediction, table)
-    tool: Tool = instantiate({key: value for key, value in plain(chosen).items() if key != "name"})
+    splits = names("split", plain(cfg)["split"], ["test"])
+    scored = read_scored(run, splits, cfg.subset, cfg.prediction, table)
+    settings = {key: value for key, value in plain(chosen).items() if key != "name"}
+    tool: Tool = instantiate(settings, _convert_="all")
     with RunRecord.open(output, command_name, plain(cfg), cfg.seed, [run], scored.cohort.facts()) as record:
         page = tool.run(scored, cfg.seed)
         page.write(output, {"source": scored.source, "split": scored.split, "seed": cfg.seed})

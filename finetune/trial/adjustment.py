@@ -1,5 +1,6 @@
 """Covariate adjustment by a prognostic score: what it saves a planned trial, or what it makes of one that was run."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from finetune.trial.design import Design
 from finetune.trial.endpoints import Endpoint, endpoint_of
 from finetune.trial.log_rank import Effect
 from finetune.trial.patients import ScoredPatients
+from finetune.trial.settings import count, days, number
 from finetune.trial.simulation import Power, signals, simulate
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
@@ -68,11 +70,12 @@ class Adjustment(Tool):
         simulations: int = 1000,
         resamples: int = 500,
     ) -> None:
-        self.endpoint, self.outcome, self.arm, self.effect = endpoint, outcome, arm, float(effect)
+        self.endpoint, self.outcome, self.arm = endpoint, outcome, arm
+        self.effect = number("tool.effect", effect, "a hazard ratio, risk ratio or difference", math.isfinite)
         self.design = Design(alpha, power, allocation)
-        if simulations < 1:
-            raise UserError(f"tool.simulations: found {simulations}; give a count from 1")
-        self.follow_up, self.simulations, self.resamples = follow_up, simulations, resamples
+        self.follow_up = None if follow_up is None else days("tool.follow_up", follow_up)
+        self.simulations = count("tool.simulations", simulations, 1)
+        self.resamples = count("tool.resamples", resamples, 2)
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         endpoint = endpoint_of(self.endpoint, scored, self.outcome, self.follow_up)

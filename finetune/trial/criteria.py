@@ -1,5 +1,7 @@
 """Eligibility criteria as a YAML file declares them, each a rule on one column."""
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,10 @@ class Criterion(BaseModel):
 
     column: str
     name: str = ""
-    at_least: float | None = None
-    at_most: float | None = None
-    one_of: list[str | float] | None = None
-    none_of: list[str | float] | None = None
+    at_least: float | None = Field(None, allow_inf_nan=False)
+    at_most: float | None = Field(None, allow_inf_nan=False)
+    one_of: list[str | float] | None = Field(None, min_length=1)
+    none_of: list[str | float] | None = Field(None, min_length=1)
     known: bool | None = None
     unknown: str = Field("fails", pattern="^(fails|meets)$")
 
@@ -63,11 +65,15 @@ class Criterion(BaseModel):
         other = f" none of {', '.join(map(_word, self.none_of))}" if self.none_of is not None else ""
         return f"{self.column}{low}{high}{choice}{other}"
 
-    def meets(self, column: "pd.Series[Any]") -> NDArray[np.bool_]:
+    def meets(self, column: "pd.Series[Any]", levels: Sequence[str] = ()) -> NDArray[np.bool_]:
         """Who meets it: `[patients]`.
 
+        Args:
+            column: of the patients.
+            levels: that the cohort declares for it, whether or not a patient has them.
+
         Raises:
-            UserError: where bounds are of a column of words.
+            UserError: where bounds are of a column of words, or a value is neither declared nor of any patient.
         """
         known = column.notna().to_numpy()
         if self.known is not None:
@@ -81,10 +87,22 @@ class Criterion(BaseModel):
             high = np.inf if self.at_most is None else self.at_most
             meets = (values >= low) & (values <= high)
         else:
-            listed = {_key(value) for value in (self.one_of if self.one_of is not None else self.none_of or [])}
+            listed = self._keys({_key(value) for value in (*column.dropna(), *levels)}, levels)
             inside = np.array([_key(value) in listed for value in column])
             meets = inside if self.one_of is not None else ~inside
         return np.asarray(np.where(known, meets, self.unknown == "meets"), dtype=np.bool_)
+
+    def _keys(self, known: AbstractSet[object], levels: Sequence[str]) -> set[object]:
+        """The values that the rule names, each of which must be one of the column."""
+        values = [*(self.one_of or []), *(self.none_of or [])]
+        missing = next((value for value in values if _key(value) not in known), None)
+        if missing is not None:
+            there = f"; it has {', '.join(levels)}" if levels else ""
+            raise UserError(
+                f"criterion '{self.words}': no patient's '{self.column}' is {_word(missing)}{there}; mend the "
+                "spelling, or leave it out"
+            )
+        return {_key(value) for value in values}
 
 
 class Criteria(BaseModel):

@@ -4,9 +4,12 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from finetune.trial.settings import number
 from foundation.errors import UserError
 
 _NORMAL = NormalDist()
+_LARGEST = 1_000_000  # patients of a trial
+_SMALLEST_ARM = 10  # patients, below which a mean of an arm is not normal and an arm may have no event
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,11 @@ class Design:
 
     def __post_init__(self) -> None:
         for name, value in (("alpha", self.alpha), ("power", self.power), ("allocation", self.allocation)):
-            if not 0 < value < 1:
-                raise UserError(f"tool.{name}: found {value}; give a number between 0 and 1")
+            number(f"tool.{name}", value, "a number between 0 and 1", lambda share: 0 < share < 1)
+        if self.power <= self.alpha:
+            raise UserError(
+                f"tool.power: found {self.power:g}, which tool.alpha ({self.alpha:g}) gives without an effect"
+            )
 
     @property
     def critical(self) -> float:
@@ -41,8 +47,23 @@ class Design:
         return self.critical + _NORMAL.inv_cdf(self.power)
 
     def patients(self, signal: float) -> int:
-        """How many patients reach the power."""
-        return math.ceil((self.distance / signal) ** 2)
+        """How many patients reach the power.
+
+        Raises:
+            UserError: if they are too few for the formula, or more than any trial has.
+        """
+        size = (
+            math.ceil((self.distance / signal) ** 2) if signal > self.distance / math.sqrt(2 * _LARGEST) else math.inf
+        )
+        smaller_arm = min(self.allocation, 1 - self.allocation) * size
+        if size > _LARGEST:
+            raise UserError(f"tool.effect: takes more than {_LARGEST:,} patients; plan a larger effect, or less power")
+        if smaller_arm < _SMALLEST_ARM:
+            raise UserError(
+                f"tool.effect: takes {size} patients, {smaller_arm:.0f} of them in the smaller arm, too few for any "
+                f"formula; plan a smaller effect, more power or a more even allocation, for {_SMALLEST_ARM} an arm"
+            )
+        return int(size)
 
     def power_of(self, patients: int, signal: float) -> float:
         """Chance that so many patients tell the effect."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from finetune.page import Page
 from finetune.trial.base import Tool, plain_figure
 from finetune.trial.criteria import Criterion, read_criteria
-from finetune.trial.patients import ScoredPatients
+from finetune.trial.patients import HOSPITAL, ScoredPatients
+from finetune.trial.settings import count
 from finetune.trial.suppression import hidden_cells, hidden_sums
 from foundation.data import pictures
 from foundation.data.sections import section
@@ -32,9 +33,7 @@ class Eligibility(Tool):
     def __init__(self, criteria: str | None = None, smallest: int = 5) -> None:
         if criteria is None:
             raise UserError("tool.criteria: give a YAML file of criteria; `consilium trial --help` names the tools")
-        if smallest < 1:
-            raise UserError(f"tool.smallest: found {smallest}; give a count from 1")
-        self.file, self.smallest = Path(criteria), smallest
+        self.file, self.smallest = Path(criteria), count("tool.smallest", smallest, 1)
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         criteria = read_criteria(self.file)
@@ -79,7 +78,9 @@ class Eligibility(Tool):
         if criterion.column not in scored.table:
             there = ", ".join(scored.table)
             raise UserError(f"{self.file}: criterion on '{criterion.column}', which is no column; there are {there}")
-        return criterion.meets(scored.table[criterion.column])
+        declared = {column.name: column.values for column in scored.cohort.dictionary.record}
+        declared[HOSPITAL] = list(scored.cohort.hospitals)
+        return criterion.meets(scored.table[criterion.column], declared.get(criterion.column, []))
 
     def _by_criterion(
         self,
@@ -136,11 +137,11 @@ class Eligibility(Tool):
     def _figures(self, totals: NDArray[np.int64], hidden: NDArray[np.bool_], names: list[str]) -> dict[str, Figure]:
         n = int(totals.sum())
         figures = {}
-        for name, count, secret in zip([*names, _LEFT], totals.tolist(), hidden.tolist(), strict=True):
+        for name, patients, secret in zip([*names, _LEFT], totals.tolist(), hidden.tolist(), strict=True):
             text = "patients who meet all criteria" if name == _LEFT else "patients lost by this criterion first"
             reason = f"hidden: it, or another by it, is of fewer than {self.smallest} patients"
             figure = (
-                Figure(None, None, None, n, {}, text, reason=reason) if secret else plain_figure(count, n, {}, text)
+                Figure(None, None, None, n, {}, text, reason=reason) if secret else plain_figure(patients, n, {}, text)
             )
             figures[f"eligibility/{name}"] = figure
         return figures

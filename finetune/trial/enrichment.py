@@ -14,6 +14,7 @@ from finetune.trial.base import SUPPORT, Tool, patient_replicates
 from finetune.trial.design import Design
 from finetune.trial.endpoints import Binary, Endpoint, TimeToEvent, endpoint_of
 from finetune.trial.patients import ScoredPatients
+from finetune.trial.settings import count, days, listed, number
 from foundation.data.sections import section
 from foundation.errors import UserError
 from foundation.statistics.figure import Figure
@@ -70,16 +71,17 @@ class Enrichment(Tool):
         shares: list[float] | None = None,
         resamples: int = 500,
     ) -> None:
-        self.endpoint, self.outcome, self.effect = endpoint, outcome, float(effect)
-        self.design, self.follow_up, self.resamples = Design(alpha, power, allocation), follow_up, resamples
-        self.rate = float(screened_a_month)
-        self.shares = sorted({0.0, *(float(share) for share in shares or (0.1, 0.25, 0.5, 0.66, 0.75))})
-        if not 0 < self.effect < 1:
-            raise UserError(f"tool.effect: found {effect}; give a ratio between 0 and 1, of treated over others")
-        if self.rate <= 0:
-            raise UserError(f"tool.screened_a_month: found {screened_a_month}; give a number above 0")
-        if self.shares[0] < 0 or self.shares[-1] >= 1:
-            raise UserError(f"tool.shares: found {shares}; give shares of patients from 0 to below 1")
+        self.endpoint, self.outcome, self.design = endpoint, outcome, Design(alpha, power, allocation)
+        wanted = "a ratio between 0 and 1, of treated over others"
+        self.effect = number("tool.effect", effect, wanted, lambda ratio: 0 < ratio < 1)
+        self.follow_up = None if follow_up is None else days("tool.follow_up", follow_up)
+        self.resamples = count("tool.resamples", resamples, 2)
+        self.rate = number("tool.screened_a_month", screened_a_month, "a number above 0", lambda rate: rate > 0)
+        wanted = "shares of patients from 0 to below 1"
+        chosen = listed("tool.shares", shares, (0.1, 0.25, 0.5, 0.66, 0.75))
+        self.shares = sorted(
+            {0.0, *(number("tool.shares", one, wanted, lambda share: 0 <= share < 1) for one in chosen)}
+        )
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         if self.endpoint == TimeToEvent.name and self.follow_up is None:

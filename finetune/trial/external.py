@@ -17,6 +17,7 @@ from finetune.trial.propensity import (
     weighted_difference,
     weights_of,
 )
+from finetune.trial.settings import days, names
 from foundation.data.sections import section
 from foundation.errors import UserError
 from foundation.statistics.comparison import two_sided
@@ -72,9 +73,10 @@ class ExternalControl(Tool):
     ) -> None:
         if (arm is None) == (not treated_hospitals):
             raise UserError("tool.arm: name a column of 1 and 0, or tool.treated_hospitals, and not both")
-        self.arm, self.treated_hospitals = arm, [str(name) for name in treated_hospitals or []]
-        self.covariates = covariates or [SCORE]
-        self.estimand, self.negative_control, self.follow_up = estimand, negative_control, follow_up
+        self.arm, self.treated_hospitals = arm, names("tool.treated_hospitals", treated_hospitals or None, [])
+        self.covariates = names("tool.covariates", covariates, [SCORE])
+        self.estimand, self.negative_control = estimand, negative_control
+        self.follow_up = None if follow_up is None else days("tool.follow_up", follow_up)
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
         event, time = scored.survival()

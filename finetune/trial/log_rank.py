@@ -110,7 +110,7 @@ def log_rank(event: Floats, time: Floats, arm: Floats) -> Effect:
     sets = RiskSets(event, time, arm)
     theta = _root(sets, 0.0)
     n = len(event)
-    z = sets.score() * math.sqrt(n / sets.variance())
+    z = _statistic(sets.score(), sets.variance(), n)
     error = 1 / math.sqrt(n * sets.information(theta))
     return Effect(theta, error, z, n, "log hazard ratio, Cox's partial likelihood; log-rank test")
 
@@ -130,13 +130,20 @@ def adjusted_log_rank(event: Floats, time: Floats, arm: Floats, covariates: Floa
         raise UserError("log-rank: fewer patients in an arm than covariates and two; take fewer covariates")
     centred = covariates - covariates.mean(axis=0)
     shift, gain = _adjustment(sets.outcomes(), sets.arm, centred, share)
-    z = (sets.score() - shift) * math.sqrt(n / (sets.variance() - gain))
+    z = _statistic(sets.score() - shift, sets.variance() - gain, n)
     at = _root(sets, 0.0)
     shift, gain = _adjustment(sets.outcomes(at), sets.arm, centred, share)
     theta = _root(sets, shift)
     information = sets.information(theta)
     error = math.sqrt(max(information - gain, 0.0) / n) / information
     return Effect(theta, error, z, n, "log hazard ratio, covariate-adjusted log-rank score (Ye, Shao and Yi 2024)")
+
+
+def _statistic(score: float, variance: float, n: int) -> float:
+    """Score over its error; few events may leave no variance, and covariates may take off more than there is."""
+    if variance <= 0:
+        raise UserError(f"log-rank: the events of {n} patients are too few to compare arms by; take more patients")
+    return score * math.sqrt(n / variance)
 
 
 def _adjustment(outcomes: Floats, arm: NDArray[np.bool_], centred: Floats, share: float) -> tuple[float, float]:

@@ -156,7 +156,7 @@ def _joined(cohort: Cohort, scores: "pd.Series[float]", table: Path | None) -> p
     outcomes = [*cohort.dictionary.labels, *(cohort.dictionary.survival or {}).values()]
     columns = [HOSPITAL, *dict.fromkeys(name for name in outcomes if name in patients)]
     joined = pd.concat([patients[columns].assign(**{SCORE: scores}), pd.DataFrame(record, index=scores.index)], axis=1)
-    return joined if table is None else joined.join(_further(table, set(joined)))
+    return joined if table is None else joined.join(_further(table, set(joined), set(joined.index)))
 
 
 def _of_evaluation(run: Path, rows: pd.DataFrame, splits: Sequence[str], subset: str) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def _of_folds(rows: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
     return long.melt(id_vars="patient", value_vars=estimates, var_name="output", value_name=SCORE)
 
 
-def _further(path: Path, taken: set[str]) -> pd.DataFrame:
+def _further(path: Path, taken: set[str], patients: set[str]) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"table: {path} is missing; give a CSV or Parquet file with a column 'patient'")
     try:
@@ -192,6 +192,9 @@ def _further(path: Path, taken: set[str]) -> pd.DataFrame:
         raise UserError(f"table: {path} is not readable; give a CSV or Parquet file in UTF-8") from error
     if "patient" not in table or table["patient"].duplicated().any():
         raise UserError(f"table: {path} needs a column 'patient' with each patient once")
+    table["patient"] = table["patient"].astype(str)  # ids of a Parquet file may be numbers
+    if not set(table["patient"]) & patients:
+        raise UserError(f"table: none of {path} is a patient of the run; its column 'patient' holds the cohort's ids")
     twice = sorted(taken & set(table.columns))
     if twice:
         raise UserError(f"table: {path} has a column '{twice[0]}', which the cohort has, too; call it otherwise")

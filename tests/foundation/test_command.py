@@ -22,3 +22,10 @@ def test_settings_that_a_command_lacks_stay_away():
     cfg = OmegaConf.create({"run": "???", "data": {"folder": "here"}})
     _names_as_text(cfg)
     assert cfg == {"run": "???", "data": {"folder": "here"}}
+
+
+@pytest.mark.parametrize("key", ["split", "predict", "subgroups", "strata.fixed_on", "tool.covariates"])
+def test_a_single_name_is_a_list_of_one_and_not_its_letters(key):
+    cfg = OmegaConf.create({key.split(".")[0]: {"fixed_on": "train", "covariates": "train"} if "." in key else "train"})
+    _names_as_text(cfg)
+    assert OmegaConf.select(cfg, key) == ["train"]

@@ -74,7 +74,10 @@ def test_axes_follow_the_patients_who_fix_them(run, cohort):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"clusters": 1}, "strata.clusters: found 1"),
+        ({"clusters": 1}, "strata.clusters: found 1; give a count from 2"),
+        ({"clusters": 2.5}, "strata.clusters: found 2.5; give a count from 2"),
+        ({"among": []}, r"strata.among: found \[\]; give a list"),
+        ({"horizons": [float("nan")]}, "strata.horizons: found nan; give days"),
         ({"resamples": 1}, "strata.resamples: found 1"),
         ({"fixed_on": ["test"]}, "strata.fixed_on: test are judged, too"),
         ({"fixed_on": ["train"], "among": [50]}, "50 clusters of 40 patients"),

@@ -40,7 +40,12 @@ def test_thresholds_are_quantiles_of_training_patients_scores(split_run):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"groups": 1}, "strata.groups: found 1; at least 2"),
+        ({"groups": 1}, "strata.groups: found 1; give a count from 2"),
+        ({"horizons": [-5]}, "strata.horizons: found -5; give days, above 0"),
+        ({"horizons": []}, r"strata.horizons: found \[\]; give a list of at least one"),
+        ({"horizons": [365, 365]}, "strata.horizons: names 365 twice"),
+        ({"fixed_on": []}, r"strata.fixed_on: found \[\]; give a list"),
+        ({"cuts": []}, r"strata.cuts: found \[\]; give a list"),
         ({"cuts": [1.0, 0.0]}, "strata.cuts: found"),
         ({"cuts": ["low"]}, "strata.cuts: found"),
         ({"cuts": [float("nan")]}, "strata.cuts: found"),

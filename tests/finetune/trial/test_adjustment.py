@@ -11,6 +11,7 @@ from finetune.trial.__main__ import main
 from finetune.trial.adjustment import Adjustment
 from finetune.trial.design import Design
 from finetune.trial.endpoints import endpoint_of
+from finetune.trial.log_rank import adjusted_log_rank, log_rank
 from finetune.trial.patients import ScoredPatients
 from finetune.trial.prognosis import cross_fitted, explained, knots_of, martingale_residuals, spline
 from finetune.trial.simulation import MeanTrials, RiskTrials, SurvivalTrials, signals, simulate
@@ -112,6 +113,30 @@ def test_sizes_reach_their_power_and_no_fewer_patients_do():
     assert design.power_of(size, signal) >= 0.9 > design.power_of(size - 1, signal)
     with pytest.raises(UserError, match="tool.power: found 1.5"):
         Design(power=1.5)
+    with pytest.raises(UserError, match="tool.power: found 0.05, which tool.alpha .0.05. gives without an effect"):
+        Design(power=0.05)
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        (1e-4, "tool.effect: takes more than 1,000,000 patients; plan a larger effect"),
+        (0.0, "tool.effect: takes more than 1,000,000 patients"),
+        (1.0, "tool.effect: takes 8 patients, 4 of them in the smaller arm, too few"),
+    ],
+)
+def test_a_size_that_no_trial_has_is_one_line(signal: float, words: str):
+    with pytest.raises(UserError, match=words):
+        Design().patients(signal)
+
+
+def test_events_too_few_to_compare_arms_by_are_one_line():
+    event, time = np.array([0.0, 0.0, 0.0, 1.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(UserError, match="log-rank: the events of 4 patients are too few to compare arms by"):
+        log_rank(event, time, np.array([1.0, 0.0, 1.0, 0.0]))
+    event, x = np.array([1.0, 1.0] + [0.0] * 6), np.random.default_rng(1).normal(size=(8, 2))
+    with pytest.raises(UserError, match="log-rank: the events of 8 patients are too few"):
+        adjusted_log_rank(event, np.arange(1.0, 9.0), np.array([1.0, 0.0] * 4), x)
 
 
 def test_a_plan_tells_saving_power_and_false_alarms(scored: ScoredPatients):
@@ -187,6 +212,35 @@ def test_the_command_writes_page_results_and_record(evaluated, tmp_path, capsys)
     assert pd.Series(record["metrics"]).notna().any()
 
 
-def test_a_plan_of_no_simulated_trial_is_one_line():
-    with pytest.raises(UserError, match="tool.simulations: found 0; give a count from 1"):
-        Adjustment(simulations=0)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"simulations": 0}, "tool.simulations: found 0; give a count from 1"),
+        ({"simulations": 2.5}, "tool.simulations: found 2.5; give a count from 1"),
+        ({"resamples": 0}, "tool.resamples: found 0; give a count from 2"),
+        ({"effect": "abc"}, "tool.effect: found abc; give a hazard ratio"),
+        ({"effect": float("nan")}, "tool.effect: found nan; give a hazard ratio"),
+        ({"power": "much"}, "tool.power: found much; give a number between 0 and 1"),
+        ({"power": True}, "tool.power: found True; give a number between 0 and 1"),
+        ({"power": 0.01}, "tool.power: found 0.01, which tool.alpha"),
+        ({"follow_up": -1}, "tool.follow_up: found -1; give days, above 0"),
+        ({"follow_up": float("nan")}, "tool.follow_up: found nan; give days, above 0"),
+    ],
+)
+def test_a_setting_that_is_no_number_or_beyond_its_range_is_one_line(settings: dict, words: str):
+    with pytest.raises(UserError, match=words):
+        Adjustment(**settings)
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        (["test", "test"], "split: names test twice; name each once"),
+        ([], r"split: found \[\]; give a list of at least"),
+    ],
+)
+def test_splits_that_cannot_be_are_one_line(evaluated, tmp_path, split: list, words: str):
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose("trial", [f"run={evaluated()}", f"output={tmp_path / 'out'}", f"split={split}"])
+    with pytest.raises(UserError, match=words):
+        main.__wrapped__(cfg)

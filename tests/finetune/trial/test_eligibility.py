@@ -42,6 +42,10 @@ def test_a_criterion_is_met_or_not(rule, meets, words):
         ("criteria: [{column: age}]", "needs one of bounds, one_of, none_of, known"),
         ("criteria: [{column: age, at_least: 3, known: true}]", "and no more"),
         ("criteria: [{column: age, at_least: 3, at_most: 1}]", "at_least lies above at_most"),
+        ("criteria: [{column: age, at_least: .nan}]", "at_least: Input should be a finite number"),
+        ("criteria: [{column: age, at_most: .inf}]", "at_most: Input should be a finite number"),
+        ("criteria: [{column: sex, one_of: []}]", "one_of: List should have at least 1 item"),
+        ("criteria: [{column: sex, none_of: []}]", "none_of: List should have at least 1 item"),
         ("criteria: [{column: age, atleast: 3}]", "Extra inputs are not permitted"),
         ("criteria: [{column: age, known: true}, {column: age, known: true}]", "'age known' stands there twice"),
         ("criteria: [", "not readable as YAML"),
@@ -61,6 +65,27 @@ def test_bounds_on_words_and_columns_that_are_none_are_one_line(scored, tmp_path
         Eligibility(str(tmp_path / "c.yaml")).run(scored, 0)
     with pytest.raises(UserError, match="tool.criteria: give a YAML file"):
         Eligibility()
+
+
+@pytest.mark.parametrize(
+    ("rule", "column"),
+    [
+        ({"column": "sex", "one_of": ["female"]}, TABLE["sex"]),
+        ({"column": "sex", "none_of": ["F", "m"]}, TABLE["sex"]),
+        ({"column": "idh", "one_of": ["1"]}, TABLE["idh"]),
+        ({"column": "idh", "none_of": [float("nan")]}, TABLE["idh"]),
+    ],
+)
+def test_a_value_that_no_patient_has_is_one_line(rule, column):
+    with pytest.raises(UserError, match=rf"no patient's '{rule['column']}' is .*mend the spelling"):
+        Criterion(**rule).meets(column)
+
+
+def test_a_level_that_the_cohort_declares_may_be_of_nobody(scored, tmp_path):
+    assert Criterion(column="sex", none_of=["X"]).meets(TABLE["sex"], ["F", "M", "X"]).tolist() == [True, True, False]
+    (tmp_path / "c.yaml").write_text("criteria: [{column: sex, one_of: [female]}]")
+    with pytest.raises(UserError, match="no patient's 'sex' is female; it has F, M; mend"):
+        Eligibility(str(tmp_path / "c.yaml")).run(scored, 0)
 
 
 def test_who_is_lost_by_which_criterion_adds_up(scored, tmp_path):

@@ -73,6 +73,9 @@ def test_a_table_of_arms_is_joined_by_patient(evaluated, cohort, tmp_path):
     pd.DataFrame({"patient": names[:2] + names[:1], "arm": 1}).to_csv(tmp_path / "twice.csv", index=False)
     with pytest.raises(UserError, match="needs a column 'patient' with each patient once"):
         read_scored(evaluated(), ["test"], table=tmp_path / "twice.csv")
+    pd.DataFrame({"patient": ["somebody", "else"], "arm": 1}).to_csv(tmp_path / "others.csv", index=False)
+    with pytest.raises(UserError, match="table: none of .*others.csv is a patient of the run"):
+        read_scored(evaluated(), ["test"], table=tmp_path / "others.csv")
     pd.DataFrame({"patient": names[:2], "age": 1}).to_csv(tmp_path / "age.csv", index=False)
     with pytest.raises(UserError, match="has a column 'age', which the cohort has, too"):
         read_scored(evaluated(), ["test"], table=tmp_path / "age.csv")
