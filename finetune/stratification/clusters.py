@@ -19,11 +19,13 @@ from foundation.data.sections import Section, section
 from foundation.errors import UserError
 from foundation.statistics.comparison import holm
 from foundation.statistics.figure import Figure, Support
+from foundation.statistics.suppression import HIDDEN, hidden_cells, hidden_note
 from foundation.statistics.table import Floats, Integers
 
 _STARTS = 10
 _ESTIMATOR = "adjusted Rand index (Hubert & Arabie 1985) of clusters with those of a resample, mean over resamples"
 _RESAMPLES = "95 % of resamples of the patients who make the clusters"
+_LEAST = 5  # patients of a cluster of whom a mean or a share is told
 _AGREED = 0.7  # of the index, from which clusters are called stable
 
 
@@ -144,19 +146,24 @@ def _characteristics(scored: ScoredPatients, cluster: Integers, names: Sequence[
         label = "model's score" if name == SCORE else str(name)
         if name != HOSPITAL and numbers.notna().sum() == column.notna().sum() and numbers.notna().any():
             groups = [numbers[cluster == place].dropna() for place in range(len(names))]
-            rows[f"{label}, mean (SD)"] = [f"{g.mean():.2f} ({g.std():.2f})" if len(g) > 1 else "–" for g in groups]
+            rows[f"{label}, mean (SD)"] = [
+                f"{g.mean():.2f} ({g.std():.2f})" if len(g) >= _LEAST else "–" for g in groups
+            ]
             if all(len(group) for group in groups) and numbers.nunique() > 1:
                 tests[f"{label}, mean (SD)"] = float(kruskal(*groups).pvalue)
             continue
         counts = pd.crosstab(column, cluster).reindex(columns=range(len(names)), fill_value=0)
-        for level, line in counts.iterrows():
+        shares = (counts / np.maximum(1, counts.sum())).to_numpy()
+        hidden = hidden_cells(counts.to_numpy(np.int64), _LEAST)
+        for level, line, secret in zip(counts.index, shares, hidden, strict=True):
             rows[f"{label}: {level}"] = [
-                f"{value / max(1, total):.0%}" for value, total in zip(line, counts.sum(), strict=True)
+                HIDDEN if few else f"{share:.0%}" for share, few in zip(line, secret, strict=True)
             ]
         if len(counts) > 1 and (counts.sum() > 0).all():
             tests[f"{label}: {counts.index[0]}"] = float(chi2_contingency(counts).pvalue)
     corrected = holm(tests)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(names))
     table["p, Holm"] = [f"{corrected[name]:.2g}" if name in corrected else "" for name in table.index]
-    note = "Kruskal–Wallis test of numbers, chi-squared test of words (told beside the first of them)."
+    note = "Kruskal–Wallis test of numbers, chi-squared test of words (told beside the first of them). "
+    note += hidden_note(_LEAST)
     return section("Who is in them", [table], note=note)

@@ -14,8 +14,10 @@ from finetune.trial.settings import ascending_days, count, listed, names, number
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
 from foundation.statistics.figure import Figure
+from foundation.statistics.suppression import HIDDEN, hidden_cells, hidden_note
 from foundation.statistics.table import Floats
 
+_LEAST = 5  # patients with the event, or without it, who are told as a number
 _NAMES = {2: ("low", "high"), 3: ("low", "middle", "high")}
 
 
@@ -102,14 +104,24 @@ def _table(comparison: Comparison, figures: dict[str, Figure], horizons: list[fl
 
 
 def _by_hospital(scored: ScoredPatients, event: Floats, time: Floats, group: Floats, names: tuple[str, ...]) -> Section:
-    """The groups at each hospital, with its own log-rank test."""
-    where = np.array(scored.hospitals)
+    """The groups at each hospital, with its own log-rank test where enough have the event and enough have not."""
+    where, hospitals = np.array(scored.hospitals), list(dict.fromkeys(scored.hospitals))
+    parts = [
+        Comparison(table_of(event[inside], time[inside], group[inside], len(names)), names)
+        for inside in (where == hospital for hospital in hospitals)
+    ]
+    counts = np.array([[[size["events"], size["censored"]] for size in part.sizes] for part in parts])
+    cells_hidden = hidden_cells(counts.reshape(len(parts), -1), _LEAST).reshape(counts.shape)
+    hidden = cells_hidden[..., 0] | cells_hidden[..., 1]  # the event, or no event: one sum tells both
     rows = {}
-    for hospital in dict.fromkeys(scored.hospitals):
-        inside = where == hospital
-        part = Comparison(table_of(event[inside], time[inside], group[inside], len(names)), names)
-        p = part.log_rank()
-        sizes = [f"{sum(size.values())} ({size['events']})" for size in part.sizes]
-        rows[hospital] = [*sizes, "not defined" if p.value is None else f"{p.value:.2g}"]
+    for place, (hospital, part, sizes) in enumerate(zip(hospitals, parts, counts, strict=True)):
+        cells = [
+            HIDDEN if hidden[place, column] else f"{sum(pair)} ({pair[0]})"
+            for column, pair in enumerate(sizes.tolist())
+        ]
+        p = part.log_rank().value
+        few = min(sizes.sum(axis=0)) < _LEAST
+        rows[hospital] = [*cells, HIDDEN if few else "not defined" if p is None else f"{p:.2g}"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "log-rank p"])
-    return section("By hospital", [table], note="Patients in each group, and events among them.")
+    note = f"Patients in each group, and events among them. {hidden_note(_LEAST)}"
+    return section("By hospital", [table], note=note)

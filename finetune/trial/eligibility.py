@@ -12,13 +12,13 @@ from finetune.trial.base import Tool, plain_figure
 from finetune.trial.criteria import Criterion, read_criteria
 from finetune.trial.patients import HOSPITAL, ScoredPatients
 from finetune.trial.settings import count
-from finetune.trial.suppression import hidden_cells, hidden_sums
 from foundation.data import pictures
 from foundation.data.sections import section
 from foundation.errors import UserError
 from foundation.statistics.figure import Figure
+from foundation.statistics.suppression import HIDDEN, cells_in_words, hidden_cells, hidden_sums
 
-_LEFT, _HIDDEN = "eligible", "hidden"
+_LEFT = "eligible"
 _FAIL, _ALONE, _UNKNOWN = "fail it", "lost by it alone", "unknown"
 
 
@@ -44,7 +44,7 @@ class Eligibility(Tool):
         counts = _by_hospital(first, np.array(scored.hospitals), hospitals, len(names) + 1)
         totals = counts.sum(axis=1)
         hidden = hidden_cells(np.column_stack([counts, totals]), self.smallest)
-        left = _HIDDEN if hidden[-1, -1] else str(totals[-1])
+        left = HIDDEN if hidden[-1, -1] else str(totals[-1])
         lead = [
             f"Eligible patients: {left} of {len(first)}, by {len(names)} criteria in the order of {self.file.name}.",
             f"Of fewer than {self.smallest} patients no number is told, nor of others that would give one away.",
@@ -54,7 +54,7 @@ class Eligibility(Tool):
             key: [self._told(*pair) for pair in zip(told[key].tolist(), secret[key].tolist(), strict=True)]
             for key in told
         }
-        cells = np.where(hidden, _HIDDEN, np.column_stack([counts, totals]).astype(str))
+        cells = cells_in_words(np.column_stack([counts, totals]), hidden)
         rows = [*(f"lost by {name}" for name in names), _LEFT]
         flow = pictures.flow(self._flow(names, len(first), totals, hidden[:, -1]))
         sections = [
@@ -117,7 +117,7 @@ class Eligibility(Tool):
     def _told(self, count: int, secret: bool) -> str:
         if 0 < count < self.smallest:
             return f"<{self.smallest}"
-        return _HIDDEN if secret else str(count)
+        return HIDDEN if secret else str(count)
 
     def _flow(
         self, names: list[str], patients: int, totals: NDArray[np.int64], hidden: NDArray[np.bool_]

@@ -23,6 +23,7 @@ from foundation.errors import UserError
 from foundation.statistics.comparison import two_sided
 from foundation.statistics.figure import Figure
 from foundation.statistics.grid import Grid
+from foundation.statistics.suppression import cells_in_words, hidden_cells, hidden_note
 from foundation.statistics.table import Floats, total
 from foundation.statistics.weighted_cox import WeightedRiskTable
 
@@ -104,9 +105,7 @@ class ExternalControl(Tool):
             section("Hazard ratio", [_table(figures)]),
             section("Balance", [], pictures.balance(before, after, _BALANCED)),
             section("Overlap", [], pictures.overlap(arms.chance, arms.arm)),
-            section(
-                "By hospital", [_by_hospital(arms)], note=f"Fewer than {_LEAST} patients are not told as a number."
-            ),
+            section("By hospital", [_by_hospital(arms)], note=hidden_note(_LEAST)),
         ]
         named = {f"external_control/{name}": figure for name, figure in figures.items()}
         return Page("External control arm", lead, sections, named, scored.first)
@@ -221,9 +220,7 @@ def _table(figures: dict[str, Figure]) -> pd.DataFrame:
 
 
 def _by_hospital(arms: Arms) -> pd.DataFrame:
-    where = np.array(arms.scored.hospitals)
-    rows = {}
-    for name in dict.fromkeys(arms.scored.hospitals):
-        counts = [int(((where == name) & (arms.arm == place)).sum()) for place in (1, 0)]
-        rows[name] = [f"<{_LEAST}" if 0 < count < _LEAST else str(count) for count in counts]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["treated", "controls"])
+    where, hospitals = np.array(arms.scored.hospitals), list(dict.fromkeys(arms.scored.hospitals))
+    counts = np.array([[int((arms.arm[where == name] == place).sum()) for place in (1, 0)] for name in hospitals])
+    cells = cells_in_words(counts, hidden_cells(counts, _LEAST))
+    return pd.DataFrame(cells, index=hospitals, columns=["treated", "controls"])

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from finetune.fit import save
 from finetune.module import FinetuneModule
-from finetune.stratification.clusters import Clusters, stabilities
+from finetune.stratification.clusters import Clusters, _characteristics, stabilities
 from finetune.stratification.embedding import embeddings
 from finetune.trial.patients import read_scored
 from foundation.data.dataset import PatientDataset
@@ -86,3 +86,14 @@ def test_axes_follow_the_patients_who_fix_them(run, cohort):
 def test_settings_that_cannot_be_are_one_line(run, settings, words):
     with pytest.raises(UserError, match=words):
         Clusters(**settings).run(read_scored(run, ["test"]), 0)
+
+
+def test_who_is_in_a_cluster_tells_no_share_of_few_patients(scored):
+    n = len(scored.table)
+    table = scored.table[["score"]].assign(hospital=["rare"] * 3 + ["a", "b"] * ((n - 3) // 2) + ["a"] * ((n - 3) % 2))
+    few = type(scored)(table, scored.cohort, scored.run, "test", "")
+    cluster = np.array([0, 1, 1] + [0, 0, 1, 1] * ((n - 3) // 4) + [0] * ((n - 3) % 4))
+    html = _characteristics(few, cluster, ("one", "two"))["tables"][0]
+    assert (
+        html.count("hidden") >= 4
+    )  # the rare hospital's two cells, and two of another by which totals would tell them

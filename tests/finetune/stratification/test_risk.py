@@ -1,6 +1,7 @@
 """Risk groups of a run: thresholds come of training patients alone."""
 
 import json
+import re
 
 import hydra
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from finetune.stratification.__main__ import main
-from finetune.stratification.risk import RiskGroups
+from finetune.stratification.risk import RiskGroups, _by_hospital
 from finetune.trial.patients import read_scored
 from foundation.errors import UserError
 
@@ -56,6 +57,23 @@ def test_thresholds_are_quantiles_of_training_patients_scores(split_run):
 def test_settings_that_cannot_be_are_one_line(split_run, settings, words):
     with pytest.raises(UserError, match=words):
         RiskGroups(**settings).run(read_scored(split_run, ["test"]), 0)
+
+
+def test_small_groups_of_a_hospital_are_hidden_and_what_gives_them_away(scored):
+    known = scored.known("os_event", "os_days")
+    n = len(known.table)
+    where = np.array(["a"] * 30 + ["b"] * (n - 30))
+    known = type(known)(known.table.assign(hospital=where), known.cohort, known.run, "test", "")
+    event = np.ones(n)
+    event[:3] = 0
+    event[30 : 30 + (n - 30) // 2] = 0
+    group = np.zeros(n)
+    group[15:30] = group[-((n - 30) // 3) :] = 1
+    html = _by_hospital(known, event, np.arange(1.0, n + 1), group, ("low", "high"))["tables"][0]
+    rows = [re.sub("<[^>]*>", " ", row).split() for row in html.split("<tr")[2:]]
+    cells = {row[row.index(name)]: row[row.index(name) + 1 :] for row in rows for name in ("a", "b") if name in row}
+    assert cells["a"][0] == "hidden" and cells["a"][-1] == "hidden"  # three of hospital a, and its test, stay away
+    assert cells["b"][0] == "hidden"  # else all of the group less hospital b's would tell them
 
 
 def test_the_command_writes_page_results_and_record(split_run, tmp_path):

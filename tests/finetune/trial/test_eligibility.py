@@ -3,16 +3,11 @@
 import json
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from finetune.trial.criteria import Criterion, read_criteria
 from finetune.trial.eligibility import Eligibility
-from finetune.trial.suppression import hidden_cells
 from foundation.errors import UserError
 
 TABLE = pd.DataFrame({"age": [40.0, 70.0, None], "sex": ["F", "M", None], "idh": [1.0, 0.0, None]})
@@ -103,29 +98,6 @@ def test_who_is_lost_by_which_criterion_adds_up(scored, tmp_path):
     assert value["sex one of F/alone"] == (young & ~women & known).sum()
     firsts = ("age up to 65", "sex one of F", "biomarker known", "eligible")
     assert sum(value[name] for name in firsts) == len(table)
-
-
-def determined(hidden: np.ndarray) -> np.ndarray:
-    """Hidden cells, in order, that shown ones and totals tell: no others' columns of the equations make up theirs."""
-    places = np.argwhere(hidden)
-    equations = [[float(place[0] == row) for place in places] for row in range(hidden.shape[0])]
-    equations += [[float(place[1] == column) for place in places] for column in range(hidden.shape[1])]
-    matrix, rank = np.array(equations), np.linalg.matrix_rank(np.array(equations))
-    return np.array([np.linalg.matrix_rank(np.delete(matrix, k, axis=1)) < rank for k in range(len(places))], bool)
-
-
-@settings(max_examples=60, deadline=None)
-@given(arrays(np.int64, st.tuples(st.integers(2, 5), st.integers(2, 5)), elements=st.integers(0, 12)))
-@example(np.array([[1, 0, 5, 0], [0, 0, 0, 5], [5, 0, 0, 0], [0, 5, 0, 0]]))  # a lone bridge between two loops
-def test_small_cells_are_hidden_and_no_line_gives_one_away(counts: np.ndarray):
-    hidden = hidden_cells(counts, 5)
-    assert hidden[(counts > 0) & (counts < 5)].all()
-    for line, mask in [*zip(counts, hidden, strict=True), *zip(counts.T, hidden.T, strict=True)]:
-        assert not mask.any() or mask.sum() > 1
-        assert not mask.any() or mask.all() or line[mask].sum() >= 5
-    small = (counts > 0) & (counts < 5)
-    if small.any():
-        assert not determined(hidden)[small[hidden]].any()
 
 
 def test_a_page_tells_no_small_count(scored, tmp_path):

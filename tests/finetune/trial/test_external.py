@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from finetune.trial.external import ExternalControl
+from finetune.trial.external import ExternalControl, _by_hospital
 from finetune.trial.propensity import (
     design_of,
     propensity,
@@ -108,6 +108,17 @@ def test_hospitals_tables_add_up_to_one_table_of_all(confounded_run):
 def test_hospitals_may_be_the_treated_and_few_patients_are_no_number(confounded_run):
     page = ExternalControl(treated_hospitals=[confounded_run.hospitals[0]]).run(confounded_run, 0)
     assert f"{confounded_run.hospitals.count(confounded_run.hospitals[0])} treated" in page.lead[0]
+
+
+def test_a_small_arm_of_a_hospital_does_not_follow_from_the_arms_totals(confounded_run):
+    n = len(confounded_run.table)
+    hospital = np.array(["small"] * 13 + ["first"] * 20 + ["second"] * (n - 33))
+    arm = np.array([1.0] * 3 + [0.0] * 10 + [1.0, 0.0] * 10 + [1.0] * 9 + [0.0] * (n - 42))
+    few = replace(confounded_run, table=confounded_run.table.assign(hospital=hospital, arm=arm))
+    table = _by_hospital(ExternalControl(arm="arm").arms(few))
+    assert table.loc["small"].tolist() == ["hidden", "hidden"]
+    assert table.loc["second"].tolist() == ["hidden", "hidden"]  # else the treated less those shown would be the three
+    assert table.loc["first"].tolist() == ["10", "10"]
 
 
 @pytest.mark.parametrize(
