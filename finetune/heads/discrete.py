@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from finetune.calibration import fit_temperature
 from finetune.experts.responses import Label, Response
-from finetune.heads.base import PROBABILITY, Blocks, Columns, Targets, object_schema, readout
+from finetune.heads.base import Blocks, Columns, Targets, readout
 from finetune.heads.follow_up import GROUPS, FollowUp, concordance, has_pairs
 from finetune.metrics import Column, Metric
 from finetune.statistics.discrete import DiscreteStatistics, log_cumulative_hazard
@@ -40,6 +40,7 @@ class DiscreteHazards(FollowUp):
     """
 
     separable = True
+    risk_name = "log_cumulative_hazard"
     log_scale: Tensor
     shift: Tensor
     cuts: Tensor
@@ -110,23 +111,7 @@ class DiscreteHazards(FollowUp):
         risk = self.risk(curve)
         groups = np.searchsorted(self.cuts.double().cpu().numpy(), risk)
         survival = self.statistics().survival(curve, np.array(self.horizons, dtype=np.float64))
-        return [
-            {
-                "log_cumulative_hazard": float(value),
-                "risk_group": GROUPS[int(group)],
-                "survival": dict(zip(self.horizon_names, row.tolist(), strict=True)),
-            }
-            for value, group, row in zip(risk, groups, survival, strict=True)
-        ]
-
-    def prediction_schema(self) -> dict[str, Any]:
-        return object_schema(
-            {
-                "log_cumulative_hazard": {"type": "number"},
-                "risk_group": {"enum": list(GROUPS)},
-                "survival": object_schema(dict.fromkeys(self.horizon_names, PROBABILITY)),
-            }
-        )
+        return self.answers(risk.tolist(), groups.tolist(), survival.tolist())
 
     def estimate(self, scores: Float[Tensor, "batch intervals"]) -> Float[Tensor, "batch intervals"]:
         """Survival to the end of each interval."""

@@ -1,6 +1,8 @@
 """What heads of an event in time share: an event column, a time column, and what is asked of both."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.utils import concordance_index
 from matplotlib.axes import Axes
 
-from finetune.heads.base import Columns, Head, TargetCounts
+from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, object_schema
 from finetune.metrics import Column
 from foundation.errors import UserError
 
@@ -24,9 +26,13 @@ class FollowUp(Head):
         event: label column, 1 where the event was seen and 0 where the patient was censored.
         time: label column, days to event or censoring.
         horizons: days at which survival probabilities are given.
+
+    Attributes:
+        risk_name: of the number by which answers rank patients.
     """
 
     kind = "survival"
+    risk_name: ClassVar[str]
 
     def __init__(self, event: str, time: str, horizons: list[int] | None) -> None:
         super().__init__()
@@ -38,6 +44,34 @@ class FollowUp(Head):
     @abstractmethod
     def risk(self, estimates: Column) -> Float[np.ndarray, " patients"]:
         """By what estimates rank patients: the higher, the sooner the event."""
+
+    def answers(
+        self, risk: Sequence[float], groups: Sequence[int], survival: Sequence[Sequence[float]]
+    ) -> list[dict[str, Any]]:
+        """What a request is answered, a row a patient.
+
+        Args:
+            risk: of each patient.
+            groups: places in `GROUPS`.
+            survival: probability at each horizon.
+        """
+        return [
+            {
+                self.risk_name: value,
+                "risk_group": GROUPS[group],
+                "survival": dict(zip(self.horizon_names, row, strict=True)),
+            }
+            for value, group, row in zip(risk, groups, survival, strict=True)
+        ]
+
+    def prediction_schema(self) -> dict[str, Any]:
+        return object_schema(
+            {
+                self.risk_name: {"type": "number"},
+                "risk_group": {"enum": list(GROUPS)},
+                "survival": object_schema(dict.fromkeys(self.horizon_names, PROBABILITY)),
+            }
+        )
 
     def count(self, targets: Columns) -> TargetCounts:
         """Counts of events alone: days would be told patient by patient."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from finetune.experts.responses import Hazard, Response
-from finetune.heads.base import PROBABILITY, Blocks, Columns, Targets, object_schema, readout
+from finetune.heads.base import Blocks, Columns, Targets, readout
 from finetune.heads.follow_up import GROUPS, FollowUp, concordance, has_pairs
 from finetune.metrics import Column, Metric
 from finetune.statistics.survival import SurvivalStatistics
@@ -29,7 +29,7 @@ class Survival(FollowUp):
         blocks: sizes of blocks of features, to be read by experts instead of the embedding.
     """
 
-    kind = "survival"
+    risk_name = "log_hazard"
     baseline_days: Tensor
     baseline_hazard: Tensor
     cuts: Tensor
@@ -93,23 +93,7 @@ class Survival(FollowUp):
         cumulative = torch.cat([torch.zeros(1), self.baseline_hazard])[position]
         survival = torch.exp(-cumulative[None] * risk.exp()[:, None])
         groups = torch.bucketize(risk, self.cuts)
-        return [
-            {
-                "log_hazard": float(value),
-                "risk_group": GROUPS[int(group)],
-                "survival": dict(zip(self.horizon_names, row.tolist(), strict=True)),
-            }
-            for value, group, row in zip(risk, groups, survival, strict=True)
-        ]
-
-    def prediction_schema(self) -> dict[str, Any]:
-        return object_schema(
-            {
-                "log_hazard": {"type": "number"},
-                "risk_group": {"enum": list(GROUPS)},
-                "survival": object_schema(dict.fromkeys(self.horizon_names, PROBABILITY)),
-            }
-        )
+        return self.answers(risk.tolist(), groups.tolist(), survival.tolist())
 
     def estimate(self, scores: Float[Tensor, "batch 1"]) -> Float[Tensor, " batch"]:
         """Log hazard relative to the baseline."""
