@@ -13,6 +13,24 @@ NOT_APPLICABLE = "not_applicable"
 _LONGEST = 4000  # characters of an answer
 
 
+class _TwiceError(ValueError):
+    """A question that is answered twice."""
+
+
+class _Answers(yaml.SafeLoader):
+    """YAML in which no key stands twice: of two answers to a question, YAML itself would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, refused where a key stands twice."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                first, second = lines[key.value], key.start_mark.line + 1
+                raise _TwiceError(f"'{str(key.value)[:40]}' is answered twice, in lines {first} and {second}")
+            lines[str(key.value)] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
 def template() -> str:
     """The file to fill in, with its questions."""
     return resources.files("serve.card").joinpath(FILE).read_text(encoding="utf-8")
@@ -35,9 +53,11 @@ def read(path: Path) -> dict[str, Any]:
         UserError: if the file is missing, no YAML, or holds an unknown field or an answer that is no text.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Answers)
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; python -m serve.card questions {path} writes one to fill in") from error
+    except _TwiceError as error:
+        raise UserError(f"{path}: {error}; keep one answer") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
     except RecursionError as error:

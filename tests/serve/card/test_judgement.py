@@ -6,6 +6,7 @@ import pytest
 
 from foundation.errors import UserError
 from serve.card.build import Inputs, build
+from serve.card.judgement import read
 from tests.serve.card.test_card import card_of
 
 LAUGHS = ", ".join(
@@ -20,13 +21,13 @@ def evaluation(plain_chain: Path) -> Path:
 
 def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: Path):
     readme, _, _ = card_of(evaluation)
-    assert readme.count("| OPEN: nobody has said |") == 26
+    assert readme.count("| OPEN: nobody has said |") == 31
     (tmp_path / "card.yaml").write_text("contact: Ask 2 of us.\nfunding: {not_applicable: nobody paid}\n")
     card = build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
     readme = card.documents["README.md"]
     assert "| Whom does a reader write to? | Ask 2 of us. |" in readme
     assert "| Who paid, and what part had they in the work? | not applicable: nobody paid |" in readme
-    assert readme.count("| OPEN: nobody has said |") == 24
+    assert readme.count("| OPEN: nobody has said |") == 29
     assert card.content["nodes"]["judgement/contact"]["sources"] == [["../card.yaml", "contact"]]
 
 
@@ -46,3 +47,9 @@ def test_answers_that_are_none_are_refused(evaluation: Path, tmp_path: Path, tex
     (tmp_path / "card.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
+
+
+def test_a_question_that_is_answered_twice_is_refused(tmp_path: Path):
+    (tmp_path / "card.yaml").write_text("users: Researchers.\nfunding: Us.\nusers: Anybody.\n")
+    with pytest.raises(UserError, match="'users' is answered twice, in lines 1 and 3; keep one answer"):
+        read(tmp_path / "card.yaml")
