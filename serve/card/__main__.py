@@ -16,7 +16,7 @@ from foundation.run_record import RunRecord
 _COMMAND = "python -m serve.card"
 _HELP = """usage: python -m serve.card [ACTION] [overrides]
 
-  (none)     writes README.md, card.html, bom.json and card.json from the records of evaluations and what they build on
+  (none)     writes README.md, card.html, chai.xml, bom.json and card.json from the records of evaluations
   questions  writes a file of questions that only people can answer: python -m serve.card questions FILE
   check      holds every document and every number of a card against its records: python -m serve.card check FOLDER
   diff       what changed from one card to the next, as Markdown: python -m serve.card diff EARLIER LATER
@@ -27,8 +27,8 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 
 @command("card")
 def write(cfg: DictConfig) -> None:
-    """Writes README.md, card.html, bom.json and card.json; `questions`, `check` and `diff` are further actions."""
-    from serve.card.build import BILL, DATA, PAGE, README, Inputs, build
+    """Writes README.md, card.html, chai.xml, bom.json and card.json; further actions: `questions`, `check`, `diff`."""
+    from serve.card.build import BILL, CHAI, DATA, PAGE, README, Inputs, build
 
     paths = cfg.evaluation
     evaluations = tuple(Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths]))
@@ -47,7 +47,8 @@ def write(cfg: DictConfig) -> None:
         record.note("statements", len(card.content["nodes"]))
         if judgement is not None:
             record.note("judgement", os.path.relpath(judgement.resolve(), output.resolve()))
-    for label, name in (("card", README), ("page", PAGE), ("bill of materials", BILL), ("data", DATA)):
+    made = (("card", README), ("page", PAGE), ("CHAI card", CHAI), ("bill of materials", BILL), ("data", DATA))
+    for label, name in made:
         print(f"{label}: {output / name}")
 
 

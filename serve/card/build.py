@@ -7,6 +7,7 @@ from typing import Any
 
 from serve.card import html, markdown
 from serve.card.bom import bill
+from serve.card.chai import applied_model_card
 from serve.card.chain import Evidence, gather
 from serve.card.content.bundle import bundle
 from serve.card.content.data import data
@@ -22,7 +23,7 @@ from serve.card.graph import File, Graph, Node
 from serve.card.judgement import read
 from serve.card.metadata import front_matter
 
-README, PAGE, BILL, DATA = "README.md", "card.html", "bom.json", "card.json"
+README, PAGE, BILL, CHAI, DATA = "README.md", "card.html", "bom.json", "chai.xml", "card.json"
 FORMAT = 2
 
 
@@ -92,6 +93,7 @@ def build(inputs: Inputs, output: Path) -> Card:
         if (evaluation.run.folder / PICTURE).is_file()
     }
     documents = {README: head + body, PAGE: html.render(first, name, blocks), BILL: bill(evidence)}
+    documents[CHAI] = applied_model_card(evidence)
     return Card(documents, content, pictures)
 
 

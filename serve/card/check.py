@@ -8,7 +8,8 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import FILE
-from serve.card.build import DATA, Inputs, build
+from serve.card import chai
+from serve.card.build import CHAI, DATA, Inputs, build
 from serve.card.documents import page_problems, read_text, readme_problems
 from serve.card.graph import look_up, read_once, sha256
 from serve.card.judgement import questions, read
@@ -188,7 +189,9 @@ def _statements(card: Mapping[str, Any], fresh: Mapping[str, Any]) -> Iterator[s
 
 
 def _documents(folder: Path, card: Mapping[str, Any]) -> list[str]:
-    return [*readme_problems(folder, card), *page_problems(folder, card)]
+    path = folder / CHAI
+    invalid = chai.problems(read_text(path)) if path.is_file() else ()
+    return [*readme_problems(folder, card), *page_problems(folder, card), *(f"{CHAI}: {each}" for each in invalid)]
 
 
 def _bytes(path: Path, text: str) -> Iterator[str]:

@@ -131,6 +131,13 @@ DOCUMENTS: list[tuple[str, str, str, str]] = [
     ("card.html", f'data-node="{AUC}"', 'data-node="result/0/nowhere"', "result/0/nowhere"),
     ("card.html", "57 patients; test patients", "570 patients; test patients", "card.html: line"),
     ("card.html", "Held-out patients of", "Held-out 99 patients of", "prints 99, which is no statement"),
+    ("chai.xml", '"lower": 0.7931', '"lower": 0.8931', "chai.xml: line"),
+    ("chai.xml", '"n": 57', '"n": 570', "chai.xml: line"),
+    ("chai.xml", '"kind": "estimate_ci"', '"kind": "guess"', "biomarker: AUC is none of a number"),
+    ("chai.xml", "<ModelName>demo</ModelName>", "", "BasicInfo/ModelName is missing"),
+    ("chai.xml", "<ModelName>demo</ModelName>", "<ModelName />", "BasicInfo/ModelName is empty"),
+    ("chai.xml", "<Bibliography />", "<Bibliography /><Score>1</Score>", "Score is no element of CHAI"),
+    ("chai.xml", "</AppliedModelCard>", "", "chai.xml: no XML"),
     ("bom.json", '"0.7931"', '"0.8931"', "bom.json: line"),
     ("bom.json", '"version": "90b0751597d1"', '"version": "1"', "bom.json: line"),
     ("card.html", "Not a medical device:", "A medical device:", "card.html: line"),
@@ -226,6 +233,7 @@ OTHERS: dict[Callable[[Path], None], str] = {
     lambda card: (card / "README.md").unlink(): "README.md: missing",
     lambda card: (card / "card.html").unlink(): "card.html: missing",
     lambda card: (card / "bom.json").unlink(): "bom.json: missing",
+    lambda card: (card / "chai.xml").unlink(): "chai.xml: missing",
     lambda card: (card / "evaluation-biomarker.png").write_bytes(
         b"other"
     ): "evaluation-biomarker.png: missing, or another",
@@ -305,7 +313,7 @@ def test_a_malformed_card_is_refused_in_one_line(copy: Path, file: str, keys: li
         check(copy / "card")
 
 
-@pytest.mark.parametrize("name", ["README.md", "card.html", "bom.json"])
+@pytest.mark.parametrize("name", ["README.md", "card.html", "bom.json", "chai.xml"])
 def test_a_document_that_is_no_text_is_named(copy: Path, name: str):
     path = copy / "card" / name
     path.write_bytes(path.read_bytes().replace(b"demo", b"\xff\xfe"))
