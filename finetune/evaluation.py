@@ -14,6 +14,7 @@ from finetune import baseline
 from finetune.baselines.comparison import Comparison
 from finetune.features import FeatureCache, feature_scores
 from finetune.figures import Figures, Resampling, figures, interval
+from finetune.gaps import gap
 from finetune.heads.base import Columns
 from finetune.metrics import Column
 from finetune.patients import patients_with_target, target_columns
@@ -85,6 +86,7 @@ class Evaluator:
         self._rows: list[dict[str, Any]] = []
         self._tests: list[dict[str, Any]] = []
         self._curves: dict[str, Any] = {}
+        self._gaps: dict[str, Any] = {}
         self.predictions: list[pd.DataFrame] = []
 
     def run(self) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class Evaluator:
             "by_hospital": {name: hospitals[name] for name in self.cohort.hospitals if name in hospitals},
             "by_modality": self._by_modality(whole),
             "by_group": by_group,
+            "gaps": self._gaps,
             "reliability": self.reliability(),
             "baseline": self._baseline(whole, estimates),
             "baselines": self.comparison.baselines(),
@@ -200,12 +203,15 @@ class Evaluator:
         names = self.model.task["modalities"]
         tables: dict[str, dict[str, Any]] = {}
         for group, levels in groups(self.cohort, self.test, names, self.age_bands, self.subgroups).items():
-            tables[group] = {}
+            tables[group], figures_of = {}, {}
             for level, inside in levels.items():
                 patients = np.array(self.test)[inside].tolist()
                 shown = self._figures(patients, estimates[inside])
                 self._rows += figure_rows(self._origin, shown, group=group, level=level)
                 tables[group][level] = self._group(patients, shown)
+                figures_of[level] = shown
+            between = None if group == "has" else gap(figures_of, self.primary)
+            self._gaps |= {group: between} if between is not None else {}
         return tables
 
     def reliability(self) -> dict[str, Any]:
