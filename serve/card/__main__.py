@@ -30,14 +30,13 @@ def write(cfg: DictConfig) -> None:
     """Writes README.md, card.html, chai.xml, bom.json and card.json; further actions: `questions`, `check`, `diff`."""
     from serve.card.build import BILL, CHAI, DATA, PAGE, README, Inputs, build
 
-    paths = cfg.evaluation
-    evaluations = tuple(Path(path) for path in (paths if isinstance(paths, ListConfig) else [paths]))
+    evaluations, analyses = _paths(cfg.evaluation), _paths(cfg.analyses)
     export = None if cfg.export is None else Path(cfg.export)
     output = Path(cfg.output)
     claim(output, _COMMAND, plain(cfg))
     judgement = None if cfg.judgement is None else Path(cfg.judgement)
-    card = build(Inputs(evaluations, str(cfg.name), str(cfg.license), export, judgement), output)
-    parents = [*evaluations, *([export] if export else [])]
+    card = build(Inputs(evaluations, str(cfg.name), str(cfg.license), export, judgement, analyses), output)
+    parents = [*evaluations, *analyses, *([export] if export else [])]
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents) as record:
         for name, picture in card.pictures.items():
             shutil.copyfile(picture, output / name)
@@ -50,6 +49,11 @@ def write(cfg: DictConfig) -> None:
     made = (("card", README), ("page", PAGE), ("CHAI card", CHAI), ("bill of materials", BILL), ("data", DATA))
     for label, name in made:
         print(f"{label}: {output / name}")
+
+
+def _paths(named: ListConfig | str) -> tuple[Path, ...]:
+    """One path or a list of them."""
+    return tuple(Path(path) for path in (named if isinstance(named, ListConfig) else [named]))
 
 
 @command("card_questions")

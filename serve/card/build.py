@@ -9,6 +9,7 @@ from serve.card import html, markdown
 from serve.card.bom import bill
 from serve.card.chai import applied_model_card
 from serve.card.chain import Evidence, gather
+from serve.card.content.analyses import analyses
 from serve.card.content.bundle import bundle
 from serve.card.content.data import data
 from serve.card.content.federation import federation
@@ -37,6 +38,7 @@ class Inputs:
         license: SPDX identifier, in lower case as Hugging Face has it.
         export: output folder of `serve.export`, if the card tells of a bundle.
         judgement: file in which people answered what no run can know.
+        analyses: output folders of trials, stratifications and other runs that left figures.
     """
 
     evaluations: tuple[Path, ...]
@@ -44,6 +46,7 @@ class Inputs:
     license: str
     export: Path | None = None
     judgement: Path | None = None
+    analyses: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def build(inputs: Inputs, output: Path) -> Card:
     """
     graph = Graph(output.resolve())
     said = None if inputs.judgement is None else graph.add(inputs.judgement, read(inputs.judgement))
-    evidence = gather(graph, inputs.evaluations, inputs.export, said)
+    evidence = gather(graph, inputs.evaluations, inputs.export, said, inputs.analyses)
     settings = File(output, "run.json", "", {"config": {"name": inputs.name, "license": inputs.license}})
     name = graph.value("model/name", settings, "config", "name")
     graph.value("model/license", settings, "config", "license")
@@ -99,7 +102,7 @@ def build(inputs: Inputs, output: Path) -> Card:
 
 def _blocks(evidence: Evidence) -> list[Block]:
     """The card from its first screen to its last table."""
-    sections = (results, judgement, data, federation, training, bundle, lineage, standards)
+    sections = (results, analyses, judgement, data, federation, training, bundle, lineage, standards)
     made = (section(evidence) for section in sections)
     return [*summary(evidence), *(section for section in made if section is not None)]
 

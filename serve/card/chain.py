@@ -9,7 +9,12 @@ from foundation.errors import UserError
 from foundation.run_record import FILE, walk
 from serve.card.graph import File, Graph
 
-EVALUATION, FOLDS, RESULTS = "evaluation.json", "crossvalidation.json", "results.json"
+EVALUATION, FOLDS, RESULTS, PREDICTIONS = (
+    "evaluation.json",
+    "crossvalidation.json",
+    "results.json",
+    "predictions.parquet",
+)
 _TRAINS = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")
 
 
@@ -51,6 +56,7 @@ class Evaluation:
         results: `results.json`, where it was written.
         task: `task.json` of the task model; None where no run of the chain keeps one.
         chain: runs from this one down, nearest first.
+        predictions: of every patient, a table; None where they were not kept.
     """
 
     id: str
@@ -59,11 +65,27 @@ class Evaluation:
     results: File | None
     task: File | None
     chain: tuple[Run, ...]
+    predictions: File | None = None
 
     @property
     def folds(self) -> bool:
         """Whether it is a cross-validation: models of several folds, each tested on patients that it did not see."""
         return self.file.path.name == FOLDS
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A run that put a model, or its patients, to further use: a trial, groups of patients, biomarkers.
+
+    Attributes:
+        id: of its nodes: `analysis/` with its command and its folder.
+        run: that analysed.
+        results: `results.json`: `figures`, each with its id, value, interval, patients and estimator.
+    """
+
+    id: str
+    run: Run
+    results: File
 
 
 @dataclass(frozen=True)
@@ -76,6 +98,7 @@ class Evidence:
         runs: all runs, each once, nearest first.
         export: the run that made the bundle, where one was named.
         judgement: what people said, as a file of the graph; None where nobody did.
+        analyses: in the order in which they were named.
     """
 
     graph: Graph
@@ -83,13 +106,20 @@ class Evidence:
     runs: tuple[Run, ...]
     export: Run | None = None
     judgement: File | None = None
+    analyses: tuple[Analysis, ...] = ()
 
     def stage(self, *names: str) -> list[Run]:
         """The runs of these commands."""
         return [run for run in self.runs if run.stage in names]
 
 
-def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement: File | None) -> Evidence:
+def gather(
+    graph: Graph,
+    folders: Sequence[Path],
+    export: Path | None,
+    judgement: File | None,
+    further: Sequence[Path] = (),
+) -> Evidence:
     """Reads evaluations, the export and all that they build on.
 
     Args:
@@ -97,6 +127,7 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
         folders: output folders of `finetune.evaluate`, `finetune.federated.evaluate` or `finetune.crossvalidate`.
         export: output folder of `serve.export`.
         judgement: what people said.
+        further: output folders of runs that analysed the same patients or models, and left a `results.json`.
 
     Raises:
         UserError: if a record is missing, or was changed since a later run built on it.
@@ -111,6 +142,7 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
             )
         chain = _chain(graph, folder, runs)
         results = folder / RESULTS
+        kept = folder / PREDICTIONS
         task = next((run.folder / "task.json" for run in chain if (run.folder / "task.json").is_file()), None)
         evaluations.append(
             Evaluation(
@@ -120,10 +152,12 @@ def gather(graph: Graph, folders: Sequence[Path], export: Path | None, judgement
                 graph.read(results) if results.is_file() else None,
                 graph.read(task) if task else None,
                 chain,
+                graph.add(kept, None) if kept.is_file() else None,
             )
         )
+    analyses = _analyses(graph, further, evaluations, runs)
     exported = _export(graph, export, evaluations, runs) if export else None
-    return Evidence(graph, tuple(evaluations), tuple(runs.values()), exported, judgement)
+    return Evidence(graph, tuple(evaluations), tuple(runs.values()), exported, judgement, analyses)
 
 
 def _chain(graph: Graph, folder: Path, runs: dict[Path, Run]) -> tuple[Run, ...]:
@@ -140,6 +174,35 @@ def _run(graph: Graph, folder: Path, taken: set[str]) -> Run:
     names = [name, *(f"{name}~{number}" for number in range(2, len(taken) + 3))]
     stage = str(file.content["command"]).removeprefix("python -m ").split()[0]
     return Run(folder, file, stage, next(name for name in names if name not in taken))
+
+
+def _analyses(
+    graph: Graph, folders: Sequence[Path], evaluations: Sequence[Evaluation], runs: dict[Path, Run]
+) -> tuple[Analysis, ...]:
+    """Runs whose results join the card; each must build on something that an evaluation builds on."""
+    known = {run.folder for evaluation in evaluations for run in evaluation.chain}
+    made: dict[str, Analysis] = {}
+    for folder in folders:
+        path = folder / RESULTS
+        if not path.is_file():
+            advice = "give the output folder of python -m finetune.trial, finetune.stratification or alike"
+            raise UserError(f"{folder}: no {RESULTS}; {advice}")
+        chain = _chain(graph, folder, runs)
+        if not known & {run.folder for run in chain}:
+            raise UserError(f"{folder}: builds on no run that this card tells of; name an analysis of the same model")
+        file, stem = graph.read(path), f"analysis/{chain[0].stage}:{chain[0].folder.name}"
+        if not _has_figures(file):
+            raise UserError(f"{path}: 'figures' is no list of figures with an id and a value; run that step again")
+        numbered = (stem, *(f"{stem}~{number}" for number in range(2, len(made) + 3)))
+        name = next(name for name in numbered if name not in made)
+        made[name] = Analysis(name, chain[0], file)
+    return tuple(made.values())
+
+
+def _has_figures(file: File) -> bool:
+    rows = file.at("figures")
+    formed = isinstance(rows, list) and all(isinstance(row, dict) and {"id", "value"} <= row.keys() for row in rows)
+    return formed and len({str(row["id"]) for row in rows}) == len(rows)
 
 
 def _export(graph: Graph, folder: Path, evaluations: Sequence[Evaluation], runs: dict[Path, Run]) -> Run:

@@ -106,11 +106,14 @@ def unanswered(folder: Path) -> int:
 def inputs_of(folder: Path, record: Mapping[str, Any]) -> Inputs:
     """What a card was made of, as its own record says."""
     config, links = record["config"], [(folder / link["path"]).resolve() for link in record["builds_on"]]
-    evaluations = len(links) - bool(config.get("export"))
+    further = len(config.get("analyses") or [])
+    evaluations = len(links) - bool(config.get("export")) - further
     export = links[-1] if config.get("export") else None
     said = record.get("notes", {}).get("judgement")
     judgement = (folder / said).resolve() if said else None
-    return Inputs(tuple(links[:evaluations]), str(config["name"]), str(config["license"]), export, judgement)
+    analyses = tuple(links[evaluations : evaluations + further])
+    named = str(config["name"]), str(config["license"])
+    return Inputs(tuple(links[:evaluations]), *named, export, judgement, analyses)
 
 
 def _links(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:

@@ -64,7 +64,7 @@ def diff(one: Side, two: Side) -> str:
         two: the later one.
     """
     changed = [name for name in _order(one, two) if _differs(one.nodes.get(name), two.nodes.get(name))]
-    results = [name for name in changed if name.startswith("result/")]
+    results = [name for name in changed if name.startswith(("result/", "analysis/"))]
     others = [name for name in changed if name not in results]
     parts = {part: [name for name in others if _has(name, keys)] for part, keys in _PARTS.items()}
     placed = {name for names in parts.values() for name in names}

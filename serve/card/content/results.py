@@ -4,6 +4,8 @@ import re
 
 from serve.card.chain import Evaluation, Evidence
 from serve.card.content.curves import curves
+from serve.card.content.failures import failures
+from serve.card.content.gaps import gaps
 from serve.card.content.pictures import pictures
 from serve.card.content.reliability import reliability
 from serve.card.content.tables import Figures, metrics
@@ -70,9 +72,10 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
     blocks += [*pictures(figures, name), *curves(figures, name)]
     blocks += [
         table
-        for table in (_folds(figures), *_groups(figures), reliability(figures), _beside(figures), _shortcuts(figures))
+        for table in (_folds(figures), *_groups(figures), gaps(figures), reliability(figures), failures(figures))
         if table
     ]
+    blocks += [table for table in (_beside(figures), _shortcuts(figures)) if table]
     if evaluation.task is not None and evaluation.task.at("kind"):
         title = line(*title, " (", graph.value(f"{evaluation.id}/kind", evaluation.task, "kind"), ")")
     return Section(evaluation.id, title, tuple(blocks))

@@ -18,11 +18,14 @@ STANDARDS = ("tripod_ai", "mi_claim", "hti_1", "ai_act")
 REPORTED, OPEN, NEVER = "reported", "needs a person", "not applicable"
 _SECTIONS = (
     ("result/", "Results"),
+    ("analysis/", "Analyses of patients and trials"),
     ("judgement/", "Use, limits and responsibility"),
     ("bundle/", "Bundle"),
     ("modality/", "Training"),
     ("/metrics/", "Training"),
     ("/cores", "Training"),
+    ("/energy", "Training"),
+    ("training/", "Training"),
     ("/seconds", "Training"),
     ("/data/", "Data and hospitals"),
     ("/flow/", "Data and hospitals"),

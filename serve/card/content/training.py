@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serve.card.chain import Evidence, Run
+from serve.card.content.computing import computing, total
 from serve.card.content.tables import metric_name
 from serve.card.document import Block, Line, Paragraph, Section, Table, line, listed
 from serve.card.graph import Node
@@ -21,9 +22,9 @@ _NAMES = {
 
 def training(evidence: Evidence) -> Section:
     """A section for each run that made weights, and the modalities that they take."""
-    runs = tuple(_run(evidence, run) for run in evidence.runs if run.trains)
-    encoder = _modalities(evidence)
-    return Section("training", line("Training"), (*([encoder] if encoder else []), *runs))
+    trained = [run for run in evidence.runs if run.trains]
+    first = [block for block in (_modalities(evidence), total(evidence, trained)) if block is not None]
+    return Section("training", line("Training"), (*first, *(_run(evidence, run) for run in trained)))
 
 
 def modalities(evidence: Evidence) -> list[Node]:
@@ -69,12 +70,7 @@ def _run(evidence: Evidence, run: Run) -> Section:
         (line("time"), line(graph.value(f"{run.id}/seconds", run.file, "seconds", style="duration", unit="seconds"))),
         (line("hardware"), _hardware(evidence, run)),
     ]
-    seconds, cores = run.file.at("seconds"), run.file.at("hardware", "cores")
-    if seconds is not None and cores is not None:
-        sources = [run.file.source("seconds"), run.file.source("hardware", "cores")]
-        hours = round(seconds * cores / 3600, 3)
-        node = graph.derived(f"{run.id}/core_hours", hours, "seconds times cores", sources, unit="core-hours")
-        rows.append((line("computing at most"), line(node, " core-hours; energy was not measured")))
+    rows += computing(evidence, run)
     if run.file.at("data", "name"):
         rows.insert(0, (line("data"), line(graph.value(f"{run.id}/data/name", run.file, "data", "name"))))
     rows += [_metric(evidence, run, key) for key in _scalars(run.file.at("metrics", default={}))]

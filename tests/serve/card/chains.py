@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from foundation.files import write_bytes, write_json
 from foundation.lineage import site_list
 from foundation.run_record import RunRecord
@@ -140,6 +142,7 @@ def evaluate(folder: Path, kind: str, results: bool, seen: str, cohort: dict[str
                 "record": {"n": 4, first: undefined},
             },
         },
+        "gaps": {"sex": {"best": "F", "worst": "M", "n": 57, first: figure(0.0711, -0.03, 0.17)}},
         "baselines": {
             "ridge on report": {
                 "n": 47,
@@ -165,6 +168,30 @@ def evaluate(folder: Path, kind: str, results: bool, seen: str, cohort: dict[str
             folder / "results.json", {"task": "biomarker", "figures": rows(content, first), "curves": CURVES[kind]}
         )
     (folder / "evaluation.png").write_bytes(b"picture")
+    if kind == "classification":
+        predictions().to_parquet(folder / "predictions.parquet")
+
+
+def predictions() -> pd.DataFrame:
+    """Two missed patients, one of them while the model was sure, one false alarm, and one whose label is unknown."""
+    labels, says = [1, 1, 1, 0, 0, None], [1, 0, 0, 0, 1, 1]
+    chances = [0.9375, 0.0625, 0.375, 0.25, 0.625, 0.75]
+    rows = {"patient": [f"C{at}" for at in range(6)], "hospital": "cedar_7", "split": "test", "subset": "all"}
+    return pd.DataFrame({**rows, "output": "positive", "label": labels, "prediction": says, "probability": chances})
+
+
+def trial(folder: Path, model: Path, figures: list[dict[str, Any]] | None = None) -> Path:
+    """A run that made further use of a model, as a page of `finetune` leaves it."""
+    facts = {"n": 57, "outcomes": {"events": 21}, "estimator": "hazard ratio, Cox", "interval": "95 %, normal"}
+    facts |= {"replicates": 500, "reason": None, "source": "finetune", "split": "test", "seed": 0}
+    rows = [
+        {"id": "adjustment/saving", **figure(0.435, 0.327, 0.532), **facts},
+        {"id": "adjustment/patients/365_days", **figure(333.0), **facts},
+    ]
+    with RunRecord.open(folder, "python -m finetune.trial", {}, 0, [model], COHORT) as record:
+        record.note("page", "index.html")
+    write_json(folder / "results.json", {"format": 1, "title": "A planned trial", "figures": figures or rows})
+    return folder
 
 
 def rows(content: dict[str, Any], metric: str) -> list[dict[str, Any]]:

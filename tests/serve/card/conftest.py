@@ -8,7 +8,7 @@ import pytest
 from foundation.files import write_json, write_text
 from foundation.run_record import RunRecord
 from serve.card.build import DATA, Inputs, build
-from tests.serve.card.chains import PRIVACY, chain
+from tests.serve.card.chains import PRIVACY, chain, trial
 
 ANSWERS = "intended_use: Research on gliomas, in 3 hospitals.\nfunding: {not_applicable: nobody paid}\n"
 
@@ -16,8 +16,9 @@ ANSWERS = "intended_use: Research on gliomas, in 3 hospitals.\nfunding: {not_app
 def written(inputs: Inputs, output: Path) -> Path:
     """A card as the command leaves it."""
     card = build(inputs, output)
-    config = {"name": inputs.name, "license": inputs.license, "export": str(inputs.export) if inputs.export else None}
-    parents = [*inputs.evaluations, *([inputs.export] if inputs.export else [])]
+    config: dict[str, object] = {"name": inputs.name, "license": inputs.license}
+    config |= {"export": str(inputs.export) if inputs.export else None, "analyses": list(map(str, inputs.analyses))}
+    parents = [*inputs.evaluations, *inputs.analyses, *([inputs.export] if inputs.export else [])]
     with RunRecord.open(output, "python -m serve.card", config, 0, parents) as record:
         for name, text in card.documents.items():
             write_text(output / name, text)
@@ -41,7 +42,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     evaluation = chain(root, privacy=PRIVACY)
     (root / "card.yaml").write_text(ANSWERS)
-    written(Inputs((evaluation,), "demo", "mit", root / "export", root / "card.yaml"), root / "card")
+    analyses = (trial(root / "trial", root / "finetune"),)
+    written(Inputs((evaluation,), "demo", "mit", root / "export", root / "card.yaml", analyses), root / "card")
     return root
 
 

@@ -15,7 +15,7 @@ from serve.card.judgement import questions
 from tests.serve.card.chains import PRIVACY, chain
 from tests.serve.card.conftest import written
 
-AUC, BASE = "result/0/overall/auc", "result/0"
+AUC, BASE, TRIAL = "result/0/overall/auc", "result/0", "analysis/finetune.trial:trial"
 # An edit of a record: file, keys down to what is changed, what it becomes, and what a line of the check must name.
 RECORDS: list[tuple[str, list[str | int], Any, str]] = [
     ("evaluation/evaluation.json", ["overall", "auc", "value"], 0.9642, f"{AUC}: value is 0.8642"),
@@ -91,6 +91,15 @@ RECORDS: list[tuple[str, list[str | int], Any, str]] = [
     ("cohort/run.json", ["data", "digest"], "00" * 32, "cohort/run.json"),
     ("cohort/cohort.json", ["flow", 0, "patients"], 1830, "run/cohort/flow/0/patients: value is 183"),
     ("export/run.json", ["code", "version"], "9.9", "export/run.json"),
+    ("evaluation/evaluation.json", ["gaps", "sex", "auc", "value"], 0.0011, f"{BASE}/gaps/sex/auc: value is 0.0711"),
+    ("evaluation/evaluation.json", ["gaps", "sex", "auc", "low"], 0.01, f"{BASE}/gaps/sex/auc: low is -0.03"),
+    ("evaluation/evaluation.json", ["gaps", "sex", "worst"], "F", f"{BASE}/gaps/sex/worst: value"),
+    ("trial/results.json", ["figures", 0, "value"], 0.835, f"{TRIAL}/adjustment/saving: value is 0.435"),
+    ("trial/results.json", ["figures", 0, "high"], 0.9, f"{TRIAL}/adjustment/saving: high is 0.532"),
+    ("trial/results.json", ["figures", 1, "n"], 570, f"{TRIAL}/n/adjustment/patients/365_days: value is 57"),
+    ("trial/results.json", ["figures", 0, "estimator"], "a guess", f"{TRIAL}/estimator/adjustment/saving: value"),
+    ("trial/results.json", ["title"], "A proven trial", f"{TRIAL}/title: value"),
+    ("trial/run.json", ["data", "name"], "another", "trial/run.json"),
 ]
 # An edit of a statement in card.json: its id, the part, what it becomes.
 STATEMENTS: list[tuple[str, str, Any]] = [
@@ -113,6 +122,12 @@ STATEMENTS: list[tuple[str, str, Any]] = [
     ("run/cohort/total/patients", "value", 1790),
     ("run/cohort/total/patients", "rule", "a guess"),
     ("run/pretrain/site/alder/persons/train", "value", 410),
+    (f"{BASE}/failures/all/positive/missed", "value", 0),
+    (f"{BASE}/failures/all/positive/missed", "rule", "a guess"),
+    ("training/energy", "value", 9.5),
+    ("run/finetune/energy", "unit", "Wh"),
+    (f"{TRIAL}/adjustment/saving", "value", 0.835),
+    (f"{TRIAL}/adjustment/saving", "split", "train"),
     ("judgement/intended_use", "value", "Anything."),
     ("model/license", "value", "proprietary"),
 ]
@@ -230,6 +245,9 @@ OTHERS: dict[Callable[[Path], None], str] = {
     unbind: "which is no statement of the card",
     other_name: 'model/name: value is "demo"',
     other_answer: "judgement/intended_use: value is",
+    lambda card: (card.parent / "evaluation" / "predictions.parquet").write_bytes(
+        b"other"
+    ): "../evaluation/predictions.parquet: sha256",
     lambda card: (card / "README.md").unlink(): "README.md: missing",
     lambda card: (card / "card.html").unlink(): "card.html: missing",
     lambda card: (card / "bom.json").unlink(): "bom.json: missing",

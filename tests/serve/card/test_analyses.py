@@ -1,0 +1,101 @@
+"""Trials, groups of patients and whatever else left figures join the card in one way, and failures are told by kind."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from foundation.errors import UserError
+from serve.card.build import Card, Inputs, build
+from serve.card.chain import Evidence, Run
+from serve.card.content.computing import core_hours, kilowatt_hours, total
+from serve.card.content.failures import kinds
+from serve.card.graph import File, Graph
+from tests.serve.card.chains import chain, figure, predictions, trial
+
+
+def card_of(root: Path, *analyses: Path) -> Card:
+    return build(Inputs((root / "evaluation",), "demo", "mit", analyses=analyses), root / "card")
+
+
+def test_a_run_with_figures_joins_with_intervals_and_estimators(tmp_path: Path):
+    chain(tmp_path)
+    card = card_of(tmp_path, trial(tmp_path / "trial", tmp_path / "finetune"))
+    readme, nodes = card.documents["README.md"], card.content["nodes"]
+    assert "### A planned trial\n\nBy finetune.trial, in trial, on demo." in readme
+    assert "| saving | 57 | 0.435 (0.327 – 0.532) | hazard ratio, Cox |" in readme
+    assert "| patients, 365 days | 57 | 333.000 | hazard ratio, Cox |" in readme
+    node = nodes["analysis/finetune.trial:trial/adjustment/saving"]
+    assert (node["value"], node["low"], node["n"], node["split"]) == (0.435, 0.327, 57, "test")
+    assert "| trial | python -m finetune.trial | finished |" in readme
+
+
+def test_an_undefined_figure_keeps_its_reason_and_what_was_seen_is_said_first(tmp_path: Path):
+    chain(tmp_path)
+    row = {"id": "biomarkers/GENE1/hazard_ratio", **figure(None), "reason": "4 events, of 10 that it takes"}
+    folder = trial(tmp_path / "trial", tmp_path / "finetune", [row])
+    content = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({"seen": "Seen: 3 of 57.", **content}))
+    card = card_of(tmp_path, folder)
+    assert "> **Seen: 3 of 57.**" in card.documents["README.md"]
+    assert "| GENE1, hazard ratio | – | – | – |" in card.documents["README.md"]
+    name = "analysis/finetune.trial:trial/biomarkers/GENE1/hazard_ratio"
+    assert card.content["nodes"][name]["reason"] == "4 events, of 10 that it takes"
+
+
+def test_two_runs_of_one_folder_name_are_told_apart(tmp_path: Path):
+    chain(tmp_path)
+    one, two = (trial(tmp_path / place / "trial", tmp_path / "finetune") for place in ("one", "two"))
+    names = card_of(tmp_path, one, two).content["nodes"]
+    assert {"analysis/finetune.trial:trial/title", "analysis/finetune.trial:trial~2/title"} <= names.keys()
+
+
+def test_what_is_no_analysis_of_the_model_is_refused(tmp_path: Path):
+    chain(tmp_path)
+    chain(tmp_path / "other")
+    stranger = trial(tmp_path / "other" / "trial", tmp_path / "other" / "finetune")
+    with pytest.raises(UserError, match="builds on no run that this card tells of"):
+        card_of(tmp_path, stranger)
+    with pytest.raises(UserError, match=r"no results\.json; give the output folder of python -m finetune\.trial"):
+        card_of(tmp_path, tmp_path / "finetune")
+    doubled = trial(tmp_path / "trial", tmp_path / "finetune", [{"id": "a", "value": 1.0}, {"id": "a", "value": 2.0}])
+    with pytest.raises(UserError, match="'figures' is no list of figures with an id and a value"):
+        card_of(tmp_path, doubled)
+
+
+def test_failures_are_counted_by_kind(plain_chain: Path, tmp_path: Path):
+    counts = {"patients": 5, "missed": 2, "false alarms": 1, "sure and wrong": 1}
+    assert kinds(predictions()) == counts
+    readme = build(Inputs((plain_chain / "evaluation",), "demo", "mit"), tmp_path / "card").documents["README.md"]
+    assert "| all | positive | 5 | 2 | 1 | 1 |" in readme
+
+
+def test_a_risk_says_yes_where_its_chance_is_half_or_more():
+    rows = {"label": [1.0, 0.0, 1.0, 0.0], "prediction": [-1.5, 0.0, 1.0, 7.0], "probability": [0.2, 0.95, 0.5, None]}
+    assert kinds(pd.DataFrame(rows)) == {"patients": 3, "missed": 1, "false alarms": 1, "sure and wrong": 1}
+
+
+@pytest.mark.parametrize("label", [[0.5, 1.7], [None, None]])
+def test_quantities_and_unknown_labels_have_no_failures(label: list[float | None]):
+    assert kinds(pd.DataFrame({"label": label, "prediction": [0.4, 1.2], "probability": [None, None]})) is None
+
+
+def test_gaps_between_groups_stand_with_their_intervals(plain_chain: Path, tmp_path: Path):
+    card = build(Inputs((plain_chain / "evaluation",), "demo", "mit"), tmp_path / "card")
+    assert "| sex | AUC | F | M | 57 | 0.071 (-0.030 – 0.170) |" in card.documents["README.md"]
+
+
+def test_energy_is_estimated_from_the_record(tmp_path: Path):
+    hardware = {"cores": 4, "memory_gib": 10.0, "gpus": ["NVIDIA H100 80GB HBM3", "an unknown one"]}
+    file = File(tmp_path / "run.json", "run.json", "", {"seconds": 7200.0, "hardware": hardware})
+    run = Run(tmp_path, file, "finetune", "run/finetune")
+    evidence = Evidence(Graph(tmp_path), (), (run,))
+    hours, energy = core_hours(evidence, run), kilowatt_hours(evidence, run)
+    assert hours is not None and hours.value == 8.0
+    # Two hours of 4 cores at 12 W, 10 GiB at 0.4 W, a GPU of at most 700 W, and one of 200 W.
+    assert energy is not None and energy.value == pytest.approx(2 * (4 * 12 + 10 * 0.4 + 700 + 200) / 1000)
+    assert "estimated, not measured" in energy.rule
+    assert (
+        total(Evidence(Graph(tmp_path), (), ()), [Run(tmp_path, File(tmp_path, "", "", {}), "finetune", "a")]) is None
+    )
