@@ -9,7 +9,10 @@ from foundation.files import read_json
 from foundation.run_output import BESIDE_WEIGHTS
 from foundation.run_record import FILE
 from serve.card.build import DATA
-from serve.card.wording import cell, setting, show
+from serve.card.chain import PREDICTIONS
+from serve.card.graph import sha256
+from serve.card.pairs import pairs
+from serve.card.wording import cell, interval, setting, show
 
 _ADVICE = "give the folder of a card that python -m serve.card wrote"
 _MISSING = "–"
@@ -30,10 +33,12 @@ class Side:
     Attributes:
         nodes: its statements, runs named by their command, not by their folder.
         configs: by command, the resolved settings of its run, flat.
+        predictions: by task, every prediction of its evaluation; of those that are still as the card knows them.
     """
 
     nodes: Mapping[str, Mapping[str, Any]]
     configs: Mapping[str, Mapping[str, Any]]
+    predictions: Mapping[str, Path]
 
     @classmethod
     def read(cls, folder: Path) -> "Side":
@@ -42,7 +47,8 @@ class Side:
         Raises:
             UserError: if the folder holds no card.
         """
-        content = read_json(folder / DATA, _ADVICE, "nodes")["nodes"]
+        card = read_json(folder / DATA, _ADVICE, "files", "nodes")
+        content = card["nodes"]
         stages: dict[str, str] = {}
         configs = {}
         for name, node in content.items():
@@ -53,7 +59,8 @@ class Side:
                 path = folder / node["sources"][0][0]
                 if path.is_file() and path.name == FILE:
                     configs[stages[run].removeprefix(_RUN)] = _flat(read_json(path, _ADVICE).get("config", {}))
-        return cls({_renamed(name, stages): node for name, node in content.items()}, configs)
+        nodes = {_renamed(name, stages): node for name, node in content.items()}
+        return cls(nodes, configs, _predictions(folder, card))
 
 
 def diff(one: Side, two: Side) -> str:
@@ -70,12 +77,52 @@ def diff(one: Side, two: Side) -> str:
     placed = {name for names in parts.values() for name in names}
     parts["Training"] = [name for name in others if name not in placed]
     name = two.nodes.get("model/name", {}).get("text", "the model")
-    rows = [f"# What changed in {cell(name)}", "", "## Results", "", *_figures(one, two, results), ""]
+    rows = [
+        f"# What changed in {cell(name)}",
+        "",
+        "## Results",
+        "",
+        *_paired(one, two),
+        *_figures(one, two, results),
+        "",
+    ]
     for part, names in parts.items():
         rows += [f"## {part}", "", *_statements(one, two, names), ""]
         if part == "Training":
             rows += [*_settings(one, two), ""]
     return "\n".join(rows).rstrip() + "\n"
+
+
+def _predictions(folder: Path, card: Mapping[str, Any]) -> dict[str, Path]:
+    """By task, where the predictions of its first evaluation lie."""
+    kept: dict[str, Path] = {}
+    for name, node in card["nodes"].items():
+        if not name.startswith("result/") or not name.endswith("/task"):
+            continue
+        start = name.removesuffix("task") + "overall/"
+        places = [other["sources"][0][0] for key, other in card["nodes"].items() if key.startswith(start)]
+        file = (Path(places[0]).parent / PREDICTIONS).as_posix() if places else ""
+        if file in card["files"] and (folder / file).is_file() and sha256(folder / file) == card["files"][file]:
+            kept.setdefault(str(node["value"]), folder / file)
+    return kept
+
+
+def _paired(one: Side, two: Side) -> Iterator[str]:
+    """Both models on the patients whom both answered, with the interval of the difference."""
+    for task in [name for name in two.predictions if name in one.predictions]:
+        rows, left_out = pairs(one.predictions[task], two.predictions[task])
+        yield f"{cell(task)}, on the same patients ({left_out}):\n"
+        if not rows:
+            yield "Too few patients of both for any figure.\n"
+            continue
+        yield "| says | measure | patients | before | after | difference (95 %, paired bootstrap) | p |"
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        for pair in rows:
+            gain = pair.difference
+            cells = [cell(pair.output), pair.measure, str(pair.n), show(pair.before), show(pair.after)]
+            cells += [interval(gain.value, gain.low, gain.high), show(gain.p)]
+            yield "| " + " | ".join(cells) + " |"
+        yield ""
 
 
 def _renamed(name: str, stages: Mapping[str, str]) -> str:
@@ -103,7 +150,7 @@ def _figures(one: Side, two: Side, names: list[str]) -> Iterator[str]:
     if not shown:
         yield "No figure changed."
         return
-    yield "Intervals are those of each card; the difference is of the values, and has none.\n"
+    yield "Figures as each card has them, on its own patients; this difference is of the values, and has no interval.\n"
     yield "| figure | patients | before | after | difference |"
     yield "| --- | --- | --- | --- | --- |"
     for name in shown:

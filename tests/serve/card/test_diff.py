@@ -19,7 +19,7 @@ def later(copy: Path) -> Path:
     changed(copy / "cohort" / "cohort.json", ["flow", 1, "patients"], 170)
     changed(copy / "pretrain" / "ledger.jsonl.head", ["entries"], 101)
     (copy / "card.yaml").write_text("intended_use: Research in 4 hospitals.\n")
-    inputs = Inputs((copy / "evaluation",), "demo", "mit", copy / "export", copy / "card.yaml")
+    inputs = Inputs((copy / "evaluation",), "demo", "mit", copy / "export", copy / "card.yaml", (copy / "trial",))
     return written(inputs, copy / "card")
 
 
