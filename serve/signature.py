@@ -34,11 +34,11 @@ def sign(bundle: Path, key: Ed25519PrivateKey) -> None:
     write_bytes(bundle / FILE, key.sign((bundle / manifest.FILE).read_bytes()))
 
 
-def verify(bundle: Path, trusted_key: Path) -> None:
-    """Refuses a bundle whose manifest that key's owner did not sign.
+def read_trusted_key(trusted_key: Path) -> Ed25519PublicKey:
+    """The key by whose owner something must be signed.
 
     Raises:
-        UserError: if there is no signature, it is not of this manifest and key, or the file holds no key.
+        UserError: if the file holds none.
     """
     try:
         key = load_pem_public_key(trusted_key.read_bytes())
@@ -47,6 +47,16 @@ def verify(bundle: Path, trusted_key: Path) -> None:
         raise UserError(f"trusted_key: {trusted_key}: no readable public key in PEM; {advice}") from error
     if not isinstance(key, Ed25519PublicKey):
         raise UserError(f"trusted_key: {trusted_key}: a key of another kind than Ed25519; {_MAKE}")
+    return key
+
+
+def verify(bundle: Path, trusted_key: Path) -> None:
+    """Refuses a bundle whose manifest that key's owner did not sign.
+
+    Raises:
+        UserError: if there is no signature, it is not of this manifest and key, or the file holds no key.
+    """
+    key = read_trusted_key(trusted_key)
     path = bundle / FILE
     if not path.is_file():
         raise UserError(f"{path}: missing, so nobody signed this bundle; export it with signing_key=...")

@@ -28,24 +28,36 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 @command("card")
 def write(cfg: DictConfig) -> None:
     """Writes README.md, card.html, chai.xml, bom.json and card.json; further actions: `questions`, `check`, `diff`."""
+    from serve import signature
+    from serve.card import pdf, signing
     from serve.card.build import BILL, CHAI, DATA, PAGE, README, Inputs, build
+    from serve.card.graph import sha256
 
     evaluations, analyses = _paths(cfg.evaluation), _paths(cfg.analyses)
     export = None if cfg.export is None else Path(cfg.export)
     output = Path(cfg.output)
+    browser = pdf.find_browser(cfg.browser) if cfg.pdf else None
+    key = None if cfg.signing_key is None else signature.read_signing_key(Path(cfg.signing_key))
     claim(output, _COMMAND, plain(cfg))
     judgement = None if cfg.judgement is None else Path(cfg.judgement)
     card = build(Inputs(evaluations, str(cfg.name), str(cfg.license), export, judgement, analyses), output)
     parents = [*evaluations, *analyses, *([export] if export else [])]
+    signing.unsign(output)
+    (output / pdf.FILE).unlink(missing_ok=True)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents) as record:
         for name, picture in card.pictures.items():
             shutil.copyfile(picture, output / name)
         for name, text in card.documents.items():
             write_text(output / name, text)
         write_json(output / DATA, card.content, sort_keys=False)
+        if browser is not None:
+            pdf.print_page(card.documents[PAGE], output / pdf.FILE, browser)
+            record.note("pdf", {name: sha256(output / name) for name in (pdf.FILE, PAGE)})
         record.note("statements", len(card.content["nodes"]))
         if judgement is not None:
             record.note("judgement", os.path.relpath(judgement.resolve(), output.resolve()))
+    if key is not None:
+        signing.sign(output, key)
     made = (("card", README), ("page", PAGE), ("CHAI card", CHAI), ("bill of materials", BILL), ("data", DATA))
     for label, name in made:
         print(f"{label}: {output / name}")
@@ -75,7 +87,7 @@ def check(cfg: DictConfig) -> None:
     from serve.card.check import unanswered
 
     folder = Path(cfg.card)
-    problems = check_card(folder)
+    problems = check_card(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
     if problems:
         for problem in problems[:-1]:
             print(f"error: {problem}", file=sys.stderr)

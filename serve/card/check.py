@@ -8,8 +8,8 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import FILE
-from serve.card import chai
-from serve.card.build import CHAI, DATA, Inputs, build
+from serve.card import chai, pdf, signing
+from serve.card.build import CHAI, DATA, PAGE, Inputs, build
 from serve.card.documents import page_problems, read_text, readme_problems
 from serve.card.graph import look_up, read_once, sha256
 from serve.card.judgement import questions, read
@@ -18,16 +18,23 @@ _ADVICE = "write the card again with python -m serve.card"
 _MISSING = object()
 
 
-def check(folder: Path) -> list[str]:
+def check(folder: Path, trusted_key: Path | None = None) -> list[str]:
     """What is wrong with a card, a line each; nothing where all is well.
 
     Args:
         folder: that `python -m serve.card` wrote into.
+        trusted_key: public key of whoever must have signed it; None if it need not be signed.
 
     Raises:
-        UserError: if it holds no card.
+        UserError: if it holds no card, or the key's file no key.
     """
     record, card = _record(folder), _card(folder)
+    signed = [*signing.problems(folder, trusted_key), *_pdf(folder, record)]
+    return list(dict.fromkeys([*_by_records(folder, record, card), *signed]))
+
+
+def _by_records(folder: Path, record: dict[str, Any], card: dict[str, Any]) -> list[str]:
+    """Statements and documents against the records."""
     stale = [*_links(folder, record), *_files(folder, card["files"])]
     problems = stale or list(_records(folder, card))
     if stale:
@@ -45,7 +52,17 @@ def check(folder: Path) -> list[str]:
     for name, picture in fresh.pictures.items():
         if not (folder / name).is_file() or (folder / name).read_bytes() != picture.read_bytes():
             problems.append(f"{name}: missing, or another picture than {picture.parent.name}/{picture.name}; {_ADVICE}")
-    return list(dict.fromkeys(problems))
+    return problems
+
+
+def _pdf(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the PDF is the one that was printed, of the page as it is."""
+    note = record.get("notes", {}).get("pdf")
+    if note is not None:
+        digests = {name: sha256(folder / name) for name in note if (folder / name).is_file()}
+        problem = pdf.problem(folder, note, digests)
+        if problem is not None:
+            yield problem
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -55,7 +72,7 @@ def _record(folder: Path) -> dict[str, Any]:
     for part, formed in (
         ("config", isinstance(record["config"], dict)),
         ("builds_on", isinstance(links, list) and bool(links) and all(map(_is_link, links))),
-        ("notes", isinstance(notes, dict) and isinstance(notes.get("judgement", ""), str)),
+        ("notes", isinstance(notes, dict) and isinstance(notes.get("judgement", ""), str) and _is_note(notes)),
     ):
         if not formed:
             raise UserError(f"{folder / FILE}: '{part}' is not as a run record has it; {_ADVICE}")
@@ -77,6 +94,10 @@ def _card(folder: Path) -> dict[str, Any]:
     if broken is not None:
         raise UserError(f"{folder / DATA}: 'readme', entry {broken}, is no line, column and statement; {_ADVICE}")
     return card
+
+
+def _is_note(notes: Mapping[str, Any]) -> bool:
+    return isinstance(notes.get("pdf", {}), dict) and notes.get("pdf", {pdf.FILE: ""}).keys() <= {pdf.FILE, PAGE}
 
 
 def _is_link(link: Any) -> bool:
