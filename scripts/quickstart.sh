@@ -22,13 +22,16 @@ step "A biomarker head is fine-tuned, then evaluated on the hospital held out"
     output="$out/biomarker"
 "$python" -m finetune.evaluate overwrite=true run="$out/biomarker" output="$out/evaluation"
 
-step "Export, TorchServe on 127.0.0.1:$port, one request"
-"$python" -m serve.export overwrite=true run="$out/biomarker" output="$out/export"
+step "The model card is written from the run records"
+"$python" -m serve.card overwrite=true evaluation="$out/evaluation" output="$out/card"
+
+step "Export with its card, TorchServe on 127.0.0.1:$port, one request"
+"$python" -m serve.export overwrite=true run="$out/biomarker" card="$out/card" output="$out/export"
 trap '"$python" -m serve action=stop output="$out/serve"' EXIT
 "$python" -m serve bundle="$out/export" output="$out/serve" port="$port" wait=false
 "$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
 
-step "The model card is written from the run records"
+step "The card is written again, with the bundle, and held to its records"
 "$python" -m serve.card overwrite=true evaluation="$out/evaluation" export="$out/export" output="$out/card"
 "$python" -m serve.card check "$out/card"
 

@@ -18,6 +18,7 @@ from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
 from serve import manifest
 from serve import schema as bundle_schema
+from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
 from serve.manifest import MODEL
 from serve.predictor import Predictor
@@ -30,7 +31,7 @@ _TOLERANCE = 1e-4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> BundleSchema:
+def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card: Path | None = None) -> BundleSchema:
     """Copies the task model and writes schema and manifest: under a temporary name first, then renamed.
 
     Args:
@@ -38,6 +39,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
         bundle: folder to write.
         name: of the model; made from cohort and task if not given.
         cohort: the model was trained on; tells the unit of expression.
+        card: folder of a card of this model, to travel in the bundle.
 
     Raises:
         UserError: if the run holds no task model, or no patient trained any of its modalities.
@@ -54,6 +56,8 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort) -> B
         write_text(temporary / bundle_schema.FILE, schema.model_dump_json(indent=2) + "\n")
         for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
             write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
+        if card is not None:
+            shutil.copytree(card, temporary / CARD)
         manifest.write(temporary)
     return schema
 

@@ -20,12 +20,17 @@ def main(cfg: DictConfig) -> None:
     from serve.bundle import check, held_out_patient, write_archive, write_bundle
 
     run, output = Path(cfg.run), Path(cfg.output)
+    card = None if cfg.card is None else Path(cfg.card)
     signing_key = None if cfg.signing_key is None else signature.read_signing_key(Path(cfg.signing_key))
     claim(output, _COMMAND, plain(cfg))
     fine_tuned = read_run(run)
+    if card is not None:
+        from serve.card.travel import checked
+
+        card = checked(card, run)
     cohort = Cohort(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
-        schema = write_bundle(run, output / "bundle", cfg.name, cohort)
+        schema = write_bundle(run, output / "bundle", cfg.name, cohort, card)
         if signing_key is not None:
             signature.sign(output / "bundle", signing_key)
         archive = write_archive(output / "bundle", schema, output)

@@ -4,6 +4,7 @@ import pathlib
 
 import torch
 
+import serve.card_endpoint
 import serve.host
 import serve.predictor
 
@@ -21,7 +22,8 @@ class ConsiliumHandler:
         folder = pathlib.Path(context.system_properties["model_dir"])
         gpu = context.system_properties.get("gpu_id")  # TorchServe deals the machine's GPUs out to its workers
         device = torch.device("cpu") if gpu is None or not torch.cuda.is_available() else torch.device("cuda", int(gpu))
-        self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
+        self.bundle = folder / "bundle"
+        self.predictor = serve.predictor.Predictor.load(self.bundle, device)
 
     def handle(self, rows, context) -> list[bytes]:  # type: ignore[no-untyped-def]
         """Answers a batch: each request its own status, content type, request id and body."""
@@ -33,7 +35,10 @@ class ConsiliumHandler:
             )
             for index, row in enumerate(rows)
         ]
-        replies = serve.host.answer(self.predictor, calls)
+        cards = [serve.card_endpoint.card_reply(self.bundle, call) for call in calls]
+        asked = [call for call, card in zip(calls, cards, strict=True) if card is None]
+        answers = iter(serve.host.answer(self.predictor, asked))
+        replies = [next(answers) if card is None else card for card in cards]
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status, reply.phrase, index)
             for name, value in reply.headers.items():

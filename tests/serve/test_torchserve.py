@@ -93,6 +93,12 @@ def test_an_unreadable_request_gets_its_problem_and_the_worker_lives_on(
     assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
 
 
+def test_a_card_that_is_not_there_is_said(server: torchserve.Server):
+    headers = {"Authorization": f"Bearer {server.token()}", "Accept": "text/html", "Content-Type": "application/json"}
+    reply = requests.get(server.address, headers=headers, timeout=30)
+    assert (reply.status_code, reply.json()["reason"]) == (404, "this model has no text/html card")
+
+
 def test_a_full_batch_with_one_that_cannot_be_read(server: torchserve.Server):
     headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": "application/json"}
     bodies = [b'{"report": "Atypia."}', b'{"report": 3}'] * 4
