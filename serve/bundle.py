@@ -16,7 +16,7 @@ from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json, write_text
 from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
-from serve import manifest
+from serve import manifest, openapi
 from serve import schema as bundle_schema
 from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
@@ -56,6 +56,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card
         write_text(temporary / bundle_schema.FILE, schema.model_dump_json(indent=2) + "\n")
         for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
             write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
+        write_json(temporary / openapi.FILE, openapi.describe(schema), sort_keys=False)
         if card is not None:
             shutil.copytree(card, temporary / CARD)
         manifest.write(temporary)

@@ -158,6 +158,8 @@ class Response(BaseModel):
         synthetic: true for a model trained on synthetic patients: no clinical meaning.
     """
 
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
     request_id: str
     model: str
     version: str
