@@ -1,4 +1,4 @@
-"""`python -m serve`: TorchServe on loopback with a bundle; runs until interrupted or stopped, or in the background."""
+"""`python -m serve`: an endpoint on loopback with a bundle; runs until interrupted or stopped, or in the background."""
 
 import signal
 from pathlib import Path
@@ -11,8 +11,10 @@ from foundation.polling import wait_until
 from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
 from serve.schema import BundleSchema
-from serve.torchserve import server
+from serve.server import STATE, Server, stop
 from serve.verification import verify_archive, verify_bundle
+
+_HOSTS = ("asgi", "torchserve")
 
 
 @command("serve")
@@ -20,19 +22,21 @@ def main(cfg: DictConfig) -> None:
     """Starts the server and waits, or stops the one that runs from `output`."""
     output = Path(cfg.output)
     if cfg.action == "stop":
-        print("stopped" if server.stop(output) else "had ended already; cleared away")
+        print("stopped" if stop(output) else "had ended already; cleared away")
         return
     if cfg.action != "start":
         raise UserError(f"action: found {cfg.action!r}; give start or stop")
     if cfg.bundle is None:
         raise UserError("bundle: not given; say bundle=... with the output folder of python -m serve.export")
     folder = Path(cfg.bundle)
+    if cfg.host not in _HOSTS:
+        raise UserError(f"host: found {cfg.host!r}; give {' or '.join(_HOSTS)}")
     schema, archive = find_archive(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
     check_port(cfg.port)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
-        started = server.start(archive, schema, output, cfg.port, **plain(cfg.torchserve))
+        started = _start(cfg, schema, archive, output)
         try:
             record.note("address", started.address)
             record.note("model", {"name": started.model, "version": started.version})
@@ -45,9 +49,20 @@ def main(cfg: DictConfig) -> None:
                 return
             _wait(started)
         finally:
-            if cfg.wait and (output / server.STATE).is_file():
-                server.stop(output)
+            if cfg.wait and (output / STATE).is_file():
+                stop(output)
     print("stopped")
+
+
+def _start(cfg: DictConfig, schema: BundleSchema, archive: Path, output: Path) -> Server:
+    """The host that the config names, started."""
+    if cfg.host == "torchserve":
+        from serve.torchserve.server import start as start_torchserve
+
+        return start_torchserve(archive, schema, output, cfg.port, **plain(cfg.torchserve))
+    from serve.asgi.launch import start as start_asgi
+
+    return start_asgi(archive.parent / "bundle", schema, output, cfg.port, **plain(cfg.asgi))
 
 
 def find_archive(folder: Path, trusted_key: Path | None = None) -> tuple[BundleSchema, Path]:
@@ -68,7 +83,7 @@ def find_archive(folder: Path, trusted_key: Path | None = None) -> tuple[BundleS
     return schema, archive
 
 
-def _wait(started: server.Server) -> None:
+def _wait(started: Server) -> None:
     """Until the server ends, or this process is told to."""
     try:
         wait_until(lambda: started.process() is None, every=0.5)

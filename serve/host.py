@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation.modalities.request import RequestError
-from serve.predictor import Predictor
 from serve.problems import MEDIA_TYPE, ProblemDetails
 from serve.schema import Response
+
+if TYPE_CHECKING:  # a host's front reads no bundle, and need not load what does
+    from serve.predictor import Predictor
 
 JSON = "application/json"
 REQUEST_ID = "x-request-id"
@@ -65,16 +67,17 @@ class Reply:
         return HTTPStatus(self.status).phrase
 
 
-def answer(predictor: Predictor, calls: Sequence[Call]) -> list[Reply]:
+def answer(predictor: "Predictor", calls: Sequence[Call]) -> list[Reply]:
     """Replies to a batch of requests, in order."""
     refused = [call.refusal() for call in calls]
     readable = [call for call, error in zip(calls, refused, strict=True) if error is None]
     answers = iter(predictor.answer([call.body for call in readable], [call.request_id for call in readable]))
     results = [next(answers) if error is None else error for error in refused]
-    return [_reply(result, call.request_id) for result, call in zip(results, calls, strict=True)]
+    return [to_reply(result, call.request_id) for result, call in zip(results, calls, strict=True)]
 
 
-def _reply(result: Response | RequestError, request_id: str) -> Reply:
+def to_reply(result: Response | RequestError, request_id: str) -> Reply:
+    """An answer or a refusal as HTTP carries it."""
     if isinstance(result, RequestError):
         details = ProblemDetails.of(result, request_id)
         return Reply(details.status, _encode(details), {"content-type": MEDIA_TYPE, REQUEST_ID: request_id})

@@ -15,7 +15,7 @@ from foundation.files import write_json
 def main(cfg: DictConfig) -> None:
     """Sends the patient and prints prediction, modalities used and model version as JSON."""
     from serve.client import send
-    from serve.torchserve.server import Server
+    from serve.server import Server
 
     path = Path(cfg.patient)
     if not path.is_file():

@@ -12,7 +12,8 @@ MEDIA_TYPE = "application/problem+json"
 _KINDS = {
     HTTPStatus.BAD_REQUEST: ("malformed-request", "The body is not one JSON object"),
     HTTPStatus.UNAUTHORIZED: ("no-token", "The request carries no valid token"),
-    HTTPStatus.NOT_FOUND: ("no-document", "The model has no such document"),
+    HTTPStatus.NOT_FOUND: ("not-found", "There is no such path or document"),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("wrong-method", "The path is asked in another way"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", "The request holds more than is read"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("not-json", "The body is not declared as JSON"),
     HTTPStatus.UNPROCESSABLE_ENTITY: ("unreadable-request", "A field cannot be read"),

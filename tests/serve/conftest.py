@@ -1,8 +1,11 @@
 """An untrained task model with all five modalities, as `python -m finetune` leaves it, and its bundle."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 from omegaconf import OmegaConf
 
@@ -18,8 +21,11 @@ from foundation.modalities.radiology.encoder import Radiology
 from foundation.modalities.record.encoder import Record
 from foundation.modalities.report.encoder import Report
 from foundation.run_record import RunRecord
+from serve import host
 from serve.bundle import write_bundle
+from serve.client import to_request
 from serve.predictor import Predictor
+from serve.server import Server
 
 WIDTH = 32
 
@@ -69,3 +75,25 @@ def predictor(bundle: Path) -> Predictor:
 def complete(cohort: Cohort) -> str:
     """A patient who has everything."""
     return next(patient for patient in cohort.patients.index if len(cohort.sample(patient)) == 5)
+
+
+@pytest.fixture(scope="session")
+def check_contract(predictor: Predictor, cohort: Cohort, complete: str) -> Callable[[Server], None]:
+    """Holds a server's replies to the same requests against those of the predictor in this process, byte by byte."""
+    request = to_request(cohort.sample(complete), predictor.schema)
+    bodies = [json.dumps(request).encode(), *(json.dumps({name: request[name]}).encode() for name in request)]
+    bodies += [b"", b"{", b"[]", b"\xff", b'{"report": 3}', b'{"pathology": ["?"]}', b'{"record": {"age": NaN}}']
+    bodies += [b'{"report": "a", "report": "b"}', b'{"x": 1}', b"{}", b'{"record": {"age": 1e22}}']
+    kinds = [*(["application/json"] * len(bodies)), "text/plain"]
+    bodies.append(b'{"report": "Atypia."}')
+
+    def check(server: Server) -> None:
+        for place, (body, kind) in enumerate(zip(bodies, kinds, strict=True)):
+            headers = {"Content-Type": kind, "X-Request-ID": f"case-{place}"}
+            (expected,) = host.answer(predictor, [host.Call(body, headers, "made")])
+            headers["Authorization"] = f"Bearer {server.token()}"
+            reply = requests.post(server.address, data=body, headers=headers, timeout=60)
+            assert (reply.status_code, reply.content) == (expected.status, expected.body), body[:80]
+            assert {name: reply.headers[name] for name in expected.headers} == expected.headers
+
+    return check

@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from foundation.errors import UserError
 from serve.bundle import largest_difference, write_archive
 from serve.client import send, to_request
 from serve.schema import BundleSchema
+from serve.server import STATE, Server, stop
 from serve.torchserve import server as torchserve
 
 pytestmark = pytest.mark.process
@@ -30,23 +31,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def port_of(server: torchserve.Server) -> int:
+def port_of(server: Server) -> int:
     return int(server.address.split(":")[2].split("/")[0])
 
 
 @pytest.fixture(scope="module")
-def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[torchserve.Server]:
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     schema = BundleSchema.load(bundle)
     archive = write_archive(bundle, schema, bundle.parent)
     output = tmp_path_factory.mktemp("serve")
     started = torchserve.start(archive, schema, output, free_port())
     yield started
-    if (output / torchserve.STATE).is_file():
-        torchserve.stop(output)
+    if (output / STATE).is_file():
+        stop(output)
 
 
 def test_the_endpoint_answers_as_the_eager_model(
-    server: torchserve.Server, bundle: Path, run: Path, cohort: Cohort, complete: str
+    server: Server, bundle: Path, run: Path, cohort: Cohort, complete: str
 ):
     sample = cohort.sample(complete)
     request = to_request(sample, BundleSchema.load(bundle))
@@ -60,7 +61,11 @@ def test_the_endpoint_answers_as_the_eager_model(
         assert found.version == server.version
 
 
-def test_no_token_no_answer(server: torchserve.Server):
+def test_it_answers_byte_for_byte_as_the_predictor(server: Server, check_contract: Callable[[Server], None]):
+    check_contract(server)
+
+
+def test_no_token_no_answer(server: Server):
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         reply = requests.post(server.address, data=b'{"report": "Atypia."}', headers=headers, timeout=30)
         assert 400 <= reply.status_code < 500
@@ -79,7 +84,7 @@ def test_no_token_no_answer(server: torchserve.Server):
     ],
 )
 def test_an_unreadable_request_gets_its_problem_and_the_worker_lives_on(
-    server: torchserve.Server, body: bytes, kind: str, status: int, field: str
+    server: Server, body: bytes, kind: str, status: int, field: str
 ):
     before = {child.pid for child in psutil.Process(server.pid).children(recursive=True)}
     headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": kind, "X-Request-ID": "asked-1"}
@@ -93,13 +98,13 @@ def test_an_unreadable_request_gets_its_problem_and_the_worker_lives_on(
     assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
 
 
-def test_a_card_that_is_not_there_is_said(server: torchserve.Server):
+def test_a_card_that_is_not_there_is_said(server: Server):
     headers = {"Authorization": f"Bearer {server.token()}", "Accept": "text/html", "Content-Type": "application/json"}
     reply = requests.get(server.address, headers=headers, timeout=30)
     assert (reply.status_code, reply.json()["reason"]) == (404, "this model has no text/html card")
 
 
-def test_a_full_batch_with_one_that_cannot_be_read(server: torchserve.Server):
+def test_a_full_batch_with_one_that_cannot_be_read(server: Server):
     headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": "application/json"}
     bodies = [b'{"report": "Atypia."}', b'{"report": 3}'] * 4
 
@@ -110,18 +115,18 @@ def test_a_full_batch_with_one_that_cannot_be_read(server: torchserve.Server):
         assert list(senders.map(post, bodies)) == [200, 422] * 4
 
 
-def listening(server: torchserve.Server) -> set[tuple[str, int]]:
+def listening(server: Server) -> set[tuple[str, int]]:
     family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     found = [connection for process in family for connection in process.net_connections(kind="inet")]
     return {(entry.laddr.ip, entry.laddr.port) for entry in found if entry.status == psutil.CONN_LISTEN}
 
 
-def test_it_listens_on_loopback_alone(server: torchserve.Server):
+def test_it_listens_on_loopback_alone(server: Server):
     assert {ip for ip, _ in listening(server)} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert port_of(server) in {port for _, port in listening(server)}
 
 
-def test_nobody_manages_models_over_the_network(server: torchserve.Server):
+def test_nobody_manages_models_over_the_network(server: Server):
     """Not on the port of predictions, and not by gRPC: TorchServe opens a port for it that no setting closes."""
     for headers in ({}, {"Authorization": f"Bearer {server.token()}"}):
         for method, path in (("GET", "models"), ("POST", "models?url=x.mar"), ("DELETE", f"models/{server.model}")):
@@ -136,11 +141,11 @@ def test_nobody_manages_models_over_the_network(server: torchserve.Server):
                     call(b"", metadata=metadata, timeout=10)
 
 
-def test_the_token_is_for_its_user_alone(server: torchserve.Server):
+def test_the_token_is_for_its_user_alone(server: Server):
     assert Path(server.key_file).stat().st_mode & 0o077 == 0
 
 
-def test_a_port_in_use_is_said_in_one_line(server: torchserve.Server, bundle: Path, tmp_path: Path):
+def test_a_port_in_use_is_said_in_one_line(server: Server, bundle: Path, tmp_path: Path):
     arguments = [f"bundle={bundle.parent}", f"output={tmp_path / 'second'}", f"port={port_of(server)}"]
     done = subprocess.run(
         [sys.executable, "-m", "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
@@ -151,12 +156,12 @@ def test_a_port_in_use_is_said_in_one_line(server: torchserve.Server, bundle: Pa
     assert not (tmp_path / "second").exists()
 
 
-def test_stopping_leaves_no_process_and_no_key(server: torchserve.Server):
+def test_stopping_leaves_no_process_and_no_key(server: Server):
     family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     folder = Path(server.key_file).parent
-    assert torchserve.stop(folder)
+    assert stop(folder)
     assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not Path(server.key_file).exists()
     assert not Path(server.temporary).exists()
     with pytest.raises(UserError, match="no server runs"):
-        torchserve.Server.load(folder)
+        Server.load(folder)

@@ -14,10 +14,10 @@ from foundation.errors import UserError
 from gpu_sections.device import device, synchronize
 from gpu_sections.jobs import Row
 from gpu_sections.settings import Plan, call
+from serve import server
 from serve.client import send
 from serve.predictor import Predictor
 from serve.schema import Patient, read_request
-from serve.torchserve import server
 
 
 def endpoint(plan: Plan, port: int) -> list[Row]:

@@ -1,0 +1,1 @@
+"""The host for new users: an ASGI application under uvicorn, before worker processes that each hold the model."""

@@ -1,0 +1,61 @@
+"""The process that listens: `python -m serve.asgi SETTINGS`, as `serve.asgi.launch` starts it."""
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from foundation.errors import UserError
+from foundation.files import read_json
+from foundation.ports import LOOPBACK
+from serve.asgi.app import App
+from serve.asgi.pool import Limits, Pool
+from serve.asgi.protocol import deadlines
+from serve.asgi.tokens import Tokens
+
+
+def main() -> None:
+    """Serves until it is stopped; its requests are answered first."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format='{"time": "%(asctime)s", "log": "%(message)s"}'
+    )
+    try:
+        asyncio.run(_serve(json.loads(Path(sys.argv[1]).read_text())))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+async def _serve(settings: dict[str, object]) -> None:
+    bundle, key_file = Path(str(settings["bundle"])), Path(str(settings["key_file"]))
+    limits = Limits(**settings["limits"])  # type: ignore[arg-type]
+    pool = Pool([sys.executable, "-m", "serve.asgi.worker", str(bundle)], limits)
+    document = read_json(Path(str(settings["openapi"])), "start the server again")
+    app = App(str(settings["model"]), str(settings["version"]), document, pool, Tokens(key_file))
+    try:
+        await pool.start()
+    except (EOFError, TimeoutError) as error:
+        raise UserError(f"{bundle}: the model did not load; see above") from error
+    config = uvicorn.Config(
+        app,
+        host=LOOPBACK,
+        port=int(str(settings["port"])),
+        http=deadlines(float(str(settings["receive_seconds"]))),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.response_seconds),
+    )
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        await pool.close()
+
+
+if __name__ == "__main__":
+    main()

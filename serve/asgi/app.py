@@ -1,0 +1,134 @@
+"""The ASGI application of an endpoint: token before body, budgets before work, one form of refusal."""
+
+import asyncio
+import json
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from foundation.modalities.request import RequestError, field_name
+from serve import openapi
+from serve.asgi import inference
+from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
+from serve.asgi.pool import Pool
+from serve.asgi.tokens import Tokens
+from serve.host import Reply, to_reply
+from serve.reading import MOST_BYTES
+
+_LIVE = {"/health/live", "/v2/health/live"}
+_READY = {"/health/ready", "/v2/health/ready", "/ping"}
+
+
+class App:
+    """What the endpoint serves, path by path.
+
+    Args:
+        model: its name.
+        version: its version.
+        document: OpenAPI of the endpoint.
+        pool: that answers.
+        tokens: of those who may ask.
+    """
+
+    def __init__(self, model: str, version: str, document: dict[str, Any], pool: Pool, tokens: Tokens) -> None:
+        self.model = model
+        self.version = version
+        self.pool = pool
+        self.tokens = tokens
+        path = f"/v2/models/{model}"
+        names = [path, f"{path}/versions/{version}"]
+        self._predictions = {openapi.predictions_path(model): self._predict}
+        self._predictions |= {f"{name}/infer": self._infer for name in names}
+        metadata = inference.model_metadata(model, version)
+        self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
+        self._pages |= dict.fromkeys(names, metadata)
+        self._model_ready = {f"{name}/ready" for name in names}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request of ASGI."""
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send, str(uuid.uuid4()))
+        try:
+            reply = await self._reply(exchange)
+        except RequestError as error:
+            reply = self._refusal(exchange, error)
+        except SenderGoneError:
+            return
+        await exchange.reply(reply)
+
+    async def _reply(self, exchange: Exchange) -> Reply:
+        path = exchange.path
+        if path in _LIVE:
+            return json_reply({"live": True})
+        if path in _READY:
+            return self._readiness({})
+        caller = self.tokens.caller(exchange.headers.get(b"authorization"))
+        if caller is None:
+            advice = "send the token of the server's key file as Authorization: Bearer TOKEN"
+            raise RequestError("Authorization", "no valid token", advice, HTTPStatus.UNAUTHORIZED)
+        if path in self._model_ready:
+            return self._readiness({"name": self.model})
+        if path in self._predictions:
+            _check_method(exchange, "POST")
+            return await self._predictions[path](exchange)
+        if path in self._pages:
+            _check_method(exchange, "GET")
+            return json_reply(self._pages[path])
+        advice = f"ask {openapi.predictions_path(self.model)}; /openapi.json describes it"
+        raise RequestError(field_name(path), "nothing is served there", advice, HTTPStatus.NOT_FOUND)
+
+    def _readiness(self, content: dict[str, str]) -> Reply:
+        ready = self.pool.ready_workers > 0
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_reply({**content, "ready": ready}, status)
+
+    async def _predict(self, exchange: Exchange) -> Reply:
+        """A patient."""
+        refusal = exchange.call.refusal()
+        if refusal is not None:
+            raise refusal
+        size = self._reserve(exchange)
+        try:
+            exchange.call.body = await exchange.body()
+            return await self.pool.answer(exchange.call)
+        finally:
+            self.pool.release(size)
+
+    async def _infer(self, exchange: Exchange) -> Reply:
+        """Patients, in the form of the Open Inference Protocol."""
+        size = self._reserve(exchange)
+        call = exchange.call
+        try:
+            calls = inference.to_calls(await exchange.body(), call.headers, call.default_id)
+            replies = await asyncio.gather(*(self.pool.answer(one) for one in calls))
+        finally:
+            self.pool.release(size)
+        request_id = calls[0].request_id.partition("/")[0] if len(calls) > 1 else calls[0].request_id
+        status, content = inference.of_replies(replies, self.model, self.version, request_id)
+        return json_reply(content, status)
+
+    def _reserve(self, exchange: Exchange) -> int:
+        size = exchange.declared_size()
+        if size > MOST_BYTES:
+            raise too_large(size)
+        refusal = self.pool.reserve(size)
+        if refusal is not None:
+            raise refusal
+        return size
+
+    def _refusal(self, exchange: Exchange, error: RequestError) -> Reply:
+        reply = to_reply(error, exchange.call.request_id)
+        if exchange.path.startswith("/v2"):
+            reply.body = json.dumps({"error": str(error)}).encode()
+            reply.headers["content-type"] = "application/json"
+        if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+            reply.headers["retry-after"] = "1"
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            reply.headers["www-authenticate"] = "Bearer"
+        return reply
+
+
+def _check_method(exchange: Exchange, method: str) -> None:
+    if exchange.method != method:
+        raise RequestError("method", f"found {exchange.method}", f"use {method}", HTTPStatus.METHOD_NOT_ALLOWED)

@@ -1,0 +1,254 @@
+"""Worker processes and the requests that wait for them.
+
+A free worker takes what waits, at once: one request alone, or as many as came while all were busy. A worker that dies
+or takes too long is replaced, and the requests that it had are asked again, each alone; one that ends workers alone is
+refused, so no sender costs the others an answer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from foundation.modalities.request import RequestError
+from serve.asgi import frames
+from serve.host import Call, Reply, to_reply
+from serve.problems import internal_error
+
+_LOG = logging.getLogger("serve")
+_ATTEMPTS = 2  # alone, before a request counts as what ends workers
+_LONGEST_PAUSE = 10.0  # seconds between starts that fail
+_GRACE = 5.0  # seconds for a worker to end by itself
+
+
+@dataclass
+class Limits:
+    """What a pool holds.
+
+    Attributes:
+        workers: processes.
+        batch_size: most requests answered in one pass.
+        waiting: most requests that wait.
+        waiting_bytes: most bytes of them.
+        response_seconds: after which a request is given up.
+        start_seconds: after which a worker's start is given up.
+    """
+
+    workers: int = 1
+    batch_size: int = 8
+    waiting: int = 256
+    waiting_bytes: int = 256 << 20
+    response_seconds: float = 120
+    start_seconds: float = 120
+
+
+@dataclass
+class _Job:
+    call: Call
+    reply: asyncio.Future[Reply]
+    deaths: int = 0
+
+
+class _Worker:
+    """A process that has said that it is ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.process = process
+        self.inward, self.outward = process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls, program: Sequence[str], seconds: float) -> "_Worker":
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=frames.LONGEST_LINE)
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(seconds):
+                await frames.receive(worker.outward)
+        except BaseException:
+            await worker.end()
+            raise
+        return worker
+
+    async def ask(self, calls: Sequence[Call]) -> list[Reply]:
+        self.inward.write(frames.of_calls(calls).encode())
+        sent = asyncio.ensure_future(self.inward.drain())
+        try:
+            return frames.to_replies(await frames.receive(self.outward))
+        finally:
+            sent.cancel()
+            await asyncio.gather(sent, return_exceptions=True)
+
+    async def end(self, gently: bool = False) -> None:
+        if gently:
+            self.inward.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await self.process.wait()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
+
+
+class Pool:
+    """Workers that answer calls.
+
+    Args:
+        program: command line of a worker.
+        limits: of the pool.
+    """
+
+    def __init__(self, program: Sequence[str], limits: Limits) -> None:
+        self.limits = limits
+        self.restarts = 0
+        self.ready_workers = 0
+        self.batches: deque[int] = deque(maxlen=1000)
+        self._program = program
+        self._waiting: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._idle = 0
+        self._bytes = 0
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no worker has taken yet."""
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Starts the workers, and returns once one is ready.
+
+        Raises:
+            EOFError: if the first of them ended instead.
+            TimeoutError: if it took too long.
+        """
+        first = await _Worker.start(self._program, self.limits.start_seconds)
+        workers: list[_Worker | None] = [first, *[None] * (self.limits.workers - 1)]
+        self._tasks = [asyncio.create_task(self._keep(worker)) for worker in workers]
+        self.ready_workers += 1
+
+    async def close(self) -> None:
+        """Lets the requests that are there be answered, then ends the workers."""
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def reserve(self, size: int) -> RequestError | None:
+        """Takes room for a body before it is read; a refusal where there is none."""
+        if self._bytes + size > self.limits.waiting_bytes or len(self._waiting) >= self.limits.waiting:
+            reason = "more requests wait than can be answered in time"
+            return RequestError("request", reason, "send it again in a second", HTTPStatus.TOO_MANY_REQUESTS)
+        self._bytes += size
+        return None
+
+    def release(self, size: int) -> None:
+        """Gives the room back."""
+        self._bytes -= size
+
+    async def answer(self, call: Call) -> Reply:
+        """A worker's reply, or a refusal where none came in time."""
+        job = _Job(call, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(self.limits.response_seconds):
+                return await job.reply
+        except TimeoutError:
+            reason = f"not answered within {self.limits.response_seconds:g} s"
+            advice = "send less of it, or again when fewer ask"
+            error = RequestError("request", reason, advice, HTTPStatus.SERVICE_UNAVAILABLE)
+            return to_reply(error, call.request_id)
+
+    async def _keep(self, worker: _Worker | None) -> None:
+        """One worker after another, until the pool closes."""
+        pause = 0.0
+        while not self._closing:
+            if worker is None:
+                await asyncio.sleep(pause)
+                try:
+                    worker = await _Worker.start(self._program, self.limits.start_seconds)
+                except (EOFError, OSError, TimeoutError) as error:
+                    pause = min(_LONGEST_PAUSE, 2 * pause + 0.5)
+                    _LOG.error("a worker did not start (%s); tried again in %g s", type(error).__name__, pause)
+                    continue
+                self.ready_workers += 1
+            pause = 0.0
+            try:
+                await self._work(worker)
+            finally:
+                self.ready_workers -= 1
+                await worker.end(gently=self._closing)
+            worker = None
+            self.restarts += not self._closing
+
+    async def _work(self, worker: _Worker) -> None:
+        """Has a worker answer until it ends, or the pool closes and nothing waits."""
+        ended = asyncio.ensure_future(worker.process.wait())
+        try:
+            while True:
+                take = asyncio.ensure_future(self._take())
+                await asyncio.wait({take, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not take.done():
+                    take.cancel()
+                    _LOG.error("a worker ended with code %s; another is started", worker.process.returncode)
+                    return
+                jobs = take.result()
+                if not jobs or not await self._ask(worker, jobs):
+                    return
+        finally:
+            ended.cancel()
+
+    async def _ask(self, worker: _Worker, jobs: list[_Job]) -> bool:
+        """Has a batch answered; false where the worker cannot go on."""
+        self.batches.append(len(jobs))
+        try:
+            async with asyncio.timeout(self.limits.response_seconds):
+                replies = await worker.ask([job.call for job in jobs])
+        except (EOFError, OSError, TimeoutError) as error:
+            _LOG.error("a worker failed on %d requests (%s); another is started", len(jobs), type(error).__name__)
+            self._put_back(jobs)
+            return False
+        for job, reply in zip(jobs, replies, strict=True):
+            if not job.reply.done():
+                job.reply.set_result(reply)
+        return True
+
+    def _put_back(self, jobs: list[_Job]) -> None:
+        for job in reversed(jobs):
+            job.deaths += 1
+            if job.reply.done():
+                continue
+            if job.deaths > _ATTEMPTS:
+                job.reply.set_result(to_reply(internal_error(), job.call.request_id))
+            else:
+                self._waiting.appendleft(job)
+                self._arrived.set()
+
+    async def _take(self) -> list[_Job]:
+        """The next batch: a fair share of what waits; nothing where the pool closes."""
+        self._idle += 1
+        try:
+            while True:
+                while self._waiting and self._waiting[0].reply.done():  # its sender has gone, or its time is up
+                    self._waiting.popleft()
+                if self._waiting or self._closing:
+                    break
+                self._arrived.clear()
+                await self._arrived.wait()
+            share = -(-len(self._waiting) // self._idle)
+        finally:
+            self._idle -= 1
+        jobs: list[_Job] = []
+        while self._waiting and len(jobs) < min(share, self.limits.batch_size):
+            alone = self._waiting[0].deaths > 0
+            if jobs and alone:
+                break
+            jobs.append(self._waiting.popleft())
+            if alone:
+                break
+        return jobs

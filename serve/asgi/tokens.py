@@ -1,0 +1,73 @@
+"""Who may ask: tokens of a key file, which is read again when it changes, so that rotation needs no restart."""
+
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+
+from foundation.errors import UserError
+from foundation.files import read_json
+
+CALLER = "inference"  # of the token that the server made, as TorchServe calls it
+_BYTES = 32
+
+
+def write_key_file(path: Path) -> None:
+    """A key file with a new token for `inference`, readable by its user alone; other callers stay.
+
+    Raises:
+        UserError: if there is one that cannot be read.
+    """
+    content = read_json(path, "remove it and start the server again") if path.is_file() else {}
+    content[CALLER] = {"key": secrets.token_urlsafe(_BYTES)}
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        json.dump(content, stream, indent=2)
+    temporary.replace(path)
+
+
+class Tokens:
+    """The tokens of a key file, `{"inference": {"key": …}, "another caller": {"key": …}}`.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._keys: dict[str, bytes] = {}
+        self._refresh()
+
+    def caller(self, authorization: bytes | None) -> str | None:
+        """Whose token a header carries; None where it is nobody's.
+
+        Every token is compared, each in constant time.
+        """
+        self._refresh()
+        scheme, _, sent = (authorization or b"").partition(b" ")
+        callers = [name for name, key in self._keys.items() if hmac.compare_digest(sent, key)]
+        return callers[0] if callers and scheme.lower() == b"bearer" else None
+
+    def _refresh(self) -> None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:  # the server is being stopped: nobody may ask
+            self._keys, self._stamp = {}, None
+            return
+        stamp = (status.st_mtime_ns, status.st_ino)
+        if stamp == self._stamp:
+            return
+        content = read_json(self._path, "write it as python -m serve does")
+        try:
+            keys = {str(name): str(entry["key"]).encode() for name, entry in content.items()}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f'{self._path}: no key file; it holds {{"caller": {{"key": "..."}}}}') from error
+        if not all(keys.values()):
+            raise UserError(f"{self._path}: an empty key; give each caller one of {_BYTES} random bytes")
+        self._keys, self._stamp = keys, stamp

@@ -1,0 +1,49 @@
+"""A worker: a process that holds the model, takes batches from its standard input and answers on its standard output.
+
+python -m serve.asgi.worker BUNDLE
+"""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from foundation.errors import UserError
+from serve import manifest
+from serve.asgi import frames
+
+
+def main() -> None:
+    """Loads the bundle, says that it is ready, and answers until its input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the front, which drains
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not stand among the answers
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='{"worker": "%(levelname)s %(message)s"}')
+    try:
+        _serve(Path(sys.argv[1]), answers)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _serve(bundle: Path, answers: BinaryIO) -> None:
+    manifest.verify(bundle)  # before seconds of imports: what was altered is refused at once
+
+    import torch
+
+    from serve import host
+    from serve.predictor import Predictor
+
+    torch.set_num_threads(1)
+    predictor = Predictor.load(bundle, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    answers.write(frames.Frame([frames.READY], [b""]).encode())
+    answers.flush()
+    while (frame := frames.read(sys.stdin.buffer)) is not None:
+        answers.write(frames.of_replies(host.answer(predictor, frames.to_calls(frame))).encode())
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

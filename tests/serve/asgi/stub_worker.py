@@ -1,0 +1,30 @@
+"""A worker without a model: answers with the size of its batch, and dies or hangs where a body says so."""
+
+import os
+import sys
+import time
+
+from serve.asgi import frames
+from serve.host import Reply
+
+
+def main() -> None:
+    answers = sys.stdout.buffer
+    answers.write(frames.Frame([frames.READY], [b""]).encode())
+    answers.flush()
+    while (frame := frames.read(sys.stdin.buffer)) is not None:
+        calls = frames.to_calls(frame)
+        bodies = [call.body for call in calls]
+        if b"die" in bodies:
+            os._exit(1)
+        if b"slow" in bodies:
+            time.sleep(0.3)
+        if b"hang" in bodies:
+            time.sleep(60)
+        replies = [Reply(200, body + b" of %d by %d" % (len(calls), os.getpid()), {}) for body in bodies]
+        answers.write(frames.of_replies(replies).encode())
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The application, in process, before a pool that answers at once: tokens, paths, budgets, and the second protocol."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from serve.asgi.app import App
+from serve.asgi.pool import Limits, Pool
+from serve.asgi.tokens import Tokens, write_key_file
+from serve.host import Call, Reply
+from serve.openapi import describe
+from serve.reading import MOST_BYTES
+from serve.schema import BundleSchema
+
+
+class Echo(Pool):
+    """Answers with what it was asked; refuses a body that says so."""
+
+    async def answer(self, call: Call) -> Reply:
+        status = 422 if call.body == b"bad" else 200
+        content = {"detail": "bad"} if status == 422 else {"body": call.body.decode(), "id": call.request_id}
+        return Reply(status, json.dumps(content).encode(), {"content-type": "application/json"})
+
+
+@pytest.fixture
+def app(bundle: Path, tmp_path: Path) -> App:
+    write_key_file(tmp_path / "key_file.json")
+    schema = BundleSchema.load(bundle)
+    return App(schema.name, schema.version, describe(schema), Echo([], Limits()), Tokens(tmp_path / "key_file.json"))
+
+
+def key(tmp_path: Path, caller: str = "inference") -> str:
+    text: str = json.loads((tmp_path / "key_file.json").read_text())[caller]["key"]
+    return text
+
+
+def ask(
+    app: App, method: str, path: str, headers: Mapping[str, str], body: bytes | None = b"", token: str | None = None
+) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and content; a body of None is one that nobody may read."""
+    fields = {**headers, **({} if token is None else {"authorization": f"Bearer {token}"})}
+    scope = {"type": "http", "method": method, "path": path}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in fields.items()]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        assert body is not None, "a body was read that is of no use"
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    names = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], names, json.loads(sent[1]["body"])
+
+
+def predictions(app: App) -> str:
+    return f"/predictions/{app.model}"
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer", "Bearer ", "Bearer x", "Basic KEY", "KEY", "Bearer KEYx"])
+def test_app_reads_no_body_without_a_token(app: App, tmp_path: Path, authorization: str | None):
+    headers = {"content-length": "5", "x-request-id": "r-1"}
+    if authorization is not None:
+        headers["authorization"] = authorization.replace("KEY", key(tmp_path))
+    status, replied, content = ask(app, "POST", predictions(app), headers, None)
+    assert (status, replied["www-authenticate"], content["request_id"]) == (401, "Bearer", "r-1")
+    assert replied["content-type"] == "application/problem+json"
+
+
+def test_app_takes_a_rotated_token_without_a_restart(app: App, tmp_path: Path):
+    before = key(tmp_path)
+    write_key_file(tmp_path / "key_file.json")
+    assert ask(app, "POST", predictions(app), {}, token=before)[0] == 401
+    assert ask(app, "POST", predictions(app), {}, token=key(tmp_path))[0] == 200
+
+
+def test_app_knows_callers_by_their_tokens(app: App, tmp_path: Path):
+    content = json.loads((tmp_path / "key_file.json").read_text()) | {"clinic": {"key": "word"}}
+    (tmp_path / "key_file.json").write_text(json.dumps(content))
+    assert app.tokens.caller(b"Bearer word") == "clinic"
+    assert app.tokens.caller(f"bearer {key(tmp_path)}".encode()) == "inference"
+    write_key_file(tmp_path / "key_file.json")
+    assert app.tokens.caller(b"Bearer word") == "clinic"
+
+
+@pytest.mark.parametrize("content", ['{"a": {}}', '{"a": {"key": ""}}', "[]"])
+def test_a_key_file_that_is_none_is_one_line(tmp_path: Path, content: str):
+    (tmp_path / "keys.json").write_text(content)
+    with pytest.raises(UserError, match=r"keys\.json"):
+        Tokens(tmp_path / "keys.json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "PREDICTIONS", {"content-type": "text/plain"}, 415),
+        ("POST", "PREDICTIONS", {"content-length": str(MOST_BYTES + 1)}, 413),
+        ("GET", "PREDICTIONS", {}, 405),
+        ("POST", "/openapi.json", {}, 405),
+        ("GET", "/predictions/other", {}, 404),
+        ("GET", "/../etc/passwd", {}, 404),
+    ],
+)
+def test_app_refuses_before_it_reads(
+    app: App, tmp_path: Path, method: str, path: str, headers: dict[str, str], status: int
+):
+    path = path.replace("PREDICTIONS", predictions(app))
+    found, replied, content = ask(app, method, path, headers, None, key(tmp_path))
+    assert (found, content["status"]) == (status, status)
+    assert replied["content-type"] == "application/problem+json"
+    assert app.pool.reserve(Limits().waiting_bytes) is None  # nothing stays reserved
+
+
+def test_app_refuses_more_than_it_may_hold(app: App, tmp_path: Path):
+    app.pool.limits.waiting_bytes = 10
+    status, replied, _ = ask(app, "POST", predictions(app), {"content-length": "11"}, None, key(tmp_path))
+    assert (status, replied["retry-after"]) == (429, "1")
+
+
+def test_app_serves_the_bundle_s_openapi_document(app: App, tmp_path: Path, bundle: Path):
+    status, _, content = ask(app, "GET", "/openapi.json", {}, token=key(tmp_path))
+    assert (status, content) == (200, json.loads((bundle / "openapi.json").read_text()))
+
+
+@pytest.mark.parametrize("path", ["/health/ready", "/ping", "/v2/health/ready"])
+def test_app_is_ready_while_a_worker_is(app: App, path: str):
+    assert ask(app, "GET", path, {})[::2] == (503, {"ready": False})
+    app.pool.ready_workers = 1
+    assert ask(app, "GET", path, {})[::2] == (200, {"ready": True})
+    assert ask(app, "GET", "/health/live", {})[::2] == (200, {"live": True})
+
+
+def infer(data: list[Any], **fields: Any) -> bytes:
+    tensor = {"name": "patient", "shape": [len(data)], "datatype": "BYTES", "data": data} | fields
+    return json.dumps({"id": "c-1", "inputs": [tensor]}).encode()
+
+
+def test_inference_protocol_answers_each_patient_for_itself(app: App, tmp_path: Path):
+    path = f"/v2/models/{app.model}/infer"
+    status, _, content = ask(app, "POST", path, {}, infer(["one", "bad", "three"]), key(tmp_path))
+    assert status == 200
+    assert (content["model_name"], content["model_version"], content["id"]) == (
+        app.model,
+        app.version,
+        "c-1",
+    )
+    answers, statuses = content["outputs"]
+    assert [json.loads(text) for text in answers["data"]] == [
+        {"body": "one", "id": "c-1/0"},
+        {"detail": "bad"},
+        {"body": "three", "id": "c-1/2"},
+    ]
+    assert statuses == {"name": "status", "datatype": "INT32", "shape": [3], "data": [200, 422, 200]}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        (infer(["bad"]), 422, "bad"),
+        (infer(["one"], shape=[2]), 422, "shape [2] of 1 elements"),
+        (infer(["one"], name="image"), 422, "inputs.0.name"),
+        (infer([3]), 422, "inputs.0.data.0"),
+        (b"{", 400, "not JSON"),
+    ],
+)
+def test_inference_protocol_refuses_in_its_own_form(app: App, tmp_path: Path, body: bytes, status: int, text: str):
+    path = f"/v2/models/{app.model}/versions/{app.version}/infer"
+    found, replied, content = ask(app, "POST", path, {}, body, key(tmp_path))
+    assert (found, replied["content-type"], list(content)) == (status, "application/json", ["error"])
+    assert text in content["error"]
+
+
+def test_inference_protocol_describes_the_model(app: App, tmp_path: Path):
+    token = key(tmp_path)
+    model = f"/v2/models/{app.model}"
+    assert ask(app, "GET", "/v2", {}, token=token)[2]["name"] == "consilium"
+    assert ask(app, "GET", model, {}, token=token)[2]["versions"] == [app.version]
+    assert ask(app, "GET", f"{model}/ready", {}, token=token)[::2] == (503, {"name": app.model, "ready": False})

@@ -1,0 +1,133 @@
+"""The host as a user starts it, and HTTP that never ends."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+import uvicorn
+
+from foundation.polling import wait_until
+from foundation.ports import free_ports
+from serve.asgi import launch
+from serve.asgi.protocol import MOST_HEADER_BYTES, deadlines
+from serve.client import send
+from serve.schema import BundleSchema
+from serve.server import STATE, Server, stop
+
+pytestmark = pytest.mark.process
+BODY = b'{"report": "Atypia."}'
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    output = tmp_path_factory.mktemp("asgi")
+    (port,) = free_ports(1)
+    yield launch.start(bundle, BundleSchema.load(bundle), output, port)
+    if (output / STATE).is_file():
+        stop(output)
+
+
+def worker(server: Server) -> psutil.Process:
+    (process,) = psutil.Process(server.pid).children()
+    return process
+
+
+def test_host_answers_byte_for_byte_as_the_predictor(server: Server, check_contract: Callable[[Server], None]):
+    check_contract(server)
+
+
+def test_host_listens_on_loopback_alone(server: Server):
+    family = [psutil.Process(server.pid), worker(server)]
+    connections = [one for process in family for one in process.net_connections(kind="inet")]
+    addresses = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_host_s_front_holds_no_model(server: Server):
+    maps = Path(f"/proc/{server.pid}/maps")
+    assert "libtorch" not in maps.read_text()
+    assert "libtorch" in Path(f"/proc/{worker(server).pid}/maps").read_text()
+
+
+def test_host_replaces_a_killed_worker(server: Server):
+    killed = worker(server)
+    ready = server.address.replace(f"/predictions/{server.model}", "/health/ready")
+    os.kill(killed.pid, signal.SIGKILL)
+    assert wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, every=0.01, seconds=10)
+    assert send(server.address, server.token(), BODY, 60).modalities_used == ["report"]
+    assert requests.get(ready, timeout=5).status_code == 200
+    assert worker(server).pid != killed.pid
+
+
+def test_host_logs_nothing_of_a_patient(server: Server):
+    send(server.address, server.token(), b'{"report": "Kryptonite."}', 60)
+    requests.post(server.address, data=b'{"report": ["Kryptonite"]}', timeout=60)
+    folder = Path(server.key_file).parent
+    assert "ryptonite" not in "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+def test_stopping_the_host_leaves_no_process_and_no_key(server: Server):
+    family = [psutil.Process(server.pid), worker(server)]
+    assert stop(Path(server.key_file).parent)
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not Path(server.key_file).exists()
+
+
+def test_a_bundle_that_does_not_load_ends_the_host(tmp_path: Path):
+    settings = {"bundle": str(tmp_path), "key_file": str(tmp_path / "none"), "port": 1, "receive_seconds": 1}
+    settings |= {"model": "m", "version": "1", "openapi": str(tmp_path / "openapi.json"), "limits": {}}
+    (tmp_path / "openapi.json").write_text("{}")
+    (tmp_path / "host.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.asgi", str(tmp_path / "host.json")], capture_output=True, text=True, check=False
+    )
+    reasons = [f"error: {tmp_path}: no manifest.json", f"error: {tmp_path}: the model did not load"]
+    assert [line[: len(reason)] for line, reason in zip(done.stderr.splitlines(), reasons, strict=True)] == reasons
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST / HTTP/1.1\r\nHost: x\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nX: " + b"a" * (MOST_HEADER_BYTES + 1),
+    ],
+)
+def test_protocol_cuts_off_what_does_not_end(sent: bytes):
+    async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.request":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+
+    async def run() -> tuple[bytes, bytes]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(app, http=deadlines(0.5), lifespan="off", ws="none", log_config=None, access_log=False)
+        host = uvicorn.Server(config)
+        task = asyncio.create_task(host.serve([listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        other, asks = await asyncio.open_connection("127.0.0.1", port)
+        asks.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        whole = await other.readline()
+        cut = await asyncio.wait_for(reader.read(), 10)
+        asks.close()
+        writer.close()
+        host.should_exit = True
+        await task
+        return whole, cut
+
+    assert asyncio.run(run()) == (b"HTTP/1.1 200 OK\r\n", b"")

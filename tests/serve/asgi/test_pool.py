@@ -1,0 +1,116 @@
+"""The pool of workers, with workers that hold no model: batches, deaths, time limits, budgets."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.asgi.pool import Limits, Pool
+from serve.host import Call, Reply
+
+pytestmark = pytest.mark.process
+STUB = [sys.executable, str(Path(__file__).with_name("stub_worker.py"))]
+
+
+def with_pool(limits: Limits, use: Callable[[Pool], Awaitable[Any]], program: list[str] = STUB) -> Any:
+    async def run() -> Any:
+        pool = Pool(program, limits)
+        await pool.start()
+        try:
+            return await use(pool)
+        finally:
+            await pool.close()
+
+    return asyncio.run(run())
+
+
+def call(body: bytes) -> Call:
+    return Call(body, {}, body.decode())
+
+
+async def ask(pool: Pool, *bodies: bytes) -> list[Reply]:
+    return await asyncio.gather(*(pool.answer(call(body)) for body in bodies))
+
+
+def parts(replies: list[Reply]) -> list[bytes]:
+    """Bodies and batch sizes, without the worker's number."""
+    return [reply.body.partition(b" by ")[0] for reply in replies]
+
+
+def test_pool_gives_what_waits_to_a_free_worker_together():
+    async def use(pool: Pool) -> list[Reply]:
+        first = asyncio.create_task(pool.answer(call(b"slow")))
+        await asyncio.sleep(0.1)
+        return [*await ask(pool, b"a", b"b", b"c", b"d"), await first]
+
+    replies = with_pool(Limits(batch_size=3), use)
+    assert parts(replies) == [b"a of 3", b"b of 3", b"c of 3", b"d of 1", b"slow of 1"]
+
+
+def test_pool_shares_what_waits_among_free_workers():
+    async def use(pool: Pool) -> list[Reply]:
+        while pool.ready_workers < 2:
+            await asyncio.sleep(0.05)
+        return await ask(pool, b"slow", b"slow", b"a", b"b")
+
+    replies = with_pool(Limits(workers=2), use)
+    assert parts(replies) == [b"slow of 2", b"slow of 2", b"a of 2", b"b of 2"]
+
+
+def test_pool_refuses_alone_what_ends_workers_and_answers_its_neighbours():
+    async def use(pool: Pool) -> tuple[list[Reply], int]:
+        first = asyncio.create_task(pool.answer(call(b"slow")))
+        await asyncio.sleep(0.1)
+        replies = await ask(pool, b"a", b"die", b"b")
+        await first
+        return replies, pool.restarts
+
+    replies, restarts = with_pool(Limits(), use)
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    assert json.loads(replies[1].body)["request_id"] == "die"
+    assert restarts == 3  # with the others, then twice alone
+
+
+def test_pool_replaces_an_idle_worker_that_was_killed():
+    async def use(pool: Pool) -> tuple[list[Reply], list[int]]:
+        (before,) = await ask(pool, b"a")
+        os.kill(int(before.body.split()[-1]), signal.SIGKILL)
+        ready = []
+        while not ready or not ready[-1]:
+            await asyncio.sleep(0.02)
+            if not ready or ready[-1] != pool.ready_workers:
+                ready.append(pool.ready_workers)
+            if ready == [1]:
+                ready = []
+        return await ask(pool, b"b"), ready
+
+    replies, ready = with_pool(Limits(), use)
+    assert parts(replies) == [b"b of 1"]
+    assert ready == [0, 1]
+
+
+def test_pool_gives_up_on_time():
+    replies = with_pool(Limits(response_seconds=0.3), lambda pool: ask(pool, b"hang"))
+    assert replies[0].status == 503
+    assert json.loads(replies[0].body)["reason"] == "not answered within 0.3 s"
+
+
+def test_pool_has_room_for_so_many_bytes():
+    async def use(pool: Pool) -> list[int | None]:
+        first = pool.reserve(60)
+        second = pool.reserve(60)
+        pool.release(60)
+        return [error and error.status for error in (first, second, pool.reserve(60))]
+
+    assert with_pool(Limits(waiting_bytes=100), use) == [None, 429, None]
+
+
+def test_pool_does_not_start_where_no_worker_does():
+    with pytest.raises(EOFError):
+        with_pool(Limits(), lambda pool: ask(pool, b"a"), [sys.executable, "-c", "raise SystemExit(2)"])
