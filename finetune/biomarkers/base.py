@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 
 from finetune.biomarkers.outcome import Outcome
-from finetune.trial.suppression import hidden_cells
 from foundation.data.sections import Section, section
 from foundation.statistics.figure import Figure
-
-HIDDEN = "hidden"
+from foundation.statistics.suppression import HIDDEN, hidden_cells
 
 
 @dataclass
