@@ -1,6 +1,7 @@
 """`python -m finetune`: a task head on a pretrained encoder."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,6 +16,11 @@ _COMMAND = "python -m finetune"
 @command("finetune", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Trains the head, calibrates it on the validation patients and writes the task model."""
+    train_head(cfg)
+
+
+def train_head(cfg: DictConfig) -> dict[str, Any]:
+    """The command itself, also as one of several trials; metrics of its run record."""
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
     from finetune.patients import count_modalities, patients_with_target, target_columns
@@ -50,7 +56,7 @@ def main(cfg: DictConfig) -> None:
             parts.save(output / "split.json", cohort.digest)
         model, metrics = fit(cfg, encoder, head, train, validation)
         if not is_main_process():
-            return
+            return {}
         save(model, cfg.task, modalities, output)
         record.metrics.update(metrics)
         if model.privacy is not None:
@@ -64,6 +70,7 @@ def main(cfg: DictConfig) -> None:
     for line in seen_by(output, cohort.patients.loc[parts.test, "hospital"].to_dict(), cfg.data.test_hospitals)[0]:
         print(f"warning: {line}; python -m finetune.evaluate will not call them held out")
     print(f"task model: {output}\nevaluate it: python -m finetune.evaluate run={output}")
+    return record.metrics
 
 
 if __name__ == "__main__":

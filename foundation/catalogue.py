@@ -39,6 +39,7 @@ CATALOGUE = {
         Entry("pretrain controls", "pretrain.controls", "a pretraining run beside its negative controls, over seeds"),
         Entry("finetune", "finetune", "a task head on a pretrained encoder"),
         Entry("finetune federated", "finetune.federated", "a task head, across hospitals whose data stay there"),
+        Entry("search", "finetune.search", "a task head's settings, by Optuna on validation patients alone"),
         Entry("crossvalidate", "finetune.crossvalidate", "a head on every fold or hospital left out, in one table"),
         Entry("evaluate", "finetune.evaluate", "a task model on hospitals held out, with intervals and a baseline"),
         Entry("evaluate federated", "finetune.federated.evaluate", "a task model across hospitals, by summed tables"),

@@ -28,7 +28,8 @@ from foundation.pipes import ends_with_reader
 from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
 
-__all__ = ["choose", "command", "compose_installed", "instantiate", "name_first_argument", "one_line", "plain"]
+__all__ = ["choose", "command", "compose_as_typed", "compose_installed", "instantiate", "name_first_argument"]
+__all__ += ["one_line", "plain"]
 
 _HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
 _LISTS_OF_NAMES = (
@@ -122,6 +123,18 @@ def compose_installed(config_name: str, overrides: Sequence[str]) -> DictConfig:
         raise UserError(one_line(error, config_name)) from error
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def compose_as_typed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The config that a command's `main` would get for these arguments.
+
+    Raises:
+        UserError: on a setting that the config has not, or that nothing reads.
+    """
+    cfg = compose_installed(config_name, overrides)
+    _names_as_text(cfg)
+    check_settings(unresolved(cfg), config_name)
+    return cfg
 
 
 def name_first_argument(setting: str, arguments: list[str]) -> list[str]:

@@ -5,13 +5,17 @@ the table needs of each lies in its folder.
 """
 
 import csv
+import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -66,6 +70,56 @@ class Jobs(Callback):
         failed = [str(job["job"]) for job in jobs if job["status"] != "finished"]
         if failed:
             _leave(f"{output}: {len(failed)} of {len(jobs)} jobs failed: {', '.join(failed)}")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a sweep gives a setting.
+
+    Attributes:
+        key: of the setting, dotted.
+        choices: as they are typed; empty of a range.
+        low, high: of a range, both inclusive.
+        step: of a range of steps; None between two bounds.
+        log: whether the range is to be seen on a logarithmic scale.
+    """
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    log: bool = False
+
+
+def values_of(text: str) -> Values:
+    """What a sweep in Hydra's words gives: an interval, a range without its end, or choices.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ValueError(f"'{text}' is not readable") from error
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, ChoiceSweep):
+        return Values(key, tuple(str(choice) for choice in override.sweep_string_iterator()))
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        count = math.ceil((value.stop - value.start) / value.step - 1e-9)
+        values = Values(key, (), value.start, value.start + (count - 1) * value.step, value.step)
+    elif isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
+        values = Values(key, (), value.start, value.end, None, "log" in value.tags)
+    else:
+        raise ValueError(f"'{text}' is no range and no choice")
+    if not values.low < values.high or (values.log and values.low <= 0):
+        raise ValueError(f"'{text}' is no range from low to high, above 0 for log")
+    return values
+
+
+def typed() -> list[str]:
+    """The settings of the running command as they were typed."""
+    return list(HydraConfig.get().overrides.task)
 
 
 def begin_job(cfg: DictConfig) -> None:

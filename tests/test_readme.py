@@ -30,6 +30,7 @@ CONFIGS = {
     "foundation.federation.deployment.supernode": "supernode",
     "finetune": "finetune",
     "finetune.crossvalidate": "crossvalidate",
+    "finetune.search": "search",
     "finetune.evaluate": "evaluate",
     "finetune.federated": "finetune_federated",
     "finetune.federated.evaluate": "evaluate_federated",

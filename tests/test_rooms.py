@@ -89,6 +89,7 @@ CONFIG_READERS = {
     "finetune/fit.py",
     "finetune/folds.py",
     "finetune/private.py",
+    "finetune/search.py",
     "foundation/command.py",
     "foundation/sweep.py",
     "foundation/engine/run.py",

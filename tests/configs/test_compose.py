@@ -40,9 +40,11 @@ REQUIRED = {
     "evaluate": ["run=x"],
     "evaluate_federated": ["run=x"],
     "export": ["run=x"],
+    "features": ["extractor.backbone=x"],
     "finetune": ["pretrained=x"],
     "finetune_federated": ["pretrained=x"],
     "predict": ["patient=x"],
+    "search": ["pretrained=x"],
     "serve": ["bundle=x"],
     "stratification": ["run=x"],
     "trial": ["run=x"],
@@ -94,9 +96,10 @@ def test_groups_reach_the_commands_that_they_are_for():
         "finetune",
         "finetune_federated",
         "pretrain",
+        "search",
     ]
-    assert commands_that_take("task") == ["crossvalidate", "finetune", "finetune_federated"]
-    assert commands_that_take("recipe") == ["crossvalidate", "finetune"]
+    assert commands_that_take("task") == ["crossvalidate", "finetune", "finetune_federated", "search"]
+    assert commands_that_take("recipe") == ["crossvalidate", "finetune", "search"]
     assert {"demo", "glioma"} <= set(names("experiment"))
 
 
