@@ -52,10 +52,10 @@ def pack(
     validation = validate(root, declaration, images=False)
     problems = validation.problems
     problems.refuse_first()
-    if features is not None:
-        substitute_features(validation.sites, features, problems)
-        problems.refuse_first()
     each, dictionary = mentioned(validation.sites), declaration.dictionary
+    if features is not None:
+        dictionary = substitute_features(validation.sites, features, dictionary, problems)
+        problems.refuse_first()
     for preparation in preparations().values():
         dictionary = preparation.complete(dictionary, validation.sites)
     key = _key(root, output, declaration)

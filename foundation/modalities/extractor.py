@@ -21,6 +21,7 @@ from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.feature_layers import check_layers, layer_features, mean_over_flips, moments
 from foundation.modalities.pixels import PixelSettings
 from foundation.modalities.pretrained_files import WEIGHTS
+from foundation.modalities.stain_normalisation import METHODS
 from foundation.modalities.transformers_backbone import TransformersBackbone, is_transformers, read_pixels
 from foundation.run_output import folder_digest
 from foundation.tensors import load_weights, write_tensors
@@ -48,6 +49,7 @@ class FeatureExtractor(nn.Module):
         pooling: of its places: `own` as the model answers, `class` the class token, `mean` over places, `class_mean`
             both side by side (Virchow), `moments` mean and spread.
         layers: inner modules whose mean and spread over places are the features, side by side, instead.
+        stain: normalisation of each tile, `macenko` or `reinhard`; none if None.
         flips: whether the mean over an image and its three mirror images is taken.
         mpp: microns per pixel that it was trained at; as the cohort declares if None.
         tile: side at `mpp` of what it was trained to see, in pixels; its size if None.
@@ -70,11 +72,13 @@ class FeatureExtractor(nn.Module):
         mpp: float | None = None,
         tile: int | None = None,
         precision: str = "float32",
+        stain: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
         _choose("pooling", pooling, _POOLINGS)
         _choose("precision", precision, _PRECISIONS)
+        _choose("stain", stain, (None, *METHODS))
         self.name = name or backbone
         self.origin: dict[str, Any] = {}
         pixels = (size, mean, std, interpolation)
@@ -82,7 +86,7 @@ class FeatureExtractor(nn.Module):
             self._from_transformers(backbone, weights, model_args or {}, *pixels)
         else:
             self._from_timm(backbone, weights, model_args or {}, *pixels)
-        self._set_use(pooling, layers, flips, mpp, tile, precision)
+        self._set_use(pooling, layers, flips, mpp, tile, precision, stain)
 
     def _from_timm(
         self, backbone: str, weights: str | None, options: Mapping[str, Any], size: int | None, *pixels: Any
@@ -109,10 +113,17 @@ class FeatureExtractor(nn.Module):
         self.origin = {"library": "transformers", "config": config.to_dict()}
 
     def _set_use(
-        self, pooling: str, layers: Sequence[str], flips: bool, mpp: float | None, tile: int | None, precision: str
+        self,
+        pooling: str,
+        layers: Sequence[str],
+        flips: bool,
+        mpp: float | None,
+        tile: int | None,
+        precision: str,
+        stain: str | None,
     ) -> None:
         self.pooling, self.layers, self.flips = pooling, list(layers), flips
-        self.mpp, self.precision = mpp, precision
+        self.mpp, self.precision, self.stain = mpp, precision, stain
         self.tile = self.pixel_settings.size if tile is None else tile
         check_layers(self.backbone, self.layers, _SETTING)
         self.requires_grad_(False)
@@ -138,6 +149,7 @@ class FeatureExtractor(nn.Module):
             "mpp": self.mpp,
             "tile": self.tile,
             "precision": self.precision,
+            "stain": self.stain,
             "dim": self.dim,
         }
 
@@ -170,13 +182,15 @@ class FeatureExtractor(nn.Module):
             extractor.backbone = TransformersBackbone(AutoConfig.for_model(config.pop("model_type"), **config))
         extractor.origin = {name: settings[name] for name in _ORIGIN if name in settings}
         load_weights(extractor.backbone, folder / WEIGHTS)
-        use = [settings[name] for name in ("pooling", "layers", "flips", "mpp", "tile", "precision")]
+        use = [settings[name] for name in ("pooling", "layers", "flips", "mpp", "tile", "precision", "stain")]
         extractor._set_use(*use)
         return extractor
 
     def encode(self, rows: list[NDArray[np.uint8]]) -> NDArray[np.floating]:
         """Features `[images, dim]` of RGB images `[height, width, 3]` of whatever sizes, as they are kept."""
         device = next(self.backbone.parameters()).device
+        if self.stain is not None:
+            rows = [METHODS[self.stain](row) for row in rows]
         images = self.pixel_settings.resized(rows).to(device)
         with torch.inference_mode():
             pixels = images.permute(0, 3, 1, 2).float() / 255
@@ -242,6 +256,7 @@ def _overridden(pixels: PixelSettings, size: int | None, *others: Any) -> PixelS
     )
 
 
-def _choose(field: str, value: str, among: Sequence[str]) -> None:
+def _choose(field: str, value: str | None, among: Sequence[str | None]) -> None:
     if value not in among:
-        raise UserError(f"{_SETTING}.{field}: found {value!r}; choose from {', '.join(among)}")
+        choice = ", ".join("null" if one is None else one for one in among)
+        raise UserError(f"{_SETTING}.{field}: found {value!r}; choose from {choice}")

@@ -3,24 +3,31 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.data.dictionary import DataDictionary
 from foundation.data.listing import list_images
 from foundation.data.preparation import preparations
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.data.tables import TableSource
 from foundation.errors import UserError
-from foundation.run_record import is_finished
+from foundation.run_record import is_finished, read_run
 
 _AGAIN = "run python -m foundation.data features again, with this cohort"
 
 
-def substitute_features(sites: Sequence[Site], folder: Path, problems: Problems) -> None:
+def substitute_features(
+    sites: Sequence[Site], folder: Path, dictionary: DataDictionary, problems: Problems
+) -> DataDictionary:
     """Lists a hospital's files of features where its images were listed, for each modality that has them.
 
     Args:
         sites: hospitals, read; changed in place.
         folder: output of `python -m foundation.data features`.
+        dictionary: of the cohort.
         problems: takes what is wrong with a listing.
+
+    Returns:
+        The dictionary with the encoder of each modality's features, on which hospitals must agree.
 
     Raises:
         UserError: if the run did not finish, or its features are not those of the files that are listed now.
@@ -34,6 +41,9 @@ def substitute_features(sites: Sequence[Site], folder: Path, problems: Problems)
         for name in taken:
             if name in site.tables:
                 _substitute(site, name, folder, problems)
+    facts = read_run(folder)["notes"]["features"]
+    encoders = {name: {key: facts[key] for key in ("encoder", "encoder_digest", "dim")} for name in taken}
+    return dictionary.model_copy(update={"settings": dictionary.settings | encoders})
 
 
 def _substitute(site: Site, name: str, folder: Path, problems: Problems) -> None:

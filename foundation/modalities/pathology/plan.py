@@ -31,8 +31,11 @@ class PathologyFeatures(ModalityPart):
 
     target: ClassVar[str] = "foundation.modalities.pathology.features.TileFeatures"
 
+    files: ClassVar[dict[str, str]] = {"extractor": "none"}
+
     kind: Literal["pathology_features"]
-    dim: Annotated[int, Field(ge=1, le=65_536)]
+    dim: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    extractor: Literal["none", "installed"] = "none"
     max_tiles: Annotated[int, Field(ge=1, le=100_000)] = 512
     pooling: Pooling = "transformer"
     drop_rate: Dropout = 0.1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foundation.modalities.image_request import MOST_IMAGES, ImagesForm
+from foundation.modalities.image_request import MOST_IMAGES, ImagesForm, RequestImages
 from foundation.modalities.request import RequestError, RequestForm, read_number, shown
 
 _TOO_LARGE = 413
@@ -14,18 +14,22 @@ _LARGEST = 1e6  # no extractor gives more; squares of far more are infinite in s
 
 
 class FeaturesForm(RequestForm):
-    """A list of tiles' feature vectors, as the encoder's extractor makes them.
+    """A list of tiles' feature vectors, as the encoder's extractor makes them; or of tiles, where that is at hand.
 
     Attributes:
         kind: see `RequestForm`.
         dim: numbers a tile.
+        size: side in pixels to which the extractor resizes tiles; None where there is none.
     """
 
     kind: Literal["features"] = "features"
     dim: int
+    size: int | None = None
 
-    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.float32]:
-        """Features as float32 `[tiles, dim]`."""
+    def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.float32] | RequestImages:
+        """Features as float32 `[tiles, dim]`, or images that are decoded where they are looked at."""
+        if self.size is not None and isinstance(value, list) and value and isinstance(value[0], str):
+            return ImagesForm(size=self.size).read(value, field, warnings)
         if not isinstance(value, list) or not value:
             raise RequestError(field, f"found {shown(value)}", f"give a list of tiles, {self.dim} numbers each")
         if len(value) > MOST_IMAGES:
@@ -43,13 +47,16 @@ class FeaturesForm(RequestForm):
     def count(self, value: Any) -> int:
         return len(value)
 
-    def write(self, raw: Any) -> list[list[float]]:
+    def write(self, raw: Any) -> list[Any]:
+        if len(np.shape(raw[0])) == 3 and self.size is not None:
+            return list(ImagesForm(size=self.size).write(raw))
         return [[float(number) for number in tile] for tile in raw]
 
     def describe(self) -> dict[str, Any]:
         number = {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
         tile = {"type": "array", "items": number, "minItems": self.dim, "maxItems": self.dim}
-        return {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": tile}
+        described = {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": tile}
+        return described if self.size is None else {"oneOf": [described, ImagesForm(size=self.size).describe()]}
 
 
 def _feature(number: Any, field: str) -> float:

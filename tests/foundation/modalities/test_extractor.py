@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import transformers
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
 from torch.nn import functional
@@ -19,7 +20,9 @@ from foundation.modalities.extractor import FeatureExtractor
 TILES = list(np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8))
 VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "img_size": 32}
 MEAN, STD = [0.7072, 0.5787, 0.7036], [0.2119, 0.2302, 0.1775]  # as of an encoder of pathology
-NAMES = {SwiGLUPacked: "SwiGLUPacked", torch.nn.SiLU: "SiLU"}
+LAYERS = {"SwiGLUPacked": SwiGLUPacked, "SiLU": torch.nn.SiLU}
+NAMES = {layer: name for name, layer in LAYERS.items()}
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "extractor"
 TINY = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -135,7 +138,9 @@ def test_middle_layers_are_their_mean_and_spread(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"pooling": "moments", "size": 64}, {"layers": ["blocks.1"], "precision": "float16"}], ids=str
+    "options",
+    [{}, {"pooling": "moments", "size": 64}, {"layers": ["blocks.1"], "precision": "float16", "stain": "reinhard"}],
+    ids=str,
 )
 def test_its_folder_gives_the_same_features(tmp_path, options):
     extractor = FeatureExtractor(str(timm_folder(tmp_path / "uni", init_values=0.1)), **options)
@@ -180,3 +185,21 @@ def test_what_cannot_be_read_is_one_line(tmp_path, options, line):
     settings["backbone"] = settings["backbone"].replace("EMPTY", str(tmp_path / "empty"))
     with pytest.raises(UserError, match=line):
         FeatureExtractor(**settings)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_encoder_can_be_made_of_a_folder(tmp_path, path):
+    """Their weights are behind agreements: a small network with their options stands for each."""
+    config = OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, (CONFIGS / "any.yaml", path))))
+    del config["_target_"]
+    config.pop("defaults", None)
+    if config["backbone"].startswith("owkin/"):
+        folder = transformers_folder(tmp_path / "small", transformers.ViTModel(transformers.ViTConfig(**TINY)))
+        options: dict[str, object] = {}
+    else:
+        options = {name: value for name, value in config["model_args"].items() if name not in VIT}
+        made = {name: LAYERS.get(value, value) for name, value in options.items()}
+        folder = timm_folder(tmp_path / "small", **made)
+    extractor = FeatureExtractor(**config | {"backbone": str(folder), "model_args": options})
+    assert extractor.encode(TILES).shape == (3, 2 * 24 if config["pooling"] == "class_mean" else extractor.dim)
+    assert extractor.mpp == config["mpp"] and (path.stem == "any" or extractor.mpp == 0.5)
