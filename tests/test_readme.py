@@ -55,7 +55,7 @@ def test_a_command_of_the_readme_composes(line: str):
     _, _, module, *rest = shlex.split(line.rstrip("& "), comments=True)
     overrides = [word for word in rest if "=" in word]
     with initialize_config_module("configs", version_base="1.3"):
-        compose(rest[0] if rest[0] in ("validate", "describe") else CONFIGS[module], overrides)
+        compose(rest[0] if rest[0] in ("validate", "features", "describe") else CONFIGS[module], overrides)
 
 
 def test_every_command_is_shown():

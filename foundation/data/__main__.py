@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from foundation.data.declaration import Declaration
 
 _LOADS = "torch, pandas"
+_MOST_WARNINGS = 5  # at a terminal
 _HELP = """usage: python -m foundation.data ACTION [overrides]
 
   declare    looks at a folder and drafts its cohort.yaml, with questions: python -m foundation.data declare FOLDER
@@ -151,6 +152,10 @@ def features(cfg: DictConfig) -> None:
         with RunRecord.open(output, name, plain(cfg), cfg.seed, (), data) as record:
             facts = extract_features(sites, extractor, type(extractor).load, plan)
             record.note("features", facts)
+    for warning in facts["warnings"][:_MOST_WARNINGS]:
+        print(f"warning: {warning}")
+    if len(facts["warnings"]) > _MOST_WARNINGS:
+        print(f"warning: {len(facts['warnings']) - _MOST_WARNINGS} more in {output / 'run.json'}")
     print(f"features: {facts['contents']} files of {facts['dim']} numbers a tile, {facts['extracted']} of them new")
     print(f"encoder: {facts['encoder']}, digest {facts['encoder_digest'][:12]}, in {output / 'extractor'}")
     print(f"then: python -m foundation.data prepare features={output}, with the same cohort")

@@ -63,7 +63,7 @@ def extracted(root: Path, output: Path, extractor: FeatureExtractor, **options: 
     problems = Problems()
     sites = read_sites(root, read_declaration(root), problems)
     problems.refuse_first()
-    plan = Plan(output, "pathology", **{"workers": 0, "gpus": 0, **options})
+    plan = Plan(output, **{"modality": "pathology", "workers": 0, "gpus": 0, **options})
     with RunRecord.open(output, "python -m foundation.data features", {}, 0) as record:
         facts = extract_features(sites, extractor, FeatureExtractor.load, plan)
         record.note("features", facts)

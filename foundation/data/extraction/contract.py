@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.data.problems import Problems
+
 
 class Extractor(Protocol):
     """An image encoder; `foundation.modalities.extractor.FeatureExtractor` is one.
@@ -81,8 +83,14 @@ class Reading(ABC):
         """The files that make up one entry of a listing."""
 
     @abstractmethod
-    def open(self, path: Path, kind: str, settings: Any) -> Pictures:
+    def open(self, path: Path, kind: str, settings: Any, problems: Problems) -> Pictures:
         """One file.
+
+        Args:
+            path: of it.
+            kind: as the listing says.
+            settings: as `settings` gives them.
+            problems: takes warnings.
 
         Raises:
             DataError: if it cannot be read.

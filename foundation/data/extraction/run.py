@@ -87,7 +87,8 @@ def extract_features(sites: Sequence[Site], extractor: Extractor, load: Load, pl
     for site in having:
         _write_table(plan, site.name, [entry for entry in entries if entry.hospital == site.name], wanted)
     facts = {"encoder": extractor.name, "encoder_digest": encoder, "dim": extractor.dim}
-    return facts | {"files": len(entries), "contents": len(wanted), "extracted": len(missing)}
+    facts |= {"files": len(entries), "contents": len(wanted), "extracted": len(missing)}
+    return facts | {"warnings": [str(problem) for problem in problems.warnings]}
 
 
 def _reading(modality: str) -> Reading:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foundation.data.extraction.contract import Extractor, Load, Pictures
+from foundation.data.extraction.contract import Extractor, Load, Pictures, Reading
 from foundation.data.extraction.feature_file import KEY, write_features
 from foundation.data.packages import modules
 from foundation.data.problems import Problem, Problems
@@ -41,10 +41,10 @@ class PictureFile:
     target: Path
     attributes: dict[str, Any]
 
-    def open(self) -> Pictures:
-        """Its pictures."""
-        pictures: Pictures = modules("extraction")[self.modality].READING.open(self.path, self.kind, self.settings)
-        return pictures
+    def open(self, problems: Problems) -> Pictures:
+        """Its pictures; `problems` takes warnings."""
+        reading: Reading = modules("extraction")[self.modality].READING
+        return reading.open(self.path, self.kind, self.settings, problems)
 
 
 class Worker:
@@ -93,15 +93,15 @@ def extract(folder: Path, files: list[PictureFile]) -> list[Problem]:
     parts = unfinished(folder)
     parts.mkdir(parents=True, exist_ok=True)
     if len(files) == 1:
-        problems.attempt(_extract_file, files[0], parts, _READY)
+        problems.attempt(_extract_file, files[0], parts, _READY, problems)
     else:
         _extract_together(files, problems, _READY)
     shutil.rmtree(parts)
     return problems.listed
 
 
-def _extract_file(file: PictureFile, parts: Path, ready: _Ready) -> None:
-    with file.open() as pictures:
+def _extract_file(file: PictureFile, parts: Path, ready: _Ready, problems: Problems) -> None:
+    with file.open(problems) as pictures:
         count = len(pictures.coords)
         done = []
         for start in range(0, count, PART):
@@ -132,7 +132,7 @@ def _batches(pictures: Pictures, start: int, stop: int, ready: _Ready) -> Iterat
 def _extract_together(files: list[PictureFile], problems: Problems, ready: _Ready) -> None:
     """Files of one picture each, in batches; one that cannot be read costs itself alone."""
     for start in range(0, len(files), ready.batch):
-        read = [(file, problems.attempt(_read_one, file)) for file in files[start : start + ready.batch]]
+        read = [(file, problems.attempt(_read_one, file, problems)) for file in files[start : start + ready.batch]]
         fine = [(file, one) for file, one in read if one is not None]
         if not fine:
             continue
@@ -141,8 +141,8 @@ def _extract_together(files: list[PictureFile], problems: Problems, ready: _Read
             write_features(file.target, row[None], coords, facts | file.attributes)
 
 
-def _read_one(file: PictureFile) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
-    with file.open() as pictures:
+def _read_one(file: PictureFile, problems: Problems) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
+    with file.open(problems) as pictures:
         return pictures.read(0, 1)[0], pictures.coords, pictures.facts
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foundation.data.extraction.contract import InMemory, Pictures, Reading
 from foundation.data.image_files import read_image
-from foundation.data.problems import DataError, refuse
+from foundation.data.problems import DataError, Problems, refuse
 from foundation.modalities.pathology.preparation import tile_settings
 from foundation.modalities.pathology.slides import Slide, source_files
 from foundation.modalities.pathology.tiling import TileSettings, choose_tiles
@@ -56,11 +56,11 @@ class PathologyReading(Reading):
     def files(self, path: Path) -> list[Path]:
         return source_files(path)
 
-    def open(self, path: Path, kind: str, settings: TileSettings) -> Pictures:
+    def open(self, path: Path, kind: str, settings: TileSettings, problems: Problems) -> Pictures:
         if kind == "slides":
             return SlideTiles(path, settings)
         if kind == "images":
-            return InMemory(read_image(path)[None])
+            return InMemory(read_image(path, problems)[None])
         raise refuse(path, f"{kind} cannot be read here", "declare its kind under sources", field="kind")
 
 

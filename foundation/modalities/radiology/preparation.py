@@ -64,14 +64,18 @@ class RadiologyPreparation(ImagePreparation):
     def _slices(self, path: Path, kind: str, source: ScanSource, problems: Problems) -> NDArray[Any]:
         if kind == "images":
             return read_image(path, problems)[None]
-        settings = SliceSettings(
-            slices=source.slices,
-            side=source.side,
-            window=source.window,
-            rescale=source.rescale,
-            label_maps=source.annotations == "keep",
-        )
-        return read_slices(path, cast(Kind, kind), settings, problems)
+        return read_slices(path, cast(Kind, kind), slice_settings(source), problems)
+
+
+def slice_settings(source: ScanSource) -> SliceSettings:
+    """How scans of a source become slices."""
+    return SliceSettings(
+        slices=source.slices,
+        side=source.side,
+        window=source.window,
+        rescale=source.rescale,
+        label_maps=source.annotations == "keep",
+    )
 
 
 PREPARATION = RadiologyPreparation()

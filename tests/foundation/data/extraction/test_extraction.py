@@ -10,6 +10,7 @@ from pathlib import Path
 
 import foundation  # noqa: F401  # isort: skip
 import h5py
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,10 +23,13 @@ from foundation.data.declaration import read_declaration
 from foundation.data.extraction import work
 from foundation.data.extraction.work import Worker
 from foundation.data.pack import pack
+from foundation.data.problems import Problems
 from foundation.errors import UserError
 from foundation.modalities.extractor import FeatureExtractor
 from foundation.modalities.pathology.slides import Slide
-from tests.foundation.feature_files import SIZE, encoder, extracted, site_folder, write_cohort
+from foundation.modalities.radiology.scan import SliceSettings
+from foundation.modalities.radiology.slices import read_slices
+from tests.foundation.feature_files import DECLARATION, SIZE, encoder, extracted, site_folder, write_cohort
 from tests.foundation.slide_files import tissue
 
 
@@ -137,7 +141,7 @@ def test_features_do_not_depend_on_batches_parts_or_reading_ahead(cohort, tmp_pa
         assert work.extract(folder / "job", [picture]) == []
     finally:
         work.PART, work._READY = before, None
-    with picture.open() as pictures, h5py.File(picture.target) as file:
+    with picture.open(Problems()) as pictures, h5py.File(picture.target) as file:
         whole = extractor.encode(pictures.read(0, len(pictures.coords)))
         np.testing.assert_allclose(file["features"][()], whole, atol=1e-5)
         np.testing.assert_array_equal(file["coords"][()], pictures.coords)
@@ -169,7 +173,7 @@ def test_a_large_file_goes_on_from_its_last_part(cohort, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         work.extract(tmp_path / "job", [picture])
     assert seen == [4, 4, 4]  # one part of eight, and half of the next
-    with picture.open() as pictures:
+    with picture.open(Problems()) as pictures:
         whole = extractor.encode(pictures.read(0, len(pictures.coords)))
     seen[:] = [0] * 4
     work.extract(tmp_path / "job", [picture])
@@ -204,3 +208,20 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(cohort, tmp_path):
     assert {path.name for path in (killed / "features").iterdir()} == {
         path.name for path in (whole / "features").iterdir()
     }
+
+
+def test_scans_are_encoded_slice_by_slice(tmp_path):
+    folder = tmp_path / "cohort" / "north"
+    (folder / "radiology").mkdir(parents=True)
+    declaration = DECLARATION.replace("table: {file: pathology.csv}, ", "files: no/*, ")
+    (tmp_path / "cohort" / "cohort.yaml").write_text(declaration)
+    (folder / "patients.csv").write_text("patient_id,idh\np1,1")
+    voxels = np.random.default_rng(0).integers(0, 900, (20, 20, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / "radiology" / "p1.nii.gz")
+    extractor = encoder(tmp_path / "encoder", mpp=0.5)
+    extracted(tmp_path / "cohort", tmp_path / "out", extractor, modality="radiology")
+    table = pd.read_csv(tmp_path / "out" / "north" / "radiology.csv")
+    slices = read_slices(folder / "radiology" / "p1.nii.gz", "nifti", SliceSettings(), Problems())
+    with h5py.File(tmp_path / "out" / "north" / table["file"][0]) as file:
+        np.testing.assert_allclose(file["features"][()], extractor.encode(list(slices)), atol=1e-5)
+        assert file["coords"][()].tolist() == [[0, place] for place in range(5)]
