@@ -63,20 +63,63 @@ def permutation_test(
         permutations: drawn.
         seed: of them.
     """
-    groups = [np.flatnonzero(np.asarray(strata) == name) for name in np.unique(np.asarray(strata))]
-    centred, spread = _centred(values, residual, groups)
+    groups = _groups(strata)
+    centred, squares = _centred(values, groups)
+    spread = np.sqrt(_variance(squares, _centred(residual[:, None], groups)[1], groups))
     tested = np.flatnonzero(spread > _TIE)
     scaled = centred[:, tested] / spread[tested]
-    z = residual @ scaled
-    null = np.concatenate(
-        [(drawn @ scaled).astype(np.float32) for drawn in _permuted(residual, groups, permutations, seed)]
-    )
+    null = [
+        (residual[drawn] @ scaled).astype(np.float32) for drawn in _permuted(len(residual), groups, permutations, seed)
+    ]
+    return _judged(residual @ scaled, np.concatenate(null), tested, values.shape[1])
+
+
+def correlation_test(
+    measured: Floats, predicted: Floats, strata: Sequence[str] | NDArray[np.str_], permutations: int, seed: int
+) -> tuple[Tested, Floats]:
+    """Tests whether each measurement goes up with its own prediction, patients' predictions exchanged within hospitals.
+
+    All predictions of a patient move together, so that what genes have in common stays.
+
+    Args:
+        measured: `[patients, candidates]`, NaN where not measured.
+        predicted: by a model of other patients, `[patients, candidates]`.
+        strata: see `permutation_test`, as for the others.
+        permutations: drawn.
+        seed: of them.
+
+    Returns:
+        The tests, and correlations within hospitals, `[candidates]`.
+    """
+    groups = _groups(strata)
+    known = ~np.isnan(measured)
+    first, ours = _centred(measured, groups)
+    second, theirs = _centred(predicted, groups)
+    shown = np.where(known, second, 0.0)
+    scale = np.sqrt((first**2).sum(axis=0) * (shown**2).sum(axis=0))
+    correlation = np.divide((first * second).sum(axis=0), scale, out=np.full(len(scale), np.nan), where=scale > _TIE)
+    spread = np.sqrt(_variance(ours, theirs, groups))
+    tested = np.flatnonzero(spread > _TIE)
+    left, right = (first[:, tested] / spread[tested]).astype(np.float32), second[:, tested].astype(np.float32)
+    null = np.empty((permutations, len(tested)), dtype=np.float32)
+    done = 0
+    for drawn in _permuted(len(first), groups, permutations, seed):
+        for order in drawn:
+            null[done] = np.einsum("pc,pc->c", left, right[order])
+            done += 1
+    z = (first[:, tested] * second[:, tested]).sum(axis=0) / spread[tested]
+    return _judged(z, null, tested, measured.shape[1]), correlation
+
+
+def _judged(z: Floats, null: NDArray[np.float32], tested: NDArray[np.intp], size: int) -> Tested:
+    """Tests of the candidates at some places, from their z as observed and permuted, `[permutations, tested]`."""
+    permutations = len(null)
     largest, again = np.sort(null.max(axis=1, initial=-np.inf)), null[:_RETRIED].copy()
     null.sort(axis=0)
     p = (1 + _at_least(null, z[None])[0]) / (1 + permutations)
     adjusted = (1 + permutations - np.searchsorted(largest, z - _TIE)) / (1 + permutations)
     q = false_discovery_control(p) if len(p) else p
-    z, p, adjusted, q = (_spread(part, tested, values.shape[1]) for part in (z, p, adjusted, q))
+    z, p, adjusted, q = (_spread(part, tested, size) for part in (z, p, adjusted, q))
     return Tested(z, p, adjusted, q, _at_least(null, again) / permutations)
 
 
@@ -88,26 +131,36 @@ def _at_least(null: NDArray[np.float32], z: NDArray[np.floating]) -> Floats:
     return counts
 
 
-def _centred(values: Floats, residual: Floats, groups: list[NDArray[np.intp]]) -> tuple[Floats, Floats]:
-    """Values less their stratum's mean, zero where missing, and the spread of their sum with permuted residuals."""
+def _groups(strata: Sequence[str] | NDArray[np.str_]) -> list[NDArray[np.intp]]:
+    return [np.flatnonzero(np.asarray(strata) == name) for name in np.unique(np.asarray(strata))]
+
+
+def _centred(values: Floats, groups: list[NDArray[np.intp]]) -> tuple[Floats, Floats]:
+    """Values less their stratum's mean, zero where missing, and sums of their squares, `[strata, candidates]`."""
     centred = np.zeros(values.shape)
-    variance = np.zeros(values.shape[1])
     for rows in groups:
         part = values[rows]
         known = ~np.isnan(part)
         mean = np.where(known, part, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         centred[rows] = np.where(known, part - mean, 0.0)
-        if len(rows) > 1:
-            squares = ((residual[rows] - residual[rows].mean()) ** 2).sum()
-            variance += (centred[rows] ** 2).sum(axis=0) * squares / (len(rows) - 1)
-    return centred, np.sqrt(variance)
+    return centred, np.stack([(centred[rows] ** 2).sum(axis=0) for rows in groups])
 
 
-def _permuted(residual: Floats, groups: list[NDArray[np.intp]], permutations: int, seed: int) -> Iterator[Floats]:
-    """Residuals exchanged within strata, `[some permutations, patients]` at a time."""
+def _variance(first: Floats, second: Floats, groups: list[NDArray[np.intp]]) -> Floats:
+    """Of a sum of products over permutations within strata, from sums of squares: `[candidates]` (Hoeffding 1951)."""
+    sizes = np.array([len(rows) for rows in groups])
+    several = sizes > 1
+    variance: Floats = (first[several] * second[several] / (sizes[several, None] - 1)).sum(axis=0)
+    return variance
+
+
+def _permuted(
+    patients: int, groups: list[NDArray[np.intp]], permutations: int, seed: int
+) -> Iterator[NDArray[np.intp]]:
+    """Who takes whose place within strata, `[some permutations, patients]` at a time."""
     rng = np.random.default_rng(seed)
     for start in range(0, permutations, _AT_ONCE):
-        drawn = np.tile(residual, (min(_AT_ONCE, permutations - start), 1))
+        drawn = np.tile(np.arange(patients), (min(_AT_ONCE, permutations - start), 1))
         for rows in groups:
             drawn[:, rows] = rng.permuted(drawn[:, rows], axis=1)
         yield drawn
