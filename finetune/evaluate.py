@@ -1,6 +1,6 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.files import read_json, write_json, write_text
+from foundation.files import write_json, write_text
 from foundation.lineage import SEEN, said_first
 from foundation.run_output import claim
 from foundation.run_record import RunRecord, read_run
@@ -45,18 +45,15 @@ def main(cfg: DictConfig) -> None:
     from finetune.predictor import TaskModel
     from finetune.results import write_predictions
     from foundation.data.cohort import Cohort
+    from foundation.data.splits import Split
     from foundation.statistics.figure import Support
 
     run, output = Path(cfg.run), Path(cfg.output)
     claim(output, _COMMAND, plain(cfg))
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = read_json(
-        run / "split.json", "run python -m finetune again", "cohort_digest", "train", "validation", "test"
-    )
-    if split["cohort_digest"] != cohort.digest:
-        raise UserError(f"{cohort.folder}: prepared anew since {run} was trained; run python -m finetune again")
-    _check(cfg, split)
+    split = asdict(Split.read(run / "split.json", cohort.digest, cohort.patients.index))
+    _check(cfg)
     kept = read_run(run)["config"].get("embeddings")
     evaluator = Evaluator(
         model,
@@ -104,11 +101,11 @@ def main(cfg: DictConfig) -> None:
         print(f"{what}: {output / name}")
 
 
-def _check(cfg: DictConfig, split: Mapping[str, Any]) -> None:
+def _check(cfg: DictConfig) -> None:
     if cfg.grid not in ("exact", "declared"):
         raise UserError(f"grid: found {cfg.grid!r}; choose exact or declared")
     for name in cfg.predict:
-        if name not in ("train", "validation", "test") or name not in split:
+        if name not in ("train", "validation", "test"):
             raise UserError(f"predict: found {name!r}; choose of train, validation and test")
 
 

@@ -15,10 +15,11 @@ from finetune.exact import feature_cache, fit_exactly
 from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
-from finetune.predictor import FORMAT, RELIABILITY
+from finetune.predictor import RELIABILITY
 from finetune.private import check, train_privately
 from finetune.reliability.fit import Settings
 from finetune.reliability.steps import fit_after_steps
+from finetune.task_file import FILE, FORMAT
 from foundation.command import plain
 from foundation.data.dataset import CohortModule, PatientDataset
 from foundation.encoder import MultimodalEncoder
@@ -163,4 +164,4 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
     if module.reliability is not None:
         write_tensors(output / RELIABILITY, module.reliability.state_dict())
         content["reliability"] = module.reliability.settings()
-    write_json(output / "task.json", content)
+    write_json(output / FILE, content)

@@ -1,6 +1,5 @@
 """A fine-tuned model, read back: the eager reference that evaluation and serving share."""
 
-import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,15 +8,17 @@ from torch import Tensor
 
 from finetune.heads.base import Head
 from finetune.reliability.module import Reading, Reliability
+from finetune.task_file import FILE, FORMAT, TaskFile
 from foundation.batch import Batch
+from foundation.documents import built_from, class_named, validated
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.tensors import load_weights
 
-FORMAT = 1
 RELIABILITY = "reliability.safetensors"
 _HEADS = "finetune.heads."
+_ADVICE = "give the output folder of python -m finetune, as it was written"
 _AT_ONCE = 16  # patients: each may have hundreds of images
 
 
@@ -54,17 +55,26 @@ class TaskModel:
         Raises:
             UserError: if a file is missing or names a class outside the heads' package.
         """
-        path = folder / "task.json"
-        task = read_json(path, "give the output folder of python -m finetune")
-        if task.get("format") != FORMAT:
-            raise UserError(f"{path}: format {task.get('format')!r}, this release reads {FORMAT}")
-        head = head_class(task["head"]["type"], path)(**task["head"]["settings"])
+        path = folder / FILE
+        content = read_json(path, _ADVICE)
+        if content.get("format") != FORMAT:
+            raise UserError(f"{path}: format {content.get('format')!r}, this release reads {FORMAT}")
+        task = validated(TaskFile, content, path, _ADVICE)
+        with built_from(path, "head.settings", _ADVICE):
+            head = head_class(task.head.type, path)(**task.head.settings)
         load_weights(head, folder / "head.safetensors")
         reliability = None
-        if "reliability" in task:
-            reliability = Reliability(**task["reliability"])
+        if task.reliability is not None:
+            if task.reliability.modalities != task.modalities:
+                raise UserError(f"{path}: reliability.modalities are not the task's modalities; {_ADVICE}")
+            with built_from(path, "reliability", _ADVICE):
+                reliability = Reliability(**task.reliability.model_dump())
             load_weights(reliability, folder / RELIABILITY)
-        return cls(MultimodalEncoder.from_pretrained(folder / "encoder"), head, task, reliability)
+        encoder = MultimodalEncoder.from_pretrained(folder / "encoder")
+        foreign = next((name for name in task.modalities if name not in encoder.modalities), None)
+        if foreign is not None:
+            raise UserError(f"{path}: modalities: the encoder beside it has no '{foreign}'; {_ADVICE}")
+        return cls(encoder, head, task.model_dump(exclude_none=True), reliability)
 
     def usable(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The part of a sample that the task may look at.
@@ -144,8 +154,7 @@ class TaskModel:
 
 def head_class(path: str, file: Path) -> type[Head]:
     """Only our own heads may be named by a file that came from outside."""
-    module, _, name = path.rpartition(".")
-    head = getattr(importlib.import_module(module), name, None) if path.startswith(_HEADS) else None
+    head = class_named(path, _HEADS)
     if not (isinstance(head, type) and issubclass(head, Head)):
         raise UserError(f"{file}: head.type: {path!r} is no head under {_HEADS}*")
     return head

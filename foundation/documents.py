@@ -1,5 +1,8 @@
 """Documents that are read against a contract: YAML that people wrote, and plain values as pydantic models."""
 
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +31,38 @@ def read_yaml(path: Path, advice: str, loader: type[yaml.SafeLoader] = yaml.Safe
         raise UserError(f"{path}: not readable ({error.strerror}); {advice}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML ({error}); mend it") from error
+
+
+@contextmanager
+def built_from(path: Path, field: str, advice: str) -> Iterator[None]:
+    """Where an object is made of what a file says, whatever its constructor makes of a value that does not fit.
+
+    Args:
+        path: of the file.
+        field: that holds the constructor's arguments.
+        advice: what to do, for the error.
+
+    Raises:
+        UserError: naming both.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: {field}: do not fit ({error}); {advice}") from error
+
+
+def class_named(path: str, package: str) -> object:
+    """What a file from outside names as a class, where it lies in one of our own packages; else None.
+
+    Args:
+        path: dotted.
+        package: with the dot at its end.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None) if path.startswith(package) else None
+    except (ModuleNotFoundError, ValueError):  # no such module, or no module's name
+        return None
 
 
 def validated(model: type[Model], content: Any, path: Path, advice: str) -> Model:

@@ -1,6 +1,5 @@
 """The multimodal encoder: one encoder a modality, fusion over whatever subset a patient has, one portable folder."""
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ from torch import Tensor, nn
 
 from foundation.batch import Batch
 from foundation.distributed import several_processes
+from foundation.documents import built_from, class_named, validated
+from foundation.encoder_file import EncoderFile
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
 from foundation.fusion import Fusion
@@ -24,6 +25,7 @@ from foundation.tensors import load_weights, write_tensors
 
 _FORMAT = 1
 _MODALITIES = "foundation.modalities."
+_ADVICE = "copy the folder again"
 
 
 class MultimodalEncoder(nn.Module):
@@ -222,15 +224,17 @@ class MultimodalEncoder(nn.Module):
         for file in ("config.json", "model.safetensors"):
             if not (folder / file).is_file():
                 raise UserError(f"{folder}: no {file}, so it is no encoder folder; give the `encoder` folder of a run")
-        config = read_json(folder / "config.json", "copy the folder again")
-        if config.get("format") != _FORMAT:
-            raise UserError(f"{folder / 'config.json'}: format {config.get('format')!r}, this release reads {_FORMAT}")
-        modalities = {
-            name: _modality_class(entry["type"], folder).load(entry["settings"], folder)
-            for name, entry in config["modalities"].items()
-        }
-        fusion = config["fusion"]
-        encoder = cls(modalities, config["width"], fusion_layers=fusion["layers"], dropout=fusion["dropout"])
+        path = folder / "config.json"
+        content = read_json(path, _ADVICE)
+        if content.get("format") != _FORMAT:
+            raise UserError(f"{path}: format {content.get('format')!r}, this release reads {_FORMAT}")
+        config = validated(EncoderFile, content, path, _ADVICE)
+        modalities = {}
+        for name, entry in config.modalities.items():
+            with built_from(path, f"modalities.{name}.settings", _ADVICE):
+                modalities[name] = _modality_class(entry.type, folder).load(entry.settings, folder)
+        with built_from(path, "width and fusion", _ADVICE):
+            encoder = cls(modalities, config.width, fusion_layers=config.fusion.layers, dropout=config.fusion.dropout)
         load_weights(encoder, folder / "model.safetensors")
         return encoder.eval()
 
@@ -239,8 +243,7 @@ def _modality_class(path: str, folder: Path) -> type[Modality]:
     """Only our own modality classes may be named by a folder that came from outside."""
     if not path.startswith(_MODALITIES):
         raise UserError(f"{folder / 'config.json'}: modality type {path!r} is not under {_MODALITIES}*")
-    module, _, name = path.rpartition(".")
-    kind = getattr(importlib.import_module(module), name, None)
+    kind = class_named(path, _MODALITIES)
     if not (isinstance(kind, type) and issubclass(kind, Modality)):
         raise UserError(f"{folder / 'config.json'}: {path!r} is no modality")
     return kind

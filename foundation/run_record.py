@@ -15,11 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from foundation.documents import validated
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
 from foundation.release import installed_release
 
 FILE = "run.json"
+_ADVICE = "run that step again"
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # as torchrun, Lightning's launcher and Slurm set them
 _PACKAGES = (
     "consilium",
@@ -32,6 +36,22 @@ _PACKAGES = (
     "torchserve",
     "hydra-core",
 )
+
+
+class Link(BaseModel):
+    """A run that another builds on: its folder from that of the other, and the digest of its record."""
+
+    path: str
+    digest: str
+
+
+class RunFile(BaseModel):
+    """What a record holds at least, and of which kind."""
+
+    builds_on: list[Link]
+    config: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
 
 
 @dataclass
@@ -107,7 +127,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} found; give the output folder of an earlier command")
-    return read_json(folder / FILE, "run that step again")
+    content = read_json(folder / FILE, _ADVICE, "builds_on")
+    validated(RunFile, content, folder / FILE, _ADVICE)
+    return content
 
 
 def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

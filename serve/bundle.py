@@ -12,8 +12,9 @@ from typing import Any
 
 from finetune.predictor import RELIABILITY, TaskModel
 from foundation.data.cohort import Cohort
+from foundation.data.splits import Split
 from foundation.errors import UserError
-from foundation.files import read_json, replacing_folder, write_json, write_text
+from foundation.files import replacing_folder, write_json, write_text
 from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
 from serve import manifest, openapi
@@ -122,7 +123,7 @@ def largest_difference(one: Any, other: Any) -> float:
 
 def held_out_patient(run: Path, cohort: Cohort) -> str | None:
     """The patient of the run's test split who has the most modalities; None if nobody was held out."""
-    return max(_split(run).get("test", []), key=lambda patient: len(cohort.sample(patient)), default=None)
+    return max(_split(run, cohort).test, key=lambda patient: len(cohort.sample(patient)), default=None)
 
 
 def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:
@@ -130,7 +131,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{cohort.name}-{model.task['name']}")
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
-    train = _split(run).get("train", [])
+    train = _split(run, cohort).train
     trained = taught(record for _, record in walk(run))
     forms: dict[str, RequestForm] = {
         key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
@@ -152,7 +153,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     return schema.model_copy(update={"version": schema.version_of(files)})
 
 
-def _split(run: Path) -> dict[str, list[str]]:
+def _split(run: Path, cohort: Cohort) -> Split:
     """The patients of a run by part; none where it left no word of them, as in a federation."""
     path = run / "split.json"
-    return read_json(path, "run python -m finetune again") if path.is_file() else {}
+    return Split.read(path, cohort.digest, cohort.patients.index) if path.is_file() else Split([], [], [])

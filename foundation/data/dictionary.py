@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from foundation.documents import validated
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import digest_of
 
 FILE = "cohort.json"  # of a prepared cohort, which holds its dictionary
+_ADVICE = "prepare the cohort again"
 FORBIDDEN = (
     "vital_status",
     "tumor_status",
@@ -78,6 +80,16 @@ class DataDictionary(BaseModel):
         return self
 
 
+class PreparedFile(BaseModel):
+    """What `cohort.json` holds at least: the name and digest of the cohort, its hospitals and data dictionary."""
+
+    name: str
+    digest: str
+    synthetic: bool
+    hospitals: list[str]
+    dictionary: DataDictionary
+
+
 def read_dictionary(folder: Path) -> DataDictionary:
     """The data dictionary of a prepared cohort alone, for whoever builds a model and sees no patient."""
     return DataDictionary.model_validate(read_prepared(folder)["dictionary"])
@@ -100,4 +112,6 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             f"{folder}: no {FILE}; prepare your cohort first: python -m foundation.data prepare cohort=folder "
             f"cohort.name=NAME cohort.root=FOLDER output={folder} (cohort=demo alone makes synthetic patients)"
         )
-    return read_json(path, "prepare the cohort again")
+    content = read_json(path, _ADVICE)
+    validated(PreparedFile, content, path, _ADVICE)
+    return content

@@ -1,6 +1,6 @@
 """Splits by patient: whole hospitals held out, folds, or parts given in a file; the rest's share for validation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from foundation.data.cohort import Cohort
 from foundation.data.problems import refuse
 from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.errors import UserError
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 from foundation.run_record import digest_of
 
+_ADVICE = "run python -m finetune again"
 PARTS = ("train", "validation", "test")
 
 
@@ -47,6 +48,21 @@ class Split:
     def digest(self) -> str:
         """Of who trains and who is validated on."""
         return digest_of([self.train, self.validation])
+
+    @classmethod
+    def read(cls, path: Path, cohort_digest: str, patients: Collection[str]) -> "Split":
+        """What `save` wrote of a cohort.
+
+        Raises:
+            UserError: if it is damaged, of another cohort, or names somebody who is none of its patients.
+        """
+        content = read_json(path, _ADVICE, "cohort_digest", *PARTS)
+        if content["cohort_digest"] != cohort_digest:
+            raise UserError(f"{path}: its cohort was prepared anew since; {_ADVICE}")
+        for name in PARTS:
+            if not isinstance(content[name], list) or not set(map(str, content[name])) <= set(patients):
+                raise UserError(f"{path}: {name} is no list of the cohort's patients; {_ADVICE}")
+        return cls(*(list(map(str, content[name])) for name in PARTS))
 
     def save(self, path: Path, cohort_digest: str) -> None:
         """Writes the split beside the digest of the cohort that it was drawn from."""

@@ -137,3 +137,57 @@ def test_a_missing_file_is_named(folder, file):
     (folder / file).unlink()
     with pytest.raises(UserError, match=Path(file).name):
         TaskModel.load(folder)
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    """Where values lie in a JSON document, each of its own."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))] if path else [
+        place for key, one in inner for place in places(one, (key,))
+    ]  # fmt: skip
+
+
+def altered(content: dict, place: tuple, value: object) -> dict:
+    """A copy with another value at a place; without it where the value is `...`."""
+    copy = json.loads(json.dumps(content))
+    inside = copy
+    for key in place[:-1]:
+        inside = inside[key]
+    if value is ...:
+        del inside[place[-1]]
+    else:
+        inside[place[-1]] = value
+    return copy
+
+
+OTHERS = [..., 3, -1, "x", "", None, [], {}, [3], True, float("nan"), 10**30]
+
+
+@pytest.mark.parametrize("file", ["task.json", "encoder/config.json"])
+def test_an_edited_file_of_a_model_loads_or_is_one_line(folder, file):
+    """Every value of the file replaced by others and removed: whatever does not fit is said."""
+    reliability = {
+        "modalities": ["genomics", "report"], "blocks": [["genomics", "expression", 4]], "alternatives": 2,
+        "coverage": 0.9, "flagged": 0.02, "components": 2,
+    }  # fmt: skip
+    if file == "task.json":
+        change(folder, reliability=reliability)
+    path = folder / file
+    content = json.loads(path.read_text())
+    refused = 0
+    for place in places(content):
+        if "settings" in place[:-1] and file != "task.json" and place[1] != "record":
+            continue  # of one modality, for each load builds them all
+        for value in OTHERS[::3] if file != "task.json" else OTHERS:
+            path.write_text(json.dumps(altered(content, place, value)))
+            try:
+                TaskModel.load(folder)
+            except UserError:
+                refused += 1
+    assert refused > len(places(content))
+
+
+def test_reliability_that_is_no_object_is_one_line(folder):
+    change(folder, reliability=3)
+    with pytest.raises(UserError, match=r"task\.json: reliability: .* found 3; give the output folder of"):
+        TaskModel.load(folder)

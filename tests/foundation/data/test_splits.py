@@ -50,7 +50,7 @@ def test_no_patient_stands_in_two_parts_and_held_out_hospitals_are_test_whole(co
     assert split(cohort, sorted(held_out), fraction, seed) == parts
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(["alpha", "beta"]))
 def test_a_hospital_alone_draws_the_validation_patients_of_the_pooled_cohort(cohort, seed, hospital):
     pooled = split(cohort, ["gamma"], 0.3, seed)
