@@ -1,6 +1,7 @@
 """A fine-tuned model as a bundle folder and a TorchServe archive, and the check that it answers as it did."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -96,7 +97,7 @@ def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float,
         The largest difference of any number predicted, and the request.
 
     Raises:
-        UserError: if it exceeds 1e-4.
+        UserError: if it exceeds 1e-4, or something else is said of how far the prediction can be relied on.
     """
     sample = cohort.sample(patient)
     predictor = Predictor.load(bundle)
@@ -108,7 +109,25 @@ def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float,
     difference = largest_difference(answer.prediction, eager)
     if difference > _TOLERANCE:
         raise UserError(f"{bundle}: differs from {run} by {difference:.2g} for {patient}; were files of it exchanged?")
+    if not _same_reliability(answer.reliability, eager["reliability"]):
+        raise UserError(
+            f"{bundle}: says otherwise than {run} how far the prediction of {patient} can be relied on; were files of "
+            "it exchanged?"
+        )
     return difference, request
+
+
+def _same_reliability(one: Any, other: Any) -> bool:
+    """Whether two answers hold the same set or interval, scores and abstention; its reasons put these in words."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            name == "reasons" or _same_reliability(value, other[name]) for name, value in one.items()
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same_reliability, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    return bool(one == other)
 
 
 def largest_difference(one: Any, other: Any) -> float:
