@@ -11,9 +11,9 @@ from rich.table import Column, Table
 from foundation.command import command, plain
 from foundation.errors import UserError
 from foundation.files import write_json, write_text
-from foundation.lineage import SEEN, said_first
+from foundation.lineage import SEEN, said_first, trained_groups
 from foundation.run_output import claim
-from foundation.run_record import RunRecord, read_run
+from foundation.run_record import RunRecord, read_run, walk
 
 if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
@@ -68,13 +68,17 @@ def main(cfg: DictConfig) -> None:
         subgroups=list(cfg.subgroups),
         source=str(run),
         folder=kept and Path(kept),
+        trained=trained_groups(record for _, record in walk(run)),
     )
+    if evaluator.ignored:
+        print(_ignored(evaluator))
     held_out = read_run(run)["config"].get("data", {}).get("test_hospitals", [])
     test = cohort.patients.loc[evaluator.test, "hospital"].to_dict()
     words = said_first([run], test, held_out, cfg.allow_seen)
     if words:
         print(words)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
+        record.note("untrained", evaluator.ignored)
         result = evaluator.run()
         beaten = verdict(result, evaluator.primary)
         if beaten:
@@ -123,7 +127,7 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         "",
         f"{result['n']} test patients{': ' if counts else ''}{counts}.{note}"
         f" Intervals: 95 %, {evaluator.resamples} bootstrap replicates of patients (a new hospital: of hospitals),"
-        f" seed {evaluator.seed}.",
+        f" seed {evaluator.seed}.{f' {_ignored(evaluator)}.' if evaluator.ignored else ''}",
         "",
         f"|{' | '.join(header)} |",
         "| --- " * len(header) + "|",
@@ -136,6 +140,10 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
             lines += ["", f"Control, {name}: balanced accuracy of a linear probe {chance}."]
     lines += _probe_lines(result["probes"], evaluator.primary)
     return "\n".join(lines) + "\n"
+
+
+def _ignored(evaluator: "Evaluator") -> str:
+    return f"Not read, for no patient trained it: {', '.join(evaluator.ignored)}"
 
 
 def _probe_lines(tables: dict[str, Any], metric: str) -> list[str]:

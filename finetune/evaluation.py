@@ -1,6 +1,6 @@
 """Evaluation on patients that training never saw: overall, by group, by what a patient has, beside a baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ class Evaluator:
         subgroups: further columns by which figures are told.
         source: where the model lies, as results name it.
         folder: where features are kept; in memory if None.
+        trained: modalities that a patient trained; others are not read. All that the task looks at if None.
     """
 
     model: TaskModel
@@ -65,8 +66,17 @@ class Evaluator:
     subgroups: Sequence[str] = ()
     source: str = ""
     folder: Path | None = None
+    trained: Collection[str] | None = None
 
     def __post_init__(self) -> None:
+        looked_at = self.model.task["modalities"]
+        self.modalities = [name for name in looked_at if self.trained is None or name in self.trained]
+        self.ignored = [name for name in looked_at if name not in self.modalities]
+        if not self.modalities:
+            raise UserError(
+                f"task {self.model.task['name']}: no run record counts a patient who trained any of "
+                f"{', '.join(looked_at)}; run python -m finetune again, on a cohort that has them"
+            )
         self.head = self.model.head
         self.metrics = self.head.metrics()
         self.primary = next(iter(self.metrics))
@@ -117,7 +127,7 @@ class Evaluator:
     @cached_property
     def test_estimates(self) -> Column:
         """The head's estimates for the test patients from all that they have: `[test]` or `[test, outputs]`."""
-        return self.estimates(self.test, self.model.task["modalities"])
+        return self.estimates(self.test, self.modalities)
 
     @cached_property
     def features(self) -> FeatureCache:
@@ -127,9 +137,8 @@ class Evaluator:
     @cached_property
     def comparison(self) -> Comparison:
         """The model beside baselines and controls."""
-        modalities = self.model.task["modalities"]
         patients, estimates = (self.train, self.test), self.test_estimates
-        return Comparison(self.head, self.features, modalities, *patients, estimates, self._ranks, self.seed)
+        return Comparison(self.head, self.features, self.modalities, *patients, estimates, self._ranks, self.seed)
 
     def estimates(self, patients: Sequence[str], modalities: Sequence[str]) -> Column:
         """The head's estimates from these modalities alone: `[patients]` or `[patients, outputs]`."""
@@ -174,11 +183,11 @@ class Evaluator:
         """Adds predictions of patients from all that they have, for those who are not test patients."""
         usable = self._usable(list(patients))
         if usable:
-            self._keep(usable, self.estimates(usable, self.model.task["modalities"]), split, "all")
+            self._keep(usable, self.estimates(usable, self.modalities), split, "all")
 
     def _usable(self, patients: list[str]) -> list[str]:
-        task = self.model.task
-        return patients_with_target(self.cohort, patients, self.head, task["modalities"], task["drop_inputs"]).patients
+        hidden = self.model.task["drop_inputs"]
+        return patients_with_target(self.cohort, patients, self.head, self.modalities, hidden).patients
 
     def _dataset(self, patients: Sequence[str], modalities: Sequence[str]) -> PatientDataset:
         return PatientDataset(self.cohort, patients, modalities, drop_inputs=self.model.task["drop_inputs"])
@@ -200,7 +209,7 @@ class Evaluator:
 
     def _by_group(self, estimates: Column) -> dict[str, dict[str, Any]]:
         """By hospital, sex, age band, what a patient has, and declared columns."""
-        names = self.model.task["modalities"]
+        names = self.modalities
         tables: dict[str, dict[str, Any]] = {}
         for group, levels in groups(self.cohort, self.test, names, self.age_bands, self.subgroups).items():
             tables[group], figures_of = {}, {}
@@ -220,7 +229,7 @@ class Evaluator:
         if reliability is None:
             return {}
         statistics, regions = ReliabilityStatistics(reliability.coverage), self.head.regions()
-        names = list(self.model.task["modalities"])
+        names = self.modalities
         tables: dict[str, dict[str, Any]] = {"by_hospital": {}, "by_modality": {}}
 
         def row(patients: list[str], answers: Column, **place: str) -> dict[str, Any]:
@@ -248,7 +257,7 @@ class Evaluator:
 
     def _by_modality(self, whole: Figures) -> dict[str, Any]:
         """All modalities, each alone, and all but each; every row over the patients who have any of them."""
-        names = list(self.model.task["modalities"])
+        names = self.modalities
         subsets = {"all": names, **{f"{name} alone": [name] for name in names}}
         if len(names) > 2:
             subsets |= {f"all but {name}": [other for other in names if other != name] for name in names}

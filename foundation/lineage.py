@@ -3,7 +3,7 @@
 At a federated run each hospital keeps its own list; the run's record tells the hospitals alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,3 +169,21 @@ def said_first(runs: Sequence[Path], test: Mapping[str, str] | None, held_out: S
         )
     known = [f"{SEEN}, not held out: {'; '.join(map(str, seen))}."] if seen else []
     return " ".join([*known, *(f"Who trained it is not known in full: {line}." for line in untold)])
+
+
+def trained_groups(records: Iterable[dict[str, Any]]) -> set[str]:
+    """The modalities, among other parameter groups, that any patient trained, by what run records tell.
+
+    Args:
+        records: `run.json` of a run and of those that it builds on.
+    """
+    names: set[str] = set()
+    for record in records:
+        notes = record.get("notes", {})
+        samples = notes.get("samples", {})
+        by_site = samples.values() if all(isinstance(value, dict) for value in samples.values()) else [samples]
+        names |= {name for counts in by_site for name, count in counts.items() if count}
+        names |= {name for name, count in notes.get("modalities", {}).items() if count}
+        # Sites whose updates were summed in secret say nothing one by one.
+        names |= {name for name, shares in notes.get("coverage", {}).items() if any(shares.values())}
+    return names

@@ -19,11 +19,11 @@ from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
+from foundation.lineage import trained_groups
 from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
 from serve import schema as bundle_schema
 from serve.manifest import MODEL
-from serve.pretraining import taught
 from serve.reading import parse
 from serve.schema import read_forms
 from serve.verification import verify_bundle
@@ -165,7 +165,7 @@ def _model(encoder: MultimodalEncoder, task: TaskModel | None, run: Path) -> Mod
     """By what a run's records tell: the modalities that patients trained, and the data dictionary of its cohort."""
     names = list(encoder.modalities)
     try:
-        trained = taught(record for _, record in walk(run))
+        trained = trained_groups(record for _, record in walk(run))
         dictionary = Cohort.of_run(run).dictionary
     except UserError:  # runs or cohort lie elsewhere by now: patients of a cohort can be given all the same
         return Model(encoder, task, None, names)

@@ -16,6 +16,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
 from foundation.files import replacing_folder, write_json, write_text
+from foundation.lineage import trained_groups
 from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
 from serve import manifest, openapi
@@ -24,7 +25,6 @@ from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
 from serve.manifest import MODEL
 from serve.predictor import Predictor
-from serve.pretraining import taught
 from serve.schema import BundleSchema
 from serve.torchserve import consilium_handler
 
@@ -151,7 +151,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
     train = _split(run, cohort).train
-    trained = taught(record for _, record in walk(run))
+    trained = trained_groups(record for _, record in walk(run))
     forms: dict[str, RequestForm] = {
         key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
         for key, modality in model.encoder.modalities.items()

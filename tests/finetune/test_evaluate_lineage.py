@@ -35,6 +35,7 @@ def fine_tuned(build, cohort: Cohort, tmp_path: Path):
             with RunRecord.open(folder, command, HELD_OUT, 0, parents, cohort.facts()) as record:
                 hospitals = cohort.patients.loc[[*seen.train, *seen.validation], "hospital"].tolist()
                 record.note(NOTE, note_of(folder, seen.train, seen.validation, hospitals))
+                record.note("samples", dict.fromkeys(model.task["modalities"], len(hospitals)))
         save(FinetuneModule(model.encoder, model.head), OmegaConf.create(model.task), model.task["modalities"], run)
         parts.save(run / "split.json", cohort.digest)
         return run

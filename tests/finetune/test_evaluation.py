@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from finetune.evaluate import as_markdown
 from finetune.evaluation import Evaluator
 from finetune.heads.survival import Survival
 from foundation.data.splits import split
@@ -168,3 +169,18 @@ def test_a_group_of_one_outcome_has_no_value(build, cohort):
 def test_too_few_test_patients_are_one_line(build, cohort):
     with pytest.raises(UserError, match=r"task biomarker: 1 test patients have a target; hold another hospital out"):
         Evaluator(build(), cohort, [], list(cohort.patients.index[cohort.patients["record"].astype(bool)][:1]))
+
+
+def test_a_modality_that_nobody_trained_is_not_read(build, cohort):
+    parts = split(cohort, ["summit"], 0.15, 0)
+    model = build()
+    evaluator = Evaluator(model, cohort, parts.train, parts.test, resamples=5, trained={"report", "record", "fusion"})
+    result = evaluator.run()
+    assert evaluator.modalities == [name for name in model.task["modalities"] if name in ("report", "record")]
+    assert set(evaluator.ignored) == set(model.task["modalities"]) - {"report", "record"}
+    assert set(result["by_modality"]) == {"all", "report alone", "record alone"}
+    alone = Evaluator(model, cohort, parts.train, evaluator.test).estimates(evaluator.test, evaluator.modalities)
+    np.testing.assert_array_equal(evaluator.test_estimates, alone)
+    assert f"Not read, for no patient trained it: {', '.join(evaluator.ignored)}." in as_markdown(result, evaluator)
+    with pytest.raises(UserError, match="no run record counts a patient who trained any of"):
+        Evaluator(model, cohort, parts.train, parts.test, trained=())

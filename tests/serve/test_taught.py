@@ -9,10 +9,10 @@ import pytest
 
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
+from foundation.lineage import trained_groups
 from foundation.run_record import RunRecord
 from serve.bundle import write_bundle
 from serve.predictor import Predictor
-from serve.pretraining import taught
 
 
 def noted(**notes: Any) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def test_what_patients_trained_is_gathered_over_all_runs():
     flat = noted(samples={"report": 3, "radiology": 0, "fusion": 3})
     by_site = noted(samples={"a": {"record": 2}, "b": {"genomics": 0}})
     hidden = noted(samples={"a": {}}, coverage={"pathology": {"a": 1.0}, "radiology": {}})
-    assert taught([flat]) == {"report", "fusion"}
-    assert taught([by_site, noted(), {}]) == {"record"}
-    assert taught([hidden, flat]) == {"pathology", "report", "fusion"}
+    assert trained_groups([flat]) == {"report", "fusion"}
+    assert trained_groups([by_site, noted(), {}]) == {"record"}
+    assert trained_groups([hidden, flat]) == {"pathology", "report", "fusion"}
 
 
 def copied(run: Path, cohort: Cohort, folder: Path, samples: dict[str, int]) -> Path:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foundation.lineage import trained_groups
 from serve.card.chain import Evidence, Run
 from serve.card.content.computing import computing, total
 from serve.card.content.tables import metric_name
 from serve.card.document import Block, Line, Paragraph, Section, Table, line, listed
 from serve.card.graph import Node
-from serve.pretraining import taught
 
 _RECALL = re.compile(r"(\w+)_to_(\w+)/r@(5)")
 _NAMES = {
@@ -29,7 +29,7 @@ def training(evidence: Evidence) -> Section:
 
 def modalities(evidence: Evidence) -> list[Node]:
     """Modalities that the encoder takes and that any patient trained."""
-    trained = taught(run.record for run in evidence.runs)
+    trained = trained_groups(run.record for run in evidence.runs)
     for run in evidence.runs:
         path = run.folder / "encoder" / "config.json"
         if path.is_file():
