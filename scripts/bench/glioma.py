@@ -31,7 +31,8 @@ def path(root: str, folder: Path, seed: int) -> float:
     finally:
         run("serve", "action=stop", f"output={folder}/serve")
     evaluations = f"evaluation=[{folder}/survival-evaluation,{folder}/idh-evaluation]"
-    return seconds + run("serve.card", evaluations, f"output={folder}/card", "name=consilium-glioma")
+    judgement = f"judgement={Path(__file__).with_name('glioma_judgement.yaml')}"
+    return seconds + run("serve.card", evaluations, judgement, f"output={folder}/card", "name=consilium-glioma")
 
 
 def main() -> None:

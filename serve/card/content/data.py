@@ -4,7 +4,7 @@ from pathlib import Path
 
 from serve.card.chain import Evidence, Run
 from serve.card.content.table_one import table_one
-from serve.card.document import Block, Line, Section, Table, line, listed
+from serve.card.document import Block, Line, Paragraph, Section, Table, line, listed
 from serve.card.graph import File, Node
 
 
@@ -15,6 +15,7 @@ def data(evidence: Evidence) -> Section:
     for digest, (first, *_) in runs.items():
         prepared = [run for run in evidence.stage("foundation.data") if run.file.at("data", "digest") == digest]
         for run in prepared[:1]:
+            blocks += _description(evidence, run)
             makers = (_counts, table_one, _flow, _rules, _columns)
             tables = [maker(evidence, run) for maker in makers]
             blocks += [table for table in tables if table]
@@ -101,6 +102,15 @@ def _counts(evidence: Evidence, run: Run) -> Table | None:
 def _cohort_file(evidence: Evidence, run: Run) -> File | None:
     path = Path(run.folder) / "cohort.json"
     return evidence.graph.read(path) if path.is_file() else None
+
+
+def _description(evidence: Evidence, run: Run) -> list[Block]:
+    """What whoever declared the cohort says of it."""
+    file = _cohort_file(evidence, run)
+    if file is None or not file.at("description"):
+        return []
+    said = evidence.graph.value(f"{run.id}/description", file, "description")
+    return [Paragraph(line("By whoever declared the cohort: ", said))]
 
 
 def _flow(evidence: Evidence, run: Run) -> Table | None:

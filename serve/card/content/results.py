@@ -6,6 +6,7 @@ from serve.card.chain import Evaluation, Evidence
 from serve.card.content.curves import curves
 from serve.card.content.failures import failures
 from serve.card.content.gaps import gaps
+from serve.card.content.outcome import outcome
 from serve.card.content.pictures import pictures
 from serve.card.content.reliability import reliability
 from serve.card.content.tables import Figures, metrics
@@ -64,7 +65,8 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
     name = task_name(evidence, evaluation)
     title = line(name)
     blocks: list[Block] = [Paragraph(_who(evidence, evaluation, figures))]
-    blocks.append(_main(figures))
+    predicted = outcome(evidence, evaluation)
+    blocks += [_main(figures), *([predicted] if predicted else [])]
     if (evaluation.run.folder / PICTURE).is_file():
         alt = ("Intervals of ", name, " by hospital and by modalities, beside the baseline")
         file = picture_name(evidence, evaluation)

@@ -29,6 +29,7 @@ _SECTIONS = (
     ("/seconds", "Training"),
     ("/data/", "Data and hospitals"),
     ("/flow/", "Data and hospitals"),
+    ("/description", "Data and hospitals"),
     ("/split/", "Data and hospitals"),
     ("/notes/found/", "Data and hospitals"),
     ("/table/", "Data and hospitals"),

@@ -69,7 +69,8 @@ def prepare(folder: Path, cohort: dict[str, Any]) -> None:
         record.note("found", counts | {"cedar_7": {"patients": 57, "report": 47}})
     flow = [{"step": "rows of the patients' tables", "patients": 183}, {"step": "with any modality", "patients": 179}]
     columns = [{"name": "age", "kind": "continuous"}, {"name": "sex", "kind": "categorical"}]
-    write_json(folder / "cohort.json", {"flow": flow, "provenance": RULES, "dictionary": {"record": columns}})
+    content = {"description": "Made for tests, 3 hospitals."}
+    write_json(folder / "cohort.json", content | {"flow": flow, "provenance": RULES, "dictionary": {"record": columns}})
 
 
 def pretrain(
@@ -114,7 +115,8 @@ def finetune(folder: Path, kind: str, cohort: dict[str, Any]) -> None:
     with RunRecord.open(folder, "python -m finetune", {"steps": 4}, 0, parents, cohort) as record:
         record.metrics["validation/loss"] = 0.321
         record.note("trained_on", {"hospitals": ["alder"], "patients": {"train": 91, "validation": 17}, "digest": ""})
-    write_json(folder / "task.json", {"name": "biomarker", "kind": kind})
+    head = {"survival": {"event": "os_event", "horizons": [365, 1095]}}.get(kind, {"target": "biomarker"})
+    write_json(folder / "task.json", {"name": "biomarker", "kind": kind, "head": {"settings": head}})
     split = {"train": ["A1", "A2", "A3"], "validation": ["A4", "A5"], "test": ["C1"]}
     write_json(folder / "split.json", {"cohort_digest": cohort["digest"], **split})
 

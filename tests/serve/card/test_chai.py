@@ -109,7 +109,7 @@ def test_what_nobody_said_is_open_and_what_people_said_stands_there(plain_chain:
 
 def test_where_no_figure_is_known_a_result_says_so(tmp_path: Path):
     evaluation = chain(tmp_path)
-    content = json.loads((evaluation / "evaluation.json").read_text()) | {"by_group": {}, "by_hospital": {}}
+    content = json.loads((evaluation / "evaluation.json").read_text()) | {"by_group": {}, "by_hospital": {}, "gaps": {}}
     (evaluation / "evaluation.json").write_text(json.dumps(content))
     text = xml_of(evaluation)
     assert list(problems(text)) == []

@@ -55,6 +55,8 @@ RECORDS: list[tuple[str, list[str | int], Any, str]] = [
     ("finetune/run.json", ["seconds"], 12345.0, "run/finetune/seconds: value"),
     ("finetune/run.json", ["metrics", "validation/loss"], 0.1, "run/finetune/metrics/validation/loss: value"),
     ("finetune/task.json", ["name"], "survival", "result/0/task: value"),
+    ("finetune/task.json", ["head", "settings", "target"], "other", f"{BASE}/outcome/target: value"),
+    ("cohort/cohort.json", ["description"], "Real.", "run/cohort/description: value"),
     ("finetune/split.json", ["test"], [], "finetune/split.json"),
     ("pretrain/run.json", ["config", "rounds"], 200, "run/pretrain/config/rounds: value is 2"),
     ("pretrain/run.json", ["config", "data", "test_hospitals"], ["alder"], "pretrain/run.json"),

@@ -21,13 +21,13 @@ def evaluation(plain_chain: Path) -> Path:
 
 def test_questions_that_nobody_answered_stand_open(evaluation: Path, tmp_path: Path):
     readme, _, _ = card_of(evaluation)
-    assert readme.count("| OPEN: nobody has said |") == 31
+    assert readme.count("| OPEN: nobody has said |") == 34
     (tmp_path / "card.yaml").write_text("contact: Ask 2 of us.\nfunding: {not_applicable: nobody paid}\n")
     card = build(Inputs((evaluation,), "demo", "mit", None, tmp_path / "card.yaml"), tmp_path / "card")
     readme = card.documents["README.md"]
     assert "| Whom does a reader write to? | Ask 2 of us. |" in readme
     assert "| Who paid, and what part had they in the work? | not applicable: nobody paid |" in readme
-    assert readme.count("| OPEN: nobody has said |") == 29
+    assert readme.count("| OPEN: nobody has said |") == 32
     assert card.content["nodes"]["judgement/contact"]["sources"] == [["../card.yaml", "contact"]]
 
 

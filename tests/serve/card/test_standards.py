@@ -9,9 +9,11 @@ import pytest
 from serve.card.build import Inputs, build
 from serve.card.content.standards import NEVER, OPEN, REPORTED, STANDARDS, read
 from serve.card.judgement import questions
+from serve.card.judgement import read as answers
 
 # Items that each standard has, by its own text.
 ITEMS = {"tripod_ai": 52, "mi_claim": 19, "hti_1": 31, "ai_act": 23}
+ROOT = Path(__file__).resolve().parents[3]
 ANSWERED = "\n".join(f"{field}: Said." for field in questions())
 
 
@@ -56,3 +58,22 @@ def test_answers_of_people_close_what_was_open(plain_chain: Path, tmp_path: Path
     assert tripod["14"] == (REPORTED, "Results, Use, limits and responsibility")
     assert [item for item, (state, _) in tripod.items() if state == OPEN] == []
     assert "OPEN" not in readme
+
+
+def test_the_glioma_judgement_says_what_is_known_and_leaves_the_rest_open():
+    known = {field for field, said in answers(ROOT / "scripts/bench/glioma_judgement.yaml").items() if said is not None}
+    assert questions().keys() - known == {
+        *("ethics", "consent", "data_dates", "treatments", "registration", "funding", "conflicts", "involvement"),
+        *("availability", "maintenance", "monitoring", "contact", "developer"),
+    }
+
+
+def test_what_a_cohorts_declaration_and_a_task_model_say_stands_in_the_card(plain_chain: Path, tmp_path: Path):
+    readme = build(Inputs((plain_chain / "evaluation",), "demo", "mit"), tmp_path / "card").documents["README.md"]
+    assert "By whoever declared the cohort: Made for tests, 3 hospitals." in readme
+    assert "| label column | biomarker |" in readme
+    tripod = rows(readme, "TRIPOD+AI")
+    assert tripod["4"] == (REPORTED, "Where every number comes from, Results")
+    # The horizon stands in the records; how and by whom the outcome was determined does not.
+    assert tripod["8a"] == (OPEN, "question open: outcomes")
+    assert tripod["5b"] == (OPEN, "question open: data dates")
