@@ -15,6 +15,7 @@ _WORDS = {
     "unit": "unit",
 }
 _SETTINGS = ("head", "settings")
+Keys = tuple[str | int, ...]
 
 
 def outcome(evidence: Evidence, evaluation: Evaluation) -> Table | None:
@@ -22,8 +23,8 @@ def outcome(evidence: Evidence, evaluation: Evaluation) -> Table | None:
     task, rows = evaluation.task, list[tuple[Line, Line]]()
     for key, words in _WORDS.items():
         value = task.at(*_SETTINGS, key) if task is not None else None
-        many = isinstance(value, list)
-        keys = [(*_SETTINGS, key, at) for at in range(len(value))] if many else [(*_SETTINGS, key)]
+        places = range(len(value)) if isinstance(value, list) else None
+        keys: list[Keys] = [(*_SETTINGS, key)] if places is None else [(*_SETTINGS, key, at) for at in places]
         if task is None or value is None or not all(isinstance(task.at(*place), str | int | float) for place in keys):
             continue
         nodes: list[Node] = [
