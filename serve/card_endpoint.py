@@ -4,8 +4,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from foundation.modalities.request import RequestError
-from serve.host import REQUEST_ID, Call, Reply
-from serve.problems import MEDIA_TYPE, ProblemDetails
+from serve.host import REQUEST_ID, Call, Reply, to_reply
 
 FOLDER = "card"  # of a bundle
 _DOCUMENTS = {
@@ -32,8 +31,6 @@ def card_reply(bundle: Path, call: Call) -> Reply | None:
     if not path.is_file():
         advice = "ask its operator to export it with card=..., or accept another kind"
         error = RequestError("Accept", f"this model has no {kind} card", advice, HTTPStatus.NOT_FOUND)
-        details = ProblemDetails.of(error, call.request_id)
-        body = details.model_dump_json(ensure_ascii=True).encode()
-        return Reply(details.status, body, {"content-type": MEDIA_TYPE, REQUEST_ID: call.request_id})
+        return to_reply(error, call.request_id)
     headers = {"content-type": kind + (_TEXT if kind.startswith("text/") else ""), REQUEST_ID: call.request_id}
     return Reply(HTTPStatus.OK, path.read_bytes(), headers)
