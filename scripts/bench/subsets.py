@@ -8,6 +8,7 @@ the training patients. Intervals: 95 %, bootstrap of patients, all training pati
 """
 
 import argparse
+import importlib.metadata
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.splits import configured_split
 from foundation.encoder import MultimodalEncoder
+from foundation.files import write_json
 from foundation.statistics.figure import Support
 
 TASKS = ("idh", "codel", "survival")
@@ -48,6 +50,7 @@ class Bench:
         self.features = FeatureCache(Path(arguments.features), self.encoder, self.cohort, self.hidden)
         self.parts = configured_split(self.cohort, self.cfg.data)
         self.lines: list[str] = []
+        self.rows: list[dict[str, object]] = []
 
     def fitted(self, names: list[str], seed: int = 0) -> tuple[Head, PatientDataset]:
         """A model of some modalities, and its test patients."""
@@ -61,9 +64,10 @@ class Bench:
         return head.eval(), test
 
     def score(self, head: Head, patients: list[str], names: list[str], shown: list[str]) -> tuple[float, str]:
-        """The primary metric, with its interval in words."""
+        """The primary metric, with its interval in words; its figure stays in `last`."""
         estimates = feature_scores(head, self.features.subset(patients, names, shown))
         shown_figure = self.figures(head, patients, estimates, self.resamples).figure(next(iter(head.metrics())))
+        self.last = shown_figure
         value = np.nan if shown_figure.value is None else shown_figure.value
         return value, f"{value:.3f} ({_number(shown_figure.low)} – {_number(shown_figure.high)})"
 
@@ -79,6 +83,11 @@ class Bench:
         judged = "" if bar is None else f"  bar {bar:.2f}: {'met' if value >= bar else 'missed'}"
         self.lines.append(f"  {name:44} {words}{judged}{against}")
 
+    def keep(self, name: str, value: float | None, low: float | None, high: float | None, n: int, **facts: str) -> None:
+        """A figure for the record."""
+        row = {"id": f"{self.task}/{name}", "value": value, "low": low, "high": high, "n": n, "split": "test"}
+        self.rows.append(row | facts)
+
     def run(self, seeds: int) -> list[str]:
         """Lines of the table; one that holds `broken` breaks a rule, one that holds `missed` a bar."""
         whole, test = self.fitted(NAMES)
@@ -91,14 +100,20 @@ class Bench:
         self.add("pathology,report,record", *self.score(whole, test.patients, NAMES, ["pathology", "report", "record"]))
         for name in NAMES:
             own, patients = self.fitted([name])
-            ours = self.score(whole, patients.patients, NAMES, [name])
             theirs = self.score(own, patients.patients, [name], [name])
+            ours = self.score(whole, patients.patients, NAMES, [name])
             kept = ours[0] >= theirs[0] - 0.01
+            figure = self.last
             self.add(name, *ours, f"  own model {theirs[0]:.3f}: {'kept' if kept else 'broken'}")
+            facts = {"estimator": figure.estimator, "interval": str(figure.interval)}
+            self.keep(f"{name} alone", figure.value, figure.low, figure.high, figure.n, **facts)
         self._baselines(whole, test.patients)
         values = [self.score(*self._again(seed))[0] for seed in range(seeds)]
         pathology = [self.score(*self._again(seed, ["pathology"]))[0] for seed in range(seeds)]
         for label, some in (("all", values), ("pathology", pathology)):
+            shown = len(test) if label == "all" else sum(self.cohort.patients.loc[test.patients, label].astype(bool))
+            interval = f"range over {seeds} seeds, value of the first"
+            self.keep(f"{label}, seeds", some[0], min(some), max(some), shown, interval=interval)
             self.lines.append(
                 f"  {label} over {seeds} seeds: {min(some):.3f} to {max(some):.3f}, mean {np.mean(some):.3f}"
             )
@@ -122,6 +137,7 @@ class Bench:
             metric = next(iter(head.metrics()))
             theirs, ours = row[metric]["value"], row["model"][metric]["value"]
             verdict = "kept" if ours >= theirs - 0.005 else "broken"
+            self.keep(f"baseline/{name}", theirs, None, None, row["n"])
             self.lines.append(f"  baseline {name}, n = {row['n']}: {theirs:.3f}, model there {ours:.3f}: {verdict}")
 
 
@@ -136,14 +152,23 @@ def main() -> None:
     parser.add_argument("--features", default="runs/glioma/features", help="where they are kept")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--record", help="JSON file to keep the figures in, such as scripts/bench/records/subsets.json")
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
     lines: list[str] = []
+    rows: list[dict[str, object]] = []
     for task in arguments.tasks:
-        some = Bench(arguments, task).run(arguments.seeds)
+        bench = Bench(arguments, task)
+        some = bench.run(arguments.seeds)
+        rows += bench.rows
+        facts = {"cohort": bench.cohort.name, "digest": bench.cohort.digest}
         print("\n".join(some), flush=True)
         lines += some
     broken, missed = (sum(word in line for line in lines) for word in ("broken", "missed"))
+    if arguments.record:
+        command = f"python scripts/bench/subsets.py --tasks {' '.join(arguments.tasks)} --seeds {arguments.seeds}"
+        record = {"command": command, "code": importlib.metadata.version("consilium"), "data": facts, "figures": rows}
+        write_json(Path(arguments.record), record, sort_keys=False)
     print(f"rules broken: {broken} (bar: 0); figures below their bar: {missed} (bar: 0)")
 
 
