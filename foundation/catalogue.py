@@ -69,6 +69,7 @@ CATALOGUE = {
         Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
         Entry("serve", "serve", "starts and stops the endpoint"),
         Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
+        Entry("batch", "serve.batch", "a cohort or a table of requests, answered as the endpoint does"),
         Entry("card", "serve.card", "the model card from run records; also card questions, check and diff"),
     ),
 }

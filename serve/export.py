@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         from serve.card.travel import checked
 
         card = checked(card, run)
-    cohort = Cohort(Path(cfg.cohort)) if cfg.cohort else Cohort.of_run(run)
+    cohort = Cohort(Path(cfg.cohort_folder)) if cfg.cohort_folder else Cohort.of_run(run)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
         schema = write_bundle(run, output / "bundle", cfg.name, cohort, card)
         if signing_key is not None:

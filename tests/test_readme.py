@@ -37,6 +37,7 @@ CONFIGS = {
     "serve.export": "export",
     "serve": "serve",
     "serve.predict": "predict",
+    "serve.batch": "batch",
     "serve.card": "card",
 }
 

@@ -122,6 +122,7 @@ CONFIG_READERS = {
     "pretrain/federated/settings.py",
     "pretrain/federated/task.py",
     "pretrain/fit.py",
+    "serve/batch.py",
     "serve/export.py",
     "serve/predict.py",
 }

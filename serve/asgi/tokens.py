@@ -2,12 +2,11 @@
 
 import hmac
 import json
-import os
 import secrets
 from pathlib import Path
 
 from foundation.errors import UserError
-from foundation.files import read_json
+from foundation.files import read_json, write_text
 
 CALLER = "inference"  # of the token that the server made, as TorchServe calls it
 _BYTES = 32
@@ -21,11 +20,7 @@ def write_key_file(path: Path) -> None:
     """
     content = read_json(path, "remove it and start the server again") if path.is_file() else {}
     content[CALLER] = {"key": secrets.token_urlsafe(_BYTES)}
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        json.dump(content, stream, indent=2)
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=2) + "\n", mode=0o600)
 
 
 class Tokens:
