@@ -70,6 +70,7 @@ CATALOGUE = {
         Entry("serve", "serve", "starts and stops the endpoint"),
         Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
         Entry("batch", "serve.batch", "a cohort or a table of requests, answered as the endpoint does"),
+        Entry("drift", "serve.drift", "what an endpoint is asked, beside the patients held back"),
         Entry("card", "serve.card", "the model card from run records; also card questions, check and diff"),
     ),
 }

@@ -24,8 +24,9 @@ from serve import schema as bundle_schema
 from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
 from serve.manifest import MODEL
+from serve.monitoring import reference
 from serve.predictor import Predictor
-from serve.schema import BundleSchema
+from serve.schema import BundleSchema, Digests
 from serve.torchserve import consilium_handler
 
 _PARTS = ("encoder", "head.safetensors", "task.json")
@@ -59,6 +60,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card
         for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
             write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
         write_json(temporary / openapi.FILE, openapi.describe(schema), sort_keys=False)
+        _count_reference(run, temporary, schema, cohort)
         if card is not None:
             shutil.copytree(card, temporary / CARD)
         manifest.write(temporary)
@@ -170,6 +172,15 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
         modalities={key: form.fitted(cohort.values(train, key)) for key, form in forms.items()},
     )
     return schema.model_copy(update={"version": schema.version_of(files)})
+
+
+def _count_reference(run: Path, bundle: Path, schema: BundleSchema, cohort: Cohort) -> None:
+    """What the bundle answers about patients whom training held back, in counts, for use to be compared with."""
+    parts = _split(run, cohort)
+    patients = parts.validation or parts.train
+    predictor = Predictor(schema, TaskModel.load(run), Digests(model="", contract=""))
+    if patients:
+        reference.write(bundle, predictor, cohort, patients)
 
 
 def _split(run: Path, cohort: Cohort) -> Split:

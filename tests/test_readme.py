@@ -38,6 +38,7 @@ CONFIGS = {
     "serve": "serve",
     "serve.predict": "predict",
     "serve.batch": "batch",
+    "serve.drift": "drift",
     "serve.card": "card",
 }
 

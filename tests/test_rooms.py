@@ -123,6 +123,7 @@ CONFIG_READERS = {
     "pretrain/federated/task.py",
     "pretrain/fit.py",
     "serve/batch.py",
+    "serve/drift.py",
     "serve/export.py",
     "serve/predict.py",
 }

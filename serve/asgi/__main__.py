@@ -11,10 +11,13 @@ import uvicorn
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.ports import LOOPBACK
+from foundation.release import installed_release
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.protocol import deadlines
 from serve.asgi.tokens import Tokens
+from serve.monitoring import reference
+from serve.monitoring.observer import Observer
 
 
 def main() -> None:
@@ -34,7 +37,9 @@ async def _serve(settings: dict[str, object]) -> None:
     limits = Limits(**settings["limits"])  # type: ignore[arg-type]
     pool = Pool([sys.executable, "-m", "serve.asgi.worker", str(bundle)], limits)
     document = read_json(Path(str(settings["openapi"])), "start the server again")
-    app = App(str(settings["model"]), str(settings["version"]), document, pool, Tokens(key_file))
+    labels = {"model": str(settings["model"]), "version": str(settings["version"]), "release": installed_release()}
+    observer = Observer(key_file.parent, reference.load(bundle), labels)
+    app = App(labels["model"], labels["version"], document, pool, Tokens(key_file), observer)
     try:
         await pool.start()
     except (EOFError, TimeoutError) as error:
@@ -55,6 +60,7 @@ async def _serve(settings: dict[str, object]) -> None:
         await uvicorn.Server(config).serve()
     finally:
         await pool.close()
+        observer.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from http import HTTPStatus
 from typing import Any
@@ -13,9 +14,11 @@ from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, j
 from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
 from serve.host import Reply, to_reply
+from serve.monitoring.observer import Observer
 from serve.reading import MOST_BYTES
 
 _LIVE = {"/health/live", "/v2/health/live"}
+_PROMETHEUS = "text/plain; version=0.0.4"
 _READY = {"/health/ready", "/v2/health/ready", "/ping"}
 
 
@@ -28,13 +31,17 @@ class App:
         document: OpenAPI of the endpoint.
         pool: that answers.
         tokens: of those who may ask.
+        observer: is told of each request.
     """
 
-    def __init__(self, model: str, version: str, document: dict[str, Any], pool: Pool, tokens: Tokens) -> None:
+    def __init__(
+        self, model: str, version: str, document: dict[str, Any], pool: Pool, tokens: Tokens, observer: Observer
+    ) -> None:
         self.model = model
         self.version = version
         self.pool = pool
         self.tokens = tokens
+        self.observer = observer
         path = f"/v2/models/{model}"
         names = [path, f"{path}/versions/{version}"]
         self._predictions = {openapi.predictions_path(model): self._predict}
@@ -49,12 +56,17 @@ class App:
         if scope["type"] != "http":
             return
         exchange = Exchange(scope, receive, send, str(uuid.uuid4()))
+        begun = time.monotonic()
         try:
             reply = await self._reply(exchange)
         except RequestError as error:
             reply = self._refusal(exchange, error)
         except SenderGoneError:
             return
+        if exchange.path in self._predictions:
+            seconds = time.monotonic() - begun
+            for call, answer in exchange.asked or [(exchange.call, reply)]:
+                self.observer.observe(exchange.caller, call, answer, seconds)
         await exchange.reply(reply)
 
     async def _reply(self, exchange: Exchange) -> Reply:
@@ -63,8 +75,8 @@ class App:
             return json_reply({"live": True})
         if path in _READY:
             return self._readiness({})
-        caller = self.tokens.caller(exchange.headers.get(b"authorization"))
-        if caller is None:
+        exchange.caller = self.tokens.caller(exchange.headers.get(b"authorization"))
+        if exchange.caller is None:
             advice = "send the token of the server's key file as Authorization: Bearer TOKEN"
             raise RequestError("Authorization", "no valid token", advice, HTTPStatus.UNAUTHORIZED)
         if path in self._model_ready:
@@ -72,11 +84,24 @@ class App:
         if path in self._predictions:
             _check_method(exchange, "POST")
             return await self._predictions[path](exchange)
+        if path == "/metrics":
+            _check_method(exchange, "GET")
+            return Reply(HTTPStatus.OK, self.observer.metrics(self._gauges()).encode(), {"content-type": _PROMETHEUS})
         if path in self._pages:
             _check_method(exchange, "GET")
             return json_reply(self._pages[path])
         advice = f"ask {openapi.predictions_path(self.model)}; /openapi.json describes it"
         raise RequestError(field_name(path), "nothing is served there", advice, HTTPStatus.NOT_FOUND)
+
+    def _gauges(self) -> dict[str, float]:
+        pool = self.pool
+        return {
+            "workers_ready": pool.ready_workers,
+            "worker_restarts_total": pool.restarts,
+            "waiting_requests": pool.waiting,
+            "batches_total": pool.batches,
+            "batched_requests_total": pool.batched,
+        }
 
     def _readiness(self, content: dict[str, str]) -> Reply:
         ready = self.pool.ready_workers > 0
@@ -102,6 +127,7 @@ class App:
         try:
             calls = inference.to_calls(await exchange.body(), call.headers, call.default_id)
             replies = await asyncio.gather(*(self.pool.answer(one) for one in calls))
+            exchange.asked = list(zip(calls, replies, strict=True))
         finally:
             self.pool.release(size)
         request_id = calls[0].request_id.partition("/")[0] if len(calls) > 1 else calls[0].request_id

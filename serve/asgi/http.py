@@ -27,12 +27,18 @@ class Exchange:
         receive: likewise.
         send: likewise.
         request_id: where the sender gives none.
+
+    Attributes:
+        caller: by the token; None before it is known.
+        asked: each patient and what it got, where a request holds several.
     """
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.caller: str | None = None
+        self.asked: list[tuple[Call, Reply]] = []
         self._receive, self._send = receive, send
         kept = {key.decode(): self.headers[key].decode("latin-1") for key in _KEPT if key in self.headers}
         self.call = Call(b"", kept, request_id)

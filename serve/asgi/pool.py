@@ -106,7 +106,7 @@ class Pool:
         self.limits = limits
         self.restarts = 0
         self.ready_workers = 0
-        self.batches: deque[int] = deque(maxlen=1000)
+        self.batches = self.batched = 0
         self._program = program
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Event()
@@ -205,7 +205,8 @@ class Pool:
 
     async def _ask(self, worker: _Worker, jobs: list[_Job]) -> bool:
         """Has a batch answered; false where the worker cannot go on."""
-        self.batches.append(len(jobs))
+        self.batches += 1
+        self.batched += len(jobs)
         try:
             async with asyncio.timeout(self.limits.response_seconds):
                 replies = await worker.ask([job.call for job in jobs])

@@ -13,9 +13,14 @@ from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.tokens import Tokens, write_key_file
 from serve.host import Call, Reply
+from serve.monitoring.observer import Observer
 from serve.openapi import describe
 from serve.reading import MOST_BYTES
 from serve.schema import BundleSchema
+
+
+def answered(body: str, request_id: str) -> dict[str, Any]:
+    return {"body": body, "id": request_id, "reliability": None, "modalities_used": ["report"], "examined": {}}
 
 
 class Echo(Pool):
@@ -23,7 +28,7 @@ class Echo(Pool):
 
     async def answer(self, call: Call) -> Reply:
         status = 422 if call.body == b"bad" else 200
-        content = {"detail": "bad"} if status == 422 else {"body": call.body.decode(), "id": call.request_id}
+        content = {"detail": "bad"} if status == 422 else answered(call.body.decode(), call.request_id)
         return Reply(status, json.dumps(content).encode(), {"content-type": "application/json"})
 
 
@@ -31,7 +36,9 @@ class Echo(Pool):
 def app(bundle: Path, tmp_path: Path) -> App:
     write_key_file(tmp_path / "key_file.json")
     schema = BundleSchema.load(bundle)
-    return App(schema.name, schema.version, describe(schema), Echo([], Limits()), Tokens(tmp_path / "key_file.json"))
+    observer = Observer(tmp_path, None, {"version": schema.version})
+    tokens = Tokens(tmp_path / "key_file.json")
+    return App(schema.name, schema.version, describe(schema), Echo([], Limits()), tokens, observer)
 
 
 def key(tmp_path: Path, caller: str = "inference") -> str:
@@ -153,11 +160,27 @@ def test_inference_protocol_answers_each_patient_for_itself(app: App, tmp_path: 
     )
     answers, statuses = content["outputs"]
     assert [json.loads(text) for text in answers["data"]] == [
-        {"body": "one", "id": "c-1/0"},
+        answered("one", "c-1/0"),
         {"detail": "bad"},
-        {"body": "three", "id": "c-1/2"},
+        answered("three", "c-1/2"),
     ]
     assert statuses == {"name": "status", "datatype": "INT32", "shape": [3], "data": [200, 422, 200]}
+
+
+def test_app_tells_its_observer_of_each_patient_and_of_strangers(app: App, tmp_path: Path):
+    ask(app, "POST", f"/v2/models/{app.model}/infer", {}, infer(["one", "bad", "three"]), key(tmp_path))
+    ask(app, "POST", predictions(app), {}, b"{}")
+    ask(app, "GET", "/health/live", {})
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["caller"], line["status"]) for line in lines] == [
+        ("inference", 200),
+        ("inference", 422),
+        ("inference", 200),
+        (None, 401),
+    ]
+    assert lines[0]["input"] == app.observer.trail.mac(b"one")
+    metrics = app.observer.metrics({})
+    assert 'consilium_requests_total{status="401"} 1\n' in metrics and "consilium_answered_total 2\n" in metrics
 
 
 @pytest.mark.parametrize(
