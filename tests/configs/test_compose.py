@@ -32,6 +32,7 @@ DICTIONARY = DataDictionary.model_validate(
 )
 # What each command refuses to guess.
 REQUIRED = {
+    "batch": ["bundle=x", "patients=x"],
     "biomarkers": ["run=x"],
     "card": ["evaluation=x"],
     "controls": ["label=x"],
@@ -218,8 +219,11 @@ def alone(modality: str, *overrides: str) -> DictConfig:
 @pytest.mark.parametrize("modality", names("modality"))
 def test_every_encoder_size_takes_every_modality_alone(encoder, modality, tmp_path):
     (tmp_path / "sets.gmt").write_text("GLIOMA\t\tTP53\tIDH1\tEGFR\n")
-    gmt = [f"modality.genomics.gmt={tmp_path}/sets.gmt", "modality.genomics.fewest=2"] if modality == "pathways" else []
-    cfg = alone(modality, f"encoder={encoder}", *gmt)
+    asked = {
+        "pathways": [f"modality.genomics.gmt={tmp_path}/sets.gmt", "modality.genomics.fewest=2"],
+        "pathology_features": ["modality.pathology.dim=1024"],  # else the cohort says it
+    }
+    cfg = alone(modality, f"encoder={encoder}", *asked.get(modality, []))
     with torch.device("meta"):  # no memory: the largest would not fit beside others
         built = build_encoder(cfg, DICTIONARY)
     assert list(built.modalities) == [package(modality)]
