@@ -5,6 +5,7 @@ trained by steps is judged by its validation patients, experts by patients whose
 looked at. The study lies in `study.db`, so that a search goes on where it stopped, and `optuna` reads it.
 """
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -63,7 +64,7 @@ def main(cfg: DictConfig) -> None:
             best = study.best()
             print(f"trial {number}: {name} {value:.4f}; the best so far is {best.value:.4f}", flush=True)
         best = study.best()
-        again = " ".join(["python -m finetune", *typed, *space.overrides(best.params)])
+        again = shlex.join(["python", "-m", "finetune", *typed, *space.overrides(best.params)])
         page = search_page(study, f"Search: {cfg.task.name} on {cfg.cohort.name}", again)
         page.write(output, {"source": str(output), "split": "validation", "seed": cfg.seed})
         record.metrics.update({f"search/{study.metric}": best.value, "search/trials": len(study.trials())})
