@@ -193,7 +193,7 @@ class FeatureExtractor(nn.Module):
             rows = [METHODS[self.stain](row) for row in rows]
         images = self.pixel_settings.resized(rows).to(device)
         with torch.inference_mode():
-            pixels = images.permute(0, 3, 1, 2).float() / 255
+            pixels = images.permute(0, 3, 1, 2).float().div_(255)
             features = self(self.pixel_settings.normalised(pixels))
         return np.asarray(features.float().cpu().numpy().astype(self.precision))
 

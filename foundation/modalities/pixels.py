@@ -39,4 +39,4 @@ class PixelSettings:
     def normalised(self, images: Float[Tensor, "images 3 size size"]) -> Float[Tensor, "images 3 size size"]:
         """Pixels in 0 to 1 as the backbone's weights want them."""
         mean, std = (images.new_tensor(each)[:, None, None] for each in (self.mean, self.std))
-        return (images - mean) / std
+        return (images - mean).div_(std)
