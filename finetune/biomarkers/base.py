@@ -8,7 +8,7 @@ import pandas as pd
 from finetune.biomarkers.outcome import Outcome
 from foundation.data.sections import Section, section
 from foundation.statistics.figure import Figure
-from foundation.statistics.suppression import HIDDEN, hidden_cells
+from foundation.statistics.suppression import HIDDEN, hidden_cells, hide
 
 
 @dataclass
@@ -39,17 +39,19 @@ class Part:
 def who(outcome: Outcome, smallest: int) -> Section:
     """Patients by hospital and what happened to them, small cells hidden and what would give them away."""
     hospitals = [str(name) for name in np.unique(outcome.hospitals)]
-    counts = np.array(
-        [
-            [int((inside & (outcome.hospitals == name)).sum()) for inside in outcome.groups.values()]
-            for name in hospitals
-        ],
-        dtype=np.int64,
-    )
-    counts = np.column_stack([counts, counts.sum(axis=1)]) if len(outcome.groups) > 1 else counts
-    totals = np.vstack([counts, counts.sum(axis=0)])
-    cells = np.where(hidden_cells(counts, smallest), HIDDEN, counts.astype(str))
-    cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals[-1]]])
+    groups = list(outcome.groups.values())
+    if len(groups) > 1:
+        groups.append(np.logical_or.reduce(groups))
+    at = outcome.hospitals[None] == np.array(hospitals)[:, None]
+    counts = np.stack([(at & inside).sum(axis=1) for inside in groups], axis=1).astype(np.int64)
+    if len(groups) > 1:
+        hidden = hidden_cells(counts, smallest)
+    else:  # of one column alone no row has a total that is told, only the column
+        told = hide(dict(zip(hospitals, counts[:, 0].tolist(), strict=True)), [set(hospitals)], smallest)
+        hidden = np.array([[told.get(name) is None] for name in hospitals])
+    totals = counts.sum(axis=0)
+    cells = np.where(hidden, HIDDEN, counts.astype(str))
+    cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals]])
     columns = [*outcome.groups, *(["all"] if len(outcome.groups) > 1 else [])]
     table = pd.DataFrame(cells, index=[*hospitals, "all hospitals"], columns=columns)
     note = (
