@@ -8,7 +8,7 @@ import pandas as pd
 from finetune.biomarkers.outcome import Outcome
 from foundation.data.sections import Section, section
 from foundation.statistics.figure import Figure
-from foundation.statistics.suppression import HIDDEN, hidden_cells, hide
+from foundation.statistics.suppression import HIDDEN, cells_in_words, hidden_cells, hidden_note, hide
 
 
 @dataclass
@@ -50,13 +50,11 @@ def who(outcome: Outcome, smallest: int) -> Section:
         told = hide(dict(zip(hospitals, counts[:, 0].tolist(), strict=True)), [set(hospitals)], smallest)
         hidden = np.array([[told.get(name) is None] for name in hospitals])
     totals = counts.sum(axis=0)
-    cells = np.where(hidden, HIDDEN, counts.astype(str))
+    cells = cells_in_words(counts, hidden)
     cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals]])
     columns = [*outcome.groups, *(["all"] if len(outcome.groups) > 1 else [])]
     table = pd.DataFrame(cells, index=[*hospitals, "all hospitals"], columns=columns)
-    note = (
-        f"None of them has been seen by the model. Cells of fewer than {smallest} are hidden, and what would tell them."
-    )
+    note = f"None of them has been seen by the model. {hidden_note(smallest)}"
     return section("Whose patients", [table], note=note)
 
 

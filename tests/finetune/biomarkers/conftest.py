@@ -103,8 +103,9 @@ def _trained(cohort: Cohort, kind: str, folder: Path) -> ScoredPatients:
     task = {"name": "biomarker", "drop_inputs": {}}
     save(FinetuneModule(encoder, head), OmegaConf.create(task), names, model)
     write_json(model / "split.json", {"train": train, "validation": [], "test": test})
-    write_json(model / "run.json", {"config": {"embeddings": None}, "command": "python -m finetune"})
-    write_json(folder / "run.json", {"config": {"run": str(model)}, "command": "python -m finetune.evaluate"})
+    write_json(model / "run.json", {"config": {"embeddings": None}, "command": "python -m finetune", "builds_on": []})
+    record = {"config": {"run": str(model)}, "command": "python -m finetune.evaluate", "builds_on": []}
+    write_json(folder / "run.json", record)
     scores = table.loc[test, ["hospital", "biomarker"]].assign(score=0.5)
     return ScoredPatients(scores, cohort, folder, "test", "")
 
