@@ -46,9 +46,9 @@ class Link(BaseModel):
 
 
 class RunFile(BaseModel):
-    """What a record holds at least, and of which kind."""
+    """Parts of a record by which later steps find others, each as it is where it is there."""
 
-    builds_on: list[Link]
+    builds_on: list[Link] = []
     config: dict[str, Any] = {}
     data: dict[str, Any] = {}
     notes: dict[str, Any] = {}
@@ -127,7 +127,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} found; give the output folder of an earlier command")
-    content = read_json(folder / FILE, _ADVICE, "builds_on")
+    content = read_json(folder / FILE, _ADVICE)
     validated(RunFile, content, folder / FILE, _ADVICE)
     return content
 
@@ -145,6 +145,8 @@ def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
         if here in records:
             continue
         records[here] = read_run(here)
+        if "builds_on" not in records[here]:  # nobody's ancestors are left out in silence
+            raise UserError(f"{here / FILE}: holds no 'builds_on'; {_ADVICE}")
         for link in records[here]["builds_on"]:
             parent = (here / link["path"]).resolve()
             if _file_digest(parent / FILE) != link["digest"]:

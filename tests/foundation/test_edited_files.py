@@ -7,7 +7,7 @@ import pytest
 from foundation.data.dictionary import read_prepared
 from foundation.data.splits import Split
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, read_run
+from foundation.run_record import RunRecord, read_run, walk
 
 
 def edit(path, **values):
@@ -29,6 +29,12 @@ def test_an_edited_run_record_is_one_line(tmp_path, values, words):
     edit(tmp_path / "run.json", **values)
     with pytest.raises(UserError, match=rf"run\.json: {words}"):
         read_run(tmp_path)
+
+
+def test_a_run_record_without_its_ancestors_is_one_line(tmp_path):
+    (tmp_path / "run.json").write_text('{"command": "python -m finetune"}')
+    with pytest.raises(UserError, match="run.json: holds no 'builds_on'; run that step again"):
+        walk(tmp_path)
 
 
 @pytest.mark.parametrize(
