@@ -208,14 +208,19 @@ def _short(value: Any) -> str:
 
 def _refuse_if_alive(output: Path, record: Mapping[str, Any]) -> None:
     """Refuses a folder that a living process of this machine writes into."""
+    writer = record.get("process") or {}
+    if record.get("status") == "running" and writer.get("pid") != os.getpid() and writer_lives(record):
+        raise UserError(f"{output}: process {writer['pid']} is at work there; wait for it, or choose another output=")
+
+
+def writer_lives(record: Mapping[str, Any]) -> bool | None:
+    """Whether the process that wrote a run's record is still there; None where it is another machine's to tell."""
     import psutil  # here, for whoever reads records alone needs none
 
     writer = record.get("process") or {}
-    if record.get("status") != "running" or writer.get("host") != socket.gethostname() or writer["pid"] == os.getpid():
-        return
+    if writer.get("host") != socket.gethostname():
+        return None
     try:
-        alive = psutil.Process(writer["pid"]).create_time() == writer["created"]
+        return bool(psutil.Process(writer["pid"]).create_time() == writer["created"])
     except psutil.Error:
-        return
-    if alive:
-        raise UserError(f"{output}: process {writer['pid']} is at work there; wait for it, or choose another output=")
+        return False

@@ -16,6 +16,8 @@ from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.ledger.files import load
 from foundation.files import read_json
+from foundation.run_output import writer_lives
+from foundation.run_record import FILE, read_run
 
 Phase = Literal["running", "finished", "failed", "killed", "not begun"]
 _ORDERS = ("order", "evaluation", "statistics")
@@ -128,10 +130,20 @@ def _phase(folder: Path, done: int, planned: int, ended: dict[str, Any] | None) 
     if done >= planned and (ended is None or ended.get("ended")):
         return "finished", "", f"consilium federation report run={folder}"
     if ended is None:
-        return "running" if done else "not begun", "", f"consilium federation status run={folder}"
+        return _simulated(folder, done, again)
     if _is_free(folder / "deployment" / "server.lock"):
         return "killed", "the run's server process is gone, and said nothing", again
     return "running", "", f"consilium federation status run={folder}"
+
+
+def _simulated(folder: Path, done: int, again: str) -> tuple[Phase, str, str]:
+    """The phase of a run on one machine, by the record of the process that runs it."""
+    record = read_run(folder) if (folder / FILE).is_file() else {}
+    if record.get("status") == "failed":
+        return "failed", "its process ended with an error, which it printed", again
+    if record.get("status") == "running" and writer_lives(record) is False:
+        return "killed", "the run's process is gone, and said nothing", again
+    return "running" if done or record else "not begun", "", f"consilium federation status run={folder}"
 
 
 def _is_free(path: Path) -> bool:

@@ -17,6 +17,7 @@ from foundation.federation.status.__main__ import main as status_command
 from foundation.federation.status.state import RunState, read_state
 from foundation.federation.status.text import as_prometheus, in_words
 from foundation.federation.wire.messages import Decline, Order, pack_decline
+from foundation.run_record import RunRecord
 from tests.foundation.federation.stub_sites import SITES, PatchyGrid, Stubs, begin, config, run
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -78,6 +79,28 @@ def test_a_server_process_that_was_killed_is_told_with_the_next_command(folder: 
     assert (state.phase, state.deadline) == ("killed", None)
     assert "cause: the run's server process is gone, and said nothing" in words(state)
     assert words(state).splitlines()[-1].endswith(f"output={folder} resume=true")
+
+
+@pytest.mark.parametrize(
+    ("status", "process", "phase"),
+    [
+        ("running", {}, "running"),
+        ("running", {"created": 1.0}, "killed"),
+        ("running", {"host": "elsewhere", "created": 1.0}, "running"),
+        ("failed", {}, "failed"),
+    ],
+)
+def test_a_simulation_stands_as_its_process_does(tmp_path: Path, status: str, process: dict[str, Any], phase: str):
+    (tmp_path / "sites").mkdir()
+    OmegaConf.save(config(tmp_path, rounds=4), tmp_path / "sites" / "config.yaml")
+    with RunRecord.open(tmp_path, "python -m pretrain.federated", {}, 0):
+        pass
+    record = json.loads((tmp_path / "run.json").read_text())
+    changed = {**record, "status": status, "process": {**record["process"], **process}}
+    (tmp_path / "run.json").write_text(json.dumps(changed))
+    state = read_state(tmp_path)
+    assert state.phase == phase
+    assert state.advice.endswith("resume=true") == (phase != "running")
 
 
 def test_a_run_that_failed_repeats_its_own_line(folder: Path):
