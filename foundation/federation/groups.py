@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+SPREADS = ("running_var", "variance")  # end the names of statistics that are never below zero
+
 
 def group_of(parameter: str) -> str:
     """The parameter group of a name in a module's state, by convention.

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
-from foundation.federation.groups import group_of
+from foundation.federation.groups import SPREADS, group_of
 from foundation.federation.weights.aggregation import norm_of
 from foundation.federation.weights.types import Arrays
 
 _LARGEST = 1e12  # of a running statistic
 _VIEWS = 16  # as often at most as patients train, a counter counts: several views, and a cached gradient, count each
-_SPREADS = ("running_var", "variance")  # end the names of statistics that are never below zero
 
 
 def check_names(site: str, previous: Iterable[str], names: Iterable[str]) -> None:
@@ -87,5 +86,5 @@ def check_buffer(
     after = before.astype(np.float64) + value.astype(np.float64)
     if np.abs(after).max(initial=0.0) > _LARGEST:
         raise UserError(f"{where}: a running statistic beyond {_LARGEST:g}; look at that site's units")
-    if name.endswith(_SPREADS) and after.min(initial=0.0) < 0:
+    if name.endswith(SPREADS) and after.min(initial=0.0) < 0:
         raise UserError(f"{where}: a variance below zero")

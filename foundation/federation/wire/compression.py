@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from foundation.federation.groups import SPREADS
 from foundation.federation.weights.lazy import Computed
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.quantization import pack_bf16, pack_int8, unpack_bf16, unpack_int8
@@ -39,8 +40,9 @@ class Encoded:
 class Compressor:
     """Narrows differences and widens them again.
 
-    Arrays of single precision are narrowed, all others (counters, small arrays) travel whole. Decoding reads what the
-    names say, so a server decodes what any site of the federation sends.
+    Arrays of single precision are narrowed, all others (counters, small arrays) travel whole, and so do running
+    variances, of which one near zero would be rounded to below it. Decoding reads what the names say, so a server
+    decodes what any site of the federation sends.
 
     Args:
         kind: `fp32`, `bf16` (round to nearest even) or `int8` (a scale for each block of values).
@@ -74,7 +76,8 @@ class Compressor:
         kept = dict(residual or {}) if self.feedback else {}
         arrays: dict[str, NDArray[np.generic]] = {}
         for name, value in difference.items():
-            if self.kind == "fp32" or value.dtype != np.float32 or value.size <= _SMALL:
+            small = value.dtype != np.float32 or value.size <= _SMALL
+            if self.kind == "fp32" or small or name.endswith(SPREADS):
                 arrays[name] = value
                 continue
             wanted = np.asarray(value, dtype=np.float32)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from foundation.command import instantiate
 from foundation.errors import UserError
+from foundation.federation.server.bounds import check_buffer
 from foundation.federation.site.error_feedback import ErrorFeedback
 from foundation.federation.wire.compression import Compressor
 from foundation.federation.wire.quantization import pack_bf16, pack_int8, unpack_bf16, unpack_int8
@@ -216,3 +217,15 @@ def test_shipped_configs_build(name):
 def test_settings_that_cannot_be_are_refused(arguments, named):
     with pytest.raises(UserError, match=named):
         Compressor(**arguments)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("name", ["encoder.modalities.pathology.norm.running_var", "genomics.expression_variance"])
+def test_a_variance_that_falls_to_near_zero_is_not_rounded_to_below_it(kind, name):
+    before = np.linspace(0.1, 3, 64, dtype=np.float32)
+    after = np.geomspace(1e-9, 1e-3, 64).astype(np.float32)
+    compressor = Compressor(kind)
+    decoded = compressor.decode(compressor.encode({name: after - before, "head.weight": before}).arrays)
+    np.testing.assert_array_equal(decoded[name], after - before)
+    assert not np.array_equal(decoded["head.weight"], before)  # weights are narrowed as before
+    check_buffer("alpha", name, before, np.asarray(decoded[name]), 32)
