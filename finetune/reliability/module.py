@@ -1,6 +1,7 @@
 """What says of an answer how far it can be relied on: buffers alone, saved beside the head."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -88,7 +89,9 @@ class Reliability(nn.Module):
     @torch.no_grad()
     def judge(self, reading: Reading, regions: Regions | None) -> list[dict[str, Any]]:
         """Region, scores and abstention of each patient, as answers give them."""
-        sets = None if regions is None else regions.of(reading.scores, self.thresholds_of(reading.present))
+        thresholds = self.thresholds_of(reading.present)
+        sets = None if regions is None else regions.of(reading.scores, thresholds)
+        unknown = thresholds.isinf().any(dim=1).tolist()  # what no threshold bounds is open whatever the scores are
         novelty = self.novelty_of(reading.features, reading.present).tolist()
         judged = []
         for place, row in enumerate(novelty):
@@ -100,7 +103,8 @@ class Reliability(nn.Module):
             }
             open_words = None if regions is None or region is None else regions.undecided(region)
             reasons = [_unlike(name, score) for name, score in scores.items() if score is not None and score > 1]
-            reasons += [] if open_words is None else [f"at {self.coverage:.0%} coverage {open_words}"]
+            if open_words is not None:
+                reasons.append(self._too_few() if unknown[place] else f"at {self.coverage:.0%} coverage {open_words}")
             judged.append(
                 {
                     "coverage": self.coverage,
@@ -111,6 +115,13 @@ class Reliability(nn.Module):
                 }
             )
         return judged
+
+    def _too_few(self) -> str:
+        least = math.ceil(self.coverage / (1 - self.coverage) - 1e-9)  # ceil((n + 1) coverage) is no more than n
+        return (
+            f"at {self.coverage:.0%} coverage too few patients tell: fewer than {least} with these modalities whom the "
+            "fit had not seen"
+        )
 
     def thresholds_of(self, present: Bool[Tensor, "batch modalities"]) -> Float[Tensor, "batch alternatives"]:
         """By the subset of modalities that each patient has."""

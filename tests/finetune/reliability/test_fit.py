@@ -13,6 +13,7 @@ from finetune.heads.regression import Regression
 from finetune.heads.survival import Survival
 from finetune.reliability.fit import Patients, Settings, fit_reliability
 from finetune.reliability.module import Reading, Reliability
+from finetune.reliability.quantiles import conformal_rank
 from foundation.errors import UserError
 
 MODALITIES = ["image", "genes"]
@@ -106,6 +107,20 @@ def test_an_answer_abstains_where_the_set_is_open_or_an_input_is_like_no_patient
     assert [reason.split(" is unlike")[0] for reason in strange["reasons"]] == MODALITIES
     alone = fitted.judge(reading(sure, [True, False]), head.regions())[0]
     assert list(alone["out_of_distribution"]) == ["image"]
+
+
+@pytest.mark.parametrize(("coverage", "least"), [(0.9, 9), (0.8, 4), (0.95, 19)])
+def test_an_answer_says_where_too_few_patients_tell_instead_of_an_open_set(head, coverage, least):
+    """Order statistics of n patients bound what a further one exceeds with 1 - coverage from n on, and not before."""
+    assert conformal_rank(np.array(least), coverage) <= least
+    assert conformal_rank(np.array(least - 1), coverage) > least - 1
+    module = Reliability(MODALITIES, BLOCKS, 2, coverage).eval()  # fitted on nobody: nothing bounds a set
+    said = module.judge(reading(torch.tensor([[0.0, 4.0]]), [True, True]), head.regions())[0]
+    assert said["abstain"] and said["region"] == {"classes": ["wild", "mutant"]}
+    assert said["reasons"] == [
+        f"at {coverage:.0%} coverage too few patients tell: fewer than {least} with these modalities whom the fit had "
+        "not seen"
+    ]
 
 
 def test_few_of_the_patients_like_those_learnt_from_are_flagged(fitted):
