@@ -72,10 +72,10 @@ def test_the_scripts_that_are_named_exist():
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_prose_fits_in_120_columns(page: str):
-    """Commands and tables may be wider: they are copied whole, and have no breaks."""
-    prose = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
-    assert not [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
+def test_a_page_fits_in_120_columns(page: str):
+    """Commands, too, which go on behind a backslash; tables may be wider, for they have no breaks."""
+    lines = (ROOT / page).read_text().splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
 
 
 # What makes a command of the README a matter of seconds; its settings stay as the page has them.
