@@ -44,6 +44,7 @@ async def _serve(settings: dict[str, object]) -> None:
         await pool.start()
     except (EOFError, TimeoutError) as error:
         raise UserError(f"{bundle}: the model did not load; see above") from error
+    app.bundle = bundle
     config = uvicorn.Config(
         app,
         host=LOOPBACK,

@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from foundation.modalities.request import RequestError, field_name
@@ -13,7 +14,8 @@ from serve.asgi import inference
 from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
 from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
-from serve.host import Reply, to_reply
+from serve.card_endpoint import card_reply
+from serve.host import Call, Reply, to_reply
 from serve.monitoring.observer import Observer
 from serve.reading import MOST_BYTES
 
@@ -50,6 +52,7 @@ class App:
         self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
         self._pages |= dict.fromkeys(names, metadata)
         self._model_ready = {f"{name}/ready" for name in names}
+        self.bundle: Path | None = None  # whose card is shown
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request of ASGI."""
@@ -81,6 +84,9 @@ class App:
             raise RequestError("Authorization", "no valid token", advice, HTTPStatus.UNAUTHORIZED)
         if path in self._model_ready:
             return self._readiness({"name": self.model})
+        if path == "/card" and self.bundle is not None:
+            _check_method(exchange, "GET")
+            return _card(self.bundle, exchange)
         if path in self._predictions:
             _check_method(exchange, "POST")
             return await self._predictions[path](exchange)
@@ -153,6 +159,18 @@ class App:
         if error.status == HTTPStatus.UNAUTHORIZED:
             reply.headers["www-authenticate"] = "Bearer"
         return reply
+
+
+def _card(bundle: Path, exchange: Exchange) -> Reply:
+    """The document of the bundle's card that is accepted: the page, where anything is."""
+    accept = exchange.headers.get(b"accept", b"").decode("latin-1").strip()
+    page = not accept or accept.startswith("*/*")
+    headers = {**exchange.call.headers, "accept": "text/html" if page else accept}
+    reply = card_reply(bundle, Call(b"", headers, exchange.call.default_id))
+    if reply is None:
+        advice = "accept text/html, text/markdown, application/xml or application/pdf"
+        raise RequestError("Accept", "no document of the card is of that kind", advice, HTTPStatus.NOT_FOUND)
+    return reply
 
 
 def _check_method(exchange: Exchange, method: str) -> None:
