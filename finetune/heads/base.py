@@ -4,13 +4,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,6 +18,9 @@ from finetune.experts.responses import Response
 from finetune.heads.regions import Regions
 from finetune.metrics import Column, Metric
 from finetune.statistics.base import TaskStatistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Targets = dict[str, Tensor]
 Columns = dict[str, Column]
@@ -229,7 +231,7 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+    def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """Draws what the metrics summarise."""
 
 

@@ -1,12 +1,11 @@
 """Classification: cross-entropy with class weights, calibrated after training."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,11 +25,13 @@ from finetune.heads.base import (
 )
 from finetune.heads.regions import ClassSets
 from finetune.metrics import Column, Metric, binary_metrics, multiclass_metrics
-from finetune.plots import roc_curves
 from finetune.statistics.base import TaskStatistics
 from finetune.statistics.binary import BinaryStatistics
 from finetune.statistics.multiclass import MulticlassStatistics
 from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BINARY = ("negative", "positive")
 
@@ -172,12 +173,14 @@ class Classification(Head):
         probabilities = logistic(train, targets[self.target], test, len(self.classes))
         return probabilities[:, -1] if self._binary else probabilities
 
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+    def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """ROC curves: of the positive class, or of each class against the others."""
         label = targets[self.target]
         curves = {"": (label, estimates)}
         if not self._binary:
             curves = {name: (label == index, estimates[:, index]) for index, name in enumerate(self.classes)}
+        from finetune.plots import roc_curves  # here, for serving draws nothing
+
         roc_curves(axes, curves)
 
     @property

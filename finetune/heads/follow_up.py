@@ -2,18 +2,20 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.utils import concordance_index
-from matplotlib.axes import Axes
 
 from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, object_schema
 from finetune.metrics import Column
 from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GROUPS = ("low", "middle", "high")  # thirds of risk
 _PENALTY = 0.01
@@ -94,7 +96,7 @@ class FollowUp(Head):
         model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
         return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)
 
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+    def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """Kaplan–Meier curves by third of predicted risk."""
         event, time, risk = targets[self.event], targets[self.time], self.risk(estimates)
         thirds = np.digitize(risk, np.quantile(risk, [1 / 3, 2 / 3]))

@@ -1,12 +1,11 @@
 """Multi-label classification: several yes-or-no labels of a patient, any of which may be unknown."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -27,9 +26,11 @@ from finetune.heads.base import (
 )
 from finetune.heads.regions import LabelSets
 from finetune.metrics import Column, Metric, binary_metrics
-from finetune.plots import roc_curves
 from finetune.statistics.binary import MultiLabelStatistics
 from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class MultiLabel(Head):
@@ -165,12 +166,14 @@ class MultiLabel(Head):
             columns.append(logistic(train[known], targets[name][known], test, 2)[:, 1])
         return np.stack(columns, axis=1)
 
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+    def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """ROC curves, one a label."""
         curves = {}
         for place, name in enumerate(self.targets):
             known = ~np.isnan(targets[name])
             curves[name] = (targets[name][known], estimates[known, place])
+        from finetune.plots import roc_curves  # here, for serving draws nothing
+
         roc_curves(axes, curves)
 
     def _known(self, targets: Targets) -> tuple[Float[Tensor, "batch labels"], Bool[Tensor, "batch labels"]]:

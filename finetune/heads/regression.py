@@ -1,12 +1,11 @@
 """Regression: a quantity by least squares, in units of its spread among the training patients."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from sklearn.linear_model import Ridge
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +16,9 @@ from finetune.heads.regions import Intervals
 from finetune.metrics import Column, Metric, regression_metrics
 from finetune.statistics.regression import RegressionStatistics
 from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SCALES = ("linear", "log")
 _DRAWN = 20.0  # patients' worth of belief that a line calibrates nothing
@@ -151,7 +153,7 @@ class Regression(Head):
         fitted = Ridge(_PENALTY).fit(train.to_numpy(), self._scaled(targets[self.target])).predict(test.to_numpy())
         return np.asarray(np.maximum(np.expm1(fitted), 0) if self.scale == "log" else fitted, dtype=np.float64)
 
-    def plot(self, axes: Axes, targets: Columns, estimates: Column) -> None:
+    def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """Predicted against observed."""
         observed = targets[self.target]
         axes.plot(observed, estimates, "o", markersize=3, alpha=0.6)

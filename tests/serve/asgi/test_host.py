@@ -55,7 +55,8 @@ def test_host_listens_on_loopback_alone(server: Server):
 def test_host_s_front_holds_no_model(server: Server):
     maps = Path(f"/proc/{server.pid}/maps")
     assert "libtorch" not in maps.read_text()
-    assert "libtorch" in Path(f"/proc/{worker(server).pid}/maps").read_text()
+    loaded = Path(f"/proc/{worker(server).pid}/maps").read_text()
+    assert "libtorch" in loaded and "matplotlib" not in loaded
 
 
 def test_host_replaces_a_killed_worker(server: Server):
