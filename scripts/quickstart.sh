@@ -28,7 +28,7 @@ step "The model card is written from the run records"
 step "Export with its card, TorchServe on 127.0.0.1:$port, one request"
 "$python" -m serve.export overwrite=true run="$out/biomarker" card="$out/card" output="$out/export"
 trap '"$python" -m serve action=stop output="$out/serve"' EXIT
-"$python" -m serve bundle="$out/export" output="$out/serve" port="$port" wait=false
+"$python" -m serve host=torchserve bundle="$out/export" output="$out/serve" port="$port" wait=false
 "$python" -m serve.predict "$out/export/patient.json" server="$out/serve" output="$out/response"
 
 step "The card is written again, with the bundle, and held to its records"

@@ -31,7 +31,9 @@ def endpoint(plan: Plan, port: int) -> list[Row]:
     rows = [_row("bare model", size, _bare(predictor, body, size), rounds) for size in sizes]
     rows += [_row("predictor", size, _answering(predictor, body, size), rounds) for size in sizes]
     del predictor
-    call("serve", f"bundle={export}", f"output={plan.folder / 'serve'}", f"port={port}", "wait=false")
+    call(
+        "serve", "host=torchserve", f"bundle={export}", f"output={plan.folder / 'serve'}", f"port={port}", "wait=false"
+    )
     try:
         running = server.Server.load(plan.folder / "serve")
         with ThreadPoolExecutor(max(sizes)) as threads:

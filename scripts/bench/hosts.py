@@ -1,0 +1,212 @@
+"""Hosts of one bundle side by side: the two of this project, plain FastAPI and plain LitServe, interleaved in one run.
+
+    python scripts/bench/hosts.py runs/demo/export
+
+LitServe is measured where it is installed (`pip install litserve`). Printed: seconds from the start to the first right
+answer, memory of the processes, a lone request's median beside the in-process predictor's, and requests a second of 32
+clients; last, the figures beside their bars. A median of rounds, each of which asks every host.
+"""
+
+import argparse
+import http.client
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from foundation.polling import wait_until
+from foundation.ports import free_ports
+from serve.asgi import launch
+from serve.schema import BundleSchema
+from serve.server import Server, stop
+from serve.torchserve import server as torchserve
+
+CLIENTS = 32
+PLAIN = Path(__file__).with_name("plain_hosts.py")
+
+
+@dataclass
+class Host:
+    """A running host.
+
+    Attributes:
+        name: of the row.
+        address: of its predictions.
+        token: that it asks for.
+        pid: of its first process.
+        start: seconds to its first right answer.
+        lone: seconds of lone requests.
+        rates: requests a second of many clients.
+    """
+
+    name: str
+    address: str
+    token: str
+    pid: int
+    start: float
+    lone: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    def connect(self) -> Callable[[bytes], int]:
+        """A client with a connection of its own."""
+        parts = urlsplit(self.address)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+
+        def ask(body: bytes) -> int:
+            connection.request("POST", parts.path, body, headers)
+            reply = connection.getresponse()
+            reply.read()
+            return reply.status
+
+        return ask
+
+    def memory(self) -> tuple[float, float]:
+        """MiB that only they use: of its largest process, and of all of them."""
+        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        sizes = [process.memory_full_info().uss / 2**20 for process in family if process.is_running()]
+        return max(sizes), sum(sizes)
+
+
+def lone_requests(host: Host, body: bytes, count: int) -> None:
+    ask = host.connect()
+    ask(body)
+    for _ in range(count):
+        begun = time.perf_counter()
+        assert ask(body) == 200
+        host.lone.append(time.perf_counter() - begun)
+
+
+def many_clients(host: Host, body: bytes, count: int) -> None:
+    clients = [host.connect() for _ in range(CLIENTS)]
+
+    def use(ask: Callable[[bytes], int]) -> list[int]:
+        return [ask(body) for _ in range(count)]
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        begun = time.perf_counter()
+        statuses = [status for part in threads.map(use, clients) for status in part]
+    assert set(statuses) == {200}, set(statuses)
+    host.rates.append(len(statuses) / (time.perf_counter() - begun))
+
+
+def start_ours(name: str, export: Path, output: Path, stack: ExitStack, port: int) -> Host:
+    schema = BundleSchema.load(export / "bundle")
+    begun = time.perf_counter()
+    if name == "asgi":
+        server: Server = launch.start(export / "bundle", schema, output, port)
+    else:
+        server = torchserve.start(export / f"{schema.name}.mar", schema, output, port)
+    stack.callback(stop, output)
+    return Host(name, server.address, server.token(), server.pid, begun)
+
+
+def start_plain(name: str, export: Path, stack: ExitStack, port: int) -> Host:
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, str(PLAIN), name, str(export / "bundle"), str(port)])
+
+    def end() -> None:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
+        process.wait()
+
+    stack.callback(end)
+    return Host(name, f"http://127.0.0.1:{port}/predict", "", process.pid, begun)
+
+
+def wait_for_answer(host: Host, body: bytes) -> None:
+    def answers() -> bool:
+        try:
+            return host.connect()(body) == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    assert wait_until(answers, every=0.05, seconds=180), host.name
+    host.start = time.perf_counter() - host.start
+
+
+def in_process(bundle: Path, body: bytes) -> Callable[[], float]:
+    import torch
+
+    from serve import host
+    from serve.predictor import Predictor
+
+    torch.set_num_threads(1)
+    predictor = Predictor.load(bundle)
+
+    def ask() -> float:
+        begun = time.perf_counter()
+        host.answer(predictor, [host.Call(body, {}, "r")])
+        return time.perf_counter() - begun
+
+    ask()
+    return ask
+
+
+def report(hosts: list[Host], direct: list[float]) -> None:
+    alone = statistics.median(direct) * 1000
+    print(f"in process: median {alone:.1f} ms")
+    rows = {}
+    for host in hosts:
+        largest, total = host.memory()
+        lone = statistics.median(host.lone) * 1000
+        rate = statistics.median(host.rates)
+        rows[host.name] = (lone, rate, largest)
+        print(
+            f"{host.name:10s} first answer {host.start:5.1f} s, largest process {largest:4.0f} MiB, all {total:5.0f} "
+            f"MiB, lone {lone:6.1f} ms, {CLIENTS} clients {rate:6.1f} a second"
+        )
+    lone, rate, largest = rows["asgi"]
+    print(f"lone request: {lone:.1f} ms (bar: {1.3 * alone + 5:.1f} ms, 1.3 times the predictor's and 5 ms)")
+    print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {largest:.0f} MiB (bar: 400)")
+    for name, bar in (("litserve", 1.2), ("fastapi", 5.0), ("torchserve", 1.0)):
+        if name in rows:
+            print(f"requests a second: {rate / rows[name][1]:.2f} times those of {name} (bar: {bar:g})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("export", type=Path, help="output folder of python -m serve.export")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lone", type=int, default=20, help="lone requests a round")
+    parser.add_argument("--each", type=int, default=5, help="requests of each of 32 clients a round")
+    parser.add_argument("--body", default='{"report": "Nuclear atypia is high.", "record": {"age": 61}}')
+    arguments = parser.parse_args()
+    json.loads(arguments.body)
+    body = arguments.body.encode()
+    names = ["fastapi", *(["litserve"] if importlib.util.find_spec("litserve") else [])]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hosts = []
+        for name, port in zip(["asgi", "torchserve", *names], free_ports(2 + len(names)), strict=True):
+            if name in ("asgi", "torchserve"):
+                hosts.append(start_ours(name, arguments.export, scratch / name, stack, port))
+            else:
+                hosts.append(start_plain(name, arguments.export, stack, port))
+            wait_for_answer(hosts[-1], body)
+        ask = in_process(arguments.export / "bundle", body)
+        direct: list[float] = []
+        for _ in range(arguments.rounds):
+            direct += [ask() for _ in range(arguments.lone)]
+            for host in hosts:
+                lone_requests(host, body, arguments.lone)
+            for host in hosts:
+                many_clients(host, body, arguments.each)
+        report(hosts, direct)
+
+
+if __name__ == "__main__":
+    main()
