@@ -28,7 +28,6 @@ def set_tuning(backbone: nn.Module, tune: str, rank: int, setting: str) -> None:
     backbone.requires_grad_(False)
     if tune == "lora":
         # Here, for it brings accelerate and whatever tracker is installed: serving without adapters needs none of it.
-        from peft import LoraConfig, inject_adapter_in_model
 
         targets = [name for name, layer in backbone.named_modules() if _adaptable(layer)]
         if not targets:
