@@ -27,12 +27,11 @@ def set_tuning(backbone: nn.Module, tune: str, rank: int, setting: str) -> None:
         return
     backbone.requires_grad_(False)
     if tune == "lora":
-        # Here, for it brings accelerate and whatever tracker is installed: serving without adapters needs none of it.
-
         targets = [name for name, layer in backbone.named_modules() if _adaptable(layer)]
         if not targets:
             raise UserError(f"{setting}.tune: lora, but the backbone has no linear or convolution layer; use full")
-        from peft import LoraConfig, inject_adapter_in_model  # more than a second of every start that adapts nothing
+        # Here, for it brings accelerate and whatever tracker is installed: a second of every start that adapts nothing.
+        from peft import LoraConfig, inject_adapter_in_model
 
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), backbone)
 
