@@ -68,14 +68,14 @@ class Clusters(Tool):
         fitted = _ordered(points, makers.score, count, seed)
         cluster, names = fitted.predict(others), tuple(f"cluster {place + 1}" for place in range(count))
         figures = self._stability_figures(stability, len(points))
-        told = figures[f"stability/{count}"]
+        stable = figures[f"stability/{count}"]
         hospital = adjusted_rand_score(scored.hospitals, cluster)
         text = "adjusted Rand index of clusters and hospitals; 0 where clusters do not tell the hospital"
         figures["hospital_agreement"] = plain_figure(hospital, len(cluster), {}, text)
         sections = [self._stability_section(stability), _characteristics(scored, cluster, names)]
         lead = [
             f"{count} clusters made of {len(points)} patients of {' and '.join(self.fixed_on)}; {len(cluster)} others "
-            f"assigned. Stability over {self.resamples} resamples: {words(told, 2)}, "
+            f"assigned. Stability over {self.resamples} resamples: {words(stable, 2)}, "
             + ("stable." if float(stability[count].mean()) >= _AGREED else f"not stable: below {_AGREED:g}."),
             f"Agreement of clusters with hospitals: {hospital:.2f} (0: none, 1: the same).",
         ]

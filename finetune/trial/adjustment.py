@@ -90,11 +90,11 @@ class Adjustment(Tool):
         """The planned trial."""
         n = len(endpoint.scored.table)
         trial = endpoint.trials(self.effect)
-        found = signals(trial, np.arange(n), self.design, max(_COPIES, _LARGE // n))
-        plain, adjusted = (self.design.patients(signal) for signal in found)
+        by_analysis = signals(trial, np.arange(n), self.design, max(_COPIES, _LARGE // n))
+        plain, adjusted = (self.design.patients(signal) for signal in by_analysis)
         drawn = [simulate(trial, n, size, self.design, self.simulations, seed) for size in (plain, adjusted)]
         null = simulate(endpoint.trials(endpoint.no_effect), n, adjusted, self.design, self.simulations, seed + 1)
-        return Plan(found, (plain, adjusted), (drawn[0], drawn[1]), null)
+        return Plan(by_analysis, (plain, adjusted), (drawn[0], drawn[1]), null)
 
     def savings(self, endpoint: Endpoint, seed: int) -> dict[str, Figure]:
         """What the score explains and spares, with intervals over patients and over hospitals."""
@@ -128,9 +128,9 @@ class Adjustment(Tool):
             figures[f"patients/{name}"] = plain_figure(
                 plan.sizes[place], n, endpoint.outcomes, f"patients for a power of {self.design.power:g}, by formula"
             )
-            told = (plan.simulated[1].plain, plan.simulated[1].adjusted)[place]
+            simulated = (plan.simulated[1].plain, plan.simulated[1].adjusted)[place]
             text = f"power of {plan.sizes[1]} patients, {plan.simulated[1].trials} trials drawn from the cohort"
-            figures[f"power/simulated/{name}"] = plain_figure(told, n, endpoint.outcomes, text)
+            figures[f"power/simulated/{name}"] = plain_figure(simulated, n, endpoint.outcomes, text)
             formula = self.design.power_of(plan.sizes[1], plan.signals[place])
             text = f"power of {plan.sizes[1]} patients, by formula"
             figures[f"power/formula/{name}"] = plain_figure(formula, n, endpoint.outcomes, text)
@@ -188,9 +188,9 @@ class Adjustment(Tool):
             },
             index=["effect (95 % interval)", "standard error", "p", "estimator"],
         ).T
-        told = {name: f"{words(figures[f'effect/{name}'])}, p = {one.p:.2g}" for name, one in effects.items()}
+        in_words = {name: f"{words(figures[f'effect/{name}'])}, p = {one.p:.2g}" for name, one in effects.items()}
         lead = [
-            f"Adjusted for the score, the effect is {told['adjusted']}; unadjusted {told['plain']}.",
+            f"Adjusted for the score, the effect is {in_words['adjusted']}; unadjusted {in_words['plain']}.",
             f"{int(arm.sum())} treated, {int(len(arm) - arm.sum())} not. Both estimate one effect, upon all patients.",
         ]
         title = f"Covariate adjustment of a trial: {endpoint.name.replace('_', ' ')}"

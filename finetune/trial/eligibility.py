@@ -49,10 +49,10 @@ class Eligibility(Tool):
             f"Eligible patients: {left} of {len(first)}, by {len(names)} criteria in the order of {self.file.name}.",
             f"Of fewer than {self.smallest} patients no number is told, nor of others that would give one away.",
         ]
-        told, secret = self._by_criterion(criteria, meets, scored, totals, hidden[:, -1])
+        by_column, secret = self._by_criterion(criteria, meets, scored, totals, hidden[:, -1])
         words = {
-            key: [self._told(*pair) for pair in zip(told[key].tolist(), secret[key].tolist(), strict=True)]
-            for key in told
+            key: [self._told(*pair) for pair in zip(by_column[key].tolist(), secret[key].tolist(), strict=True)]
+            for key in by_column
         }
         cells = cells_in_words(np.column_stack([counts, totals]), hidden)
         rows = [*(f"lost by {name}" for name in names), _LEFT]
@@ -71,7 +71,7 @@ class Eligibility(Tool):
             ),
         ]
         figures = self._figures(totals, hidden[:, -1], names)
-        figures |= self._alone(told[_ALONE], secret[_ALONE], len(first), names)
+        figures |= self._alone(by_column[_ALONE], secret[_ALONE], len(first), names)
         return Page("Eligibility", lead, sections, figures, scored.first)
 
     def _meets(self, criterion: Criterion, scored: ScoredPatients) -> NDArray[np.bool_]:
@@ -95,7 +95,7 @@ class Eligibility(Tool):
         Sums of these and of who is lost first may tell a small one: of the last criterion both are the same patients.
         """
         unknown = np.array([int(scored.table[criterion.column].isna().sum()) for criterion in criteria])
-        told = {_FAIL: (~meets).sum(axis=1), _ALONE: _lost_alone(meets).sum(axis=1), _UNKNOWN: unknown}
+        by_column = {_FAIL: (~meets).sum(axis=1), _ALONE: _lost_alone(meets).sum(axis=1), _UNKNOWN: unknown}
         kinds = _kinds(len(criteria))
         # Of a criterion on being known itself, who is unknown follows from who fails; of others it is a matter apart.
         apart = np.eye(len(criteria))
@@ -108,11 +108,11 @@ class Eligibility(Tool):
         firsts = [kinds[:place].all(axis=0) & ~kinds[place] for place in range(len(criteria))]
         others = np.vstack([np.ones(kinds.shape[1]), firsts, kinds.all(axis=0), ~kinds, _lost_alone(kinds)])
         sums = np.vstack([np.pad(others, ((0, 0), (0, len(criteria)))), unknowns])
-        counts = np.concatenate([[meets.shape[1]], totals, *told.values()])
+        counts = np.concatenate([[meets.shape[1]], totals, *by_column.values()])
         free = np.arange(len(counts)) > len(totals)
         before = np.concatenate([[False], hidden, np.zeros(free.sum(), dtype=np.bool_)])
         secret = hidden_sums(sums, counts, before, free, self.smallest)[free]
-        return told, dict(zip(told, np.split(secret, len(told)), strict=True))
+        return by_column, dict(zip(by_column, np.split(secret, len(by_column)), strict=True))
 
     def _told(self, count: int, secret: bool) -> str:
         if 0 < count < self.smallest:

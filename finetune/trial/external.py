@@ -157,21 +157,21 @@ class ExternalControl(Tool):
         figures = {}
         for name, weights in (("weighted", arms.weights), ("unweighted", np.ones(len(arms.arm)))):
             table = total(self.tables(arms, weights))
-            found = table.hazard_ratio()
+            log_ratio = table.hazard_ratio()
             outcomes = {
                 "treated with the event": int(table.counts[0, 1].sum()),
                 "controls with the event": int(table.counts[0, 0].sum()),
             }
             text = f"hazard ratio, {name} Cox of hospitals' summed tables (Shu et al. 2020), ties Efron"
             facts = (len(arms.arm), outcomes, text)
-            if math.isnan(found.value):
+            if math.isnan(log_ratio.value):
                 figures[f"hazard_ratio/{name}"] = Figure(
                     None, None, None, *facts, reason="an arm has no event, or the likelihood is monotone"
                 )
                 continue
-            low, high = (math.exp(found.value + sign * _QUANTILE * found.error) for sign in (-1, 1))
+            low, high = (math.exp(log_ratio.value + sign * _QUANTILE * log_ratio.error) for sign in (-1, 1))
             figures[f"hazard_ratio/{name}"] = Figure(
-                math.exp(found.value), low, high, *facts, "95 %, normal, robust (Lin & Wei 1989), weights as known"
+                math.exp(log_ratio.value), low, high, *facts, "95 %, normal, robust (Lin & Wei 1989), weights as known"
             )
         return figures
 

@@ -63,12 +63,12 @@ def simulate(trial: Trial, cohort: int, patients: int, design: Design, trials: i
         seed: of all draws.
     """
     rng = np.random.default_rng(seed)
-    told = []
+    significant = []
     for _ in range(trials):
         drawn = rng.integers(cohort, size=patients)
         arm = (rng.permutation(patients) < round(design.allocation * patients)).astype(np.float64)
-        told.append([abs(effect.z) > design.critical for effect in trial(rng, drawn, arm)])
-    plain, adjusted = np.mean(told, axis=0)
+        significant.append([abs(effect.z) > design.critical for effect in trial(rng, drawn, arm)])
+    plain, adjusted = np.mean(significant, axis=0)
     return Power(float(plain), float(adjusted), trials)
 
 
