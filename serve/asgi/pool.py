@@ -191,13 +191,15 @@ class Pool:
         ended = asyncio.ensure_future(worker.process.wait())
         try:
             while True:
-                take = asyncio.ensure_future(self._take())
-                await asyncio.wait({take, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not take.done():
-                    take.cancel()
-                    _LOG.error("a worker ended with code %s; another is started", worker.process.returncode)
-                    return
-                jobs = take.result()
+                jobs = self._next()  # at once where any wait, before the senders of the last batch get theirs
+                if not jobs:
+                    take = asyncio.ensure_future(self._take())
+                    await asyncio.wait({take, ended}, return_when=asyncio.FIRST_COMPLETED)
+                    if not take.done():
+                        take.cancel()
+                        _LOG.error("a worker ended with code %s; another is started", worker.process.returncode)
+                        return
+                    jobs = take.result()
                 if not jobs or not await self._ask(worker, jobs):
                     return
         finally:
@@ -231,19 +233,21 @@ class Pool:
                 self._arrived.set()
 
     async def _take(self) -> list[_Job]:
-        """The next batch: a fair share of what waits; nothing where the pool closes."""
+        """The next batch, once there is one; nothing where the pool closes."""
         self._idle += 1
         try:
-            while True:
-                while self._waiting and self._waiting[0].reply.done():  # its sender has gone, or its time is up
-                    self._waiting.popleft()
-                if self._waiting or self._closing:
-                    break
+            while not (jobs := self._next(self._idle)) and not self._closing:
                 self._arrived.clear()
                 await self._arrived.wait()
-            share = -(-len(self._waiting) // self._idle)
         finally:
             self._idle -= 1
+        return jobs
+
+    def _next(self, idle: int = 1) -> list[_Job]:
+        """A fair share of what waits, among so many free workers."""
+        while self._waiting and self._waiting[0].reply.done():  # its sender has gone, or its time is up
+            self._waiting.popleft()
+        share = -(-len(self._waiting) // max(1, idle))
         jobs: list[_Job] = []
         while self._waiting and len(jobs) < min(share, self.limits.batch_size):
             alone = self._waiting[0].deaths > 0
