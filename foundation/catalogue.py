@@ -61,9 +61,12 @@ CATALOGUE = {
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
         Entry("federation status", f"{_FEDERATION}.status", "how a run stands: sites, round, errors, next deadline"),
         Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
-        Entry("federation ledger verify", f"{_FEDERATION}.ledger", "finds what was altered in a ledger", "verify"),
-        Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
-        Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
+        Entry(
+            "federation ledger verify",
+            f"{_FEDERATION}.ledger",
+            "what was altered in a ledger; also reconcile, show",
+            "verify",
+        ),
     ),
     "Downstream teams and readers: call the endpoint, read the card": (
         Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
@@ -76,6 +79,8 @@ CATALOGUE = {
 }
 # Further actions of a command above, which the screen of all commands leaves out so that it fits one.
 ACTIONS = (
+    Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
+    Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
     Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
     Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
     Entry("card diff", "serve.card", "what changed from one card to the next", "diff"),

@@ -251,7 +251,7 @@ def test_data_needs_its_action(run, arguments):
     found = arguments[0] if arguments else "nothing"
     assert (
         only_line(err)
-        == f"error: python -m foundation.data: '{found}' given; say declare, validate, prepare or describe"
+        == f"error: python -m foundation.data: '{found}' given; say declare, validate, features, prepare or describe"
     )
 
 

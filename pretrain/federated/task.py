@@ -15,7 +15,7 @@ from foundation.federation.statistics import SiteStatistics
 from foundation.federation.statistics.pooling import gene_moments
 from foundation.federation.task import Evaluation, FederatedTask, Part, RoundOptions, RoundResult
 from foundation.federation.weights.types import Weights
-from foundation.modalities.genomics.storage import FINAL
+from foundation.modalities.genomics.moments import FINAL
 from pretrain.federated.bank.extension import EmbeddingBank
 from pretrain.federated.settings import PretrainingSettings
 

@@ -15,6 +15,7 @@ from foundation.errors import UserError
 from foundation.polling import wait_until
 from serve import bulk, host
 from serve.asgi.pool import Limits
+from serve.bundle import largest_difference
 from serve.client import to_request
 from serve.predictor import Predictor
 
@@ -46,16 +47,18 @@ def lines(folder: Path) -> list[str]:
 
 
 @pytest.mark.process
-def test_a_cohort_s_answers_are_the_endpoint_s_byte_for_byte(
-    bundle: Path, predictor: Predictor, cohort: Cohort, tmp_path: Path
-):
+def test_a_cohort_s_answers_are_the_endpoint_s(bundle: Path, predictor: Predictor, cohort: Cohort, tmp_path: Path):
     patients = bulk.of_cohort(cohort, predictor.schema)
     counts = bulk.answer(bundle, patients, tmp_path, Limits(batch_size=1), part_size=5)
     assert counts["answered"] == len(patients.ids) == len(lines(tmp_path))
     for name, line in list(zip(patients.ids, lines(tmp_path), strict=True))[:4]:
         request = json.dumps(to_request(cohort.sample(name), predictor.schema))
         (reply,) = host.answer(predictor, [host.Call(request, {}, name)])
-        assert line == f'{{"patient_id": "{name}", "status": 200, "answer": {reply.body.decode()}}}'
+        row, expected = json.loads(line), json.loads(reply.body)
+        assert (row["patient_id"], row["status"]) == (name, 200)
+        # Two processes' products may differ in the last digit, by where in memory the weights lie.
+        assert largest_difference(row["answer"].pop("prediction"), expected.pop("prediction")) < 1e-6
+        assert row["answer"] == expected
 
 
 @pytest.fixture

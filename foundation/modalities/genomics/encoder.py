@@ -13,8 +13,9 @@ from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
 from foundation.masks import to_device
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views
+from foundation.modalities.genomics.moments import FINAL
 from foundation.modalities.genomics.request import GenesForm
-from foundation.modalities.genomics.storage import CHANNELS, FINAL, Channels, hide_genes
+from foundation.modalities.genomics.storage import CHANNELS, Channels, hide_genes
 
 _MOMENTUM = 0.1
 

@@ -12,7 +12,6 @@ from foundation.data.storage import Hidden, HospitalFiles, Storage
 
 CHANNELS = ("expression", "mutations", "copy_number")
 Channels = dict[str, NDArray[np.float32]]
-FINAL = 1e6  # batches that moments stand for which were set once for all: no batch moves them
 
 
 class GenomicsStorage(Storage):
