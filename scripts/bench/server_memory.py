@@ -31,7 +31,7 @@ from flwr.app import Message, MessageType
 from foundation.federation.deployment.runtime_client import ClaimedOrder, OrderQueue
 from foundation.federation.groups import group_of
 from foundation.federation.planning import installed_tasks, settings_of
-from foundation.federation.wire.messages import Reply, pack_reply, unpack_order
+from foundation.federation.wire.messages import Reply, answering, pack_reply, unpack_order
 
 MB = 1e6
 BAR = 2.5
@@ -86,7 +86,8 @@ class Site:
         order = ClaimedOrder(self.runtime, token)
         with order.kept_alive():
             message, context, _ = order.read()
-            order.answer(Message(pack_reply(self._reply(message)), reply_to=message), context)
+            answer = answering(pack_reply(self._reply(message)), message.content)
+            order.answer(Message(answer, reply_to=message), context)
         return message.metadata.message_type
 
     def _reply(self, message: Message) -> Reply:
