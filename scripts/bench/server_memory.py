@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import foundation  # noqa: F401  # isort: skip
@@ -30,8 +31,10 @@ from flwr.app import Message, MessageType
 
 from foundation.federation.deployment.runtime_client import ClaimedOrder, OrderQueue
 from foundation.federation.groups import group_of
+from foundation.federation.ledger import Ledger
+from foundation.federation.ledger.seal import read_private, sealed
 from foundation.federation.planning import installed_tasks, settings_of
-from foundation.federation.wire.messages import Reply, answering, pack_reply, unpack_order
+from foundation.federation.wire.messages import RECEIPT, Reply, answering, pack_reply, unpack_order
 
 MB = 1e6
 BAR = 2.5
@@ -74,6 +77,8 @@ class Site:
             environment = os.environ | {"FLWR_HOME": str(home / "flower")}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self.queue = OrderQueue(self.runtime, (home / "runtime.secret").read_bytes())
+        self.ledger = Ledger.open(home / "bench.jsonl", self.name)
+        self.key = read_private(home / "node.key")
 
     def serve(self) -> str | None:
         """Answers an order, if there is one, and says of what kind it was."""
@@ -86,9 +91,15 @@ class Site:
         order = ClaimedOrder(self.runtime, token)
         with order.kept_alive():
             message, context, _ = order.read()
-            answer = answering(pack_reply(self._reply(message)), message.content)
+            answer = answering(pack_reply(self._signed(self._reply(message))), message.content)
             order.answer(Message(answer, reply_to=message), context)
         return message.metadata.message_type
+
+    def _signed(self, reply: Reply) -> Reply:
+        """With the head of this site's ledger, as every answer of a deployed site has it."""
+        self.ledger.append("update", "out")
+        receipt = sealed(self.key, self.name, self.ledger.length, self.ledger.head)
+        return replace(reply, facts={"head": self.ledger.head, RECEIPT: receipt.text()})
 
     def _reply(self, message: Message) -> Reply:
         if message.metadata.message_type == MessageType.QUERY:
