@@ -41,7 +41,7 @@ def worker(server: Server) -> psutil.Process:
     return process
 
 
-def test_host_answers_byte_for_byte_as_the_predictor(server: Server, check_contract: Callable[..., None]):
+def test_host_answers_as_the_predictor(server: Server, check_contract: Callable[..., None]):
     check_contract(server)
 
 
