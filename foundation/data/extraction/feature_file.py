@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.data.problems import refuse
 from foundation.files import replacing
 
 KEY = "key"
@@ -41,3 +42,16 @@ def is_written(path: Path, key: str) -> bool:
             return bool(file.attrs.get(KEY) == key)
     except (OSError, RuntimeError):  # HDF5's words for damage
         return False
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """What a file of features says of itself, as it is written there.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return dict(file.attrs)
+    except (OSError, RuntimeError) as error:  # HDF5's words for damage
+        raise refuse(path, "missing or damaged", "run python -m foundation.data features again") from error

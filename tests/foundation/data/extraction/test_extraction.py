@@ -104,6 +104,44 @@ def test_features_of_other_files_are_refused(cohort, tmp_path):
         pack(cohort, tmp_path / "packed", workers=1, features=tmp_path / "out")
 
 
+def regions(root: Path) -> Path:
+    """Two patients of one region each."""
+    folder = site_folder(root, {"a.png": "p1", "b.png": "p2"})
+    for name, seed in (("a", 1), ("b", 2)):
+        Image.fromarray(tissue(64, 64, seed)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_features_of_images_that_changed_patient_or_content_are_refused(tmp_path):
+    folder = regions(tmp_path / "cohort")
+    extracted(tmp_path / "cohort", tmp_path / "out", encoder(tmp_path / "encoder"))
+
+    def again() -> None:
+        pack(tmp_path / "cohort", tmp_path / "packed", workers=1, features=tmp_path / "out")
+
+    os.utime(folder / "a.png")  # copied since, and still the same
+    again()
+    listed = (folder / "pathology.csv").read_text()
+    (folder / "pathology.csv").write_text("patient_id,file\np1,b.png\np2,a.png")
+    with pytest.raises(UserError, match=r"taken of a\.png, and b\.png is listed there now; run python"):
+        again()
+    (folder / "pathology.csv").write_text(listed)
+    Image.fromarray(tissue(64, 64, 3)).save(folder / "a.png")
+    with pytest.raises(UserError, match=r"a\.png: not what features were taken of"):
+        again()
+
+
+def test_features_of_another_encoder_than_the_last_runs_are_refused(tmp_path):
+    regions(tmp_path / "cohort")
+    extracted(tmp_path / "cohort", tmp_path / "out", encoder(tmp_path / "encoder", name="first"))
+    table = tmp_path / "out" / "north" / "pathology.csv"
+    of_first = table.read_text()
+    extracted(tmp_path / "cohort", tmp_path / "out", encoder(tmp_path / "encoder", name="second"))
+    table.write_text(of_first)  # as a hospital's or a modality's whom the second run left out
+    with pytest.raises(UserError, match=r"\.h5: made by first, not by the encoder of the last run"):
+        pack(tmp_path / "cohort", tmp_path / "packed", workers=1, features=tmp_path / "out")
+
+
 def test_nothing_is_extracted_twice(cohort, tmp_path):
     extractor = encoder(tmp_path / "encoder")
     extracted(cohort, tmp_path / "out", extractor)
