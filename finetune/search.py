@@ -21,6 +21,13 @@ from foundation.sweep import typed as typed_settings
 _COMMAND = "python -m finetune.search"
 _OWN = ("search.", "output=", "resume=", "overwrite=", "progress=", "embeddings=")
 TRIALS = "trials"  # folder of task models
+# What says on whom, of what and by which number trials are judged, and where they lie; with all that is under each.
+_SHARED = (
+    *("output", "resume", "overwrite", "progress", "embeddings", "search"),
+    *("pretrained", "cohort", "task", "method", "best_by", "data.validation_fraction", "data.split_seed"),
+    *(f"data.{name}" for name in ("folder", "test_hospitals", "folds", "fold", "stratify", "split_file")),
+)
+_LEARNT = ("task.head.dropout",)  # what of these changes how a head learns alone
 
 
 @command("search", loads="torch, pytorch_lightning, timm, transformers, optuna")
@@ -29,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     from finetune.assemble import encoder_folder
     from finetune.search_study import Space, Study, judged, search_page
     from foundation.data.cohort import Cohort
+    from foundation.data.splits import configured_split
 
     output, wanted = Path(cfg.output), cfg.search.trials
     if not isinstance(wanted, int) or wanted < 1:
@@ -37,8 +45,10 @@ def main(cfg: DictConfig) -> None:
         raise UserError("trainer: trials of a search train in one process; choose a trainer of one device")
     folder, pretraining = encoder_folder(Path(cfg.pretrained))
     cohort = Cohort(Path(cfg.data.folder))
-    depends_on = {"cohort": cohort.digest, "encoder": folder_digest(folder)}
+    patients = configured_split(cohort, cfg.data).digest
+    depends_on = {"cohort": cohort.digest, "patients": patients, "encoder": folder_digest(folder)}
     space = Space.of([str(text) for text in cfg.search.space])
+    space.check_comparable(_SHARED, _LEARNT)
     typed = [text for text in typed_settings() if not text.lstrip("+~").startswith(_OWN)]
     # A frozen encoder's embeddings are the same for all trials.
     fixed = [*typed, f"embeddings={_quoted(cfg.embeddings)}", "overwrite=true", "progress=false"]

@@ -54,6 +54,24 @@ class Space:
             raise UserError(f"search.space: empty; name settings, each as {_FORMS}")
         return cls(settings)
 
+    def check_comparable(self, shared: Sequence[str], free: Sequence[str]) -> None:
+        """Refuses a choice by which trials could not be held against each other.
+
+        Args:
+            shared: settings of which all trials have the same, by dotted key, each with all that is under it.
+            free: those under them that may differ.
+
+        Raises:
+            UserError: naming the first.
+        """
+        for key in self.settings:
+            setting = key.lstrip("+~").replace("/", ".").partition("@")[0]
+            if setting not in free and any(f"{setting}.".startswith(f"{name}.") for name in shared):
+                raise UserError(
+                    f"search.space: {key}: trials that differ in it cannot be held against each other; "
+                    "set it once for all, beside search.space"
+                )
+
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """As they are typed."""
         return [f"{key}={params[key]}" for key in self.settings]

@@ -82,6 +82,21 @@ def test_experts_are_judged_by_hospitals_left_out_and_steps_by_validation():
         judged({"validation/loss": 0.3}, "auc")
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["data.split_seed", "+data.fold", "pretrained", "task", "+task.head.class_weights", "best_by", "output"],
+)
+def test_a_space_of_what_trials_must_share_is_refused(build, small_cohort, tmp_path, monkeypatch, capsys, key):
+    build().encoder.save_pretrained(tmp_path / "encoder")
+    common = [f"pretrained={tmp_path / 'encoder'}", f"data.folder={small_cohort}", "steps=1", "search.trials=1"]
+    space = f'search.space=["+task.head.dropout=interval(0, 1)","{key}=choice(1, 2)"]'
+    monkeypatch.setattr("sys.argv", ["search", *common, f"output={tmp_path / 'search'}", space])
+    with pytest.raises(SystemExit):
+        main()
+    line = f"search.space: {key}: trials that differ in it cannot be held against each other"
+    assert line in capsys.readouterr().err
+
+
 def test_the_command_searches_goes_on_and_names_the_best(build, small_cohort, tmp_path, monkeypatch, capsys):
     output = tmp_path / "it's a search"
     build().encoder.save_pretrained(tmp_path / "encoder")
@@ -99,9 +114,10 @@ def test_the_command_searches_goes_on_and_names_the_best(build, small_cohort, tm
     page = (output / "index.html").read_text()
     assert "Best of 3 trials" in page
     records = [json.loads((output / "trials" / str(place) / "run.json").read_text()) for place in (1, 2, 3)]
+    whole = json.loads((output / "run.json").read_text())
+    assert {record["depends_on"]["patients"] for record in [whole, *records]} == {whole["depends_on"]["patients"]}
     losses = [record["metrics"]["validation/best_loss"] for record in records]
-    record = json.loads((output / "run.json").read_text())
-    assert record["metrics"] == {"search/validation/best_loss": min(losses), "search/trials": 3}
+    assert whole["metrics"] == {"search/validation/best_loss": min(losses), "search/trials": 3}
     assert (output / "trials" / "1" / "head.safetensors").is_file()
     assert len({record["config"]["optimizer"]["learning_rate"] for record in records}) == 3
     assert f"best: {output / 'trials' / str(losses.index(min(losses)) + 1)}" in capsys.readouterr().out
