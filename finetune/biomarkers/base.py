@@ -36,8 +36,14 @@ class Part:
         )
 
 
-def who(outcome: Outcome, smallest: int) -> Section:
-    """Patients by hospital and what happened to them, small cells hidden and what would give them away."""
+def who(outcome: Outcome, smallest: int, first: str) -> Section:
+    """Patients by hospital and what happened to them, small cells hidden and what would give them away.
+
+    Args:
+        outcome: of the patients.
+        smallest: count below which a cell is hidden.
+        first: what the page says before anything else: a run that the model builds on may have seen the patients.
+    """
     hospitals = [str(name) for name in np.unique(outcome.hospitals)]
     groups = list(outcome.groups.values())
     if len(groups) > 1:
@@ -54,8 +60,8 @@ def who(outcome: Outcome, smallest: int) -> Section:
     cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals]])
     columns = [*outcome.groups, *(["all"] if len(outcome.groups) > 1 else [])]
     table = pd.DataFrame(cells, index=[*hospitals, "all hospitals"], columns=columns)
-    note = f"None of them has been seen by the model. {hidden_note(smallest)}"
-    return section("Whose patients", [table], note=note)
+    unseen = first or "None of them has been seen by the model."
+    return section("Whose patients", [table], note=f"{unseen} {hidden_note(smallest)}")
 
 
 def number(value: float, digits: int = 3) -> str:

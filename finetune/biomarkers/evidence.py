@@ -104,6 +104,6 @@ class Attribution(Tool):
             modality, part = _PARTS[name]
             if len(scorer.modalities) > 1 if modality is None else modality in scorer.modalities:
                 whole += part(scorer, outcome, self.settings, seed)
-        whole.sections.append(who(outcome, self.settings.smallest))
+        whole.sections.append(who(outcome, self.settings.smallest, scored.first))
         title = f"Biomarkers of {scorer.model.task['name']}: what the {scorer.words} goes by"
         return Page(title, whole.lead, whole.sections, whole.figures, scored.first, whole.files)

@@ -68,10 +68,12 @@ class FromSlides(Tool):
             raise UserError("split: the model has learnt from some of the patients; choose split=[test]")
         part = Part()
         for channel in self.channels:
-            part += self._channel(scorer, learnt, asked, channel, seed)
+            part += self._channel(scorer, learnt, asked, channel, seed, scored.first)
         return Page("Genes told from H&E", part.lead, part.sections, part.figures, scored.first, part.files)
 
-    def _channel(self, scorer: Scorer, learnt: list[str], asked: list[str], channel: str, seed: int) -> Part:
+    def _channel(
+        self, scorer: Scorer, learnt: list[str], asked: list[str], channel: str, seed: int, first: str
+    ) -> Part:
         train, test = (measured(scorer, names, channel) for names in (learnt, asked))
         rows, others = (np.flatnonzero(~np.isnan(values).all(axis=1)) for values in (train, test))
         if min(len(rows), len(others)) < _FEWEST:
@@ -95,7 +97,9 @@ class FromSlides(Tool):
         ranking = self._ranking(scorer.cohort.dictionary.genes, tested, correlation)
         groups = {"patients": np.ones(len(asking), dtype=np.bool_)}
         outcome = Outcome(asking, hospitals, np.zeros(len(asking)), groups, channel)
-        return self._told(channel, tested, correlation, ranking, len(rows), outcome, scorer.cohort.dictionary.genes)
+        part = self._told(channel, tested, correlation, ranking, len(rows), outcome, scorer.cohort.dictionary.genes)
+        part.sections.append(who(outcome, self.smallest, first))
+        return part
 
     def _ranking(self, genes: Sequence[str], tested: Tested, correlation: Floats) -> pd.DataFrame:
         table = pd.DataFrame(
@@ -152,7 +156,7 @@ class FromSlides(Tool):
         )
         return Part(
             [lead],
-            [self._section(channel, ranking, figures, learnt), who(outcome, self.smallest)],
+            [self._section(channel, ranking, figures, learnt)],
             {f"{channel}/{name}": figure for name, figure in figures.items()},
             {channel: ranking},
         )

@@ -16,7 +16,7 @@ def cells(counts: dict[str, int], seen: dict[str, int] | None) -> list[list[str]
         event = np.concatenate([np.arange(counts[name]) < seen[name] for name in counts])
         groups = {"events": event, "censored": ~event}
     outcome = Outcome([str(row) for row in range(len(hospitals))], hospitals, np.zeros(len(hospitals)), groups, "x")
-    table = who(outcome, 5)["tables"][0]
+    table = who(outcome, 5, "")["tables"][0]
     rows = re.findall(r"<tr>(.*?)</tr>", table.split("<tbody>")[1], flags=re.DOTALL)
     return [re.findall(r"<td>(.*?)</td>", row) for row in rows]
 
@@ -36,3 +36,10 @@ def test_a_small_cell_does_not_follow_from_its_row_or_its_column():
     assert events[0] == "hidden" and events.count("hidden") >= 2
     assert table[0][1] == "hidden" or table[0][2] == "hidden"
     assert table[3] == ["37", "53", "90"]
+
+
+def test_a_page_of_patients_whom_an_ancestor_saw_never_calls_them_unseen():
+    outcome = Outcome(["a"] * 6, np.repeat("x", 6), np.zeros(6), {"patients": np.ones(6, dtype=bool)}, "x")
+    assert "None of them has been seen" in who(outcome, 5, "")["note"]
+    note = who(outcome, 5, "Seen in training, not held out: encoder trained on 6 of 6 test patients.")["note"]
+    assert note.startswith("Seen in training") and "None of them" not in note
