@@ -123,6 +123,9 @@ class FeatureExtractor(nn.Module):
         stain: str | None,
     ) -> None:
         self.pooling, self.layers, self.flips = pooling, list(layers), flips
+        for field, value in (("mpp", mpp), ("tile", tile)):
+            if value is not None and not value > 0:
+                raise UserError(f"{_SETTING}.{field}: found {value}; give a number above 0, or null")
         self.mpp, self.precision, self.stain = mpp, precision, stain
         self.tile = self.pixel_settings.size if tile is None else tile
         check_layers(self.backbone, self.layers, _SETTING)

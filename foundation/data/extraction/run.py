@@ -39,6 +39,9 @@ class Plan:
         workers: processes; see `default_workers` if None, this one alone if 0.
         batch: pictures at once.
         gpus: to use; all that there are if None.
+
+    Raises:
+        UserError: if a count is none.
     """
 
     output: Path
@@ -46,6 +49,14 @@ class Plan:
     workers: int | None = None
     batch: int = 32
     gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("workers", self.workers or 0, 0), ("batch", self.batch, 1)):
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"{name}: found {value!r}; give a count from {least}")
+        there = torch.cuda.device_count()
+        if self.gpus is not None and not (isinstance(self.gpus, int) and 0 <= self.gpus <= there):
+            raise UserError(f"gpus: found {self.gpus!r}; give a count from 0 to {there}, as many as there are")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foundation.data.extraction.contract import Extractor, Load, Pictures, Reading
 from foundation.data.extraction.feature_file import KEY, write_features
 from foundation.data.packages import modules
-from foundation.data.problems import Problem, Problems
+from foundation.data.problems import Problem, Problems, refuse
 from foundation.files import replacing, unfinished
 
 PART = 1024  # pictures after which what a file has so far is kept
@@ -111,7 +111,7 @@ def _extract_file(file: PictureFile, parts: Path, ready: _Ready, problems: Probl
                 with replacing(path) as temporary, temporary.open("wb") as stream:
                     np.save(stream, np.concatenate(encoded))
             done.append(np.load(path))
-        write_features(file.target, np.concatenate(done), pictures.coords, pictures.facts | file.attributes)
+        _write(file, np.concatenate(done), pictures.coords, pictures.facts)
 
 
 def _batches(pictures: Pictures, start: int, stop: int, ready: _Ready) -> Iterator[list[NDArray[np.uint8]]]:
@@ -138,7 +138,19 @@ def _extract_together(files: list[PictureFile], problems: Problems, ready: _Read
             continue
         features = ready.extractor.encode([row for _, (row, _, _) in fine])
         for (file, (_, coords, facts)), row in zip(fine, features, strict=True):
-            write_features(file.target, row[None], coords, facts | file.attributes)
+            problems.attempt(_write, file, row[None], coords, facts)
+
+
+def _write(file: PictureFile, features: NDArray[np.floating], coords: NDArray[np.int64], facts: dict[str, Any]) -> None:
+    """The file of features, unless some are no numbers: once written they would count as done.
+
+    Raises:
+        DataError: if some are.
+    """
+    if not np.isfinite(features).all():
+        advice = "set extractor.precision=float32 if it is float16, or leave the file out"
+        raise refuse(file.path, "the encoder makes NaN or infinite features of it", advice)
+    write_features(file.target, features, coords, facts | file.attributes)
 
 
 def _read_one(file: PictureFile, problems: Problems) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:

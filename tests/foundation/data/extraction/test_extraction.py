@@ -21,6 +21,7 @@ from PIL import Image
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.extraction import work
+from foundation.data.extraction.run import Plan
 from foundation.data.extraction.work import Worker
 from foundation.data.pack import pack
 from foundation.data.problems import Problems
@@ -162,6 +163,30 @@ def test_a_file_that_cannot_be_read_costs_itself_alone(tmp_path):
     assert "\n" not in str(caught.value)
     assert [path.name[:2] for path in (tmp_path / "out" / "features").glob("*.h5")] == ["a-"]
     assert not (tmp_path / "out" / "north").exists()
+
+
+def test_features_that_are_no_numbers_are_named_and_never_count_as_done(cohort, tmp_path):
+    extractor = encoder(tmp_path / "encoder", precision="float16")
+    extractor.backbone.norm.weight.fill_(1e6)  # beyond the largest number of float16
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"NaN or infinite features of it; set extractor.precision=float32.*3 of 3"):
+            extracted(cohort, tmp_path / "out", extractor)
+        assert not list((tmp_path / "out").glob("features/*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [({"batch": 0}, "batch: found 0"), ({"workers": -1}, "workers: found -1"), ({"gpus": -1}, "gpus: found -1")],
+)
+def test_counts_that_are_none_are_one_line(tmp_path, options, line):
+    with pytest.raises(UserError, match=line):
+        Plan(tmp_path, "pathology", **options)
+
+
+@pytest.mark.parametrize("options", [{"mpp": 0.0}, {"mpp": float("nan")}, {"tile": 0}])
+def test_an_encoder_of_no_resolution_is_refused(tmp_path, options):
+    with pytest.raises(UserError, match=rf"extractor\.{next(iter(options))}: found .*above 0"):
+        encoder(tmp_path / "encoder", **options)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
