@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pretrain.module import PretrainModule
 
 _GENOMICS = "encoder.modalities.genomics"
+_STEADY = 10.0  # batches after which the running moments move by a tenth: from then on, a batch does not replace them
 
 
 class Pretraining(FederatedTask):
@@ -111,7 +112,7 @@ def initial_moments(pooled: SiteStatistics, genes: Sequence[str]) -> Weights:
     Returns:
         By parameter name of the pretraining module: mean and variance `[genes]`, and how many batches they stand for,
         `[1]`: they are of all training patients, so no batch moves them. A gene of which fewer than two patients are
-        known keeps mean 0 and variance 1, as without statistics.
+        known has mean 0 and variance 1, as without statistics; moments then go on moving, lest it keep these for ever.
 
     Raises:
         UserError: if there is no expression among the statistics.
@@ -124,5 +125,5 @@ def initial_moments(pooled: SiteStatistics, genes: Sequence[str]) -> Weights:
     return {
         f"{_GENOMICS}.expression_mean": np.where(enough, moments.mean, 0).astype(np.float32),
         f"{_GENOMICS}.expression_variance": np.where(enough, variance, 1).astype(np.float32),
-        f"{_GENOMICS}.seen": np.full(1, FINAL, dtype=np.float32),
+        f"{_GENOMICS}.seen": np.full(1, FINAL if enough.all() else _STEADY, dtype=np.float32),
     }
