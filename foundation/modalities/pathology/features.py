@@ -123,8 +123,11 @@ class TileFeatures(Modality):
             )
 
     def request_form(self, dictionary: DataDictionary) -> FeaturesForm:
-        size = None if self.extractor is None else read_settings(self.extractor)["pixels"]["size"]
-        return FeaturesForm(dim=self.dim, size=size)
+        if self.extractor is None:
+            return FeaturesForm(dim=self.dim)
+        settings = read_settings(self.extractor)
+        tile = {name: settings[name] for name in ("mpp", "tile")}
+        return FeaturesForm(dim=self.dim, size=settings["pixels"]["size"], **tile)
 
     def transform(self, raw: Raw, generator: torch.Generator | None) -> Inputs:
         """Features of one patient, `[tiles, dim]`, as `[kept, dim]` float32; of raw tiles the extractor's.

@@ -20,11 +20,16 @@ class FeaturesForm(RequestForm):
         kind: see `RequestForm`.
         dim: numbers a tile.
         size: side in pixels to which the extractor resizes tiles; None where there is none.
+        mpp: microns per pixel of tiles as the extractor was trained to see them, which a picture does not tell; None
+            where nobody says.
+        tile: their side in pixels at `mpp`.
     """
 
     kind: Literal["features"] = "features"
     dim: int
     size: int | None = None
+    mpp: float | None = None
+    tile: int | None = None
 
     def read(self, value: Any, field: str, warnings: list[str]) -> NDArray[np.float32] | RequestImages:
         """Features as float32 `[tiles, dim]`, or images that are decoded where they are looked at."""
@@ -56,7 +61,15 @@ class FeaturesForm(RequestForm):
         number = {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
         tile = {"type": "array", "items": number, "minItems": self.dim, "maxItems": self.dim}
         described = {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": tile}
-        return described if self.size is None else {"oneOf": [described, ImagesForm(size=self.size).describe()]}
+        return described if self.size is None else {"oneOf": [described, self._images(self.size)]}
+
+    def _images(self, size: int) -> dict[str, Any]:
+        """The schema of raw tiles, with their magnification, which only who cut them knows."""
+        images = ImagesForm(size=size).describe()
+        if self.mpp is None or self.tile is None:
+            return images
+        side = f"{self.tile} by {self.tile} pixels at {self.mpp:g} microns per pixel"
+        return images | {"description": f"Tiles of {side}; of another magnification they are read wrongly"}
 
 
 def _feature(number: Any, field: str) -> float:

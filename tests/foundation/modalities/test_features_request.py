@@ -21,6 +21,13 @@ def test_features_are_asked_for_read_and_written():
     assert form.describe()["items"]["maxItems"] == 3
 
 
+def test_raw_tiles_are_asked_for_at_the_extractors_magnification():
+    _, images = FeaturesForm(dim=3, size=224, mpp=0.5, tile=256).describe()["oneOf"]
+    assert images["description"].startswith("Tiles of 256 by 256 pixels at 0.5 microns per pixel")
+    _, images = FeaturesForm(dim=3, size=224).describe()["oneOf"]
+    assert "description" not in images
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
