@@ -14,9 +14,17 @@ MODEL = "model"  # folder of a bundle: encoder, head and task
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """By relative path, SHA-256 of every file under a folder but the manifest and its signature at its top."""
+    """By relative path, SHA-256 of every file under a folder but the manifest and its signature at its top.
+
+    Raises:
+        UserError: on a link to a folder, which is not gone through, so what lies there would have no digest.
+    """
     beside = (folder / FILE, folder / SIGNATURE)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in beside)
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink() and not path.is_file():
+            raise UserError(f"{path}: a link to no file; put what it leads to there itself, or remove it")
+    files = [path for path in paths if path.is_file() and path not in beside]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

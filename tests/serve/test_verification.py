@@ -63,6 +63,17 @@ def test_a_bit_of_any_file_of_the_bundle_is_refused(export: Path):
     find_archive(export)
 
 
+@pytest.mark.parametrize("name", ["card", "model/encoder/more", "reference.json.old"])
+def test_a_link_to_no_file_is_refused(export: Path, tmp_path: Path, name: str):
+    """What lies behind a link to a folder has no digest, and a card there would be shown as if it had been signed."""
+    if not name.endswith(".old"):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "card.html").write_text("another card")
+    (export / "bundle" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"{name}: a link to no file"):
+        manifest.verify(export / "bundle")
+
+
 def rewritten(archive: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     """The archive with other members."""
     with zipfile.ZipFile(archive) as stream:
