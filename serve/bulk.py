@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from foundation.errors import UserError
 from foundation.files import replacing, write_text
+from serve import manifest
+from serve.asgi import worker
 from serve.asgi.pool import Limits, Pool
 from serve.client import to_request
 from serve.host import Call, Reply
@@ -97,10 +98,10 @@ def answer(bundle: Path, patients: Patients, output: Path, limits: Limits, part_
     parts = {index: places[start : start + part_size] for index, start in enumerate(places[::part_size])}
     missing = {index: part for index, part in parts.items() if not _part(output, index).is_file()}
     if missing:
-        program = [sys.executable, "-m", "serve.asgi.worker", str(bundle)]
+        pool = Pool(worker.command(bundle, manifest.seal(bundle)), limits)
         try:
-            asyncio.run(_answer_parts(Pool(program, limits), patients, missing, output))
-        except EOFError as error:
+            asyncio.run(_answer_parts(pool, patients, missing, output))
+        except (EOFError, TimeoutError) as error:
             raise UserError(f"{bundle}: the model did not load; see above") from error
     counts: Counter[str] = Counter()
     with replacing(output / ANSWERS) as temporary, temporary.open("w") as stream:

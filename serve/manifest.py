@@ -43,6 +43,18 @@ def write(folder: Path) -> None:
     write_json(folder / FILE, digests(folder))
 
 
+def seal(folder: Path) -> str:
+    """SHA-256 of the manifest itself, which stands for all files of a bundle.
+
+    Raises:
+        UserError: if there is none.
+    """
+    try:
+        return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise _no_bundle(folder) from error
+
+
 def verify(folder: Path) -> dict[str, str]:
     """The digests of a bundle's files, after holding them against the manifest.
 
@@ -51,7 +63,7 @@ def verify(folder: Path) -> dict[str, str]:
     """
     path = folder / FILE
     if not path.is_file():
-        raise UserError(f"{folder}: no {FILE}, so it is no bundle; give the `bundle` folder of serve.export")
+        raise _no_bundle(folder)
     listed = read_json(path, "export the model again")
     there = digests(folder)
     for name in sorted(listed.keys() | there.keys()):
@@ -59,3 +71,7 @@ def verify(folder: Path) -> dict[str, str]:
             what = "missing" if name not in there else "changed since" if name in listed else "not of the export"
             raise UserError(f"{folder / name}: {what}, as {FILE} tells; copy the bundle again, or export it again")
     return there
+
+
+def _no_bundle(folder: Path) -> UserError:
+    return UserError(f"{folder}: no {FILE}, so it is no bundle; give the `bundle` folder of serve.export")

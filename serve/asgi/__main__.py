@@ -12,6 +12,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.ports import LOOPBACK
 from foundation.release import installed_release
+from serve.asgi import worker
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.protocol import deadlines
@@ -35,7 +36,7 @@ def main() -> None:
 async def _serve(settings: dict[str, object]) -> None:
     bundle, key_file = Path(str(settings["bundle"])), Path(str(settings["key_file"]))
     limits = Limits(**settings["limits"])  # type: ignore[arg-type]
-    pool = Pool([sys.executable, "-m", "serve.asgi.worker", str(bundle)], limits)
+    pool = Pool(worker.command(bundle, str(settings["seal"])), limits)
     document = read_json(Path(str(settings["openapi"])), "start the server again")
     labels = {"model": str(settings["model"]), "version": str(settings["version"]), "release": installed_release()}
     observer = Observer(key_file.parent, reference.load(bundle), labels)

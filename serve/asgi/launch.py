@@ -12,7 +12,7 @@ from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.polling import wait_until
 from foundation.ports import LOOPBACK, check_port
-from serve import openapi
+from serve import manifest, openapi
 from serve.asgi.pool import Limits
 from serve.asgi.tokens import write_key_file
 from serve.openapi import predictions_path
@@ -65,6 +65,7 @@ def start(
         "model": schema.name,
         "version": schema.version,
         "bundle": str(bundle.resolve()),
+        "seal": manifest.seal(bundle),
         "openapi": str(output / openapi.FILE),
         "key_file": str(output / KEY_FILE),
         "port": port,

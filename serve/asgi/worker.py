@@ -1,6 +1,6 @@
 """A worker: a process that holds the model, takes batches from its standard input and answers on its standard output.
 
-python -m serve.asgi.worker BUNDLE
+python -m serve.asgi.worker BUNDLE SEAL
 """
 
 import logging
@@ -15,6 +15,16 @@ from serve import manifest
 from serve.asgi import frames
 
 
+def command(bundle: Path, seal: str) -> list[str]:
+    """The command line of a worker that serves a bundle as it was when it was verified, and no other.
+
+    Args:
+        bundle: folder.
+        seal: of `manifest.seal`, taken then: workers are replaced days later, when another may lie there.
+    """
+    return [sys.executable, "-m", "serve.asgi.worker", str(bundle), seal]
+
+
 def main() -> None:
     """Loads the bundle, says that it is ready, and answers until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the front, which drains
@@ -22,14 +32,16 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not stand among the answers
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='{"worker": "%(levelname)s %(message)s"}')
     try:
-        _serve(Path(sys.argv[1]), answers)
+        _serve(Path(sys.argv[1]), sys.argv[2], answers)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _serve(bundle: Path, answers: BinaryIO) -> None:
+def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
     manifest.verify(bundle)  # before seconds of imports: what was altered is refused at once
+    if manifest.seal(bundle) != seal:
+        raise UserError(f"{bundle}: another bundle lies there by now; start again to serve it")
 
     import torch
 

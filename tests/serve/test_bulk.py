@@ -13,7 +13,7 @@ import pytest
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.polling import wait_until
-from serve import bulk, host
+from serve import bulk, host, manifest
 from serve.asgi.pool import Limits
 from serve.bundle import largest_difference
 from serve.client import to_request
@@ -64,6 +64,7 @@ def test_a_cohort_s_answers_are_the_endpoint_s(bundle: Path, predictor: Predicto
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that echoes, in the place of one that holds a model."""
+    manifest.write(tmp_path)
     folder = tmp_path / "stub"
     (folder / "serve").mkdir(parents=True)
     (folder / "stub.py").write_text(STUB)

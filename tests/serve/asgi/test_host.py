@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +18,10 @@ import uvicorn
 
 from foundation.polling import wait_until
 from foundation.ports import free_ports
+from serve import manifest
 from serve.asgi import launch
 from serve.asgi.protocol import MOST_HEADER_BYTES, deadlines
+from serve.asgi.worker import command as worker_command
 from serve.client import send
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
@@ -85,7 +88,7 @@ def test_stopping_the_host_leaves_no_process_and_no_key(server: Server):
 
 def test_a_bundle_that_does_not_load_ends_the_host(tmp_path: Path):
     settings = {"bundle": str(tmp_path), "key_file": str(tmp_path / "none"), "port": 1, "receive_seconds": 1}
-    settings |= {"model": "m", "version": "1", "openapi": str(tmp_path / "openapi.json"), "limits": {}}
+    settings |= {"seal": "", "model": "m", "version": "1", "openapi": str(tmp_path / "openapi.json"), "limits": {}}
     (tmp_path / "openapi.json").write_text("{}")
     (tmp_path / "host.json").write_text(json.dumps(settings))
     done = subprocess.run(
@@ -94,6 +97,20 @@ def test_a_bundle_that_does_not_load_ends_the_host(tmp_path: Path):
     reasons = [f"error: {tmp_path}: no manifest.json", f"error: {tmp_path}: the model did not load"]
     assert [line[: len(reason)] for line, reason in zip(done.stderr.splitlines(), reasons, strict=True)] == reasons
     assert done.returncode == 2
+
+
+def test_a_worker_serves_no_other_bundle_than_was_verified(bundle: Path, tmp_path: Path):
+    """A worker that is replaced after another export into the same folder would mix the answers of two models."""
+    other = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (other / "reference.json").write_text("{}")
+    seal = manifest.seal(other)
+    manifest.write(other)
+    command = worker_command(other, seal)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: {other}: another bundle lies there by now; start again to serve it\n",
+    )
 
 
 @pytest.mark.parametrize(
