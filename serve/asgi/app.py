@@ -136,7 +136,7 @@ class App:
             exchange.asked = list(zip(calls, replies, strict=True))
         finally:
             self.pool.release(size)
-        request_id = calls[0].request_id.partition("/")[0] if len(calls) > 1 else calls[0].request_id
+        request_id = calls[0].request_id.rpartition("/")[0] if len(calls) > 1 else calls[0].request_id
         status, content = inference.of_replies(replies, self.model, self.version, request_id)
         return json_reply(content, status)
 

@@ -23,7 +23,7 @@ INPUT, ANSWER, STATUS = "patient", "answer", "status"
 
 class _Tensor(BaseModel):
     name: Literal["patient"]
-    shape: Annotated[list[int], Field(min_length=1, max_length=2)]
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=2)]
     datatype: Literal["BYTES"]
     parameters: dict[str, Any] | None = None
     data: Annotated[list[str], Field(min_length=1, max_length=MOST_PATIENTS)]

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import logging
 import secrets
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from foundation.files import read_json, write_text
 
 CALLER = "inference"  # of the token that the server made, as TorchServe calls it
 _BYTES = 32
+_LOG = logging.getLogger("serve")
 
 
 def write_key_file(path: Path) -> None:
@@ -35,7 +37,7 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, bytes] = {}
         self._refresh()
 
@@ -44,7 +46,11 @@ class Tokens:
 
         Every token is compared, each in constant time.
         """
-        self._refresh()
+        try:
+            self._refresh()
+        except UserError as error:  # half written, or by hand: nobody may ask until it is whole again
+            _LOG.error("%s", error)
+            self._keys = {}
         scheme, _, sent = (authorization or b"").partition(b" ")
         callers = [name for name, key in self._keys.items() if hmac.compare_digest(sent, key)]
         return callers[0] if callers and scheme.lower() == b"bearer" else None
@@ -55,13 +61,13 @@ class Tokens:
         except FileNotFoundError:  # the server is being stopped: nobody may ask
             self._keys, self._stamp = {}, None
             return
-        stamp = (status.st_mtime_ns, status.st_ino)
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp == self._stamp:
             return
         content = read_json(self._path, "write it as python -m serve does")
         try:
-            keys = {str(name): str(entry["key"]).encode() for name, entry in content.items()}
-        except (AttributeError, KeyError, TypeError) as error:
+            keys = {str(name): entry["key"].encode() for name, entry in content.items()}
+        except (AttributeError, KeyError, TypeError) as error:  # a key that is no text, too: null is nobody's "None"
             raise UserError(f'{self._path}: no key file; it holds {{"caller": {{"key": "..."}}}}') from error
         if not all(keys.values()):
             raise UserError(f"{self._path}: an empty key; give each caller one of {_BYTES} random bytes")

@@ -97,11 +97,21 @@ def test_app_knows_callers_by_their_tokens(app: App, tmp_path: Path):
     assert app.tokens.caller(b"Bearer word") == "clinic"
 
 
-@pytest.mark.parametrize("content", ['{"a": {}}', '{"a": {"key": ""}}', "[]"])
+@pytest.mark.parametrize("content", ['{"a": {}}', '{"a": {"key": ""}}', '{"a": {"key": null}}', "[]"])
 def test_a_key_file_that_is_none_is_one_line(tmp_path: Path, content: str):
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(UserError, match=r"keys\.json"):
         Tokens(tmp_path / "keys.json")
+
+
+def test_app_lets_nobody_in_while_the_key_file_cannot_be_read(app: App, tmp_path: Path):
+    path = tmp_path / "key_file.json"
+    token, content = key(tmp_path), path.read_text()
+    path.write_text(content[: len(content) // 2])
+    status, replied, _ = ask(app, "POST", predictions(app), {}, None, token)
+    assert (status, replied["content-type"]) == (401, "application/problem+json")
+    path.write_text(content)
+    assert ask(app, "POST", predictions(app), {}, token=token)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -167,6 +177,12 @@ def test_inference_protocol_answers_each_patient_for_itself(app: App, tmp_path: 
     assert statuses == {"name": "status", "datatype": "INT32", "shape": [3], "data": [200, 422, 200]}
 
 
+def test_inference_protocol_echoes_an_id_with_a_stroke_in_it(app: App, tmp_path: Path):
+    body = infer(["one", "two"]).replace(b"c-1", b"ward/7")
+    _, _, content = ask(app, "POST", f"/v2/models/{app.model}/infer", {}, body, key(tmp_path))
+    assert content["id"] == "ward/7"
+
+
 def test_app_tells_its_observer_of_each_patient_and_of_strangers(app: App, tmp_path: Path):
     ask(app, "POST", f"/v2/models/{app.model}/infer", {}, infer(["one", "bad", "three"]), key(tmp_path))
     ask(app, "POST", predictions(app), {}, b"{}")
@@ -188,6 +204,7 @@ def test_app_tells_its_observer_of_each_patient_and_of_strangers(app: App, tmp_p
     [
         (infer(["bad"]), 422, "bad"),
         (infer(["one"], shape=[2]), 422, "shape [2] of 1 elements"),
+        (infer(["one", "two"], shape=[-1, -2]), 422, "inputs.0.shape.0"),
         (infer(["one"], name="image"), 422, "inputs.0.name"),
         (infer([3]), 422, "inputs.0.data.0"),
         (b"{", 400, "not JSON"),
