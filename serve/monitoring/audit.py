@@ -40,7 +40,7 @@ class AuditTrail:
             write_bytes(key, secrets.token_bytes(32), mode=0o600)
         self._key = key.read_bytes()
         _drop_unfinished(self._path)
-        self._stream = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
+        self._stream = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb", buffering=0)
 
     def add(self, caller: str | None, request_id: str, body: bytes, status: int) -> None:
         """One request.
@@ -61,10 +61,20 @@ class AuditTrail:
             "status": int(status),
             "previous": self._previous,
         }
-        self._previous = _hash(entry)
-        self._stream.write(_line({**entry, "hash": self._previous}))
-        self._stream.flush()
+        digest = _hash(entry)
+        self._write(_line({**entry, "hash": digest}))
+        self._previous = digest
         self.entries += 1
+
+    def _write(self, line: bytes) -> None:
+        """Adds a line whole, or nothing of it: a full disk must not break the chain for when there is room again."""
+        end = os.fstat(self._stream.fileno()).st_size
+        try:
+            while line:
+                line = line[self._stream.write(line) :]
+        except OSError:
+            os.truncate(self._stream.fileno(), end)
+            raise
 
     def mac(self, content: bytes) -> str:
         """What stands in the trail for a body, or for a request id."""

@@ -1,6 +1,8 @@
 """The audit trail: what stands in it, what does not, and that no edit of it goes unseen."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,29 @@ def test_trail_goes_on_where_it_ended(folder: Path):
     trail.close()
     assert verify(folder)[0] == 6
     assert json.loads(lines(folder)[5])["version"] == "def"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from serve.monitoring.audit import FILE, AuditTrail
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+trail = AuditTrail(folder, "abc")
+resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / FILE).stat().st_size + 100, resource.RLIM_INFINITY))
+try:
+    trail.add("clinic", "no room", b"", 200)
+    sys.exit("there was room")
+except OSError:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+trail.add("clinic", "room again", b"", 200)
+trail.close()
+"""
+
+
+def test_trail_goes_on_after_a_full_disk(folder: Path):
+    subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], check=True)
+    assert verify(folder)[0] == 6
 
 
 @pytest.mark.parametrize("place", range(5))
