@@ -19,8 +19,7 @@ def deadlines(seconds: float) -> type[HttpToolsProtocol]:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._deadline: asyncio.TimerHandle | None = None
-            self._header_bytes = 0
-            self._in_headers = True
+            self._unread_bytes = 0  # of headers or trailers, since the last of a body
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -31,24 +30,26 @@ def deadlines(seconds: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._in_headers:
-                self._header_bytes += len(data)
+            self._unread_bytes += len(data)
             super().data_received(data)
-            if self._in_headers and self._header_bytes > MOST_HEADER_BYTES:
+            if self._unread_bytes > MOST_HEADER_BYTES:
                 self.transport.close()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._in_headers = True
             self._wait()
 
         def on_headers_complete(self) -> None:
-            self._in_headers, self._header_bytes = False, 0
+            self._unread_bytes = 0
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._unread_bytes = 0
+            super().on_body(body)
 
         def on_message_complete(self) -> None:
             self._arrived()
-            self._in_headers = True
+            self._unread_bytes = 0
             super().on_message_complete()
 
         def _wait(self) -> None:
