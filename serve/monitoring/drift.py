@@ -59,8 +59,8 @@ def compare(reference: Usage, usage: Usage) -> list[Drift]:
 
 
 def _histograms(reference: Usage, usage: Usage) -> Iterator[tuple[str, str, Sequence[int], Sequence[int]]]:
-    for name in sorted(reference.modalities):
-        before, now = reference.modalities[name], usage.modalities.get(name, 0)
+    for name in sorted(reference.modalities.keys() | usage.modalities.keys()):  # none of the bundle's may have had it
+        before, now = reference.modalities.get(name, 0), usage.modalities.get(name, 0)
         yield "share", name, [before, reference.answered - before], [now, usage.answered - now]
     for statistic, rows, others in (
         ("scores", reference.scores, usage.scores),

@@ -87,6 +87,12 @@ def test_drift_is_seen_where_a_modality_goes_missing():
     assert [(one.statistic, one.modality) for one in compared if one.drifted] == [("share", "pathology")]
 
 
+def test_drift_is_seen_where_a_modality_comes_that_the_bundle_s_patients_never_had():
+    rng = np.random.default_rng(1)
+    compared = compare(sample(rng, 100, 0.4, images=0), sample(rng, 100, 0.4, images=0.9))
+    assert [(one.statistic, one.modality) for one in compared if one.drifted] == [("share", "pathology")]
+
+
 def test_drift_says_nothing_of_nobody():
     assert compare(usage_of(answer({"a": 0.1})), Usage()) == []
     assert all(one.limit >= LEAST for one in compare(usage_of(answer({"a": 0.1})), usage_of(answer({"a": 0.1}))))
