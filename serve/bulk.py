@@ -64,9 +64,13 @@ def of_table(path: Path) -> Patients:
 
     try:
         table = pyarrow.parquet.read_table(path, columns=[_PATIENT, _REQUEST]).to_pydict()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         advice = f"give a Parquet file with the columns {_PATIENT} and {_REQUEST}"
         raise UserError(f"patients: {path}: cannot be read; {advice}") from error
+    for row, name in enumerate(table[_PATIENT]):
+        if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
+            kind = "empty" if name == "" else f"a {type(name).__name__}"
+            raise UserError(f"patients: {path}: row {row}: {_PATIENT} is {kind}; give each patient a name or a number")
     ids, requests = [str(name) for name in table[_PATIENT]], table[_REQUEST]
     twice = [row for row, count in enumerate(Counter(ids)[name] for name in ids) if count > 1]
     if twice:

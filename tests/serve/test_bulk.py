@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -35,7 +36,7 @@ while (frame := frames.read(sys.stdin.buffer)) is not None:
 """
 
 
-def table(folder: Path, requests: list[str | None], ids: list[str] | None = None) -> Path:
+def table(folder: Path, requests: list[str | None], ids: list[Any] | None = None) -> Path:
     path = folder / "requests.parquet"
     names = ids or [f"P{place}" for place in range(len(requests))]
     pd.DataFrame({"patient_id": names, "request": requests}).to_parquet(path)
@@ -121,9 +122,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_answers(bundle: Path, tmp_p
     [
         (["{}", "{}"], ["a", "a"], "row 0: patient_id stands there twice"),
         ([None], ["a"], "row 0: request is a NoneType"),
+        (["{}", "{}"], ["a", None], "row 1: patient_id is a NoneType"),
+        (["{}", "{}"], ["a", ""], "row 1: patient_id is empty"),
+        (["{}"], [1.5], "row 0: patient_id is a float"),
+        (["{}"], [["a"]], "row 0: patient_id is a list"),
     ],
 )
-def test_a_table_that_is_none_is_one_line(tmp_path: Path, requests: list[str | None], ids: list[str], reason: str):
+def test_a_table_that_is_none_is_one_line(tmp_path: Path, requests: list[str | None], ids: list[Any], reason: str):
     with pytest.raises(UserError, match=reason):
         bulk.of_table(table(tmp_path, requests, ids))
     (tmp_path / "requests.parquet").write_text("none")
