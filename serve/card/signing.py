@@ -45,6 +45,8 @@ def problems(folder: Path, trusted_key: Path | None) -> Iterator[str]:
             yield f"{manifest.SIGNATURE}: missing, so nobody signed this card; write it again with signing_key=..."
             return
     if not (folder / manifest.FILE).is_file():
+        if trusted_key is not None:  # a signature alone is of nothing
+            yield f"{manifest.FILE}: missing, so the signature is of no file; {_ADVICE}, and sign it"
         return
     try:
         before = read_json(folder / manifest.FILE, _ADVICE)

@@ -40,6 +40,7 @@ EDITS: list[tuple[Callable[[Path], object], str]] = [
     (lambda card: (card / "run.json").write_text((card / "run.json").read_text() + " "), "run.json: changed since"),
     (lambda card: (card / "chai.xml").unlink(), "chai.xml: missing since the card was signed"),
     (lambda card: (card / "note.txt").write_text("x"), "note.txt: added since the card was signed"),
+    (lambda card: (card / manifest.FILE).unlink(), "manifest.json: missing, so the signature is of no file"),
     (lambda card: (card / manifest.FILE).write_text("{"), "manifest.json"),
     (lambda card: (card / manifest.FILE).write_text("{}"), "not the signature of manifest.json"),
     (lambda card: (card / manifest.SIGNATURE).write_bytes(b"\0" * 64), "not the signature of manifest.json"),
