@@ -142,7 +142,7 @@ def gather(
             )
         chain = _chain(graph, folder, runs)
         results = folder / RESULTS
-        kept = folder / PREDICTIONS
+        kept = folder / PREDICTIONS if file.name == EVALUATION else None  # those of folds are estimates by themselves
         task = next((run.folder / "task.json" for run in chain if (run.folder / "task.json").is_file()), None)
         evaluations.append(
             Evaluation(
@@ -152,7 +152,7 @@ def gather(
                 graph.read(results) if results.is_file() else None,
                 graph.read(task) if task else None,
                 chain,
-                graph.add(kept, None) if kept.is_file() else None,
+                graph.add(kept, None) if kept is not None and kept.is_file() else None,
             )
         )
     analyses = _analyses(graph, further, evaluations, runs)

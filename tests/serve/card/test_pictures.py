@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from serve.card.build import Inputs, build
@@ -109,6 +110,8 @@ def test_folds_of_a_cross_validation_are_told(tmp_path: Path):
     evaluation = chain(tmp_path)
     (evaluation / "evaluation.json").rename(evaluation / "crossvalidation.json")
     path = evaluation / "crossvalidation.json"
+    estimates = {"patient_id": ["A1"], "hospital": ["alder"], "fold": ["alder"], "estimate_0": [0.5]}
+    pd.DataFrame(estimates).to_parquet(evaluation / "predictions.parquet")
     fold = '{"name": "alder", "n": 31, "auc": {"value": 0.8}}'
     folds = f'"metric": "auc", "mean": {{"value": 0.86, "sd": 0.0321, "folds": 2}}, "folds": [{fold}],'
     path.write_text(path.read_text().replace("{", "{" + folds, 1))
