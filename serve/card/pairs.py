@@ -14,6 +14,7 @@ from foundation.statistics.grid import Grid
 from foundation.statistics.scores import ScoreTable
 from foundation.statistics.table import Floats
 from foundation.statistics.weights import poisson_weights
+from serve.card.predictions import read_predictions
 
 _REPLICATES, _KEY = 1000, "card diff"
 _KEYS = ["patient", "output"]
@@ -56,8 +57,8 @@ def pairs(before: Path, after: Path) -> tuple[list[Pair], str]:
 
 
 def _answers(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path, columns=[*_KEYS, "split", "subset", "label", "prediction", "probability"])
-    kept = (table["split"] == "test") & (table["subset"] == "all") & table["prediction"].notna()
+    table = read_predictions(path)
+    kept = (table["subset"] == "all") & table["prediction"].notna()
     return table[kept].drop(columns=["split", "subset"])
 
 

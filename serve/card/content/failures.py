@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from serve.card.content.tables import Figures
 from serve.card.document import Line, Table, line
+from serve.card.predictions import read_predictions
 
 _SURE = 0.9  # from which chance on an answer is called sure
 _KINDS = ("patients", "missed", "false alarms", "sure and wrong")
@@ -23,9 +22,9 @@ def failures(figures: Figures) -> Table | None:
     file = figures.evaluation.predictions
     if file is None:
         return None
-    table = pd.read_parquet(file.path)
+    table = read_predictions(file.path)
     rows = []
-    for (subset, output), part in table[table["split"] == "test"].groupby(["subset", "output"], sort=False):
+    for (subset, output), part in table.groupby(["subset", "output"], sort=False):
         counts = kinds(part)
         if counts is None:
             continue

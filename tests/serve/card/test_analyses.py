@@ -1,7 +1,9 @@
 """Trials, groups of patients and whatever else left figures join the card in one way, and failures are told by kind."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -79,6 +81,26 @@ def test_a_risk_says_yes_where_its_chance_is_half_or_more():
 @pytest.mark.parametrize("label", [[0.5, 1.7], [None, None]])
 def test_quantities_and_unknown_labels_have_no_failures(label: list[float | None]):
     assert kinds(pd.DataFrame({"label": label, "prediction": [0.4, 1.2], "probability": [None, None]})) is None
+
+
+def _spoilt(folder: Path, **columns: Any) -> Path:
+    path = folder / "predictions.parquet"
+    pd.DataFrame({**predictions().to_dict("list"), **columns}).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "predictions.parquet").write_bytes(b"PAR1"), "no predictions with patient, split"),
+        (lambda folder: pd.DataFrame({"patient": ["C1"]}).to_parquet(folder / "predictions.parquet"), "no predictions"),
+        (lambda folder: _spoilt(folder, label=["yes"] * 6), "'label' holds words, not numbers"),
+    ],
+)
+def test_predictions_that_are_none_are_refused_in_a_line(tmp_path: Path, spoil: Callable[[Path], Any], words: str):
+    spoil(chain(tmp_path))
+    with pytest.raises(UserError, match=words):
+        card_of(tmp_path)
 
 
 def test_gaps_between_groups_stand_with_their_intervals(plain_chain: Path, tmp_path: Path):
