@@ -10,6 +10,7 @@ from foundation.files import read_json
 from foundation.run_record import FILE
 from serve.card import chai, pdf, signing
 from serve.card.build import CHAI, DATA, PAGE, Inputs, build
+from serve.card.card_file import read_card
 from serve.card.documents import page_problems, read_text, readme_problems
 from serve.card.graph import look_up, read_once, sha256
 from serve.card.judgement import questions, read
@@ -28,7 +29,7 @@ def check(folder: Path, trusted_key: Path | None = None) -> list[str]:
     Raises:
         UserError: if it holds no card, or the key's file no key.
     """
-    record, card = _record(folder), _card(folder)
+    record, card = _record(folder), read_card(folder, _ADVICE)
     signed = [*signing.problems(folder, trusted_key), *_pdf(folder, record)]
     return list(dict.fromkeys([*_by_records(folder, record, card), *signed]))
 
@@ -79,23 +80,6 @@ def _record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _card(folder: Path) -> dict[str, Any]:
-    """`card.json`, in the form that it is written in."""
-    card = read_json(folder / DATA, _ADVICE, "files", "nodes", "readme")
-    for part, kind in (("files", dict), ("nodes", dict), ("readme", list)):
-        if not isinstance(card[part], kind):
-            raise UserError(
-                f"{folder / DATA}: '{part}' is a {type(card[part]).__name__}, no {kind.__name__}; {_ADVICE}"
-            )
-    broken = next((name for name, node in card["nodes"].items() if not _is_statement(node)), None)
-    if broken is not None:
-        raise UserError(f"{folder / DATA}: {broken} is no statement with its sources; {_ADVICE}")
-    broken = next((str(at) for at, binding in enumerate(card["readme"]) if not _is_binding(binding)), None)
-    if broken is not None:
-        raise UserError(f"{folder / DATA}: 'readme', entry {broken}, is no line, column and statement; {_ADVICE}")
-    return card
-
-
 def _is_note(notes: Mapping[str, Any]) -> bool:
     return isinstance(notes.get("pdf", {}), dict) and notes.get("pdf", {pdf.FILE: ""}).keys() <= {pdf.FILE, PAGE}
 
@@ -104,23 +88,9 @@ def _is_link(link: Any) -> bool:
     return isinstance(link, dict) and all(isinstance(link.get(key), str) for key in ("path", "digest"))
 
 
-def _is_statement(node: Any) -> bool:
-    return isinstance(node, dict) and isinstance(node.get("sources"), list) and all(map(_is_place, node["sources"]))
-
-
-def _is_place(place: Any) -> bool:
-    keys = isinstance(place, list) and all(isinstance(key, str | int) for key in place)
-    return keys and bool(place) and isinstance(place[0], str)
-
-
-def _is_binding(binding: Any) -> bool:
-    kinds = (int, int, str)
-    return isinstance(binding, list) and len(binding) == len(kinds) and all(map(isinstance, binding, kinds))
-
-
 def unanswered(folder: Path) -> int:
     """How many questions to people a card has open."""
-    nodes = read_json(folder / DATA, _ADVICE, "nodes")["nodes"]
+    nodes = read_card(folder, _ADVICE)["nodes"]
     return sum(f"judgement/{field}" not in nodes for field in questions())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from foundation.files import read_json
 from foundation.run_output import BESIDE_WEIGHTS
 from foundation.run_record import FILE
-from serve.card.build import DATA
+from serve.card.card_file import read_card
 from serve.card.chain import PREDICTIONS
 from serve.card.graph import sha256
 from serve.card.pairs import pairs
@@ -18,7 +18,8 @@ _ADVICE = "give the folder of a card that python -m serve.card wrote"
 _MISSING = "–"
 _RUN = "run/"
 # Ends of ids that differ between any two runs and tell nothing of the model.
-_ALWAYS = ("/started", "/seconds", "/core_hours", "/name", "/digest", "_digest", "/commit", "/ledger/head", "/stage")
+_MEASURED = ("/started", "/seconds", "/core_hours")
+_ALWAYS = (*_MEASURED, "/name", "/digest", "_digest", "/commit", "/ledger/head", "/stage")
 _PARTS = {
     "Model and judgement": ("model/", "judgement/", "bundle/"),
     "Data": ("/data/", "/notes/found/", "/flow/", "/total/", "/split/", "/table/", "/persons/"),
@@ -47,16 +48,19 @@ class Side:
         Raises:
             UserError: if the folder holds no card.
         """
-        card = read_json(folder / DATA, _ADVICE, "files", "nodes")
+        card = read_card(folder, _ADVICE)
         content = card["nodes"]
         stages: dict[str, str] = {}
         configs = {}
         for name, node in content.items():
             if name.startswith(_RUN) and name.endswith("/command"):
-                run, stage = name.removesuffix("/command"), str(node["value"]).removeprefix("python -m ").split()[0]
+                run, stage = (
+                    name.removesuffix("/command"),
+                    str(node["value"]).removeprefix("python -m ").partition(" ")[0],
+                )
                 times = sum(other.split("~")[0] == _RUN + stage for other in stages.values())
                 stages[run] = f"{_RUN}{stage}~{times + 1}" if times else _RUN + stage
-                path = folder / node["sources"][0][0]
+                path = folder / next((place[0] for place in node["sources"]), "")
                 if path.is_file() and path.name == FILE:
                     configs[stages[run].removeprefix(_RUN)] = _flat(read_json(path, _ADVICE).get("config", {}))
         nodes = {_renamed(name, stages): node for name, node in content.items()}
@@ -100,7 +104,9 @@ def _predictions(folder: Path, card: Mapping[str, Any]) -> dict[str, Path]:
         if not name.startswith("result/") or not name.endswith("/task"):
             continue
         start = name.removesuffix("task") + "overall/"
-        places = [other["sources"][0][0] for key, other in card["nodes"].items() if key.startswith(start)]
+        places = [
+            place[0] for key, other in card["nodes"].items() if key.startswith(start) for place in other["sources"]
+        ]
         file = (Path(places[0]).parent / PREDICTIONS).as_posix() if places else ""
         if file in card["files"] and (folder / file).is_file() and sha256(folder / file) == card["files"][file]:
             kept.setdefault(str(node["value"]), folder / file)
@@ -155,7 +161,7 @@ def _figures(one: Side, two: Side, names: list[str]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for name in shown:
         nodes = one.nodes.get(name), two.nodes.get(name)
-        texts = [cell(node["text"]) if node else _MISSING for node in nodes]
+        texts = [cell(node.get("text", "")) if node else _MISSING for node in nodes]
         patients = dict.fromkeys(show(node.get("n")) for node in nodes if node)
         label = cell(name.removeprefix("result/").replace("/", " / "))
         yield f"| {label} | {' → '.join(patients)} | {texts[0]} | {texts[1]} | {_difference(*nodes)} |"
@@ -177,7 +183,7 @@ def _statements(one: Side, two: Side, names: list[str]) -> Iterator[str]:
     yield "| statement | before | after |"
     yield "| --- | --- | --- |"
     for name in shown:
-        texts = [cell(side.nodes[name]["text"]) if name in side.nodes else _MISSING for side in (one, two)]
+        texts = [cell(side.nodes[name].get("text", "")) if name in side.nodes else _MISSING for side in (one, two)]
         yield f"| {cell(name.removeprefix(_RUN).replace('/', ' / '))} | {texts[0]} | {texts[1]} |"
 
 

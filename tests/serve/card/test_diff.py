@@ -1,4 +1,7 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +11,8 @@ from serve.card.diff import Side, diff
 from tests.serve.card.chains import chain
 from tests.serve.card.conftest import written
 from tests.serve.card.test_check import changed
+
+RUNS, ALWAYS = ("run/finetune", "training"), ("seconds", "core_hours")
 
 
 @pytest.fixture
@@ -54,3 +59,37 @@ def test_a_card_does_not_differ_from_itself(whole: Path):
 def test_no_card_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"card\.json: missing; give the folder of a card"):
         Side.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda card: card.update(nodes=[]), "'nodes' is a list, no dict"),
+        (lambda card: card["nodes"]["result/0/task"].pop("value"), "result/0/task is no statement"),
+        (lambda card: card["nodes"]["model/name"].update(text=3), "model/name is no statement"),
+        (lambda card: card["nodes"]["model/name"].update(sources=[[]]), "model/name is no statement"),
+    ],
+)
+def test_a_malformed_card_is_refused_in_a_line(copy: Path, spoil: Callable[[Any], Any], words: str):
+    path = copy / "card" / "card.json"
+    content = json.loads(path.read_text())
+    spoil(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"card\.json: {words}.*give the folder of a card"):
+        Side.read(copy / "card")
+
+
+def test_a_statement_without_a_place_is_compared_all_the_same(copy: Path, whole: Path):
+    path = copy / "card" / "card.json"
+    content = json.loads(path.read_text())
+    content["nodes"]["run/finetune/command"].update(sources=[])
+    path.write_text(json.dumps(content))
+    assert "No figure changed." in diff(Side.read(whole / "card"), Side.read(copy / "card"))
+
+
+def test_what_any_two_runs_differ_in_is_no_change():
+    one, two = (
+        Side({f"{run}/{end}": {"value": value, "text": str(value)} for run in RUNS for end in ALWAYS}, {}, {})
+        for value in (1.0, 2.0)
+    )
+    assert "| statement |" not in diff(one, two)
