@@ -18,7 +18,7 @@ _ADVICE = "give the folder of a card that python -m serve.card wrote"
 _MISSING = "–"
 _RUN = "run/"
 # Ends of ids that differ between any two runs and tell nothing of the model.
-_MEASURED = ("/started", "/seconds", "/core_hours")
+_MEASURED = ("/started", "/seconds", "/core_hours", "/energy")
 _ALWAYS = (*_MEASURED, "/name", "/digest", "_digest", "/commit", "/ledger/head", "/stage")
 _PARTS = {
     "Model and judgement": ("model/", "judgement/", "bundle/"),

@@ -12,7 +12,7 @@ from tests.serve.card.chains import chain
 from tests.serve.card.conftest import written
 from tests.serve.card.test_check import changed
 
-RUNS, ALWAYS = ("run/finetune", "training"), ("seconds", "core_hours")
+RUNS, ALWAYS = ("run/finetune", "training"), ("seconds", "core_hours", "energy")
 
 
 @pytest.fixture
