@@ -63,8 +63,10 @@ def write(cfg: DictConfig) -> None:
         print(f"{label}: {output / name}")
 
 
-def _paths(named: ListConfig | str) -> tuple[Path, ...]:
-    """One path or a list of them."""
+def _paths(named: ListConfig | str | None) -> tuple[Path, ...]:
+    """One path or a list of them; none where nothing is named."""
+    if named is None:
+        return ()
     return tuple(Path(path) for path in (named if isinstance(named, ListConfig) else [named]))
 
 

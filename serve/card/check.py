@@ -71,7 +71,7 @@ def _record(folder: Path) -> dict[str, Any]:
     record = read_json(folder / FILE, _ADVICE, "config", "builds_on")
     links, notes = record["builds_on"], record.get("notes", {})
     for part, formed in (
-        ("config", isinstance(record["config"], dict)),
+        ("config", isinstance(record["config"], dict) and _names_paths(record["config"].get("analyses"))),
         ("builds_on", isinstance(links, list) and bool(links) and all(map(_is_link, links))),
         ("notes", isinstance(notes, dict) and isinstance(notes.get("judgement", ""), str) and _is_note(notes)),
     ):
@@ -82,6 +82,10 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _is_note(notes: Mapping[str, Any]) -> bool:
     return isinstance(notes.get("pdf", {}), dict) and notes.get("pdf", {pdf.FILE: ""}).keys() <= {pdf.FILE, PAGE}
+
+
+def _names_paths(named: Any) -> bool:
+    return named is None or isinstance(named, str | list)
 
 
 def _is_link(link: Any) -> bool:
@@ -97,7 +101,8 @@ def unanswered(folder: Path) -> int:
 def inputs_of(folder: Path, record: Mapping[str, Any]) -> Inputs:
     """What a card was made of, as its own record says."""
     config, links = record["config"], [(folder / link["path"]).resolve() for link in record["builds_on"]]
-    further = len(config.get("analyses") or [])
+    named_analyses = config.get("analyses") or []
+    further = 1 if isinstance(named_analyses, str) else len(named_analyses)  # one path, or a list of them
     evaluations = len(links) - bool(config.get("export")) - further
     export = links[-1] if config.get("export") else None
     said = record.get("notes", {}).get("judgement")

@@ -11,10 +11,12 @@ import pytest
 from foundation.errors import UserError
 from serve.card.build import Card, Inputs, build
 from serve.card.chain import Evidence, Run
+from serve.card.check import check
 from serve.card.content.computing import core_hours, kilowatt_hours, total
 from serve.card.content.failures import kinds
 from serve.card.graph import File, Graph
 from tests.serve.card.chains import chain, figure, predictions, trial
+from tests.serve.card.test_check import changed
 
 
 def card_of(root: Path, *analyses: Path) -> Card:
@@ -44,6 +46,15 @@ def test_an_undefined_figure_keeps_its_reason_and_what_was_seen_is_said_first(tm
     assert "| GENE1, hazard ratio | – | – | – |" in card.documents["README.md"]
     name = "analysis/finetune.trial:trial/biomarkers/GENE1/hazard_ratio"
     assert card.content["nodes"][name]["reason"] == "4 events, of 10 that it takes"
+
+
+def test_one_analysis_may_be_named_without_a_list(copy: Path):
+    """As `analyses=runs/trial` leaves it in the card's record."""
+    changed(copy / "card" / "run.json", ["config", "analyses"], str(copy / "trial"))
+    assert check(copy / "card") == []
+    changed(copy / "card" / "run.json", ["config", "analyses"], 1)
+    with pytest.raises(UserError, match="'config' is not as a run record has it"):
+        check(copy / "card")
 
 
 def test_two_runs_of_one_folder_name_are_told_apart(tmp_path: Path):
