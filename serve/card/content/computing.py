@@ -27,7 +27,7 @@ def computing(evidence: Evidence, run: Run) -> Iterator[tuple[Line, Line]]:
 
 def core_hours(evidence: Evidence, run: Run) -> Node | None:
     """Hours times cores."""
-    seconds, cores = run.file.at("seconds"), run.file.at("hardware", "cores")
+    seconds, cores = _seconds(run), run.file.at("hardware", "cores")
     if seconds is None or cores is None:
         return None
     value = round(seconds * cores / 3600, 3)
@@ -38,13 +38,19 @@ def core_hours(evidence: Evidence, run: Run) -> Node | None:
 
 def kilowatt_hours(evidence: Evidence, run: Run) -> Node | None:
     """Of the machine that wrote the record."""
-    seconds, hardware = run.file.at("seconds"), run.file.at("hardware", default={})
+    seconds, hardware = _seconds(run), run.file.at("hardware", default={})
     if seconds is None or hardware.get("cores") is None:
         return None
     watts = hardware["cores"] * _CORE_WATTS + float(hardware.get("memory_gib") or 0) * _GIB_WATTS
     watts += sum(_gpu_watts(str(name)) for name in hardware.get("gpus") or [])
     value = round(seconds / 3600 * watts / 1000, 6)
     return evidence.graph.derived(f"{run.id}/energy", value, _RULE, _sources(run), unit="kWh")
+
+
+def _seconds(run: Run) -> float | None:
+    """Of the whole run; None of one that was gone on with, whose record holds those since then alone."""
+    seconds: float | None = None if run.file.at("config", "resume") else run.file.at("seconds")
+    return seconds
 
 
 def _gpu_watts(name: str) -> float:
@@ -56,14 +62,14 @@ def _sources(run: Run) -> list[Source]:
 
 
 def total(evidence: Evidence, runs: Sequence[Run]) -> Paragraph | None:
-    """All training together, as a sentence; None where no record tells."""
+    """All training together, as a sentence; None where a record does not tell: of the rest it would be no bound."""
     parts: list[str | Node] = []
     for name, rows, unit in (
         ("core_hours", [core_hours(evidence, run) for run in runs], "core-hours"),
         ("energy", [kilowatt_hours(evidence, run) for run in runs], "kWh"),
     ):
         nodes = [node for node in rows if node is not None]
-        if not nodes:
+        if not nodes or len(nodes) < len(rows):
             return None
         places = [place for node in nodes for place in node.sources]
         value = round(sum(float(node.value or 0) for node in nodes), 6)

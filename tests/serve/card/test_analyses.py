@@ -132,3 +132,16 @@ def test_energy_is_estimated_from_the_record(tmp_path: Path):
     assert (
         total(Evidence(Graph(tmp_path), (), ()), [Run(tmp_path, File(tmp_path, "", "", {}), "finetune", "a")]) is None
     )
+
+
+def test_a_run_that_was_gone_on_with_tells_no_bound(tmp_path: Path):
+    """Its record holds the seconds since then alone, so what it took before is nowhere."""
+    content = {"seconds": 60.0, "hardware": {"cores": 4, "memory_gib": 10.0, "gpus": []}, "config": {"resume": False}}
+    resumed = content | {"config": {"resume": True}}
+    runs = [
+        Run(tmp_path, File(tmp_path / name, name, "", one), "finetune", f"run/{name}")
+        for name, one in (("whole", content), ("resumed", resumed))
+    ]
+    evidence = Evidence(Graph(tmp_path), (), tuple(runs))
+    assert core_hours(evidence, runs[1]) is None and kilowatt_hours(evidence, runs[1]) is None
+    assert total(evidence, runs[:1]) is not None and total(evidence, runs) is None
