@@ -144,7 +144,9 @@ def _characteristics(scored: ScoredPatients, cluster: Integers, names: Sequence[
         column = scored.table[name]
         numbers = pd.to_numeric(column, errors="coerce")
         label = "model's score" if name == SCORE else str(name)
-        if name != HOSPITAL and numbers.notna().sum() == column.notna().sum() and numbers.notna().any():
+        quantity = numbers.notna().sum() == column.notna().sum() and numbers.notna().any()
+        # The mean of a yes or no is a count, and may be a small one.
+        if name != HOSPITAL and quantity and not column.dropna().isin((0, 1)).all():
             groups = [numbers[cluster == place].dropna() for place in range(len(names))]
             rows[f"{label}, mean (SD)"] = [
                 f"{g.mean():.2f} ({g.std():.2f})" if len(g) >= _LEAST else "–" for g in groups
@@ -156,14 +158,19 @@ def _characteristics(scored: ScoredPatients, cluster: Integers, names: Sequence[
         shares = (counts / np.maximum(1, counts.sum())).to_numpy()
         hidden = hidden_cells(counts.to_numpy(np.int64), _LEAST)
         for level, line, secret in zip(counts.index, shares, hidden, strict=True):
-            rows[f"{label}: {level}"] = [
+            rows[f"{label}: {_level(level)}"] = [
                 HIDDEN if few else f"{share:.0%}" for share, few in zip(line, secret, strict=True)
             ]
         if len(counts) > 1 and (counts.sum() > 0).all():
-            tests[f"{label}: {counts.index[0]}"] = float(chi2_contingency(counts).pvalue)
+            tests[f"{label}: {_level(counts.index[0])}"] = float(chi2_contingency(counts).pvalue)
     corrected = holm(tests)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(names))
     table["p, Holm"] = [f"{corrected[name]:.2g}" if name in corrected else "" for name in table.index]
     note = "Kruskal–Wallis test of numbers, chi-squared test of words (told beside the first of them). "
     note += hidden_note(_LEAST)
     return section("Who is in them", [table], note=note)
+
+
+def _level(value: object) -> str:
+    """A yes or no is a float where somebody's is unknown, and is 0 or 1 all the same."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -97,3 +97,13 @@ def test_who_is_in_a_cluster_tells_no_share_of_few_patients(scored):
     assert (
         html.count("hidden") >= 4
     )  # the rare hospital's two cells, and two of another by which totals would tell them
+
+
+def test_the_mean_of_a_yes_or_no_tells_no_small_count(run):
+    scored = read_scored(run, ["test"])
+    n = len(scored.table)
+    label = np.array([1.0] * 2 + [np.nan] + [0.0] * (n - 3))
+    few = type(scored)(scored.table[["score"]].assign(biomarker=label), scored.cohort, scored.run, "test", "")
+    cluster = np.array([0, 0, 1] + [0, 1] * ((n - 3) // 2) + [0] * ((n - 3) % 2))
+    html = _characteristics(few, cluster, ("one", "two"))["tables"][0]
+    assert "biomarker, mean" not in html and "biomarker: 1<" in html and "hidden" in html
