@@ -87,7 +87,7 @@ def read_json(path: Path, advice: str, *keys: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; {advice}") from error
-    except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise UserError(f"{path}: not readable as JSON ({error}); {advice}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a {type(content).__name__}, not an object; {advice}")

@@ -15,6 +15,7 @@ EVALUATION, FOLDS, RESULTS, PREDICTIONS = (
     "results.json",
     "predictions.parquet",
 )
+_WORDS = ("estimator", "interval", "reason", "split")  # of a figure
 _TRAINS = ("pretrain", "pretrain.federated", "finetune", "finetune.federated")
 
 
@@ -202,7 +203,14 @@ def _analyses(
 def _has_figures(file: File) -> bool:
     rows = file.at("figures")
     formed = isinstance(rows, list) and all(isinstance(row, dict) and {"id", "value"} <= row.keys() for row in rows)
-    return formed and len({str(row["id"]) for row in rows}) == len(rows)
+    texts = all(isinstance(file.at(key, default=""), str) for key in ("title", "seen"))
+    return formed and texts and all(map(_is_figure, rows)) and len({str(row["id"]) for row in rows}) == len(rows)
+
+
+def _is_figure(row: dict[str, Any]) -> bool:
+    """Whether what stands beside a figure is of the kind that a card prints."""
+    kinds = dict.fromkeys(("value", "low", "high"), int | float) | dict.fromkeys(_WORDS, str) | {"n": int, "id": str}
+    return all(row.get(key) is None or isinstance(row[key], kind) for key, kind in kinds.items())
 
 
 def _export(graph: Graph, folder: Path, evaluations: Sequence[Evaluation], runs: dict[Path, Run]) -> Run:

@@ -104,7 +104,7 @@ def read_once(path: Path) -> tuple[str, Any]:
         return hashlib.sha256(raw).hexdigest(), json.loads(raw)
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing; run the step that writes it again") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); run the step that writes it again") from error
 
 

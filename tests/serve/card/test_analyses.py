@@ -94,6 +94,25 @@ def test_quantities_and_unknown_labels_have_no_failures(label: list[float | None
     assert kinds(pd.DataFrame({"label": label, "prediction": [0.4, 1.2], "probability": [None, None]})) is None
 
 
+@pytest.mark.parametrize(
+    "part", [{"n": [57]}, {"estimator": ["x"]}, {"value": "0.4"}, {"low": {}}, {"reason": 3}, {"id": 3}]
+)
+def test_figures_of_another_form_are_refused_in_a_line(tmp_path: Path, part: dict[str, Any]):
+    chain(tmp_path)
+    folder = trial(tmp_path / "trial", tmp_path / "finetune", [{"id": "a", **figure(1.0), **part}])
+    with pytest.raises(UserError, match="'figures' is no list of figures with an id and a value"):
+        card_of(tmp_path, folder)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"title": {}, "figures": []}'], ids=["too deep", "no title"])
+def test_results_of_another_form_are_refused_in_a_line(tmp_path: Path, content: str):
+    chain(tmp_path)
+    folder = trial(tmp_path / "trial", tmp_path / "finetune")
+    (folder / "results.json").write_text(content)
+    with pytest.raises(UserError, match=r"results\.json: (not readable as JSON|'figures' is no list)"):
+        card_of(tmp_path, folder)
+
+
 def _spoilt(folder: Path, **columns: Any) -> Path:
     path = folder / "predictions.parquet"
     pd.DataFrame({**predictions().to_dict("list"), **columns}).to_parquet(path)
