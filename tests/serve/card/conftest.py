@@ -52,3 +52,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     """The same, to be spoilt."""
     shutil.copytree(whole, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def evaluation(plain_chain: Path, tmp_path: Path) -> Path:
+    shutil.copytree(plain_chain, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "evaluation"
