@@ -17,9 +17,23 @@ def post(address: str, token: str, body: bytes, seconds: float) -> requests.Resp
         RequestException: of requests, if nobody answers in time.
     """
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    return reach("POST", address, data=body, headers=headers, timeout=seconds)
+
+
+def reach(method: str, address: str, **options: Any) -> requests.Response:
+    """What the server at an address itself replies, whatever proxies the environment names.
+
+    Args:
+        method: of HTTP.
+        address: of the server.
+        options: of `requests.request`.
+
+    Raises:
+        RequestException: of requests, if nobody answers in time.
+    """
     with requests.Session() as session:
         session.trust_env = False  # neither the environment's proxies nor the token of a .netrc
-        return session.post(address, data=body, headers=headers, timeout=seconds, allow_redirects=False)
+        return session.request(method, address, allow_redirects=False, **options)
 
 
 def send(address: str, token: str, body: bytes, seconds: float) -> Response:

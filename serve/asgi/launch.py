@@ -15,6 +15,7 @@ from foundation.ports import LOOPBACK, check_port
 from serve import manifest, openapi
 from serve.asgi.pool import Limits
 from serve.asgi.tokens import write_key_file
+from serve.client import reach
 from serve.openapi import predictions_path
 from serve.schema import BundleSchema
 from serve.server import KEY_FILE, STATE, Server, check_free, last_line, stop
@@ -58,8 +59,8 @@ def start(
     check_port(port)
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    write_key_file(output / KEY_FILE)
     limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
+    write_key_file(output / KEY_FILE)
     write_json(output / openapi.FILE, openapi.describe(schema), sort_keys=False)
     settings = {
         "model": schema.name,
@@ -108,7 +109,7 @@ def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]", second
         if process.poll() is not None:
             raise UserError(f"the host ended while starting: {last_line(Path(server.log))}; see {server.log}")
         try:
-            return requests.get(ready, timeout=5).ok
+            return reach("GET", ready, timeout=5).ok
         except requests.RequestException:  # it does not listen yet
             return False
 

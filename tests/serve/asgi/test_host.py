@@ -34,7 +34,11 @@ BODY = b'{"report": "Atypia."}'
 def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     output = tmp_path_factory.mktemp("asgi")
     (port,) = free_ports(1)
-    yield launch.start(bundle, BundleSchema.load(bundle), output, port)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")  # hospitals have proxies: none leads here
+        patch.delenv("no_proxy", raising=False)
+        started = launch.start(bundle, BundleSchema.load(bundle), output, port, start_seconds=60)
+    yield started
     if (output / STATE).is_file():
         stop(output)
 
