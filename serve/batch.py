@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from foundation.command import command, plain
+from foundation.errors import UserError
 from foundation.run_output import claim
 from foundation.run_record import FILE, RunRecord
 
@@ -22,6 +23,8 @@ def main(cfg: DictConfig) -> None:
     from serve.asgi.pool import Limits
     from serve.verification import verify_bundle
 
+    if cfg.part_size < 1:
+        raise UserError(f"part_size: found {cfg.part_size}; give 1 or more")
     output, folder, source = Path(cfg.output), Path(cfg.bundle), Path(cfg.patients)
     schema, _ = verify_bundle(folder / "bundle", None if cfg.trusted_key is None else Path(cfg.trusted_key))
     facts = None

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from foundation.errors import UserError
 from foundation.modalities.request import RequestError
 from serve.asgi import frames
 from serve.host import Call, Reply, to_reply
@@ -35,6 +36,9 @@ class Limits:
         waiting_bytes: most bytes of them.
         response_seconds: after which a request is given up.
         start_seconds: after which a worker's start is given up.
+
+    Raises:
+        UserError: naming one that is not above 0, with which every request would wait for nothing.
     """
 
     workers: int = 1
@@ -43,6 +47,11 @@ class Limits:
     waiting_bytes: int = 256 << 20
     response_seconds: float = 120
     start_seconds: float = 120
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, int | float) or value <= 0:
+                raise UserError(f"{name}: found {value}; give more than 0")
 
 
 @dataclass

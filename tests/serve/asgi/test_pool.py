@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
 from serve.asgi.pool import Limits, Pool
 from serve.host import Call, Reply
 
@@ -109,6 +110,12 @@ def test_pool_has_room_for_so_many_bytes():
         return [error and error.status for error in (first, second, pool.reserve(60))]
 
     assert with_pool(Limits(waiting_bytes=100), use) == [None, 429, None]
+
+
+@pytest.mark.parametrize("name", ["workers", "batch_size", "waiting", "waiting_bytes", "response_seconds"])
+def test_limits_of_nothing_are_refused(name: str):
+    with pytest.raises(UserError, match=f"{name}: found 0; give more than 0"):
+        Limits(**{name: 0})
 
 
 def test_pool_does_not_start_where_no_worker_does():
