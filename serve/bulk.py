@@ -100,7 +100,7 @@ def answer(bundle: Path, patients: Patients, output: Path, limits: Limits, part_
     """
     places = range(len(patients.ids))
     parts = {index: places[start : start + part_size] for index, start in enumerate(places[::part_size])}
-    missing = {index: part for index, part in parts.items() if not _part(output, index).is_file()}
+    missing = {index: part for index, part in parts.items() if not _is_answered(_part(output, index))}
     if missing:
         pool = Pool(worker.command(bundle, manifest.seal(bundle)), limits)
         try:
@@ -148,6 +148,13 @@ def _kinds(content: dict[str, Any]) -> list[str]:
 
 def _part(output: Path, index: int) -> Path:
     return output / PARTS / f"{index:06d}.jsonl"
+
+
+def _is_answered(part: Path) -> bool:
+    """Whether a part is there, and nobody in it went without an answer by a fault that was not the request's."""
+    if not part.is_file():
+        return False
+    return all(json.loads(line)["status"] < HTTPStatus.INTERNAL_SERVER_ERROR for line in _lines(part))
 
 
 def _lines(path: Path) -> Iterator[str]:

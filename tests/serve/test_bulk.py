@@ -94,6 +94,11 @@ def test_parts_that_are_there_are_not_asked_again(tmp_path: Path):
     bulk.answer(tmp_path, patients, tmp_path / "once", Limits(), part_size=3)
     assert asked == [3, 4, 5]
     assert lines(tmp_path / "once") == whole
+    kept = [json.dumps({"patient_id": name, "status": 503, "problem": {}}) for name in "def"]
+    part.write_text("\n".join(kept) + "\n")  # a worker was too slow, or ended
+    bulk.answer(tmp_path, patients, tmp_path / "once", Limits(), part_size=3)
+    assert asked == [3, 4, 5, 3, 4, 5]
+    assert lines(tmp_path / "once") == whole
 
 
 @pytest.mark.process
