@@ -21,14 +21,14 @@ def check_layers(backbone: nn.Module, layers: Sequence[str], setting: str) -> No
 
     Args:
         backbone: of timm.
-        layers: names of its modules.
+        layers: names of its modules; `first+second` for the features of both side by side.
         setting: name of the modality in the config, for errors.
 
     Raises:
         UserError: naming the first one, and layers that there are.
     """
     names = [name for name, _ in backbone.named_modules() if name]
-    for layer in layers:
+    for layer in _modules(layers):
         if layer not in names:
             some = ", ".join([*(name for name in names if name.count(".") < 2)][-6:])
             raise UserError(f"{setting}.feature_layers: the backbone has no layer {layer!r}; such as {some}")
@@ -42,7 +42,7 @@ def layer_features(
     Args:
         backbone: of timm.
         pixels: as it wants them.
-        layers: names of its modules.
+        layers: names of its modules; `first+second` for the features of both side by side.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -52,13 +52,18 @@ def layer_features(
 
         return backbone.get_submodule(name).register_forward_hook(hook)
 
-    handles = [keep(name) for name in layers]
+    handles = [keep(name) for name in _modules(layers)]
     try:
         backbone(pixels)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: outputs[name] for name in layers}
+    return {layer: torch.cat([outputs[name] for name in _modules([layer])], dim=1) for layer in layers}
+
+
+def _modules(layers: Sequence[str]) -> list[str]:
+    """Those that any layer names, each once."""
+    return list(dict.fromkeys(name for layer in layers for name in layer.split("+")))
 
 
 def mean_over_flips(

@@ -50,8 +50,8 @@ class ImageSet(Modality):
         mean: of each channel, of pixels in 0 to 1; what the backbone's weights were made with if None.
         std: likewise.
         interpolation: likewise, by which images are resized: `bilinear` or `bicubic`.
-        feature_layers: modules of the backbone whose outputs are `features`, a block each, such as `blocks.4.1.bn1`;
-            its last features if empty.
+        feature_layers: modules of the backbone whose outputs are `features`, a block each, such as `blocks.4.1.bn1`, or
+            `blocks.3.3+blocks.4.2`, both in one block; its last features if empty.
         feature_flips: whether `features` are the mean over an image and its three mirror images, for images that have
             no up: a network trained on photographs sees each of them otherwise.
     """

@@ -27,7 +27,7 @@ def layered() -> Pathology:
     return Pathology(8, backbone="test_resnet", size=64, feature_layers=["layer1", "layer3"]).eval()
 
 
-@pytest.mark.parametrize("layers", [[], ["layer2"], ["layer1", "layer3"]])
+@pytest.mark.parametrize("layers", [[], ["layer2"], ["layer1", "layer3"], ["layer1+layer3"]])
 def test_images_are_described_by_the_mean_over_a_patients_images(layers: list[str]):
     torch.manual_seed(0)
     module = Pathology(8, backbone="test_resnet", size=64, feature_layers=layers).eval()
@@ -52,6 +52,17 @@ def test_a_layers_features_are_mean_and_spread_over_places(layered: Pathology):
         features = layered.features(inputs)["pathology.layer1"][0]
     wanted = torch.cat([seen["layer1"][0].mean(dim=(1, 2)), seen["layer1"][0].std(dim=(1, 2), correction=0)])
     torch.testing.assert_close(features, wanted)
+
+
+def test_joined_layers_are_one_block_of_the_features_of_both(layered: Pathology):
+    joined = Pathology(**layered.settings() | {"feature_layers": ["layer1+layer3"]}).eval()
+    joined.load_state_dict(layered.state_dict())
+    inputs = layered.collate([layered.transform(images(1)[0], None)])
+    with torch.no_grad():
+        two, one = layered.features(inputs), joined.features(inputs)
+    assert list(one) == ["pathology.layer1+layer3"]
+    together = torch.cat([two["pathology.layer1"], two["pathology.layer3"]], dim=1)
+    torch.testing.assert_close(one["pathology.layer1+layer3"], together)
 
 
 @pytest.mark.parametrize("layers", [[], ["layer2"]])
@@ -80,7 +91,7 @@ def test_layers_travel_with_the_encoder(layered: Pathology):
 
 def test_a_layer_that_is_none_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"^modality.pathology.feature_layers: the backbone has no layer 'layer9'"):
-        Pathology(8, backbone="test_resnet", size=64, feature_layers=["layer9"])
+        Pathology(8, backbone="test_resnet", size=64, feature_layers=["layer1+layer9"])
 
 
 def test_tiles_are_described_by_mean_and_spread():
