@@ -1,10 +1,7 @@
 """A head in an ordinary run: it learns, keeps its best weights, stops early, resumes exactly, on any trainer."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from tests import warm
 from tests.finetune.test_private import configured as composed
 
 State = dict[str, torch.Tensor]
@@ -135,7 +133,7 @@ def pretrained(build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finetune(pretrained: Path, cohort: Path, output: Path, *more: str) -> str:
+def finetune(pretrained: Path, cohort: Path, output: Path, *more: str, processes: int = 1) -> str:
     """Exit status and the last line of errors."""
     arguments = [f"pretrained={pretrained}", f"data.folder={cohort}", f"output={output}", "progress=false", "steps=6"]
     # Without dropout, whose numbers differ from process to process.
@@ -147,14 +145,7 @@ def finetune(pretrained: Path, cohort: Path, output: Path, *more: str) -> str:
         "loggers=[csv]",
     ]
     arguments += ["+task.head.dropout=0.0", "data.test_hospitals=[summit]", *more]
-    done = subprocess.run(
-        [sys.executable, "-m", "finetune", *arguments],
-        env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = warm.run("finetune", arguments, processes=processes)
     return f"{done.returncode} {(done.stderr.splitlines() or [''])[-1]}"
 
 
@@ -173,7 +164,7 @@ def test_two_processes_train_the_head_that_one_does_and_resume(
     trainer: str, alone: dict[str, torch.Tensor], pretrained: Path, small_cohort: Path, tmp_path: Path
 ):
     two = [f"trainer={trainer}", "trainer.accelerator=cpu", "++trainer.precision=32-true", "data.batch_size=4"]
-    several = finetune(pretrained, small_cohort, tmp_path / "two", *two, "frozen=true")
+    several = finetune(pretrained, small_cohort, tmp_path / "two", *two, "frozen=true", processes=2)
     assert several.startswith("0"), several
     together = load_file(tmp_path / "two" / "head.safetensors")
     for name in (name for name in alone if name.startswith("score.")):  # calibration is fitted on top
@@ -185,7 +176,7 @@ def test_two_processes_train_the_head_that_one_does_and_resume(
     last.symlink_to("step=3.ckpt")
     record = read_json(tmp_path / "two" / "run.json", "")
     write_json(tmp_path / "two" / "run.json", record | {"status": "failed"})
-    several = finetune(pretrained, small_cohort, tmp_path / "two", *two, "frozen=true", "resume=true")
+    several = finetune(pretrained, small_cohort, tmp_path / "two", *two, "frozen=true", "resume=true", processes=2)
     assert several.startswith("0"), several
     again = load_file(tmp_path / "two" / "head.safetensors")
     for name, value in together.items():

@@ -1,9 +1,6 @@
 """Negative controls: what they break, and the table that shows a run beside them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from foundation.probes import probe_auc
 from pretrain.assemble import load_cohort, trained_patients
 from pretrain.controls.table import gains, interval, markdown
 from pretrain.fit import build_module, fit_round
+from tests import warm
 
 MODALITIES = ["pathology", "genomics", "report"]
 
@@ -94,16 +92,8 @@ def test_intervals_and_gains_are_over_seeds():
 def test_one_command_tabulates_a_run_beside_its_controls_and_goes_on_where_it_stopped(
     small_cohort: Path, tmp_path: Path
 ):
-    command = [
-        sys.executable,
-        "-m",
-        "pretrain.controls",
-        "experiment=demo",
-        "label=biomarker",
-        "steps=2",
-        "seeds=[0,1]",
-    ]
-    command += [
+    settings = ["experiment=demo", "label=biomarker", "steps=2", "seeds=[0,1]"]
+    settings += [
         "controls=[random,intra]",
         f"data.folder={small_cohort}",
         f"output={tmp_path / 'out'}",
@@ -111,14 +101,7 @@ def test_one_command_tabulates_a_run_beside_its_controls_and_goes_on_where_it_st
     ]
 
     def run(*more: str) -> str:
-        done = subprocess.run(
-            [*command, *more],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
+        done = warm.run("pretrain.controls", [*settings, *more])
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

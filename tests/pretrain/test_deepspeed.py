@@ -1,9 +1,6 @@
 """ZeRO on two CPU processes, as `trainer=deepspeed_zero*` runs it on GPUs."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from foundation.data import synthetic
 from foundation.data.pack import pack
 from foundation.encoder import MultimodalEncoder
 from foundation.run_record import RunRecord
+from tests import warm
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +24,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "demo"
 
 
-def pretrain(output: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pretrain", "experiment=demo", "progress=false", f"output={output}", *arguments],
-        env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def pretrain(output: Path, *arguments: str, processes: int = 1) -> None:
+    settings = ["experiment=demo", "progress=false", f"output={output}", *arguments]
+    done = warm.run("pretrain", settings, processes=processes)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -54,7 +46,7 @@ def one_process(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.mark.parametrize("trainer", ["ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3_offload"])
 def test_two_processes_learn_what_one_does(trainer: str, cohort: Path, one_process: dict, tmp_path: Path):
     two = [f"trainer={trainer}", "trainer.accelerator=cpu", "++trainer.precision=32-true", "data.batch_size=8"]
-    pretrain(tmp_path / "run", *SAME, *two, f"data.folder={cohort}")
+    pretrain(tmp_path / "run", *SAME, *two, f"data.folder={cohort}", processes=2)
     found = load_file(tmp_path / "run" / "encoder" / "model.safetensors")
     assert found.keys() == one_process.keys()
     for name, value in one_process.items():
@@ -74,7 +66,7 @@ def test_two_cpu_processes_train_under_zero_and_write_one_portable_encoder(stage
         "data.modality_dropout=0.6",
         f"data.folder={cohort}",
     ]
-    pretrain(tmp_path / "run", *arguments)
+    pretrain(tmp_path / "run", *arguments, processes=2)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished"
     # Two processes of 8 patients, six steps each: every patient of a step counts once.

@@ -1,11 +1,8 @@
 """What a run does beside learning: it stops in order, skips bad losses, watches, averages, compiles and logs."""
 
 import json
-import os
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from foundation.engine.throughput import Throughput
 from foundation.errors import UserError
 from pretrain.fit import build_module, fit_round
 from pretrain.module import PretrainModule
+from tests import warm
 
 HOSPITALS = ["riverside"]
 
@@ -171,22 +169,9 @@ def test_frozen_weights_are_not_optimised(configure):
     assert held == {id(value) for value in module.parameters() if value.requires_grad}
 
 
-STOPPED_AT_STEP = """
-import os, signal
-from pretrain import __main__, module
-step = module.PretrainModule.training_step
-def training_step(self, batch, index):
-    if self.global_step == 7:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return step(self, batch, index)
-module.PretrainModule.training_step = training_step
-__main__.main()
-"""
-
-
 @pytest.mark.process
 def test_sigterm_finishes_the_step_saves_and_says_how_to_go_on(small_cohort: Path, tmp_path: Path):
-    def run(folder: str, *more: str, code: Sequence[str] = ("-m", "pretrain")) -> subprocess.CompletedProcess[str]:
+    def run(folder: str, *more: str, module: str = "pretrain") -> subprocess.CompletedProcess[str]:
         arguments = [
             "experiment=demo",
             "data.batch_size=8",
@@ -199,16 +184,10 @@ def test_sigterm_finishes_the_step_saves_and_says_how_to_go_on(small_cohort: Pat
             "loggers=[csv]",
             "checkpoint_every=1000",
         ]
-        return subprocess.run(
-            [sys.executable, *code, *arguments, *more],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        return warm.run(module, [*arguments, *more])
 
     assert run("whole").returncode == 0
-    stopped = run("stopped", code=("-c", STOPPED_AT_STEP))
+    stopped = run("stopped", module="tests.pretrain.stopped_at_step")
     assert stopped.returncode == 2, stopped.stderr
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     message = f"error: {last}: stopped by SIGTERM after step 8; go on with resume=true"

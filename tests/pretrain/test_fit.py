@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from foundation.errors import UserError
 from pretrain.assemble import load_cohort
 from pretrain.fit import build_module, fit_round
 from pretrain.module import PretrainModule
+from tests import warm
 
 STEPS = 3
 
@@ -146,19 +145,14 @@ def test_workers_change_nothing(configure, tmp_path):
     assert differ(alone.weights, helped.weights) == []
 
 
-def pretrain(cohort: Path, output: Path, *more: str) -> subprocess.Popen[str]:
+def pretrain(cohort: Path, output: Path, *more: str) -> warm.Process:
     arguments = ["experiment=demo", "progress=false", "data.batch_size=8", "steps=8", "data.test_hospitals=[]"]
     arguments += ["modality.pathology.max_images=1", "modality.radiology.max_images=1", "checkpoint_every=1"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "pretrain", *arguments, f"data.folder={cohort}", f"output={output}", *more],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments += [f"data.folder={cohort}", f"output={output}", *more]
+    return warm.Process("pretrain", arguments, {**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def finished(process: subprocess.Popen[str]) -> str:
+def finished(process: warm.Process) -> str:
     _, errors = process.communicate(timeout=240)
     return f"{process.returncode} {errors[-2000:]}"
 

@@ -2,9 +2,6 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import hydra
@@ -32,6 +29,7 @@ from pretrain.fit import build_module, fit_round
 from serve.bundle import write_bundle
 from serve.client import to_request
 from serve.predictor import Predictor
+from tests import warm
 from tests.foundation.modalities.volumes import GRID, NAME, declaration, placed
 from tests.foundation.scan_files import body, write_nifti, write_series
 
@@ -203,12 +201,11 @@ def test_a_bundle_answers_with_volumes_as_the_eager_model(run, cohort, folder, t
 
 @pytest.mark.process
 def test_hospitals_train_the_volumes_together(cohort, tmp_path):
-    command = [
-        *(sys.executable, "-m", "pretrain.federated", "federation=serial", "rounds=1", "steps_per_round=1"),
+    settings = [
+        *("federation=serial", "rounds=1", "steps_per_round=1"),
         *(f"data.folder={cohort.folder}", f"cohort.name={cohort.name}", f"output={tmp_path}", *OVERRIDES),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = warm.run("pretrain.federated", settings, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     encoder = MultimodalEncoder.from_pretrained(tmp_path / "encoder")
     assert set(encoder.modalities) == {NAME, "record"}

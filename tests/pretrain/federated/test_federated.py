@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from foundation.federation.wire.messages import (
     pack_reply,
     unpack_reply,
 )
+from tests import warm
 from tests.foundation.federation.gates import arrived
 from tests.foundation.federation.stub_sites import config
 
@@ -123,14 +123,9 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path):
 
 def simulate(cohort: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
     arguments = ["experiment=demo", "rounds=2", "steps_per_round=2", "data.batch_size=8"]
-    return subprocess.run(
-        [sys.executable, "-m", "pretrain.federated", *arguments, f"data.folder={cohort}", f"output={output}", *more],
-        env={**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    environment = {**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    arguments += [f"data.folder={cohort}", f"output={output}", *more]
+    return warm.run("pretrain.federated", arguments, env=environment, timeout=240)
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,22 @@
 """The sites in one process, end to end: masked rounds give what open ones do."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests import warm
+
 STEPS, BATCH, NORM = 1, 8, 100.0
 
 
 def trained(cohort: Path, output: Path, *more: str) -> dict[str, np.ndarray]:
-    command = [
-        *(sys.executable, "-m", "pretrain.federated", "federation=serial", "experiment=demo", "rounds=1"),
+    settings = [
+        *("federation=serial", "experiment=demo", "rounds=1"),
         *(f"steps_per_round={STEPS}", f"data.batch_size={BATCH}", f"data.folder={cohort}", f"output={output}", *more),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = warm.run("pretrain.federated", settings, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(output / "rounds" / "round_0001.safetensors")
 
