@@ -1,10 +1,12 @@
 """Ports of this machine's loopback."""
 
 import socket
+from typing import Any
 
 from foundation.errors import UserError
 
 LOOPBACK = "127.0.0.1"
+_LAST = 65535
 
 
 def free_ports(count: int) -> list[int]:
@@ -17,13 +19,25 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def check_port(port: int) -> None:
-    """Refuses a port that somebody listens on.
+def read_port(port: Any, field: str = "port") -> int:
+    """A port as a setting gives it; 0 is none, for nobody would know where it led.
+
+    Raises:
+        UserError: naming the setting, for anything else.
+    """
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= _LAST:
+        raise UserError(f"{field}: found {port!r}; give a whole number from 1 to {_LAST}")
+    return port
+
+
+def check_port(port: Any) -> None:
+    """Refuses what is no port, and one that somebody listens on.
 
     Raises:
         UserError: naming it.
     """
+    read_port(port)
     try:
         socket.create_server((LOOPBACK, port)).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(f"port: {LOOPBACK}:{port} cannot be listened on ({error}); set another one") from error

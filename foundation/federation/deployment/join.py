@@ -14,6 +14,7 @@ from foundation.federation.deployment.pki import write_node_key
 from foundation.federation.deployment.provision import check_names, write_site
 from foundation.federation.deployment.requests import write_request
 from foundation.federation.ledger.seal import read_private
+from foundation.ports import read_port
 
 _KEY, _SETTINGS = "node.key", "site.yaml"
 
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         (home / _KEY).replace(home / f"{_KEY}.before")
     if not (home / _SETTINGS).is_file():
         where = None if data is None else str(data)
-        write_site(home, invitation.folder, name, where, invitation.superlink, int(cfg.port))
+        write_site(home, invitation.folder, name, where, invitation.superlink, read_port(cfg.port))
     else:
         write_node_key(home / _KEY, name)
     mark = write_request(home / f"{name}.csr", read_private(home / _KEY), name)

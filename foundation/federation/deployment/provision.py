@@ -18,6 +18,7 @@ from foundation.federation.deployment.pki import (
     write_node_key,
 )
 from foundation.files import PROGRAM, PUBLIC, SECRET, write_bytes, write_text
+from foundation.ports import read_port
 
 _LOCAL = ("localhost", "127.0.0.1")
 _SITE_START = Template("""#!/usr/bin/env bash
@@ -47,15 +48,14 @@ def main(cfg: DictConfig) -> None:
     """Writes what is missing; keys that exist are kept, so a site can be added later."""
     sites = [str(name) for name in cfg.sites or []]
     check_names(sites)
-    if not 0 < int(cfg.port) < 65536:
-        raise UserError(f"port: found {cfg.port}; give a TCP port")
+    port, site_port = read_port(cfg.port), read_port(cfg.site_port, "site_port")
     folder = Path(cfg.output)
     if not (folder / "ca" / "ca.key").is_file():
         write_authority(folder / "ca", folder.resolve().name, cfg.days)
     server = folder / "server"
-    write_server(server, folder / "ca", str(cfg.address), int(cfg.port), [str(host) for host in cfg.hosts], cfg.days)
+    write_server(server, folder / "ca", str(cfg.address), port, [str(host) for host in cfg.hosts], cfg.days)
     dictionary = None if cfg.dictionary is None else Path(cfg.dictionary)
-    write_invitation(folder / "invitation", folder / "ca" / "ca.pem", f"{cfg.address}:{cfg.port}", dictionary)
+    write_invitation(folder / "invitation", folder / "ca" / "ca.pem", f"{cfg.address}:{port}", dictionary)
     print(f"{folder / 'invitation'}: hand it to hospitals that make their own keys (consilium federation join)")
     for name in sites:
         home = folder / "sites" / name
@@ -63,8 +63,8 @@ def main(cfg: DictConfig) -> None:
             print(f"{home}: kept")
             continue
         data = None if cfg.data is None else str(Path(cfg.data).resolve())
-        port = int(cfg.site_port) + len(list((server / "nodes").glob("*.pub")))
-        public = write_site(home, folder / "ca", name, data, f"{cfg.address}:{cfg.port}", port)
+        local = site_port + len(list((server / "nodes").glob("*.pub")))
+        public = write_site(home, folder / "ca", name, data, f"{cfg.address}:{port}", local)
         write_bytes(server / "nodes" / f"{name}.pub", public, PUBLIC)
         print(f"{home}: hand it to {name} over a safe channel; its node.key is nobody else's")
     print(f"{server}: for the SuperLink's machine; bash {server / 'start.sh'}")
