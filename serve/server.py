@@ -1,13 +1,17 @@
 """A started server, of whatever host: what its folder tells of it, and stopping it."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 from foundation.errors import UserError
-from foundation.files import read_json
+from foundation.files import read_json, write_json
+from foundation.polling import wait_until
+from foundation.ports import check_port
+from serve.key_file import read_token, remove_server_tokens
 
 STATE = "server.json"
 KEY_FILE = "key_file.json"
@@ -52,7 +56,7 @@ class Server:
 
     def token(self) -> str:
         """The token that a prediction must carry."""
-        return str(read_json(Path(self.key_file), "start the server again")["inference"]["key"])
+        return read_token(Path(self.key_file))
 
     def process(self) -> psutil.Process | None:
         """The process that listens, or None if it has gone (its number may belong to another by now)."""
@@ -64,18 +68,50 @@ class Server:
         return None if gone else process
 
 
-def check_free(folder: Path) -> None:
-    """Refuses a folder from which a server runs.
+def claim(folder: Path, port: int) -> Path:
+    """The folder of a server that is to start, made and absolute.
 
     Raises:
-        UserError: naming it.
+        UserError: if a server runs from there, or the port is in use.
     """
     if (folder / STATE).is_file() and Server.load(folder).process():
         raise UserError(f"{folder}: a server runs from there already; stop it with python -m serve action=stop")
+    check_port(port)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def await_ready(server: Server, folder: Path, ready: Callable[[], bool], every: float, seconds: float) -> Server:
+    """Writes what a started server is, and waits until it answers; one that does not is stopped.
+
+    Args:
+        server: whose process runs.
+        folder: of `claim`.
+        ready: whether a worker has loaded the model and answers.
+        every: seconds between two looks.
+        seconds: after which starting is given up.
+
+    Raises:
+        UserError: if it ends instead, or takes longer.
+    """
+
+    def answers() -> bool:
+        if server.process() is None:
+            raise UserError(f"the server ended while starting: {last_line(Path(server.log))}; see {server.log}")
+        return ready()
+
+    write_json(folder / STATE, asdict(server))
+    try:
+        if not wait_until(answers, every=every, seconds=seconds):
+            raise UserError(f"no worker was ready within {seconds:g} s: the model did not load; see {server.log}")
+    except BaseException:
+        stop(folder)
+        raise
+    return server
 
 
 def stop(folder: Path) -> bool:
-    """Stops the server of a folder with its workers and removes its key; says whether it was running."""
+    """Stops the server of a folder with its workers and removes its token; says whether it was running."""
     server = Server.load(folder)
     process = server.process()
     if process is not None:
@@ -86,7 +122,7 @@ def stop(folder: Path) -> bool:
             if left.is_running() and left.status() != psutil.STATUS_ZOMBIE:
                 left.kill()
     shutil.rmtree(server.temporary, ignore_errors=True)
-    Path(server.key_file).unlink(missing_ok=True)
+    remove_server_tokens(Path(server.key_file))
     (folder / STATE).unlink(missing_ok=True)
     return process is not None
 

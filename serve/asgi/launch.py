@@ -8,17 +8,15 @@ from pathlib import Path
 
 import requests
 
-from foundation.errors import UserError
 from foundation.files import write_json
-from foundation.polling import wait_until
-from foundation.ports import LOOPBACK, check_port
+from foundation.ports import LOOPBACK
 from serve import manifest, openapi
 from serve.asgi.pool import Limits
-from serve.asgi.tokens import write_key_file
 from serve.client import reach
+from serve.key_file import write_key_file
 from serve.openapi import predictions_path
 from serve.schema import BundleSchema
-from serve.server import KEY_FILE, STATE, Server, check_free, last_line, stop
+from serve.server import KEY_FILE, Server, await_ready, claim
 
 _PROGRAM = "serve.asgi"
 _LOG = "host.log"
@@ -55,10 +53,7 @@ def start(
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
-    check_free(output)
-    check_port(port)
-    output = output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
+    output = claim(output, port)
     limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     write_key_file(output / KEY_FILE)
     write_json(output / openapi.FILE, openapi.describe(schema), sort_keys=False)
@@ -93,25 +88,12 @@ def start(
         temporary=tempfile.mkdtemp(prefix="consilium-"),
         log=str(log),
     )
-    write_json(output / STATE, asdict(server))
+    return await_ready(server, output, lambda: _ready(server), every=0.05, seconds=start_seconds)
+
+
+def _ready(server: Server) -> bool:
+    """Whether a worker has loaded the model."""
     try:
-        _wait_until_ready(server, process, start_seconds)
-    except BaseException:
-        stop(output)
-        raise
-    return server
-
-
-def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    ready = server.address.replace(predictions_path(server.model), "/health/ready")
-
-    def answers() -> bool:
-        if process.poll() is not None:
-            raise UserError(f"the host ended while starting: {last_line(Path(server.log))}; see {server.log}")
-        try:
-            return reach("GET", ready, timeout=5).ok
-        except requests.RequestException:  # it does not listen yet
-            return False
-
-    if not wait_until(answers, every=0.05, seconds=seconds):
-        raise UserError(f"no worker was ready within {seconds:g} s; see {server.log}")
+        return reach("GET", server.address.replace(predictions_path(server.model), "/health/ready"), timeout=5).ok
+    except requests.RequestException:  # it does not listen yet
+        return False

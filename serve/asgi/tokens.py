@@ -1,28 +1,14 @@
 """Who may ask: tokens of a key file, which is read again when it changes, so that rotation needs no restart."""
 
 import hmac
-import json
 import logging
-import secrets
 from pathlib import Path
 
 from foundation.errors import UserError
-from foundation.files import read_json, write_text
+from foundation.files import read_json
+from serve.key_file import BYTES
 
-CALLER = "inference"  # of the token that the server made, as TorchServe calls it
-_BYTES = 32
 _LOG = logging.getLogger("serve")
-
-
-def write_key_file(path: Path) -> None:
-    """A key file with a new token for `inference`, readable by its user alone; other callers stay.
-
-    Raises:
-        UserError: if there is one that cannot be read.
-    """
-    content = read_json(path, "remove it and start the server again") if path.is_file() else {}
-    content[CALLER] = {"key": secrets.token_urlsafe(_BYTES)}
-    write_text(path, json.dumps(content, indent=2) + "\n", mode=0o600)
 
 
 class Tokens:
@@ -70,5 +56,5 @@ class Tokens:
         except (AttributeError, KeyError, TypeError) as error:  # a key that is no text, too: null is nobody's "None"
             raise UserError(f'{self._path}: no key file; it holds {{"caller": {{"key": "..."}}}}') from error
         if not all(keys.values()):
-            raise UserError(f"{self._path}: an empty key; give each caller one of {_BYTES} random bytes")
+            raise UserError(f"{self._path}: an empty key; give each caller one of {BYTES} random bytes")
         self._keys, self._stamp = keys, stamp

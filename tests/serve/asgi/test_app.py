@@ -11,8 +11,9 @@ import pytest
 from foundation.errors import UserError
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
-from serve.asgi.tokens import Tokens, write_key_file
+from serve.asgi.tokens import Tokens
 from serve.host import Call, Reply
+from serve.key_file import write_key_file
 from serve.monitoring.observer import Observer
 from serve.openapi import describe
 from serve.reading import MOST_BYTES
