@@ -70,7 +70,10 @@ async def receive(stream: asyncio.StreamReader) -> Frame:
     """Likewise, at the front.
 
     Raises:
-        EOFError: if the worker has ended.
+        EOFError: if the worker has ended, or sends what is no frame: nothing more of it can be read then.
     """
-    head = json.loads(await stream.readuntil(b"\n"))
-    return Frame(head["facts"], [await stream.readexactly(size) for size in head["sizes"]])
+    try:
+        head = json.loads(await stream.readuntil(b"\n"))
+        return Frame(head["facts"], [await stream.readexactly(size) for size in head["sizes"]])
+    except (asyncio.LimitOverrunError, ValueError, KeyError, TypeError) as error:
+        raise EOFError("a worker sent what is no frame") from error

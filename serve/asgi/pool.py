@@ -1,8 +1,9 @@
 """Worker processes and the requests that wait for them.
 
 A free worker takes what waits, at once: one request alone, or as many as came while all were busy. A worker that dies
-or takes too long is replaced, and the requests that it had are asked again, each alone; one that ends workers alone is
-refused, so no sender costs the others an answer.
+is replaced, and so is one that takes a third of the time limit for a batch; the requests that it had are asked again,
+each alone, while there is time. One that ends or holds workers alone is refused, so no sender costs the others an
+answer.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from serve.problems import internal_error
 
 _LOG = logging.getLogger("serve")
 _ATTEMPTS = 2  # alone, before a request counts as what ends workers
+_TURN = 1 / 3  # of the time limit: one for a batch, one for what hangs in it, and one for those that it kept waiting
 _LONGEST_PAUSE = 10.0  # seconds between starts that fail
 _GRACE = 5.0  # seconds for a worker to end by itself
 
@@ -58,6 +60,7 @@ class Limits:
 class _Job:
     call: Call
     reply: asyncio.Future[Reply]
+    deadline: float  # of the loop's clock
     deaths: int = 0
 
 
@@ -86,7 +89,10 @@ class _Worker:
         self.inward.write(frames.of_calls(calls).encode())
         sent = asyncio.ensure_future(self.inward.drain())
         try:
-            return frames.to_replies(await frames.receive(self.outward))
+            replies = frames.to_replies(await frames.receive(self.outward))
+            if len(replies) != len(calls):
+                raise EOFError(f"{len(replies)} replies to {len(calls)} requests")
+            return replies
         finally:
             sent.cancel()
             await asyncio.gather(sent, return_exceptions=True)
@@ -161,11 +167,12 @@ class Pool:
 
     async def answer(self, call: Call) -> Reply:
         """A worker's reply, or a refusal where none came in time."""
-        job = _Job(call, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        job = _Job(call, loop.create_future(), loop.time() + self.limits.response_seconds)
         self._waiting.append(job)
         self._arrived.set()
         try:
-            async with asyncio.timeout(self.limits.response_seconds):
+            async with asyncio.timeout_at(job.deadline):
                 return await job.reply
         except TimeoutError:
             reason = f"not answered within {self.limits.response_seconds:g} s"
@@ -187,16 +194,17 @@ class Pool:
                     continue
                 self.ready_workers += 1
             pause = 0.0
+            listens = False
             try:
-                await self._work(worker)
+                listens = await self._work(worker)
             finally:
                 self.ready_workers -= 1
-                await worker.end(gently=self._closing)
+                await worker.end(gently=listens)
             worker = None
             self.restarts += not self._closing
 
-    async def _work(self, worker: _Worker) -> None:
-        """Has a worker answer until it ends, or the pool closes and nothing waits."""
+    async def _work(self, worker: _Worker) -> bool:
+        """Has a worker answer until it fails, or the pool closes and nothing waits: true, for it still listens."""
         ended = asyncio.ensure_future(worker.process.wait())
         try:
             while True:
@@ -207,10 +215,12 @@ class Pool:
                     if not take.done():
                         take.cancel()
                         _LOG.error("a worker ended with code %s; another is started", worker.process.returncode)
-                        return
+                        return False
                     jobs = take.result()
-                if not jobs or not await self._ask(worker, jobs):
-                    return
+                if not jobs:
+                    return True
+                if not await self._ask(worker, jobs):
+                    return False
         finally:
             ended.cancel()
 
@@ -219,18 +229,26 @@ class Pool:
         self.batches += 1
         self.batched += len(jobs)
         try:
-            async with asyncio.timeout(self.limits.response_seconds):
+            async with asyncio.timeout_at(self._until(jobs)):
                 replies = await worker.ask([job.call for job in jobs])
         except (EOFError, OSError, TimeoutError) as error:
             _LOG.error("a worker failed on %d requests (%s); another is started", len(jobs), type(error).__name__)
-            self._put_back(jobs)
+            self._put_back(jobs, last=isinstance(error, TimeoutError) and len(jobs) == 1)
             return False
         for job, reply in zip(jobs, replies, strict=True):
             if not job.reply.done():
                 job.reply.set_result(reply)
         return True
 
-    def _put_back(self, jobs: list[_Job]) -> None:
+    def _until(self, jobs: list[_Job]) -> float:
+        """When a worker is given up: at the end of a lone request's time, sooner where it costs others theirs."""
+        if len(jobs) == 1 and not jobs[0].deaths:
+            return jobs[0].deadline
+        turn = asyncio.get_running_loop().time() + _TURN * self.limits.response_seconds
+        return min(turn, max(job.deadline for job in jobs))
+
+    def _put_back(self, jobs: list[_Job], last: bool) -> None:
+        """Has requests asked again, each alone; one that hung alone comes after all that wait."""
         for job in reversed(jobs):
             job.deaths += 1
             if job.reply.done():
@@ -238,7 +256,7 @@ class Pool:
             if job.deaths > _ATTEMPTS:
                 job.reply.set_result(to_reply(internal_error(), job.call.request_id))
             else:
-                self._waiting.appendleft(job)
+                (self._waiting.append if last else self._waiting.appendleft)(job)
                 self._arrived.set()
 
     async def _take(self) -> list[_Job]:

@@ -21,7 +21,12 @@ def main() -> None:
             time.sleep(0.3)
         if b"hang" in bodies:
             time.sleep(60)
-        replies = [Reply(200, body + b" of %d by %d" % (len(calls), os.getpid()), {}) for body in bodies]
+        if b"babble" in bodies:
+            answers.write(b"x" * 2 * frames.LONGEST_LINE)
+            answers.flush()
+        replies = [
+            Reply(200, body + b" of %d by %d" % (len(calls), os.getpid()), {}) for body in bodies if body != b"lost"
+        ]
         answers.write(frames.of_replies(replies).encode())
         answers.flush()
 

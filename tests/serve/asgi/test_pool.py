@@ -102,6 +102,30 @@ def test_pool_gives_up_on_time():
     assert json.loads(replies[0].body)["reason"] == "not answered within 0.3 s"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "bodies"), [(6, b"a b hang"), pytest.param(12, b"hang a b", marks=pytest.mark.slow)]
+)
+def test_a_request_that_hangs_costs_those_of_its_batch_no_answer(seconds: float, bodies: bytes):
+    async def use(pool: Pool) -> list[Reply]:
+        first = asyncio.create_task(pool.answer(call(b"slow")))
+        await asyncio.sleep(0.1)
+        asked = {body: asyncio.create_task(pool.answer(call(body))) for body in bodies.split()}
+        await first
+        return [await asked[b"a"], await asked[b"b"]]
+
+    assert parts(with_pool(Limits(response_seconds=seconds), use)) == [b"a of 1", b"b of 1"]
+
+
+@pytest.mark.parametrize("body", [b"babble", b"lost"])
+def test_a_worker_that_answers_in_no_frame_is_replaced(body: bytes):
+    async def use(pool: Pool) -> list[Reply]:
+        return [*await ask(pool, body), *await ask(pool, b"a")]
+
+    replies = with_pool(Limits(), use)
+    assert [reply.status for reply in replies] == [500, 200]
+    assert parts(replies[1:]) == [b"a of 1"]
+
+
 def test_pool_has_room_for_so_many_bytes():
     async def use(pool: Pool) -> list[int | None]:
         first = pool.reserve(60)
