@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-from foundation.files import write_bytes, write_json
+from foundation.files import SECRET, write_bytes, write_json
 
 FILE, KEY = "audit.jsonl", "audit.key"
 GENESIS = "0" * 64
@@ -34,13 +34,17 @@ class AuditTrail:
 
     def __init__(self, folder: Path, version: str) -> None:
         self._path, self._version = folder / FILE, version
-        self.entries, self._previous = verify(folder) if self._path.is_file() else (0, GENESIS)
         key = folder / KEY
-        if not key.is_file():
-            write_bytes(key, secrets.token_bytes(32), mode=0o600)
-        self._key = key.read_bytes()
+        self.entries, self._previous = verify(folder) if _is_begun(folder) else (0, GENESIS)
+        if self.entries and not key.is_file():
+            finding = f"missing, by which the digests of {FILE} were made"
+            raise UserError(f"{key}: {finding}; put it back, or move {FILE} and its head away to begin another")
         _drop_unfinished(self._path)
-        self._stream = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb", buffering=0)
+        # Before the key, so that where a key lies there was a trail.
+        self._stream = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, SECRET), "wb", buffering=0)
+        if not key.is_file():
+            write_bytes(key, secrets.token_bytes(32), mode=SECRET)
+        self._key = key.read_bytes()
 
     def add(self, caller: str | None, request_id: str, body: bytes, status: int) -> None:
         """One request.
@@ -98,8 +102,13 @@ def verify(folder: Path) -> tuple[int, str]:
         UserError: naming the first line that does not, or the head where lines were cut from the end.
     """
     path, previous = folder / FILE, GENESIS
-    if not path.is_file():
+    if not _is_begun(folder):
         raise UserError(f"{folder}: no {FILE}, so no audit trail was kept there; give output= of python -m serve")
+    if not path.is_file():
+        beside = " and ".join(other.name for other in _beside(folder))
+        raise UserError(
+            f"{path}: missing, though {beside} beside it tell of one; put it back, or move these away to begin another"
+        )
     hashes = [GENESIS]
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1]):
         entry = _read(line)
@@ -111,6 +120,15 @@ def verify(folder: Path) -> tuple[int, str]:
         hashes.append(previous)
     _check_head(path, hashes)
     return len(hashes) - 1, previous
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether there is a trail, or what one leaves where it is deleted."""
+    return (folder / FILE).is_file() or bool(_beside(folder))
+
+
+def _beside(folder: Path) -> list[Path]:
+    return [path for path in (_head_path(folder / FILE), folder / KEY) if path.is_file()]
 
 
 def _check_head(path: Path, hashes: list[str]) -> None:

@@ -97,6 +97,23 @@ def test_no_edit_of_a_line_goes_unseen(folder: Path, place: int):
     assert verify(folder)[0] == 5
 
 
+@pytest.mark.parametrize("left", [("audit.key",), ("audit.jsonl.head",), ("audit.key", "audit.jsonl.head")])
+def test_a_trail_that_was_deleted_is_no_new_one(folder: Path, left: tuple[str, ...]):
+    for path in list(folder.iterdir()):
+        if path.name not in left:
+            path.unlink()
+    for attempt in (lambda: AuditTrail(folder, "abc"), lambda: verify(folder)):
+        with pytest.raises(UserError, match=r"audit\.jsonl: missing, though .*audit\."):
+            attempt()
+    assert {path.name for path in folder.iterdir()} == set(left)
+
+
+def test_a_trail_without_its_key_is_not_gone_on_with(folder: Path):
+    (folder / "audit.key").unlink()
+    with pytest.raises(UserError, match=r"audit\.key: missing, by which the digests of audit\.jsonl were made"):
+        AuditTrail(folder, "abc")
+
+
 def test_no_trail_is_one_line(tmp_path: Path):
     with pytest.raises(UserError, match="no audit trail was kept there"):
         verify(tmp_path)
