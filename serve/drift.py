@@ -1,6 +1,5 @@
 """`python -m serve.drift`: what an endpoint is asked, beside the patients by whom its model was checked."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,8 +7,10 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.files import write_json, write_text
+from foundation.files import read_json, write_json, write_text
 from foundation.run_record import RunRecord
+
+_NEEDED = ("bundle", "seal", "version")  # of host.json
 
 
 @command("drift")
@@ -22,13 +23,14 @@ def main(cfg: DictConfig) -> None:
     server, output = Path(cfg.server), Path(cfg.output)
     if cfg.days < 1:
         raise UserError(f"days: found {cfg.days}; give 1 or more")
-    settings = server / "host.json"
-    if not settings.is_file():
-        raise UserError(f"{server}: no host.json; give the output folder of python -m serve host=asgi")
-    expected = reference.load(Path(json.loads(settings.read_text())["bundle"]))
+    settings = read_json(server / "host.json", "give the output folder of python -m serve host=asgi", *_NEEDED)
+    for name in _NEEDED:
+        if not isinstance(settings[name], str):
+            raise UserError(f"{server / 'host.json'}: '{name}' is no text; start the server again")
+    expected = reference.load(Path(settings["bundle"]), settings["seal"])
     if expected is None:
         raise UserError(f"{server}: its bundle has no {reference.FILE} to compare with; export the model again")
-    days = observer.load(server)
+    days = observer.load(server, settings["version"])
     entries, head = audit.verify(server)
     usage = observer.recent(days, cfg.days)
     compared = compare(expected, usage)

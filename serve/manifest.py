@@ -55,22 +55,52 @@ def seal(folder: Path) -> str:
         raise _no_bundle(folder) from error
 
 
+def read_file(folder: Path, name: str, sealed: str | None = None) -> bytes | None:
+    """A file of a bundle as it was exported; None where it was exported without.
+
+    Args:
+        folder: of the bundle.
+        name: relative path.
+        sealed: what `seal` must be of its manifest; whatever it is if None.
+
+    Raises:
+        UserError: if the file is missing or changed, or another bundle lies there by now.
+    """
+    if sealed is not None and seal(folder) != sealed:
+        raise UserError(f"{folder}: another bundle lies there by now; start again to serve it")
+    listed = _listed(folder)
+    path = folder / name
+    content = path.read_bytes() if path.is_file() else None
+    if content is None and name not in listed:
+        return None
+    if content is None or hashlib.sha256(content).hexdigest() != listed.get(name):
+        raise _changed(folder, name, listed, content is not None)
+    return content
+
+
 def verify(folder: Path) -> dict[str, str]:
     """The digests of a bundle's files, after holding them against the manifest.
 
     Raises:
         UserError: naming the first file that is missing, changed, or not of the bundle.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise _no_bundle(folder)
-    listed = read_json(path, "export the model again")
+    listed = _listed(folder)
     there = digests(folder)
     for name in sorted(listed.keys() | there.keys()):
         if listed.get(name) != there.get(name):
-            what = "missing" if name not in there else "changed since" if name in listed else "not of the export"
-            raise UserError(f"{folder / name}: {what}, as {FILE} tells; copy the bundle again, or export it again")
+            raise _changed(folder, name, listed, name in there)
     return there
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    if not (folder / FILE).is_file():
+        raise _no_bundle(folder)
+    return read_json(folder / FILE, "export the model again")
+
+
+def _changed(folder: Path, name: str, listed: Mapping[str, str], there: bool) -> UserError:
+    what = "missing" if not there else "changed since" if name in listed else "not of the export"
+    return UserError(f"{folder / name}: {what}, as {FILE} tells; copy the bundle again, or export it again")
 
 
 def _no_bundle(folder: Path) -> UserError:

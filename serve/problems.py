@@ -61,6 +61,10 @@ class ProblemDetails(BaseModel):
             request_id=request_id,
         )
 
+    def error(self) -> RequestError:
+        """The way back."""
+        return RequestError(self.field, self.reason, self.remedy, self.status)
+
 
 def to_request_error(error: UserError) -> RequestError:
     """A refusal in parts, of one that was worded for files or for the whole request."""

@@ -17,6 +17,7 @@ from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.protocol import deadlines
 from serve.asgi.tokens import Tokens
+from serve.card_endpoint import Card
 from serve.monitoring import reference
 from serve.monitoring.observer import Observer
 
@@ -34,18 +35,18 @@ def main() -> None:
 
 
 async def _serve(settings: dict[str, object]) -> None:
-    bundle, key_file = Path(str(settings["bundle"])), Path(str(settings["key_file"]))
+    bundle, key_file, seal = Path(str(settings["bundle"])), Path(str(settings["key_file"])), str(settings["seal"])
     limits = Limits(**settings["limits"])  # type: ignore[arg-type]
-    pool = Pool(worker.command(bundle, str(settings["seal"])), limits)
+    pool = Pool(worker.command(bundle, seal), limits)
     document = read_json(Path(str(settings["openapi"])), "start the server again")
     labels = {"model": str(settings["model"]), "version": str(settings["version"]), "release": installed_release()}
-    observer = Observer(key_file.parent, reference.load(bundle), labels)
+    observer = Observer(key_file.parent, reference.load(bundle, seal), labels)
     app = App(labels["model"], labels["version"], document, pool, Tokens(key_file), observer)
     try:
         await pool.start()
     except (EOFError, TimeoutError) as error:
         raise UserError(f"{bundle}: the model did not load; see above") from error
-    app.bundle = bundle
+    app.card = Card.load(bundle, seal)
     config = uvicorn.Config(
         app,
         host=LOOPBACK,

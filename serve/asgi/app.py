@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from foundation.modalities.request import RequestError, field_name
 from serve import openapi
@@ -14,11 +16,13 @@ from serve.asgi import inference
 from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
 from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
-from serve.card_endpoint import card_reply
+from serve.card_endpoint import Card
 from serve.host import Call, Reply, to_reply
 from serve.monitoring.observer import Observer
 from serve.reading import MOST_BYTES
 
+Value = TypeVar("Value")
+_LOG = logging.getLogger("serve")
 _LIVE = {"/health/live", "/v2/health/live"}
 _PROMETHEUS = "text/plain; version=0.0.4"
 _READY = {"/health/ready", "/v2/health/ready", "/ping"}
@@ -51,8 +55,9 @@ class App:
         metadata = inference.model_metadata(model, version)
         self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
         self._pages |= dict.fromkeys(names, metadata)
+        self._recorder = ThreadPoolExecutor(1, "recorder")
         self._model_ready = {f"{name}/ready" for name in names}
-        self.bundle: Path | None = None  # whose card is shown
+        self.card: Card | None = None  # None before the bundle was verified
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request of ASGI."""
@@ -67,9 +72,11 @@ class App:
         except SenderGoneError:
             return
         if exchange.path in self._predictions:
-            seconds = time.monotonic() - begun
-            for call, answer in exchange.asked or [(exchange.call, reply)]:
-                self.observer.observe(exchange.caller, call, answer, seconds)
+            asked = exchange.asked or [(exchange.call, reply)]
+            if not await self._in_recorder(self._recorded, exchange.caller, asked, time.monotonic() - begun):
+                advice = "send it again; if that fails, too, tell the operator"
+                reason = "the server cannot write its audit trail, and answers nothing that is not in it"
+                reply = self._refusal(exchange, RequestError("request", reason, advice, HTTPStatus.SERVICE_UNAVAILABLE))
         await exchange.reply(reply)
 
     async def _reply(self, exchange: Exchange) -> Reply:
@@ -84,20 +91,38 @@ class App:
             raise RequestError("Authorization", "no valid token", advice, HTTPStatus.UNAUTHORIZED)
         if path in self._model_ready:
             return self._readiness({"name": self.model})
-        if path == "/card" and self.bundle is not None:
+        if path == "/card" and self.card is not None:
             _check_method(exchange, "GET")
-            return _card(self.bundle, exchange)
+            return _shown(self.card, exchange)
         if path in self._predictions:
             _check_method(exchange, "POST")
             return await self._predictions[path](exchange)
         if path == "/metrics":
             _check_method(exchange, "GET")
-            return Reply(HTTPStatus.OK, self.observer.metrics(self._gauges()).encode(), {"content-type": _PROMETHEUS})
+            text = await self._in_recorder(self.observer.metrics, self._gauges())
+            return Reply(HTTPStatus.OK, text.encode(), {"content-type": _PROMETHEUS})
         if path in self._pages:
             _check_method(exchange, "GET")
             return json_reply(self._pages[path])
         advice = f"ask {openapi.predictions_path(self.model)}; /openapi.json describes it"
         raise RequestError(field_name(path), "nothing is served there", advice, HTTPStatus.NOT_FOUND)
+
+    async def _in_recorder(self, do: Callable[..., Value], *arguments: Any) -> Value:
+        """What the observer returns, in its own thread: bodies are hashed and files written there, one after another.
+
+        So requests neither wait for another's, nor for the disk.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._recorder, do, *arguments)
+
+    def _recorded(self, caller: str | None, asked: Sequence[tuple[Call, Reply]], seconds: float) -> bool:
+        """Whether all of it stands in the audit trail."""
+        try:
+            for call, reply in asked:
+                self.observer.observe(caller, call, reply, seconds)
+        except OSError as error:
+            _LOG.error("the audit trail cannot be written (%s); requests are refused until it can", error.strerror)
+            return False
+        return True
 
     def _gauges(self) -> dict[str, float]:
         pool = self.pool
@@ -131,7 +156,7 @@ class App:
         size = self._reserve(exchange)
         call = exchange.call
         try:
-            calls = inference.to_calls(await exchange.body(), call.headers, call.default_id)
+            calls = await self._patients(await exchange.body(), call)
             replies = await asyncio.gather(*(self.pool.answer(one) for one in calls))
             exchange.asked = list(zip(calls, replies, strict=True))
         finally:
@@ -139,6 +164,13 @@ class App:
         request_id = calls[0].request_id.rpartition("/")[0] if len(calls) > 1 else calls[0].request_id
         status, content = inference.of_replies(replies, self.model, self.version, request_id)
         return json_reply(content, status)
+
+    async def _patients(self, body: bytes, call: Call) -> list[Call]:
+        """Those of a call of the protocol; a worker parses a large body, so that nobody waits for it here."""
+        if len(body) <= inference.SMALL:
+            return inference.to_calls(body, call.headers, call.default_id)
+        headers = {**call.headers, "content-type": inference.MEDIA_TYPE}
+        return inference.joined(await self.pool.answer(Call(body, headers, call.default_id)))
 
     def _reserve(self, exchange: Exchange) -> int:
         size = exchange.declared_size()
@@ -161,12 +193,12 @@ class App:
         return reply
 
 
-def _card(bundle: Path, exchange: Exchange) -> Reply:
+def _shown(card: Card, exchange: Exchange) -> Reply:
     """The document of the bundle's card that is accepted: the page, where anything is."""
     accept = exchange.headers.get(b"accept", b"").decode("latin-1").strip()
     page = not accept or accept.startswith("*/*")
     headers = {**exchange.call.headers, "accept": "text/html" if page else accept}
-    reply = card_reply(bundle, Call(b"", headers, exchange.call.default_id))
+    reply = card.reply(Call(b"", headers, exchange.call.default_id))
     if reply is None:
         advice = "accept text/html, text/markdown, application/xml or application/pdf"
         raise RequestError("Accept", "no document of the card is of that kind", advice, HTTPStatus.NOT_FOUND)

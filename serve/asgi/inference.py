@@ -5,6 +5,7 @@ A patient is an element of the BYTES tensor `patient`: a request of this endpoin
 Source: Open Inference Protocol specification, inference REST, version 2.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -14,9 +15,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
-from serve.host import Call, Reply
+from serve.asgi import frames
+from serve.host import Call, Reply, to_reply
+from serve.problems import ProblemDetails
 from serve.reading import parse
 
+MEDIA_TYPE = "application/vnd.consilium.inference+json"  # by which a worker knows a call that it is to split
+SMALL = 64 << 10  # bytes: parsed in about a millisecond
 MOST_PATIENTS = 256  # a call
 INPUT, ANSWER, STATUS = "patient", "answer", "status"
 
@@ -81,6 +86,30 @@ def to_calls(body: bytes, headers: Mapping[str, Any], default_id: str) -> list[C
     return [
         Call(text.encode("utf-8", "surrogatepass"), {}, name) for text, name in zip(tensor.data, names, strict=True)
     ]
+
+
+def split(call: Call) -> Reply:
+    """The patients of a call, or its refusal, as a worker sends them: a large body is parsed there.
+
+    JSON is parsed without letting go of the interpreter, so in no thread of the front, which would stop for it.
+    """
+    try:
+        return Reply(HTTPStatus.OK, frames.of_calls(to_calls(call.body, call.headers, call.default_id)).encode(), {})
+    except RequestError as error:
+        return to_reply(error, call.request_id)
+
+
+def joined(reply: Reply) -> list[Call]:
+    """The way back.
+
+    Raises:
+        RequestError: if the call was refused.
+    """
+    if reply.status != HTTPStatus.OK:
+        raise ProblemDetails.model_validate_json(reply.body).error()
+    frame = frames.read(io.BytesIO(reply.body))
+    assert frame is not None, "a worker's reply is never empty"
+    return frames.to_calls(frame)
 
 
 def of_replies(replies: Sequence[Reply], name: str, version: str, request_id: str) -> tuple[int, dict[str, Any]]:

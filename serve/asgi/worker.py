@@ -7,12 +7,17 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from foundation.errors import UserError
-from serve import manifest
-from serve.asgi import frames
+from serve import host, manifest
+from serve.asgi import frames, inference
+from serve.host import Call, Reply
+
+if TYPE_CHECKING:
+    from serve.predictor import Predictor
 
 
 def command(bundle: Path, seal: str) -> list[str]:
@@ -45,7 +50,6 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
 
     import torch
 
-    from serve import host
     from serve.predictor import Predictor
 
     torch.set_num_threads(1)
@@ -53,8 +57,15 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
     answers.write(frames.Frame([frames.READY], [b""]).encode())
     answers.flush()
     while (frame := frames.read(sys.stdin.buffer)) is not None:
-        answers.write(frames.of_replies(host.answer(predictor, frames.to_calls(frame))).encode())
+        answers.write(frames.of_replies(_answer(predictor, frames.to_calls(frame))).encode())
         answers.flush()
+
+
+def _answer(predictor: "Predictor", calls: Sequence[Call]) -> list[Reply]:
+    """Replies in order: patients, and calls of many that the front is to have split."""
+    splits = [inference.split(call) if call.header("content-type") == inference.MEDIA_TYPE else None for call in calls]
+    answers = iter(host.answer(predictor, [call for call, one in zip(calls, splits, strict=True) if one is None]))
+    return [next(answers) if one is None else one for one in splits]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a host tells of each request: counts of the day, metrics for Prometheus, a line of the audit trail."""
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from serve.monitoring.usage import SCORE_EDGES, Usage
 FILE = "usage.json"
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
 _ANEW = "move it away, and counting begins anew"
+_LOG = logging.getLogger("serve")
 _EVERY = 10.0  # seconds between two savings
 _KEPT_DAYS = 400
 WINDOW_DAYS = 7  # of answers that drift is told from
@@ -46,17 +48,25 @@ class Observer:
         self.trail = AuditTrail(folder, labels["version"])
 
     def observe(self, caller: str | None, call: Call, reply: Reply, seconds: float) -> None:
-        """One request and what it got."""
+        """One request and what it got.
+
+        Raises:
+            OSError: if the audit trail cannot be written; the request is counted nowhere then.
+        """
+        self.trail.add(caller, call.request_id, call.body, reply.status)
         self._statuses[str(int(reply.status))] += 1
         self._seconds[sum(seconds > edge for edge in _SECONDS)] += 1
         self._seconds_sum += seconds
-        self.trail.add(caller, call.request_id, call.body, reply.status)
         if caller is not None:  # of strangers, status and audit trail tell enough
             content = json.loads(reply.body) if reply.status == HTTPStatus.OK else {}
             for usage in (self._total, self._days.setdefault(time.strftime("%Y-%m-%d", time.gmtime()), Usage())):
                 usage.add(reply.status, content)
         if time.monotonic() - self._saved > _EVERY:
-            self.save()
+            try:
+                self.save()
+            except OSError as error:  # no request's fault: what is counted stays in memory until there is room
+                _LOG.error("%s: cannot be written (%s); tried again in %g s", self._path, error.strerror, _EVERY)
+                self._saved = time.monotonic()
 
     def save(self) -> None:
         """Writes the counts by day."""
@@ -95,16 +105,24 @@ class Observer:
         return "\n".join(lines) + "\n"
 
 
-def load(folder: Path) -> dict[str, Usage]:
+def load(folder: Path, version: str) -> dict[str, Usage]:
     """The counts by day of a host's folder.
 
+    Args:
+        folder: of the host.
+        version: of the bundle that was asked: the counts of another are no use of this one.
+
     Raises:
-        UserError: if it has none, or they cannot be read.
+        UserError: if it has none, they are of another version, or they cannot be read.
     """
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{folder}: no {FILE}; give the output folder of python -m serve host=asgi")
-    days = read_json(path, _ANEW, "days")["days"]
+    content = read_json(path, _ANEW, "days", "version")
+    if content["version"] != version:
+        finding = f"counts of version {content['version']}, the server's bundle is {version}"
+        raise UserError(f"{path}: {finding}; ask when it has been asked, or give the folder of the other")
+    days = content["days"]
     try:
         return {day: Usage.model_validate(content) for day, content in days.items()}
     except (AttributeError, ValidationError) as error:
@@ -123,7 +141,7 @@ def _own_days(folder: Path, version: str) -> dict[str, Usage]:
         return {}
     other = read_json(path, _ANEW, "version")["version"]
     if other == version:
-        return load(folder)
+        return load(folder, version)
     path.replace(path.with_name(f"usage-{other}.json"))
     return {}
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from foundation.errors import UserError
 from foundation.files import write_text
+from serve import manifest
 from serve.client import to_request
 from serve.monitoring.usage import Usage
 from serve.schema import Response
@@ -40,19 +41,21 @@ def write(bundle: Path, predictor: "Predictor", cohort: "Cohort", patients: Sequ
     return usage
 
 
-def load(bundle: Path) -> Usage | None:
+def load(bundle: Path, seal: str | None = None) -> Usage | None:
     """The counts of a bundle; None where it was exported without.
 
+    Args:
+        bundle: folder.
+        seal: of its manifest when it was verified; see `manifest.read_file`.
+
     Raises:
-        UserError: if the file is none.
+        UserError: if the file is none, or not as it was exported.
     """
-    path = bundle / FILE
-    if not path.is_file():
-        return None
+    content = manifest.read_file(bundle, FILE, seal)
     try:
-        return Usage.model_validate_json(path.read_text())
+        return None if content is None else Usage.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path}: no counts of this release; export the model again") from error
+        raise UserError(f"{bundle / FILE}: no counts of this release; export the model again") from error
 
 
 def _parts(predictor: "Predictor", cohort: "Cohort", patients: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

@@ -22,8 +22,8 @@ class ConsiliumHandler:
         folder = pathlib.Path(context.system_properties["model_dir"])
         gpu = context.system_properties.get("gpu_id")  # TorchServe deals the machine's GPUs out to its workers
         device = torch.device("cpu") if gpu is None or not torch.cuda.is_available() else torch.device("cuda", int(gpu))
-        self.bundle = folder / "bundle"
-        self.predictor = serve.predictor.Predictor.load(self.bundle, device)
+        self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
+        self.card = serve.card_endpoint.Card.load(folder / "bundle")
 
     def handle(self, rows, context) -> list[bytes]:  # type: ignore[no-untyped-def]
         """Answers a batch: each request its own status, content type, request id and body."""
@@ -35,7 +35,7 @@ class ConsiliumHandler:
             )
             for index, row in enumerate(rows)
         ]
-        cards = [serve.card_endpoint.card_reply(self.bundle, call) for call in calls]
+        cards = [self.card.reply(call) for call in calls]
         asked = [call for call, card in zip(calls, cards, strict=True) if card is None]
         answers = iter(serve.host.answer(self.predictor, asked))
         replies = [next(answers) if card is None else card for card in cards]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from foundation.data.cohort import Cohort
+from foundation.errors import UserError
 from serve import manifest
 from serve.bundle import write_bundle
-from serve.card_endpoint import card_reply
+from serve.card_endpoint import Card
 from serve.host import Call
 from serve.predictor import Predictor
 from serve.torchserve.consilium_handler import ConsiliumHandler
@@ -22,6 +23,7 @@ def carrying(tmp_path: Path) -> Path:
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "card.html").write_text("<p>Café</p>", encoding="utf-8")
     (tmp_path / "card" / "chai.xml").write_text("<AppliedModelCard/>")
+    manifest.write(tmp_path)
     return tmp_path
 
 
@@ -38,7 +40,7 @@ def call(accept: str | None, body: bytes = b"") -> Call:
     ],
 )
 def test_an_empty_request_that_accepts_a_document_gets_it(carrying: Path, accept: str, kind: str, body: str):
-    reply = card_reply(carrying, call(accept))
+    reply = Card.load(carrying).reply(call(accept))
     assert reply is not None
     assert (reply.status, reply.headers["content-type"], reply.body.decode()) == (200, kind, body)
     assert reply.headers["x-request-id"] == "asked-1"
@@ -46,15 +48,32 @@ def test_an_empty_request_that_accepts_a_document_gets_it(carrying: Path, accept
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html/../../run.json", ""])
 def test_other_requests_are_for_the_model(carrying: Path, accept: str | None):
-    assert card_reply(carrying, call(accept)) is None
+    assert Card.load(carrying).reply(call(accept)) is None
 
 
 def test_a_patient_is_answered_whatever_is_accepted(carrying: Path):
-    assert card_reply(carrying, call("text/html", b'{"report": "Atypia."}')) is None
+    assert Card.load(carrying).reply(call("text/html", b'{"report": "Atypia."}')) is None
+
+
+def test_the_card_is_read_once_and_only_as_it_was_exported(carrying: Path):
+    card = Card.load(carrying, manifest.seal(carrying))
+    path = carrying / "card" / "card.html"
+    path.write_text("better")
+    reply = card.reply(call("text/html"))
+    assert reply is not None and reply.body.decode() == "<p>Café</p>"
+    with pytest.raises(UserError, match=r"card\.html: changed since"):
+        Card.load(carrying)
+    path.unlink()
+    with pytest.raises(UserError, match=r"card\.html: missing"):
+        Card.load(carrying)
+    (carrying / "card" / "card.pdf").write_text("%PDF")
+    manifest.write(carrying)
+    with pytest.raises(UserError, match="another bundle lies there by now"):
+        Card.load(carrying, "0" * 64)
 
 
 def test_a_document_that_is_not_there_is_said_in_the_words_of_a_problem(carrying: Path):
-    reply = card_reply(carrying, call("application/pdf"))
+    reply = Card.load(carrying).reply(call("application/pdf"))
     assert reply is not None and reply.status == 404
     assert reply.headers["content-type"] == "application/problem+json"
     problem = json.loads(reply.body)
@@ -84,7 +103,7 @@ class Context:
 
 def test_a_batch_of_patients_and_readers_is_answered_in_order(carrying: Path, predictor: Predictor):
     handler: Any = ConsiliumHandler()
-    handler.bundle, handler.predictor = carrying, predictor
+    handler.card, handler.predictor = Card.load(carrying), predictor
     context = Context([{}, {"accept": "text/html"}, {"accept": "text/markdown"}, {}])
     rows = [{"body": b'{"report": "Atypia."}'}, {}, {}, {"body": b'{"report": 3}'}]
     bodies = handler.handle(rows, context)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
+from serve.asgi import inference
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.tokens import Tokens
@@ -27,7 +28,12 @@ def answered(body: str, request_id: str) -> dict[str, Any]:
 class Echo(Pool):
     """Answers with what it was asked; refuses a body that says so."""
 
+    splits = 0
+
     async def answer(self, call: Call) -> Reply:
+        if call.header("content-type") == inference.MEDIA_TYPE:
+            self.splits += 1
+            return inference.split(call)
         status = 422 if call.body == b"bad" else 200
         content = {"detail": "bad"} if status == 422 else answered(call.body.decode(), call.request_id)
         return Reply(status, json.dumps(content).encode(), {"content-type": "application/json"})
@@ -216,6 +222,35 @@ def test_inference_protocol_refuses_in_its_own_form(app: App, tmp_path: Path, bo
     found, replied, content = ask(app, "POST", path, {}, body, key(tmp_path))
     assert (found, replied["content-type"], list(content)) == (status, "application/json", ["error"])
     assert text in content["error"]
+
+
+@pytest.mark.parametrize("size", [10, inference.SMALL])
+def test_a_large_call_is_parsed_by_a_worker_with_the_same_answer(app: App, tmp_path: Path, size: int):
+    path, text = f"/v2/models/{app.model}/infer", "x" * size
+    status, _, content = ask(app, "POST", path, {}, infer([text, "two"]), key(tmp_path))
+    assert (status, content["id"]) == (200, "c-1")
+    assert [json.loads(one) for one in content["outputs"][0]["data"]] == [
+        answered(text, "c-1/0"),
+        answered("two", "c-1/1"),
+    ]
+    assert isinstance(app.pool, Echo) and app.pool.splits == (size == inference.SMALL)
+
+
+def test_a_large_call_that_is_none_is_refused_by_a_worker(app: App, tmp_path: Path):
+    body = infer(["x" * inference.SMALL], datatype="FP32")
+    status, _, content = ask(app, "POST", f"/v2/models/{app.model}/infer", {}, body, key(tmp_path))
+    assert status == 422 and content["error"].startswith("inputs.0.datatype: ")
+
+
+def test_nothing_is_answered_that_the_audit_trail_cannot_hold(app: App, tmp_path: Path, caplog: Any):
+    app.observer.trail.close()
+    (tmp_path / "full").write_bytes(b"")
+    app.observer.trail._stream = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 (a disk without room)
+    status, replied, content = ask(app, "POST", predictions(app), {}, b"{}", key(tmp_path))
+    assert (status, replied["content-type"]) == (503, "application/problem+json")
+    assert content["reason"] == "the server cannot write its audit trail, and answers nothing that is not in it"
+    assert "the audit trail cannot be written (" in caplog.text
+    assert "consilium_requests_total" not in app.observer.metrics({})
 
 
 def test_inference_protocol_describes_the_model(app: App, tmp_path: Path):

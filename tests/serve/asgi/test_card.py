@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from serve import manifest
 from serve.asgi.app import App
+from serve.card_endpoint import Card
 from tests.serve.asgi.test_app import app as app
 from tests.serve.asgi.test_app import ask, key
 
@@ -14,7 +16,8 @@ def showing(app: App, tmp_path: Path) -> App:
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "card.html").write_text("[1]")
     (tmp_path / "card" / "README.md").write_text("[2]")
-    app.bundle = tmp_path
+    manifest.write(tmp_path)
+    app.card = Card.load(tmp_path)
     return app
 
 

@@ -91,14 +91,18 @@ def test_stopping_the_host_leaves_no_process_and_no_key(server: Server):
 
 
 def test_a_bundle_that_does_not_load_ends_the_host(tmp_path: Path):
-    settings = {"bundle": str(tmp_path), "key_file": str(tmp_path / "none"), "port": 1, "receive_seconds": 1}
-    settings |= {"seal": "", "model": "m", "version": "1", "openapi": str(tmp_path / "openapi.json"), "limits": {}}
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text('{"model/task.json": "0"}')
+    settings = {"bundle": str(bundle), "key_file": str(tmp_path / "none"), "port": 1, "receive_seconds": 1}
+    settings |= {"seal": manifest.seal(bundle), "model": "m", "version": "1", "limits": {}}
+    settings["openapi"] = str(tmp_path / "openapi.json")
     (tmp_path / "openapi.json").write_text("{}")
     (tmp_path / "host.json").write_text(json.dumps(settings))
     done = subprocess.run(
         [sys.executable, "-m", "serve.asgi", str(tmp_path / "host.json")], capture_output=True, text=True, check=False
     )
-    reasons = [f"error: {tmp_path}: no manifest.json", f"error: {tmp_path}: the model did not load"]
+    reasons = [f"error: {bundle}/model/task.json: missing", f"error: {bundle}: the model did not load"]
     assert [line[: len(reason)] for line, reason in zip(done.stderr.splitlines(), reasons, strict=True)] == reasons
     assert done.returncode == 2
 

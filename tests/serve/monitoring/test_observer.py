@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from foundation.errors import UserError
-from serve import host
+from serve import host, manifest
+from serve.drift import main as report_drift
 from serve.host import Call, Reply
 from serve.monitoring import observer, reference
 from serve.monitoring.observer import Observer
@@ -78,7 +80,7 @@ def test_counts_go_on_after_a_restart_and_another_version_begins_anew(tmp_path: 
         watching = watch(tmp_path, version=version)
         ask(watching, 2, answer())
         watching.close()
-        assert sum(usage.answered for usage in observer.load(tmp_path).values()) == expected
+        assert sum(usage.answered for usage in observer.load(tmp_path, version).values()) == expected
     assert json.loads((tmp_path / "usage-v1.json").read_text())["version"] == "v1"
 
 
@@ -96,11 +98,61 @@ def test_metrics_tell_of_drift_over_the_last_week(tmp_path: Path):
     assert index > limit > 0
 
 
-@pytest.mark.parametrize("content", ["[]", '{"days": 3}', '{"days": {"d": {"answered": "x"}}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '{"days": 3, "version": "v1"}', '{"days": {"d": {"answered": "x"}}, "version": "v1"}', '{"days": {}}'],
+)
 def test_counts_that_are_none_are_one_line(tmp_path: Path, content: str):
     (tmp_path / "usage.json").write_text(content)
     with pytest.raises(UserError, match=r"usage\.json"):
-        observer.load(tmp_path)
+        observer.load(tmp_path, "v1")
+
+
+def test_counts_of_another_version_are_none_of_this_bundle_s(tmp_path: Path):
+    watching = watch(tmp_path)
+    ask(watching, 1, answer())
+    watching.close()
+    with pytest.raises(UserError, match=r"usage\.json: counts of version v1, the server's bundle is v2"):
+        observer.load(tmp_path, "v2")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "found a list, not an object"),
+        ('{"bundle": "b", "version": "v"}', "holds no 'seal'"),
+        ('{"bundle": 3, "seal": "s", "version": "v"}', "'bundle' is no text"),
+    ],
+)
+def test_settings_of_a_host_that_are_none_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: str, reason: str
+):
+    (tmp_path / "host.json").write_text(content)
+    monkeypatch.setattr(sys, "argv", ["drift", f"server={tmp_path}", f"output={tmp_path / 'drift'}"])
+    with pytest.raises(SystemExit) as ended:
+        report_drift()
+    assert ended.value.code == 2
+    line = capsys.readouterr().err
+    assert "host.json" in line and reason in line and line.count("\n") == 1
+
+
+def test_the_bundle_s_counts_are_held_against_its_manifest(bundle: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (copy / "reference.json").write_text(Usage().model_dump_json())
+    with pytest.raises(UserError, match=r"reference\.json: changed since"):
+        reference.load(copy)
+
+
+def test_counts_that_cannot_be_saved_are_saved_later(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    watching = watch(tmp_path)
+    (tmp_path / ".usage.json").mkdir()  # where it is written before it takes its place
+    watching._saved -= 3600
+    ask(watching, 1, answer())
+    assert "usage.json: cannot be written" in caplog.text
+    (tmp_path / ".usage.json").rmdir()
+    watching.close()
+    assert observer.load(tmp_path, "v1")[min(observer.load(tmp_path, "v1"))].answered == 1
 
 
 def test_rules_and_dashboard_ask_for_metrics_that_there_are(tmp_path: Path):
@@ -125,7 +177,8 @@ def test_rules_and_dashboard_ask_for_metrics_that_there_are(tmp_path: Path):
 def test_the_drift_report_names_what_drifted(bundle: Path, predictor: Predictor, tmp_path: Path):
     server = tmp_path / "server"
     server.mkdir()
-    (server / "host.json").write_text(json.dumps({"bundle": str(bundle)}))
+    settings = {"bundle": str(bundle), "seal": manifest.seal(bundle), "version": predictor.schema.version}
+    (server / "host.json").write_text(json.dumps(settings))
     watching = Observer(server, reference.load(bundle), {"version": predictor.schema.version})
     (reply,) = host.answer(predictor, [Call(b'{"report": "Atypia."}', {}, "r")])
     ask(watching, 200, reply)
