@@ -76,6 +76,7 @@ def claim(
     depends_on: Mapping[str, str] | None = None,
     beside: Sequence[str] = BESIDE_WEIGHTS,
     ends: bool = True,
+    left: str = "checkpoints",
 ) -> None:
     """Lets a command write into its folder; nothing in it is touched yet.
 
@@ -86,6 +87,7 @@ def claim(
         depends_on: of a run that trains, digests of what its weights depend on beside the config.
         beside: settings, by dotted key, that the weights do not depend on.
         ends: whether a record that says finished means that nothing is left; False where the caller knows better.
+        left: folder in it of what a kill leaves, and a resumed run goes on with.
 
     Raises:
         UserError: if finished results lie there, another process writes there, or another run than this would go on.
@@ -95,8 +97,8 @@ def claim(
     record = read_json(path, "move it away") if path.is_file() else None
     resume = bool(config.get("resume"))
     if record is None:
-        if resume and (output / "checkpoints").is_dir():
-            raise UserError(f"{output}: checkpoints without {FILE}, so nobody knows whose; drop resume=true")
+        if resume and (output / left).is_dir():
+            raise UserError(f"{output}: {left} without {FILE}, so nobody knows whose; drop resume=true")
         return
     finished = record.get("status") == "finished"
     if is_main_process():

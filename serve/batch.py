@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
         cohort = Cohort(source)
         patients, facts = bulk.of_cohort(cohort, schema), cohort.facts()
     depends_on = {"patients": patients.digest, "bundle": schema.version}
-    claim(output, _COMMAND, plain(cfg), depends_on, _BESIDE)
+    claim(output, _COMMAND, plain(cfg), depends_on, _BESIDE, left=bulk.PARTS)
     if not cfg.resume and (output / bulk.PARTS).is_dir():
         shutil.rmtree(output / bulk.PARTS)
     workers = cfg.workers or psutil.cpu_count(logical=False) or 1

@@ -100,7 +100,11 @@ def answer(bundle: Path, patients: Patients, output: Path, limits: Limits, part_
     """
     places = range(len(patients.ids))
     parts = {index: places[start : start + part_size] for index, start in enumerate(places[::part_size])}
-    missing = {index: part for index, part in parts.items() if not _is_answered(_part(output, index))}
+    missing = {
+        index: part
+        for index, part in parts.items()
+        if not _is_answered(_part(output, index), [patients.ids[place] for place in part])
+    }
     if missing:
         pool = Pool(worker.command(bundle, manifest.seal(bundle)), limits)
         try:
@@ -150,11 +154,18 @@ def _part(output: Path, index: int) -> Path:
     return output / PARTS / f"{index:06d}.jsonl"
 
 
-def _is_answered(part: Path) -> bool:
-    """Whether a part is there, and nobody in it went without an answer by a fault that was not the request's."""
-    if not part.is_file():
+def _is_answered(part: Path, ids: list[str]) -> bool:
+    """Whether a part is there, of these patients, none of whom a fault kept from an answer that was not the request's.
+
+    A damaged part, or one of others, is none: it is asked again.
+    """
+    try:
+        rows = [json.loads(line) for line in _lines(part)]
+        statuses = [row["status"] for row in rows if row[_PATIENT] and ("answer" in row or "problem" in row)]
+        same = [row[_PATIENT] for row in rows] == ids
+        return same and len(statuses) == len(ids) and all(s < HTTPStatus.INTERNAL_SERVER_ERROR for s in statuses)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
-    return all(json.loads(line)["status"] < HTTPStatus.INTERNAL_SERVER_ERROR for line in _lines(part))
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from foundation.errors import UserError
 from foundation.polling import wait_until
 from serve import bulk, host, manifest
 from serve.asgi.pool import Limits
+from serve.batch import main as run_batch
 from serve.bundle import largest_difference
 from serve.client import to_request
 from serve.predictor import Predictor
@@ -99,6 +100,25 @@ def test_parts_that_are_there_are_not_asked_again(tmp_path: Path):
     bulk.answer(tmp_path, patients, tmp_path / "once", Limits(), part_size=3)
     assert asked == [3, 4, 5, 3, 4, 5]
     assert lines(tmp_path / "once") == whole
+    foreign = part.with_name("000000.jsonl").read_text()
+    for content in ("{", "[]\n", foreign, part.read_text()[: len(part.read_text()) // 2]):
+        asked.clear()
+        part.write_text(content)
+        bulk.answer(tmp_path, patients, tmp_path / "once", Limits(), part_size=3)
+        assert asked == [3, 4, 5]
+        assert lines(tmp_path / "once") == whole
+
+
+def test_parts_of_nobody_s_run_are_not_gone_on_with(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    arguments = [f"bundle={bundle.parent}", f"patients={table(tmp_path, ['{}'])}", f"output={tmp_path / 'out'}"]
+    monkeypatch.setattr(sys, "argv", ["batch", *arguments, "resume=true"])
+    with pytest.raises(SystemExit):
+        run_batch()
+    line = capsys.readouterr().err
+    assert f"{tmp_path / 'out'}: parts without run.json, so nobody knows whose; drop resume=true" in line
 
 
 @pytest.mark.process
