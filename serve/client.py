@@ -1,27 +1,68 @@
-"""The client of the endpoint, and a patient written as a request."""
+"""The client of the endpoint, and a patient written as a request.
 
+from serve.client import Client
+
+client = Client.of(Path("runs/serve"))
+client.predict({"report": "Diffuse glioma."}).prediction
+"""
+
+import time
+from pathlib import Path
 from typing import Any
 
 import requests
 
-from foundation.errors import UserError
+from serve.conversation import Conversation, Patient, encode
 from serve.schema import BundleSchema, Response
+from serve.server import Server
 
-_SHOWN = 1000  # characters of a server's refusal
 
+class Client(Conversation):
+    """Asks an endpoint, one request after another; see `serve.async_client.AsyncClient` for many at a time."""
 
-def post(address: str, token: str, body: bytes, seconds: float) -> requests.Response:
-    """What the server at an address replies, and no other: a patient goes to no proxy and follows no redirect.
+    @classmethod
+    def of(cls, folder: Path, **options: Any) -> "Client":
+        """The client of the server that runs from a folder of `python -m serve`, by its own token.
 
-    Raises:
-        RequestException: of requests, if nobody answers in time.
-    """
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    return reach("POST", address, data=body, headers=headers, timeout=seconds)
+        Raises:
+            UserError: if none was started there.
+        """
+        server = Server.load(folder)
+        return cls(server.address, server.token(), **options)
+
+    def predict(self, patient: Patient, request_id: str | None = None) -> Response:
+        """The answer about one patient.
+
+        Args:
+            patient: by modality, as `request.schema.json` of the bundle says; or that as JSON text.
+            request_id: to be echoed.
+
+        Raises:
+            RefusedError: if the server refuses it, and again where it is busy.
+            UserError: if nobody answers, or it is no server of this release.
+        """
+        body, headers, attempt = encode(patient), self.headers(request_id), 0
+        while True:
+            attempt += 1
+            reply = self._post(body, headers)
+            pause = self.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
+            if pause is None:
+                return self.read(reply.status_code, reply.content, reply.reason)
+            time.sleep(pause)
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> requests.Response:
+        try:
+            return reach("POST", self.address, data=body, headers=headers, timeout=self.seconds)
+        except requests.ConnectionError as error:
+            raise self.nobody_answers() from error
+        except requests.Timeout as error:
+            raise self.too_slow() from error
+        except requests.RequestException as error:
+            raise self.unreachable(error) from error
 
 
 def reach(method: str, address: str, **options: Any) -> requests.Response:
-    """What the server at an address itself replies, whatever proxies the environment names.
+    """What the server at an address itself replies: a patient goes to no proxy and follows no redirect.
 
     Args:
         method: of HTTP.
@@ -36,30 +77,6 @@ def reach(method: str, address: str, **options: Any) -> requests.Response:
         return session.request(method, address, allow_redirects=False, **options)
 
 
-def send(address: str, token: str, body: bytes, seconds: float) -> Response:
-    """Sends one patient and returns the answer.
-
-    Raises:
-        UserError: if nobody answers, or the answer is a refusal, or none of this release's servers.
-    """
-    try:
-        reply = post(address, token, body, seconds)
-    except requests.ConnectionError as error:
-        raise UserError(f"{address}: nobody answers; start the server with python -m serve") from error
-    except requests.Timeout as error:
-        raise UserError(f"{address}: no answer within {seconds:g} s; send fewer images or raise seconds=") from error
-    except requests.RequestException as error:
-        raise UserError(f"{address}: {error}; give the address that python -m serve printed") from error
-    if reply.status_code != 200:
-        raise UserError(f"the server refused the request ({reply.status_code}): {_reason(reply)}")
-    try:
-        return Response.model_validate(reply.json())
-    except ValueError as error:  # no JSON, or another object; what stands in it is not ours to show
-        raise UserError(
-            f"{address}: the answer is none of this release; start its server with python -m serve"
-        ) from error
-
-
 def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
     """A raw sample, as `Cohort.sample` gives it, as the request that says the same.
 
@@ -68,14 +85,3 @@ def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:
         schema: of the bundle that will answer; what it does not know is left out.
     """
     return {name: form.write(sample[name]) for name, form in schema.modalities.items() if name in sample}
-
-
-def _reason(reply: requests.Response) -> str:
-    """The one telling line of a refusal: of problem details, or in TorchServe's own form."""
-    try:
-        content = reply.json()
-    except ValueError:
-        content = None
-    detail = content.get("detail") or content.get("message") if isinstance(content, dict) else None
-    text = str(detail or reply.text or reply.reason)[:_SHOWN]
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -14,7 +14,7 @@ from foundation.files import write_json
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Sends the patient and prints prediction, modalities used and model version as JSON."""
-    from serve.client import send
+    from serve.client import Client
     from serve.server import Server
 
     path = Path(cfg.patient)
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     server = Server.load(Path(cfg.server))
     if not Path(server.key_file).is_file():
         raise UserError(f"{server.key_file}: no key file, so the server has stopped; start it with python -m serve")
-    response = send(server.address, server.token(), path.read_bytes(), cfg.seconds).model_dump()
+    response = Client(server.address, server.token(), cfg.seconds).predict(path.read_bytes()).model_dump()
     print(json.dumps(response, indent=2))
     if cfg.output is not None:
         Path(cfg.output).mkdir(parents=True, exist_ok=True)

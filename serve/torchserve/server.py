@@ -15,7 +15,8 @@ import requests
 from foundation.errors import UserError
 from foundation.modalities.request import UNREADABLE
 from foundation.ports import LOOPBACK
-from serve.client import post
+from serve.client import reach
+from serve.conversation import Conversation
 from serve.key_file import callers
 from serve.schema import BundleSchema
 from serve.server import KEY_FILE, Server, await_ready, claim, last_line
@@ -27,7 +28,8 @@ def ready(server: Server) -> bool:
     """Whether a worker has loaded the model and answers."""
     try:
         # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
-        reply = post(server.address, server.token(), b"{}", seconds=5)
+        headers = Conversation(server.address, server.token()).headers()
+        reply = reach("POST", server.address, data=b"{}", headers=headers, timeout=5)
         return reply.status_code == UNREADABLE and "remedy" in reply.json()
     except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
         return False

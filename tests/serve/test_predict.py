@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from serve.client import send
+from serve.client import Client
+from serve.conversation import Retries
 from serve.schema import Response
 
 ANSWER = {
@@ -86,7 +87,7 @@ def test_predict_sends_the_patient_and_prints_the_answer_without_torch(server: t
 def send_to(folder: Path) -> Response:
     """The patient of `server`'s folder to its endpoint."""
     address = json.loads((folder / "server.json").read_text())["address"]
-    return send(address, "token", json.dumps(PATIENT).encode(), 5)
+    return Client(address, "token", 5, Retries(attempts=1)).predict(PATIENT)
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1]", b"null", b"\xff"])

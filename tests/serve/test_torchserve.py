@@ -17,7 +17,7 @@ from finetune.predictor import TaskModel
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from serve.bundle import largest_difference, write_archive
-from serve.client import send, to_request
+from serve.client import Client, to_request
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
 from serve.torchserve import server as torchserve
@@ -54,7 +54,7 @@ def test_the_endpoint_answers_as_the_eager_model(
     eager = TaskModel.load(run)
     for names in (["pathology"], list(request)):
         body = json.dumps({name: request[name] for name in names}).encode()
-        found = send(server.address, server.token(), body, 60)
+        found = Client(server.address, server.token(), 60).predict(body)
         expected = eager.predict([{name: sample[name] for name in names}])[0]
         assert largest_difference(found.prediction, expected) < 1e-4
         assert found.modalities_used == names
@@ -94,7 +94,7 @@ def test_an_unreadable_request_gets_its_problem_and_the_worker_lives_on(
     assert reply.json()["field"] == field
     assert reply.json()["request_id"] == "asked-1"
     assert "\n" not in reply.json()["detail"]
-    assert send(server.address, server.token(), b'{"report": "Atypia."}', 60).modalities_used == ["report"]
+    assert Client(server.address, server.token(), 60).predict(b'{"report": "Atypia."}').modalities_used == ["report"]
     assert {child.pid for child in psutil.Process(server.pid).children(recursive=True)} == before
 
 

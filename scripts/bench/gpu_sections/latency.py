@@ -15,7 +15,7 @@ from gpu_sections.device import device, synchronize
 from gpu_sections.jobs import Row
 from gpu_sections.settings import Plan, call
 from serve import server
-from serve.client import send
+from serve.client import Client
 from serve.predictor import Predictor
 from serve.schema import Patient, read_request
 
@@ -100,7 +100,7 @@ def _served(running: server.Server, body: bytes, size: int, rounds: int, threads
 
     def ask(_: int) -> float:
         started = time.perf_counter()
-        send(running.address, token, body, 60)
+        Client(running.address, token, 60).predict(body)
         return time.perf_counter() - started
 
     list(threads.map(ask, range(size)))

@@ -22,9 +22,12 @@ from serve import manifest
 from serve.asgi import launch
 from serve.asgi.protocol import MOST_HEADER_BYTES, deadlines
 from serve.asgi.worker import command as worker_command
-from serve.client import send
-from serve.schema import BundleSchema
+from serve.async_client import AsyncClient
+from serve.client import Client
+from serve.conversation import RefusedError
+from serve.schema import BundleSchema, Response
 from serve.server import STATE, Server, stop
+from tests.serve.conftest import alike
 
 pytestmark = pytest.mark.process
 BODY = b'{"report": "Atypia."}'
@@ -52,6 +55,26 @@ def test_host_answers_as_the_predictor(server: Server, check_contract: Callable[
     check_contract(server)
 
 
+def test_clients_of_both_kinds_get_the_same_answers(server: Server):
+    client = Client.of(Path(server.key_file).parent)
+    patients = [{"report": "Atypia."}, {"record": {"age": 61}}, b'{"report": "Atypia.", "record": {"age": 61}}'] * 4
+
+    async def ask() -> list[Response | RefusedError]:
+        async with AsyncClient.of(Path(server.key_file).parent) as together:
+            await together.predict(patients[0], "ward-7")
+            return await together.predict_all([*patients, {"report": 3}])
+
+    *answers, refused = asyncio.run(ask())
+    assert client.predict(patients[0], "ward-7").request_id == "ward-7"
+    for patient, found in zip(patients, answers, strict=True):
+        assert isinstance(found, Response)
+        one, other = client.predict(patient).model_dump(), found.model_dump()
+        assert one.pop("request_id") != other.pop("request_id")
+        assert alike(one, other)
+    assert isinstance(refused, RefusedError)
+    assert refused.problem is not None and (refused.status, refused.problem.field) == (422, "report")
+
+
 def test_host_listens_on_loopback_alone(server: Server):
     family = [psutil.Process(server.pid), worker(server)]
     connections = [one for process in family for one in process.net_connections(kind="inet")]
@@ -71,13 +94,13 @@ def test_host_replaces_a_killed_worker(server: Server):
     ready = server.address.replace(f"/predictions/{server.model}", "/health/ready")
     os.kill(killed.pid, signal.SIGKILL)
     assert wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, every=0.01, seconds=10)
-    assert send(server.address, server.token(), BODY, 60).modalities_used == ["report"]
+    assert Client(server.address, server.token(), 60).predict(BODY).modalities_used == ["report"]
     assert requests.get(ready, timeout=5).status_code == 200
     assert worker(server).pid != killed.pid
 
 
 def test_host_logs_nothing_of_a_patient(server: Server):
-    send(server.address, server.token(), b'{"report": "Kryptonite."}', 60)
+    Client(server.address, server.token(), 60).predict(b'{"report": "Kryptonite."}')
     requests.post(server.address, data=b'{"report": ["Kryptonite"]}', timeout=60)
     folder = Path(server.key_file).parent
     assert "ryptonite" not in "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())

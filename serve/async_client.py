@@ -1,0 +1,105 @@
+"""The client of the endpoint for programs that do other things meanwhile, or ask about many patients at a time.
+
+from serve.async_client import AsyncClient
+
+async with AsyncClient.of(Path("runs/serve")) as client:
+    answers = await client.predict_all(patients)
+"""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from serve.conversation import Conversation, Patient, RefusedError, Retries, encode
+from serve.schema import Response
+from serve.server import Server
+
+_RETRIES = Retries()
+AT_ONCE = 16  # requests: more than a worker takes in one pass, so that it never waits
+
+
+class AsyncClient:
+    """Asks an endpoint over connections that it keeps.
+
+    Args:
+        address: of its predictions, as `python -m serve` printed it.
+        token: of the caller.
+        seconds: to wait for a reply.
+        retries: of requests that find it busy.
+    """
+
+    def __init__(self, address: str, token: str, seconds: float = 60, retries: Retries = _RETRIES) -> None:
+        self._conversation = Conversation(address, token, seconds, retries)
+        # Neither proxies of the environment nor a .netrc, and no redirect: a patient goes to this server alone.
+        self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds)
+
+    @classmethod
+    def of(cls, folder: Path, **options: Any) -> "AsyncClient":
+        """The client of the server that runs from a folder of `python -m serve`, by its own token.
+
+        Raises:
+            UserError: if none was started there.
+        """
+        server = Server.load(folder)
+        return cls(server.address, server.token(), **options)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def predict(self, patient: Patient, request_id: str | None = None) -> Response:
+        """The answer about one patient; see `serve.client.Client.predict`."""
+        body, talk, attempt = encode(patient), self._conversation, 0
+        headers = talk.headers(request_id)
+        while True:
+            attempt += 1
+            reply = await self._post(body, headers)
+            pause = talk.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
+            if pause is None:
+                return talk.read(reply.status_code, reply.content, reply.reason_phrase)
+            await asyncio.sleep(pause)
+
+    async def predict_all(self, patients: Iterable[Patient], at_once: int = AT_ONCE) -> list[Response | RefusedError]:
+        """In order, an answer or a refusal each.
+
+        Args:
+            patients: as of `predict`.
+            at_once: most requests on their way.
+
+        Raises:
+            UserError: if nobody answers, or it is no server of this release.
+        """
+        room = asyncio.Semaphore(at_once)
+
+        async def ask(patient: Patient) -> Response | RefusedError:
+            async with room:
+                try:
+                    return await self.predict(patient)
+                except RefusedError as error:
+                    return error
+
+        tasks = [asyncio.create_task(ask(patient)) for patient in patients]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # where one found nobody, the others need not try
+                task.cancel()
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        talk = self._conversation
+        try:
+            return await self._http.post(talk.address, content=body, headers=headers)
+        except httpx.TimeoutException as error:
+            raise talk.too_slow() from error
+        except httpx.NetworkError as error:
+            raise talk.nobody_answers() from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise talk.unreachable(error) from error

@@ -1,0 +1,171 @@
+"""What the clients share, whatever carries it: requests as HTTP, replies as answers or refusals, when to ask again."""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+
+from foundation.errors import UserError
+from serve.problems import ProblemDetails
+from serve.schema import Response
+
+Patient = Mapping[str, Any] | bytes
+_SHOWN = 1000  # characters of a server's refusal
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+class RefusedError(UserError):
+    """A server's refusal.
+
+    Args:
+        status: of HTTP.
+        reason: in one line.
+        problem: the refusal in parts, where the server is one of this project's.
+    """
+
+    def __init__(self, status: int, reason: str, problem: ProblemDetails | None) -> None:
+        super().__init__(f"the server refused the request ({status}): {reason}")
+        self.status = status
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Retries:
+    """When a request that found the server busy (429, 503) is sent again.
+
+    Attributes:
+        attempts: most, the first included.
+        pause_seconds: before the second; twice as long before each further one, and up to half as long again by chance,
+            so that clients that were refused together do not come together again.
+        longest_seconds: of a pause. A server that asks for a longer one by `Retry-After` is not asked again.
+    """
+
+    attempts: int = 4
+    pause_seconds: float = 0.5
+    longest_seconds: float = 30
+
+    def __post_init__(self) -> None:
+        for name, least in (("attempts", 1), ("pause_seconds", 0), ("longest_seconds", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: found {getattr(self, name)}; give {least} or more")
+
+    def pause(self, attempt: int, status: int, retry_after: str | None) -> float | None:
+        """Seconds to wait after an attempt; None where its reply is the last word.
+
+        Args:
+            attempt: counted from 1.
+            status: of its reply.
+            retry_after: the reply's header of this name: seconds, or a date (RFC 9110, 10.2.3).
+        """
+        if status not in _BUSY or attempt >= self.attempts:
+            return None
+        asked = _seconds(retry_after)
+        if asked is not None:
+            return asked if asked <= self.longest_seconds else None
+        backoff = self.pause_seconds * 2.0 ** (attempt - 1) * random.uniform(1, 1.5)
+        return min(backoff, self.longest_seconds)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One endpoint, and who asks it.
+
+    Attributes:
+        address: of its predictions, as `python -m serve` printed it.
+        token: of the caller.
+        seconds: to wait for a reply.
+        retries: of requests that find it busy.
+    """
+
+    address: str
+    token: str
+    seconds: float = 60
+    retries: Retries = Retries()
+
+    def headers(self, request_id: str | None = None, media_type: str = "application/json") -> dict[str, str]:
+        """Of a request.
+
+        Args:
+            request_id: to be echoed; the server makes one if None.
+            media_type: of the body.
+        """
+        named = {} if request_id is None else {"X-Request-ID": request_id}
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": media_type, **named}
+
+    def read(self, status: int, body: bytes, phrase: str) -> Response:
+        """A reply's answer.
+
+        Raises:
+            RefusedError: if it is a refusal.
+            UserError: if it is none of this release's servers.
+        """
+        if status != HTTPStatus.OK:
+            raise refusal(status, body, phrase)
+        try:
+            return Response.model_validate_json(body)
+        except ValidationError as error:  # no JSON, or another object; what stands in it is not ours to show
+            raise UserError(
+                f"{self.address}: the answer is none of this release; start its server with python -m serve"
+            ) from error
+
+    def nobody_answers(self) -> UserError:
+        """Where no connection was made, or it broke."""
+        return UserError(f"{self.address}: nobody answers; start the server with python -m serve")
+
+    def too_slow(self) -> UserError:
+        """Where no reply came in time."""
+        return UserError(f"{self.address}: no answer within {self.seconds:g} s; send fewer images or raise seconds=")
+
+    def unreachable(self, error: Exception) -> UserError:
+        """Where the address is none, or what answers speaks no HTTP."""
+        return UserError(f"{self.address}: {error}; give the address that python -m serve printed")
+
+
+def encode(patient: Patient) -> bytes:
+    """A request's body: as it is, or as JSON of what it says.
+
+    Raises:
+        UserError: if it holds what JSON cannot say.
+    """
+    if isinstance(patient, bytes):
+        return patient
+    try:
+        return json.dumps(patient, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"request: cannot be said in JSON ({error}); give numbers, text, lists and objects") from error
+
+
+def refusal(status: int, body: bytes, phrase: str) -> RefusedError:
+    """The one telling line of a refusal: of problem details, or in TorchServe's own form."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    fields = content if isinstance(content, dict) else {}
+    detail = fields.get("detail") or fields.get("message")
+    text = str(detail or body.decode(errors="replace") or phrase)[:_SHOWN]
+    line = "".join(character if character.isprintable() else " " for character in text)
+    try:
+        problem = ProblemDetails.model_validate(content)
+    except ValidationError:
+        problem = None
+    return RefusedError(status, line, problem)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """What the header asks for; None where it is missing, or neither seconds nor a date."""
+    text = (retry_after or "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
