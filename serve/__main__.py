@@ -10,6 +10,7 @@ from foundation.errors import UserError
 from foundation.polling import wait_until
 from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
+from serve.openapi import predictions_path
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
 from serve.verification import verify_archive, verify_bundle
@@ -41,6 +42,8 @@ def main(cfg: DictConfig) -> None:
             record.note("address", started.address)
             record.note("model", {"name": started.model, "version": started.version})
             print(f"serving {started.model} {started.version} at {started.address}", flush=True)
+            if cfg.host == "asgi":
+                print(f"page: {started.address.removesuffix(predictions_path(started.model))}/", flush=True)
             how = "Ctrl-C or: " if cfg.wait else ""
             print(
                 f"token in {started.key_file}; stop with {how}python -m serve action=stop output={output}", flush=True

@@ -19,7 +19,7 @@ from foundation.files import replacing_folder, write_json, write_text
 from foundation.lineage import trained_groups
 from foundation.modalities.request import RequestForm
 from foundation.run_record import walk
-from serve import manifest, openapi
+from serve import examples, manifest, openapi
 from serve import schema as bundle_schema
 from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
@@ -61,6 +61,9 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card
             write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
         write_json(temporary / openapi.FILE, openapi.describe(schema), sort_keys=False)
         _count_reference(run, temporary, schema, cohort)
+        patient = held_out_patient(run, cohort) if cohort.synthetic else None
+        if patient is not None:
+            examples.write(temporary, to_request(cohort.sample(patient), schema))
         if card is not None:
             shutil.copytree(card, temporary / CARD)
         manifest.write(temporary)

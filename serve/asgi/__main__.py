@@ -12,6 +12,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.ports import LOOPBACK
 from foundation.release import installed_release
+from serve import examples
 from serve.asgi import worker
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
@@ -46,7 +47,7 @@ async def _serve(settings: dict[str, object]) -> None:
         await pool.start()
     except (EOFError, TimeoutError) as error:
         raise UserError(f"{bundle}: the model did not load; see above") from error
-    app.card = Card.load(bundle, seal)
+    app.card, app.examples = Card.load(bundle, seal), examples.read(bundle, seal)
     config = uvicorn.Config(
         app,
         host=LOOPBACK,

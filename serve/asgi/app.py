@@ -11,14 +11,15 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from foundation.modalities.request import RequestError, field_name
-from serve import openapi
+from serve import examples, openapi
 from serve.asgi import inference
 from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
 from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
 from serve.card_endpoint import Card
-from serve.host import Call, Reply, to_reply
+from serve.host import JSON, Call, Reply, to_reply
 from serve.monitoring.observer import Observer
+from serve.page.assets import page_reply
 from serve.reading import MOST_BYTES
 
 Value = TypeVar("Value")
@@ -57,7 +58,8 @@ class App:
         self._pages |= dict.fromkeys(names, metadata)
         self._recorder = ThreadPoolExecutor(1, "recorder")
         self._model_ready = {f"{name}/ready" for name in names}
-        self.card: Card | None = None  # None before the bundle was verified
+        self.card: Card | None = None  # None before the bundle was verified, as are its examples
+        self.examples: bytes | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request of ASGI."""
@@ -85,6 +87,10 @@ class App:
             return json_reply({"live": True})
         if path in _READY:
             return self._readiness({})
+        page = page_reply(path)
+        if page is not None:
+            _check_method(exchange, "GET")
+            return page
         exchange.caller = self.tokens.caller(exchange.headers.get(b"authorization"))
         if exchange.caller is None:
             advice = "send the token of the server's key file as Authorization: Bearer TOKEN"
@@ -94,6 +100,9 @@ class App:
         if path == "/card" and self.card is not None:
             _check_method(exchange, "GET")
             return _shown(self.card, exchange)
+        if path == "/examples" and self.examples is not None:
+            _check_method(exchange, "GET")
+            return Reply(HTTPStatus.OK, self.examples, {"content-type": JSON})
         if path in self._predictions:
             _check_method(exchange, "POST")
             return await self._predictions[path](exchange)

@@ -60,7 +60,8 @@ class VolumesForm(RequestForm):
 
     def describe(self) -> dict[str, Any]:
         says = f"gzipped NIfTI; brought to {self.grid.shape} voxels of {self.grid.spacing} mm"
-        item = {"type": "string", "contentEncoding": "base64", "description": says}
+        kind = {"contentEncoding": "base64", "contentMediaType": "application/gzip"}
+        item = {"type": "string", **kind, "description": says}
         return {"type": "array", "minItems": 1, "maxItems": _MOST, "items": item}
 
     def _scan(self, content: bytes, field: str, warnings: list[str]) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""The page beside the endpoint: a form of what the model reads, and its answer, in a browser."""

@@ -1,0 +1,123 @@
+// The page: a token, a form of the endpoint's own contract, and its answer. Nothing of a patient leaves but the request.
+
+import { answerOf, summaryOf } from "./answer.js";
+import { element, title } from "./dom.js";
+import { formOf } from "./form.js";
+import { clear, show } from "./problems.js";
+
+const TOKEN = "consilium-token"; // in this tab's storage, which ends with it
+const byId = (id) => document.getElementById(id);
+const say = (text, shown = true) => {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("heard", !shown); // an answer is read aloud in a sentence, and stands below in full
+};
+let endpoint = null; // {path, parts}: where patients are asked about, and the form's parts by modality
+
+byId("connect").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await connect(byId("token").value.trim());
+});
+byId("patient").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await ask();
+});
+byId("patient").addEventListener("reset", () => {
+  clear();
+  Object.values(endpoint.parts).forEach((part) => part.write(undefined));
+  byId("result").replaceChildren();
+  say("Nothing asked yet.");
+});
+const kept = sessionStorage.getItem(TOKEN);
+if (kept) connect(kept);
+
+async function connect(token) {
+  clear();
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    show({ field: "token", reason: "no token", remedy: "paste the key of the server's key file" }, byId("connect"));
+    return;
+  }
+  const reply = await call("openapi.json", undefined, token);
+  if (!reply.ok) {
+    show({ ...reply.problem, field: "token" }, byId("connect"));
+    sessionStorage.removeItem(TOKEN);
+    return;
+  }
+  sessionStorage.setItem(TOKEN, token);
+  const { info, paths, components } = reply.content;
+  const [path] = Object.keys(paths);
+  endpoint = { path: path.slice(1), parts: formOf(components.schemas.Request) };
+  byId("model").textContent = info.title;
+  byId("about").textContent = `${info.summary}. Version ${info.version}.`;
+  document.title = `Ask ${info.title}`;
+  byId("fields").replaceChildren(...Object.values(endpoint.parts).map((part) => part.node));
+  byId("connect").hidden = true;
+  byId("work").hidden = false;
+  await offerExamples();
+}
+
+/** A button for each example that the bundle carries. */
+async function offerExamples() {
+  const reply = await call("examples");
+  const examples = reply.ok ? Object.entries(reply.content) : [];
+  const fill = (request) => () => {
+    clear();
+    Object.entries(endpoint.parts).forEach(([name, part]) => part.write(request[name]));
+    say("Example filled in; ask when ready.");
+  };
+  byId("examples").hidden = examples.length === 0;
+  byId("examples").replaceChildren(element("span", { class: "hint" }, "Try an example:"),
+    ...examples.map(([name, request]) => element("button", { type: "button", onclick: fill(request) }, title(name))));
+}
+
+async function ask() {
+  clear();
+  let request;
+  try {
+    request = requestOf(endpoint.parts);
+  } catch (error) {
+    if (!error.field) throw error;
+    refuse({ field: error.field, reason: error.message, remedy: "mend the table" });
+    return;
+  }
+  const button = byId("patient").querySelector(".main");
+  say("Asking …");
+  byId("answer").setAttribute("aria-busy", "true");
+  button.disabled = true;
+  const reply = await call(endpoint.path, request);
+  button.disabled = false;
+  byId("answer").removeAttribute("aria-busy");
+  if (!reply.ok) {
+    refuse(reply.problem);
+    return;
+  }
+  byId("result").replaceChildren(...answerOf(reply.content));
+  say(summaryOf(reply.content), false);
+  if (byId("answer").getBoundingClientRect().top > innerHeight / 2) byId("answer").scrollIntoView();
+}
+
+function requestOf(parts) {
+  const read = Object.entries(parts).map(([name, part]) => [name, part.read()]);
+  return Object.fromEntries(read.filter(([, value]) => value !== undefined));
+}
+
+function refuse(problem) {
+  byId("result").replaceChildren();
+  say(`Not answered. ${show(problem, byId("patient"))}`);
+}
+
+/**
+ * Asks the endpoint.
+ * @param request to send as JSON; a GET without.
+ * @returns `{ok, content}` or `{ok, problem}`.
+ */
+async function call(path, request, token = sessionStorage.getItem(TOKEN)) {
+  const headers = { Authorization: `Bearer ${token}`, Accept: "application/json" };
+  const post = { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(request) };
+  try {
+    const reply = await fetch(path, { ...(request ? post : { headers }), redirect: "error", cache: "no-store", credentials: "omit" });
+    const content = await reply.json();
+    return reply.ok ? { ok: true, content } : { ok: false, problem: content };
+  } catch {
+    return { ok: false, problem: { field: "request", reason: "the endpoint did not answer", remedy: "is it running? ask again" } };
+  }
+}
