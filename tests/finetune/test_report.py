@@ -32,7 +32,7 @@ def test_it_shows_groups_subsets_and_curves_and_loads_nothing(build, cohort, hea
     assert html.count("<img ") == html.count('src="data:image/svg+xml;base64,') == pictures
     assert not re.search(r"<script|https?://|src=\"(?!data:)", html)
     assert "<strong>Seen by training.</strong>" in html and "&lt;lead&gt;" in html
-    assert f"<th>{named}</th>" in html
+    assert f'<th scope="row">{named}</th>' in html
 
 
 def test_a_figure_that_is_none_says_why(build, cohort):

@@ -1,7 +1,6 @@
 """The page in a headless browser, before the application of the endpoint in a thread of this process."""
 
 import json
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,10 +18,8 @@ from serve.asgi.tokens import Tokens, write_key_file
 from serve.monitoring.observer import Observer
 from serve.openapi import describe
 from serve.predictor import Predictor
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 900}
+from tests.browser import DESK
+from tests.browser import browser as browser
 
 
 class InProcess(Pool):
@@ -63,18 +60,6 @@ def site(predictor: Predictor, bundle: Path, tmp_path_factory: pytest.TempPathFa
     thread.join(10)
     listener.close()
     observer.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium; where there is none, what needs it is skipped."""
-    if BROWSER is None:
-        pytest.skip("no Chromium is installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="set up anew: bash scripts/setup.sh")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 
 from serve.predictor import Predictor
 from serve.schema import Response
-from tests.serve.page.conftest import PHONE, Site
+from tests.browser import DESK, PHONE, violations
+from tests.serve.page.conftest import Site
 
 pytestmark = pytest.mark.process
 
@@ -177,3 +178,22 @@ def test_a_phone_shows_all_of_it(connected: Any):
         "nodes => nodes.map((node) => node.getBoundingClientRect().height)"
     )
     assert min(heights) >= 24  # WCAG 2.2, 2.5.8
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_no_rule_of_axe_is_broken_before_an_answer_with_one_and_with_a_refusal(
+    connected: Any, site: Site, scheme: str, size: dict[str, int]
+):
+    connected.emulate_media(color_scheme=scheme)
+    connected.set_viewport_size(size)
+    connected.click("text=Everything")
+    assert violations(connected) == []
+    connected.click("button.main")
+    connected.wait_for_selector("#result .verdict")
+    connected.click("#result summary")
+    assert violations(connected) == []
+    connected.fill("[id='record.age']", "old")
+    connected.click("button.main")
+    connected.wait_for_selector(".problem")
+    assert violations(connected) == []

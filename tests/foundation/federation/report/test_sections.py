@@ -29,7 +29,7 @@ def test_the_page_needs_nothing_beside_itself(run):
 
 def test_every_picture_is_drawn_whole_named_and_beside_its_numbers(run, tmp_path):
     page = report(run, [write_other(tmp_path / "pooled", list(SITES[:3]), 2.0, 0.6)])
-    pictures = re.findall(r'<div class="picture">(<svg.*?</svg>)</div>\s*(<details>)?', page, flags=re.DOTALL)
+    pictures = re.findall(r'<div class="picture"[^>]*>(<svg.*?</svg>)</div>\s*(<details>)?', page, flags=re.DOTALL)
     assert len(pictures) == 12
     for picture, table in pictures:
         assert table
