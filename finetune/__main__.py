@@ -45,8 +45,11 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     train, validation = (
         patients_with_target(cohort, part, head, modalities, hidden) for part in (parts.train, parts.validation)
     )
-    counts = head.count(target_columns(cohort, train.patients, head))
+    targets = target_columns(cohort, train.patients, head)
+    counts = head.count(targets)
     head.check(counts)
+    for doubt in head.doubts(targets):
+        print(f"warning: {doubt}")
     if cfg.private is None:  # the head's file would tell what was taken from the counts
         head.set_counts(counts)
     parents = [*pretraining, cohort.folder]

@@ -7,7 +7,8 @@ from omegaconf import DictConfig
 
 from finetune.heads.base import Head
 from foundation.data.cohort import Cohort
-from foundation.data.splits import Split, read_split, split, split_folds, split_source
+from foundation.data.split_file import split_source
+from foundation.data.splits import Split, read_split, split, split_folds
 from foundation.errors import UserError
 
 

@@ -52,7 +52,8 @@ class Monitor(Callback):
         with seeded(0):
             seen, known = embed(encoder, self.validation), embed(encoder, self.train)
         metrics = {**retrieval(seen.embeddings, seen.present), **representation_metrics(seen.embeddings, seen.present)}
-        for label in self.validation.cohort.dictionary.labels:
+        dictionary = self.validation.cohort.dictionary
+        for label in [name for name in dictionary.labels if name not in dictionary.quantities]:
             for name in [*seen.embeddings, "fused"]:
                 if name == "fused" or name in known.embeddings:
                     readers = probe_auc(*(labelled(part, name, label, self.train) for part in (known, seen)))

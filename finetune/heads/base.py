@@ -138,6 +138,10 @@ class Head(nn.Module, ABC):
             UserError: saying why not.
         """
 
+    def doubts(self, targets: Columns) -> list[str]:
+        """What of its settings the targets of the training patients belie, a line each."""
+        return []
+
     def set_counts(self, counts: TargetCounts) -> None:
         """Takes from the counts of the training patients what the loss needs, such as weights of classes."""
 

@@ -86,6 +86,14 @@ class FollowUp(Head):
                 "survival is learned from events seen, so train on hospitals that saw some (data.test_hospitals)"
             )
 
+    def doubts(self, targets: Columns) -> list[str]:
+        longest = float(np.nanmax(targets[self.time], initial=0.0))
+        beyond = [str(days) for days in self.horizons if days > longest]
+        if not beyond:
+            return []
+        finding = f"no training patient is followed up to {' or '.join(beyond)} days"
+        return [f"task.head.horizons: {finding}; name earlier ones, or check that {self.time} are days"]
+
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:
         return {"events": counts.by_target[self.event].get(1, 0)}
 

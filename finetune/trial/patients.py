@@ -10,7 +10,7 @@ import pandas as pd
 
 from finetune.trial.inputs import check_outcome, label_doubt
 from foundation.data.cohort import Cohort
-from foundation.data.splits import PARTS
+from foundation.data.split_file import PARTS
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import read_run

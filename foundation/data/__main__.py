@@ -109,7 +109,7 @@ def counts_table(packed: Mapping[str, Any]) -> Table:
 def validate(cfg: DictConfig) -> None:
     """Writes validation.md and validation.json; ends with code 2 where a problem must be mended."""
     from foundation.data import validation_report
-    from foundation.data.splits import split_source
+    from foundation.data.split_file import split_source
     from foundation.data.validation import validate as validate_cohort
 
     output = Path(cfg.output)

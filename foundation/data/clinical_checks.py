@@ -3,6 +3,7 @@
 Every function takes a table indexed by patient and gives its findings; none changes or drops anything.
 """
 
+from collections.abc import Collection
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from foundation.data.columns import advice_for, nearest
+from foundation.data.dates import ADVICE
 from foundation.data.dictionary import RecordColumn
 from foundation.data.numbers import numbers
 from foundation.data.problems import Problem, Problems
@@ -83,11 +85,13 @@ def check_survival(
     return problems.listed
 
 
-def check_labels(patients: pd.DataFrame, labels: list[str], path: Path | str) -> list[Problem]:
-    """Labels, the index of a class each: 0 and 1, or more where there are few.
+def check_labels(
+    patients: pd.DataFrame, labels: list[str], path: Path | str, quantities: Collection[str] = ()
+) -> list[Problem]:
+    """Labels, the index of a class each: 0 and 1, or more where there are few; or a number, of those in `quantities`.
 
-    Errors: text. Warnings: values that are no index (all above 1 where they are too many to be classes), a single
-    class, nobody labelled.
+    Errors: text, infinite numbers. Warnings: values that are no index (all above 1 where they are too many to be
+    classes), a single class, nobody labelled.
     """
     problems = Problems()
     for name in labels:
@@ -96,14 +100,19 @@ def check_labels(patients: pd.DataFrame, labels: list[str], path: Path | str) ->
             continue
         values = _numbers(patients[name], path, problems)
         known = values.dropna()
+        if name in quantities:
+            infinite = pd.Series(np.isinf(values), index=values.index)
+            _note(problems, path, values, infinite, "is infinite", "leave the cell empty where the value is unknown")
         classes = range(CLASSES if known.nunique() < CLASSES else 2)
-        other = values.notna() & ~values.isin(classes)
+        other = values.notna() & ~values.isin(classes) & (name not in quantities)
         finding = f"is no class (0 and 1, or fewer than {CLASSES} written 0, 1, 2, …)"
-        _note(problems, path, values, other, finding, "translate it in the declaration", warning=True)
+        advice = f"translate it, or if it is a number, say labels: [{{name: {name}, unit: its unit}}]"
+        _note(problems, path, values, other, finding, advice, warning=True)
         if known.empty:
             problems.warn(path, "nobody is labelled", "add labels, or expect no such task here", field=name)
         elif known.nunique() == 1:
-            problems.warn(path, "all patients are of one class", "check the coding", field=name, value=known.iloc[0])
+            finding = "all patients have one value" if name in quantities else "all patients are of one class"
+            problems.warn(path, finding, "check the coding", field=name, value=known.iloc[0])
     return problems.listed
 
 
@@ -194,7 +203,7 @@ def _numbers(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "
 
 def _dates(cells: "pd.Series[Any]", path: Path | str, problems: Problems) -> "pd.Series[pd.Timestamp]":
     dates = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
-    _note(problems, path, cells, cells.notna() & dates.isna(), "is no ISO date", "write YYYY-MM-DD")
+    _note(problems, path, cells, cells.notna() & dates.isna(), "is no ISO date", ADVICE)
     return dates.astype("datetime64[s]")  # in nanoseconds, centuries between two dates overflow
 
 

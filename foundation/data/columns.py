@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from foundation.data.dates import Formats, iso_dates
 from foundation.data.delimited import AMBIGUOUS, AMBIGUOUS_ADVICE
 from foundation.data.dialect import Dialect
 from foundation.data.numbers import Rule, ambiguous, bounded, is_bound, numbers, numbers_or_text, shows_point
@@ -37,6 +38,7 @@ class ColumnSource(Strict):
         scale: factor, for another unit.
         offset: added after it.
         nonpositive_missing: whether zero and below mean unknown.
+        date: how dates are written there, such as `%d.%m.%Y` (codes of strptime), or several ways; ISO if None.
         or_else: another column, which says the value where this one does not.
     """
 
@@ -47,6 +49,7 @@ class ColumnSource(Strict):
     scale: float = 1.0
     offset: float = 0.0
     nonpositive_missing: bool = False
+    date: Formats | None = None
     or_else: "ColumnSource | None" = None
 
     @model_validator(mode="after")
@@ -56,6 +59,8 @@ class ColumnSource(Strict):
             raise ValueError(f"'{both[0]}' stands in values and in missing")
         if self.values is not None and self.bounds is not None:
             raise ValueError("give values (of codes) or bounds (of numbers)")
+        if self.date is not None and (self.values is not None or self.converts):
+            raise ValueError("give date (of dates), or what codes and numbers mean")
         return self
 
     def fields(self, name: str) -> list[str]:
@@ -122,6 +127,8 @@ class Reader:
         if name in self.words:
             return self._categories(cells, name, column)
         cells = _without(cells, [*self.dialect.missing, *column.missing])
+        if column.date is not None:
+            return self._dates(as_text(cells), field, column.date)
         if name in self.text or (name not in self.numbers and not column.converts and _is_date(name)):
             return as_text(cells)
         if name not in self.numbers and not column.converts:
@@ -160,6 +167,14 @@ class Reader:
         values = self._numbers(self._unambiguous(rest, field), field, column.model_copy(update={"values": None}))
         joined = values.astype(object).where(~declared, written.map(column.values or {}))
         return joined if values.dtype == object else pd.to_numeric(joined)
+
+    def _dates(self, cells: "pd.Series[str]", field: str, formats: Formats) -> "pd.Series[str]":
+        dates = iso_dates(cells, formats)
+        wrong = cells.notna() & dates.isna()
+        if wrong.any():
+            ways = formats if isinstance(formats, str) else " or ".join(formats)
+            self._reject(cells, wrong, f"is no date written {ways}", "mend it, or say how it is written", field)
+        return dates
 
     def _unambiguous(self, cells: "pd.Series[Any]", field: str) -> "pd.Series[Any]":
         """The cells less those that may be read as one of two numbers."""

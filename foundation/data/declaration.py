@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, Field, Tag, ValidationError, model_validator
 
 from foundation.data.dictionary import DataDictionary
+from foundation.data.encoder_genes import with_genes
+from foundation.data.landmarks import Landmark
 from foundation.data.packages import modules
 from foundation.data.problems import refuse, refuse_invalid
 from foundation.data.sources import ONE_OR_MANY, AnySources, Sources, sources_model
@@ -30,6 +32,7 @@ class HospitalColumn(Strict):
         pattern: regular expression whose group names the hospital, where the cell holds more.
         table: translates what was found: keyed by it, its first column is the hospital's name.
         names: hospital as written there → as it shall be called.
+        blank: name of the hospital of patients whose cell is blank; they are refused if None.
         smallest: hospitals with fewer patients are pooled under `rest`.
         rest: name of the pooled ones.
         leave_out: hospitals, as they shall be called, whose patients are not taken.
@@ -39,6 +42,7 @@ class HospitalColumn(Strict):
     pattern: Pattern | None = None
     table: TableSource | None = None
     names: dict[str, str] = Field({})
+    blank: str | None = None
     smallest: int = 1
     rest: str = "others"
     leave_out: list[str] = Field([])
@@ -84,6 +88,7 @@ class Declaration(Strict):
         smallest_coverage: least share of the dictionary's genes that a hospital's expression must hold.
         unknown_patients: whether rows and files of patients who are not in the patients' table are errors or are left
             out.
+        landmark: when predictions are made; nothing measured later enters an input.
         sources: where the files lie, unless in the usual places.
         deidentify: what is done before packing.
         dictionary: what columns and genes mean.
@@ -96,6 +101,7 @@ class Declaration(Strict):
     expression_units: dict[str, Unit] = Field({})
     smallest_coverage: float = Field(0.5, ge=0, le=1)
     unknown_patients: Literal["error", "ignore"] = "error"
+    landmark: Landmark | None = None
     sources: AnySources = Sources()
     deidentify: Deidentify = Deidentify()
     dictionary: DataDictionary
@@ -136,6 +142,8 @@ def declare(content: Any, path: Path) -> Declaration:
     if not isinstance(content, dict):
         raise refuse(path, f"found a {type(content).__name__}", "give name, hospitals, dictionary (see README)")
     content = dict(content)
+    if "dictionary" in content:
+        content["dictionary"] = with_genes(content["dictionary"], path)
     places = _valid(sources_model(), content.pop("sources", {}), path, "sources")
     declaration = _valid(Declaration, content, path)
     dictionary = declaration.dictionary

@@ -44,8 +44,15 @@ def delimiter_of(kind: str, dialect: Dialect) -> str:
     return dialect.delimiter or DELIMITERS[kind]
 
 
-def layout(path: Path, text: str, delimiter: str, keys: Collection[str]) -> Layout:
+def layout(path: Path, text: str, delimiter: str, keys: Collection[str], row_names: bool = False) -> Layout:
     """Finds the header: the first line that is no comment (`#`), or the last comment if it names a key.
+
+    Args:
+        path: of the file, for messages.
+        text: of the file.
+        delimiter: between cells.
+        keys: columns that name patients, genes or codes.
+        row_names: whether rows begin with a cell that the header lacks.
 
     Raises:
         DataError: if the file has no header.
@@ -74,7 +81,7 @@ def layout(path: Path, text: str, delimiter: str, keys: Collection[str]) -> Layo
     if start >= len(text):
         raise refuse(path, "no header, comments alone", "export it again")
     cells = next(_cells(path, text[start:], delimiter, 0), (1, []))[1]
-    names = [cell.strip() for cell in cells]
+    names = [*([""] if row_names else []), *(cell.strip() for cell in cells)]
     _check_delimiter(path, names, delimiter)
     check_names(path, names)
     return Layout(names, start, text.count("\n", 0, start) + 1, comments, names[1 : 1 + annotations], described)
@@ -162,7 +169,10 @@ def _rows(path: Path, text: str, shape: Layout, delimiter: str) -> Iterator[tupl
             first = False
         elif len(cells) != width:
             finding = f"{len(cells)} cells where the header has {width}"
-            raise refuse(path, finding, "quote cells that hold the delimiter or a line break", row=row)
+            advice = "quote cells that hold the delimiter or a line break"
+            if len(cells) == width + 1:
+                advice += ", or say row_names: true if every row begins with a name that the header lacks"
+            raise refuse(path, finding, advice, row=row)
         elif below < shape.described:
             below += 1
         else:

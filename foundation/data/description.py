@@ -69,7 +69,7 @@ def _outcomes(cohort: Cohort) -> pd.DataFrame:
     for label in cohort.dictionary.labels:
         columns[f"{label} known"] = groups[label].count()
         classes = sorted(cohort.patients[label].dropna().unique())
-        if set(classes) <= {0, 1}:
+        if set(classes) <= {0, 1} or label in cohort.dictionary.quantities:
             columns[f"{label} mean"] = groups[label].mean().round(3)
             continue
         for index in classes:  # of several classes the mean says nothing

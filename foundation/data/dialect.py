@@ -17,6 +17,7 @@ class Dialect(Strict):
         decimal: sign of decimals. None is a point, but then numbers like 1.460 that may be thousands are refused.
         thousands: sign between groups of three digits, if there is one.
         missing: cells that mean unknown, in any column; no other word does, and blank cells always do.
+        row_names: whether rows begin with a name that the header lacks, as R writes them; its column is called `''`.
     """
 
     delimiter: Literal[",", ";", "\t", "|"] | None = None
@@ -24,6 +25,7 @@ class Dialect(Strict):
     decimal: Literal[".", ","] | None = None
     thousands: Literal[".", ",", " ", "'"] | None = None
     missing: list[Word] = Field([])
+    row_names: bool = False
 
     @field_validator("encoding")
     @classmethod

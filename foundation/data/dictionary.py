@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foundation.documents import validated
 from foundation.errors import UserError
@@ -50,6 +50,24 @@ class RecordColumn(BaseModel):
     values: list[str] = []
 
 
+class Label(BaseModel):
+    """One label as declared: 0 and 1, or words of `classes`, or a number in a `unit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    classes: list[str] | None = Field(None, min_length=2)
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Label":
+        if self.classes is not None and self.unit is not None:
+            raise ValueError("give classes, or the unit of a number")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("a class stands twice")
+        return self
+
+
 class DataDictionary(BaseModel):
     """What a cohort's columns mean.
 
@@ -57,7 +75,10 @@ class DataDictionary(BaseModel):
         genes: by approved symbol, in the order in which the model sees them; all that any hospital measured if empty.
         expression_unit: in which expression is packed; each hospital's is converted to it.
         record: columns of the clinical record that are inputs.
-        labels: columns of the patients' table: 0 or 1, or the index of one of several classes.
+        labels: columns of the patients' table: 0 or 1, or the index of one of several classes. In a declaration also
+            `{name: grade, classes: [G1, G2, G3]}`, whose cells are these words, and `{name: ki67, unit: '%'}`.
+        classes: of labels whose cells are words, in the order of their index.
+        quantities: labels that are numbers, with their units.
         survival: `event` and `time`, columns of the patients' table.
         settings: by modality, what else all hospitals must agree on; the modality's package says what that is.
     """
@@ -68,8 +89,26 @@ class DataDictionary(BaseModel):
     expression_unit: str = "log2_tpm"
     record: list[RecordColumn] = []
     labels: list[str] = []
+    classes: dict[str, list[str]] = {}
+    quantities: dict[str, str] = {}
     survival: dict[str, str] = {}
     settings: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _described_labels(cls, declared: Any) -> Any:
+        if not isinstance(declared, dict) or not isinstance(declared.get("labels"), list):
+            return declared
+        each = [one if isinstance(one, dict) else {"name": one} for one in declared["labels"]]
+        described = [Label.model_validate(one) for one in each]
+        classes = {one.name: one.classes for one in described if one.classes is not None}
+        quantities = {one.name: one.unit for one in described if one.unit is not None}
+        return {
+            **declared,
+            "labels": [one.name for one in described],
+            "classes": {**declared.get("classes", {}), **classes},
+            "quantities": {**declared.get("quantities", {}), **quantities},
+        }
 
     @model_validator(mode="after")
     def _no_outcome_is_an_input(self) -> "DataDictionary":

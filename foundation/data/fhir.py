@@ -12,15 +12,19 @@ from foundation.data.event_tables import read_tables
 from foundation.data.fhir_export import Export, Located, read_export
 from foundation.data.fhir_resources import Component, Observation, Patient, parse_date
 from foundation.data.fhir_source import FhirColumn, FhirSource
+from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY
 
 DAYS_A_YEAR = 365.25
+INDEX_DATE = "index_date"
 Dates = dict[str, datetime]
 
 
-def read_fhir(folder: Path, source: FhirSource, problems: Problems | None = None) -> pd.DataFrame:
-    """The declared record; `problems` takes what was left out.
+def read_fhir(
+    folder: Path, source: FhirSource, problems: Problems | None = None, landmarks: Landmarks | None = None
+) -> pd.DataFrame:
+    """The declared record; `problems` takes what was left out, as is whatever is dated after the landmarks.
 
     A patient without the index condition has no age at it and nothing inside a window: missing. Of a condition's
     absence the export says nothing more than that nobody recorded it.
@@ -37,6 +41,8 @@ def read_fhir(folder: Path, source: FhirSource, problems: Problems | None = None
     _note_left(folder / source.files, export, problems)
     names = _identities(export, source.identifier)
     index = _onsets(export, source.index)
+    if landmarks is not None and problems is not None:
+        _leave_later_out(export, names, landmarks, folder / source.files, problems)
     table = {name: _column(export, column, index) for name, column in source.columns.items()}
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in table.items()}, index=list(names))
     frame.index = pd.Index([names[patient] for patient in frame.index], dtype=object, name=KEY)
@@ -49,6 +55,7 @@ def read_fhir_survival(
     event: str = "os_event",
     time: str = "os_days",
     problems: Problems | None = None,
+    dated: bool = False,
 ) -> pd.DataFrame:
     """Overall survival from the index: for the labels, never for the record.
 
@@ -57,7 +64,7 @@ def read_fhir_survival(
 
     Returns:
         `[patients, 2]` indexed by `patient_id`, sorted: event (0 or 1) and time (days), of those with the index
-        condition.
+        condition; where `dated`, also `index_date`.
 
     Raises:
         DataError: as `read_fhir`, and if the source declares no index.
@@ -78,8 +85,29 @@ def read_fhir_survival(
         last = person.deceased_date_time if dead else max(date or start for date in seen)
         follow_up[names[patient]] = (int(dead), (last.date() - start.date()).days if last else None)
     frame = pd.DataFrame.from_dict(follow_up, orient="index", columns=[event, time])
+    if dated:
+        frame[INDEX_DATE] = pd.Series({names[patient]: start.date().isoformat() for patient, start in onsets.items()})
     frame.index = pd.Index(frame.index.astype(object), name=KEY)
     return frame.sort_index()
+
+
+def _leave_later_out(
+    export: Export, names: dict[str, str], landmarks: Landmarks, path: Path, problems: Problems
+) -> None:
+    """Takes conditions and observations out of an export that are dated after the landmarks, or not at all."""
+    kinds: tuple[tuple[str, dict[str, list[Any]]], ...] = (
+        ("conditions", export.conditions),
+        ("observations", export.observations),
+    )
+    for what, by_patient in kinds:
+        each = [(patient, one) for patient, listed in by_patient.items() for one in listed]
+        dates = [one.resource.date for _, one in each]
+        days = pd.Series([date and date.replace(tzinfo=None) for date in dates], dtype="datetime64[s]")
+        kept = landmarks.keep(pd.Index([names[patient] for patient, _ in each]), days, path, what, problems)
+        by_patient.clear()
+        for (patient, one), early in zip(each, kept, strict=True):
+            if early:
+                by_patient.setdefault(patient, []).append(one)
 
 
 def _export(folder: Path, source: FhirSource, codes: set[str] | None = None) -> Export:

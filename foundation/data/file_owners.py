@@ -80,7 +80,7 @@ class FileOwners:
             self.strangers.append(name)
             return None
         if not ids & self._known:
-            raise refuse(path, "names no patient of the patients' table", _NOBODY)
+            raise refuse(path, "names no patient of the patients' table", self._prefixed(name) or _NOBODY)
         if not labelled:
             owner = self._leading(name) or self._by_folder(name)
             if owner is not None:
@@ -109,6 +109,14 @@ class FileOwners:
             finding = f"key_pattern {self._pattern.pattern} does not match"
             raise refuse(path, finding, "mend the name or the pattern", field="key_pattern", value=name)
         return match.group(1)
+
+    def _prefixed(self, name: Path) -> str | None:
+        """Advice for names such as `p10000032`, where a known id stands behind letters."""
+        for part in name.parts:
+            match = re.match(r"([A-Za-z]+)([0-9]+)(?![0-9])", part)
+            if match is not None and match[2] in self._known:
+                return f"say key_pattern: '(?:^|/){match[1]}([0-9]{{{len(match[2])}}})' if patient {match[2]} is meant"
+        return None
 
     def _leading(self, name: Path) -> str | None:
         """The id with which each of several parts that hold ids begins, as in `P1/P1_slice_2.png`."""

@@ -37,11 +37,13 @@ def by_column(
         name = next(iter(hospitals.table.columns or ()))
         known = read_source(folder, hospitals.table, kinds=Kinds(text=[name]))
         named = named.map(known[name].astype("string"))
-    lost = named.isna() | (named == "")
+    blank = as_text(cells).isna() if hospitals.blank is not None else pd.Series(False, cells.index)
+    lost = (named.isna() | (named == "")) & ~blank
     if lost.any():
         whose = f"patient {named.index[lost][0]} has no hospital"
-        raise refuse(path, whose, "fill it in, or mend `hospitals`", field=column, value=cells[lost].iloc[0])
-    named = named.map(_called(named, hospitals, path, column))
+        advice = "fill it in, mend `hospitals`, or say there blank: a name for those without"
+        raise refuse(path, whose, advice, field=column, value=cells[lost].iloc[0])
+    named = named.map(_called(named[~blank], hospitals, path, column)).mask(blank, hospitals.blank)
     unknown = sorted(set(hospitals.leave_out) - set(named))
     if unknown:
         raise refuse(path, "no such hospital to leave out", "mend `hospitals`", field="leave_out", value=unknown[0])

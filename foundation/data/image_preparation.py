@@ -57,7 +57,9 @@ class ImagePreparation(Preparation):
             return
         site.files[name] = site.folder / (source.table.file if source.table else source.files)
         ignore = declaration.unknown_patients == "ignore"
-        listed = problems.attempt(list_images, site.folder, source, site.patients.index, problems, ignore)
+        listed = problems.attempt(
+            list_images, site.folder, source, site.patients.index, problems, ignore, site.landmarks
+        )
         if listed is not None and len(listed):
             site.tables[name], site.sources[name] = listed, source
 

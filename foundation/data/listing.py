@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from foundation.data.annotations import is_annotation, is_note
+from foundation.data.file_choice import chosen_files
 from foundation.data.file_owners import FileOwners
 from foundation.data.image_source import ImageSource
+from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY
 from foundation.data.tables import Kinds, read_source
@@ -27,12 +29,18 @@ _ADVICE = "name its kind under sources in cohort.yaml, or take it out"
 
 
 def list_images(
-    folder: Path, source: ImageSource, patients: "pd.Index[str]", problems: Problems, leave_out: bool = False
+    folder: Path,
+    source: ImageSource,
+    patients: "pd.Index[str]",
+    problems: Problems,
+    leave_out: bool = False,
+    landmarks: Landmarks | None = None,
 ) -> pd.DataFrame:
     """The files of one modality.
 
     A DICOM series of many files is one entry, its folder. Files that belong to nobody or cannot be told apart are noted
-    and left out; those of nobody are no error where `leave_out` says so.
+    and left out; those of nobody are no error where `leave_out` says so. Of a patient's several samples and days those
+    are taken that the source's rules say, and nothing that was made after the landmark.
 
     Returns:
         A row a file, indexed by patient, a patient's files in order: `path` and `kind`.
@@ -41,7 +49,7 @@ def list_images(
         DataError: if the table that lists the files cannot be used.
     """
     if source.table is not None:
-        paths, owners = _from_table(folder, source)
+        paths, owners = _from_table(folder, source, landmarks, problems)
     else:
         paths, owners = _from_names(folder, source, patients, problems, leave_out)
     kinds = [kind_of(path, source) for path in paths]
@@ -53,6 +61,7 @@ def list_images(
     table = table[table["kind"].notna()].sort_index(kind="stable")
     if source.annotations == "leave_out":
         table = _without_annotations(folder, source, table, problems)
+    table = chosen_files(folder, source, table, landmarks if source.table is None else None, problems)
     if source.keep is None:
         return table
     kept = table.groupby(level=0, sort=False).head(source.keep)
@@ -68,26 +77,36 @@ def kind_of(path: Path, source: ImageSource) -> str | None:
     return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
 
 
-def _from_table(folder: Path, source: ImageSource) -> tuple[list[Path], list[str]]:
+def _from_table(
+    folder: Path, source: ImageSource, landmarks: Landmarks | None, problems: Problems
+) -> tuple[list[Path], list[str]]:
     assert source.table is not None
-    table = folder / source.table.file
-    listed = read_source(folder, source.table, unique=False, kinds=Kinds(text=["file"]))
-    for name in ["file", *(column.removeprefix("-") for column in source.order)]:
+    table, columns = folder / source.table.file, source.path_columns or ["file"]
+    declared = source.table
+    if source.select != "all":
+        declared = declared.model_copy(update={"unique": source.select})
+    timed = None if source.timeless else landmarks
+    listed = read_source(folder, declared, False, Kinds(text=columns), problems, timed)
+    if declared.key in columns and declared.key not in listed and declared.key_pattern is None:
+        listed[declared.key] = listed.index
+    for name in [*columns, *(column.removeprefix("-") for column in source.order)]:
         if name not in listed:
             advice = "name the files there, relative to the table" if name == "file" else "see `order` in cohort.yaml"
+            if name in columns and name != "file":
+                advice = "mend `path` in cohort.yaml, or declare the column"
             raise refuse(table, "no such column", advice, field=name)
-    empty = listed["file"].isna()
-    if empty.any():
-        raise refuse(
-            table, f"empty at patient {listed.index[empty][0]}", "name the file, or drop the row", field="file"
-        )
+    for name in columns:
+        empty = listed[name].isna()
+        if empty.any():
+            finding = f"empty at patient {listed.index[empty][0]}"
+            raise refuse(table, finding, "name the file, or drop the row", field=name)
     if source.order:
         names = [column.removeprefix("-") for column in source.order]
         ascending = [not column.startswith("-") for column in source.order]
         listed = listed.sort_values(names, ascending=ascending, kind="stable")
     if source.path is not None:
-        paths = [folder / source.path.replace("{file}", str(file)) for file in listed["file"]]
-        return paths, listed.index.tolist()
+        rows = listed[columns].astype(str).to_dict(orient="records")
+        return [folder / source.path.format(**row) for row in rows], listed.index.tolist()
     return [table.parent / str(file) for file in listed["file"]], listed.index.tolist()
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 
 from foundation.data.problems import Problems
 from foundation.data.site import Site
-from foundation.data.splits import PARTS
-from foundation.data.tables import Kinds, TableSource, read_source
+from foundation.data.split_file import SplitSource, read_parts
 
 _FIELD = "patient_id"
 
@@ -57,27 +56,21 @@ def check_presence(site: Site, presence: pd.DataFrame, problems: Problems) -> No
             problems.warn(file, finding, "see whether its patients are those of the patients' table", field=_FIELD)
 
 
-def check_split(sites: list[Site], source: TableSource, problems: Problems) -> None:
-    """A table of `patient_id` and `part` against all patients.
+def check_split(sites: list[Site], source: SplitSource, problems: Problems) -> None:
+    """A split's table against all patients.
 
     Errors: a file or part that is none, a patient in two parts, in none, or whom nobody knows. Warnings: two spellings
     of what may be one patient in two parts.
     """
     path = Path(source.file)
-    table = problems.attempt(read_source, Path(), source, unique=False, kinds=Kinds(text=["part"]))
-    if table is None:
+    part = problems.attempt(read_parts, source, problems)
+    if part is None:
         return
-    if "part" not in table:
-        problems.error(path, "no such column", f"say {', '.join(PARTS)} there", field="part")
-        return
-    part = table["part"].astype("string")
-    for patient, value in part[~part.isin(PARTS)].items():
-        problems.error(path, f"patient {patient} is in no part", f"say {', '.join(PARTS)}", field="part", value=value)
-    part = part[part.isin(PARTS)]
+    listed = set(part.index)
     known = {patient for site in sites for patient in site.patients.index}
-    _twice(path, part, problems)
-    _missing(path, known - set(table.index), "in no part, the first", "list every patient", problems)
-    _missing(path, set(table.index) - known, "in no patients' table, the first", "drop their rows", problems)
+    _twice(path, part.dropna(), problems)
+    _missing(path, known - listed, "in no part, the first", "list every patient", problems)
+    _missing(path, listed - known, "in no patients' table, the first", "drop their rows", problems)
 
 
 def spelling(patient: str) -> str:

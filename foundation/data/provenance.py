@@ -50,6 +50,9 @@ def tell_column(
     if column.bounds is not None:
         rule = column.bounds if isinstance(column.bounds, str) else "as declared"
         problems.tell(path, f"beyond a limit, read by bounds: {rule}", int(cells.map(is_bound).sum()), field)
+    if column.date is not None:
+        ways = column.date if isinstance(column.date, str) else " or ".join(column.date)
+        problems.tell(path, f"dates read as {ways}", int(read.notna().sum()), field)
     if (column.scale, column.offset) != (1.0, 0.0):
         shift = f" + {column.offset:g}" if column.offset else ""
         problems.tell(path, f"converted: cell * {column.scale:g}{shift}", int(read.notna().sum()), field)

@@ -10,6 +10,8 @@ from foundation.data.declaration import FILE, Declaration, HospitalColumn
 from foundation.data.fhir import read_fhir_survival
 from foundation.data.fhir_source import FhirSource
 from foundation.data.hospitals import by_column
+from foundation.data.labels import coded_labels
+from foundation.data.landmarks import check_landmarks, landmarks_of
 from foundation.data.preparation import in_reading_order, preparations
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
@@ -55,15 +57,21 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
     source, before = declaration.sources.patients or usual_patients(folder), len(problems.listed)
     if isinstance(source, FhirSource):
         file = folder / source.files
-        patients = read_fhir_survival(folder, source, **declaration.dictionary.survival, problems=problems)
+        survival, dated = declaration.dictionary.survival, declaration.landmark is not None
+        patients = read_fhir_survival(folder, source, **survival, problems=problems, dated=dated)
     else:
         file, source = folder / source.file, source.read_for("patients")
         patients = read_source(folder, source, kinds=_kinds(declaration), problems=problems)
+    patients = coded_labels(patients, declaration.dictionary.classes, file, problems)
     if not len(patients):
         raise refuse(file, "no patient", "fill the table, or take the hospital out")
     site = Site(name, folder, patients, files={"patients": file})
     if not isinstance(source, FhirSource) and any(p.field == source.key for p in problems.listed[before:]):
         site.unread.add("patients")
+    if declaration.landmark is not None:
+        site.landmarks = landmarks_of(patients, declaration.landmark, file, problems)
+        if "time" in declaration.dictionary.survival and declaration.dictionary.survival["time"] in patients:
+            check_landmarks(patients, declaration.dictionary.survival["time"], site.landmarks, file, problems)
     told = len(problems.steps)
     for preparation in in_reading_order():
         known, errors = set(site.files), len(problems.errors)
@@ -80,7 +88,9 @@ def _kinds(declaration: Declaration) -> Kinds:
     hospitals, dictionary = declaration.hospitals, declaration.dictionary
     text = [hospitals.column] if isinstance(hospitals, HospitalColumn) and hospitals.column is not None else []
     times = [time for name, time in dictionary.survival.items() if name == "time"]
-    return Kinds(text=text, numbers=[*dictionary.labels, *dictionary.survival.values()], measured=times)
+    measured = [*times, *dictionary.quantities]
+    numbers = [name for name in (*dictionary.labels, *dictionary.survival.values()) if name not in dictionary.classes]
+    return Kinds(text=text, numbers=numbers, measured=measured, words=dictionary.classes)
 
 
 def _places(folder: Path, declared: Sources) -> dict[str, Any]:

@@ -15,6 +15,31 @@ Samples = Literal["primary"] | list[Pattern]
 ADVICE = "say which under samples: a list of patterns, the first preferred, or primary for barcodes of TCGA"
 
 
+def preferred(names: "pd.Series[str]", patients: "pd.Series[str]", rule: Samples) -> "pd.Series[bool]":
+    """Of each patient, all whose names match the earliest pattern that any of the patient's does; none that match none.
+
+    Args:
+        names: text.
+        patients: whose they are, by the same index.
+        rule: see `choose`.
+    """
+    rank = _ranks(names, rule)
+    return (rank < len(_patterns(rule))) & (rank == rank.groupby(patients.to_numpy()).transform("min"))
+
+
+def _patterns(rule: Samples) -> list[str]:
+    return _PRIMARY if rule == "primary" else rule
+
+
+def _ranks(names: "pd.Series[str]", rule: Samples) -> "pd.Series[int]":
+    """The place of the earliest pattern that matches each; the number of patterns where none does."""
+    patterns = _patterns(rule)
+    rank = pd.Series(len(patterns), names.index)
+    for place, pattern in reversed(list(enumerate(patterns))):
+        rank[names.str.contains(f"(?:{pattern})", regex=True).to_numpy(dtype=bool)] = place
+    return rank
+
+
 def choose(
     names: "pd.Series[str]", patients: "pd.Series[str]", rule: Samples, path: Path, field: str
 ) -> "pd.Series[bool]":
@@ -30,11 +55,8 @@ def choose(
     Raises:
         DataError: if nothing matches, or two samples of a patient are equally good.
     """
-    patterns = _PRIMARY if rule == "primary" else rule
-    rank = pd.Series(len(patterns), names.index)
-    for place, pattern in reversed(list(enumerate(patterns))):
-        rank[names.str.contains(f"(?:{pattern})", regex=True).to_numpy(dtype=bool)] = place
-    known = rank < len(patterns)
+    rank = _ranks(names, rule)
+    known = rank < len(_patterns(rule))
     if len(names) and not known.any():
         raise refuse(
             path, "no name matches a pattern of samples", "mend the patterns", field=field, value=names.iloc[0]

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from foundation.data.cohort import Cohort
 from foundation.data.problems import refuse
-from foundation.data.tables import Kinds, TableSource, read_source
+from foundation.data.split_file import PARTS, SplitSource, read_parts, split_source
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
 from foundation.run_record import digest_of
 
 _ADVICE = "run python -m finetune again"
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,11 @@ def configured_split(cohort: Cohort, data: Mapping[str, Any]) -> Split:
             "(data.test_hospitals=[] holds no hospital out)"
         )
     if data["split_file"]:
-        return read_split(cohort, split_source(data["split_file"]))
+        source = split_source(data["split_file"])
+        parts = read_split(cohort, source)
+        if source.validation == "file":
+            return parts
+        return with_validation(cohort, parts, data["validation_fraction"], data["split_seed"])
     fraction, seed = data["validation_fraction"], data["split_seed"]
     if data["folds"]:
         return split_folds(cohort, data["folds"], data["fold"], data["stratify"], fraction, seed)
@@ -147,45 +149,39 @@ def split_folds(
     return _drawn(cohort, tested, validation_fraction, seed, fold)
 
 
-def split_source(source: str | Mapping[str, Any]) -> TableSource:
-    """The table of parts: a file with `patient_id` and `part`, or a declaration that says how its columns are called.
-
-    Raises:
-        UserError: on a field that a table's declaration has not.
-    """
-    if isinstance(source, str):
-        return TableSource(file=source)
-    try:
-        return TableSource.model_validate(dict(source))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"split_file.{field}: {first['msg']}; give file, key and columns: {{part: ...}}") from error
-
-
-def read_split(cohort: Cohort, source: TableSource) -> Split:
-    """Parts from a table with `patient_id` and `part`; rows of hospitals outside the view are passed by.
+def read_split(cohort: Cohort, source: SplitSource) -> Split:
+    """Parts from a table, see `foundation.data.split_file`; patients of hospitals outside the view are passed by.
 
     Raises:
         UserError: on a patient nobody knows or who stands twice, a part that is none, or patients left unsaid.
     """
-    path = Path(source.file)
-    table = read_source(Path(), source, kinds=Kinds(text=["part"]))
-    if "part" not in table:
-        raise refuse(path, "no column 'part'", f"say {', '.join(PARTS)} there", field="part")
-    strange = table.index[~table["part"].isin(PARTS)]
-    if len(strange):
-        value = table.loc[strange[0], "part"]
-        raise refuse(path, f"patient {strange[0]} is in no part", f"say {', '.join(PARTS)}", field="part", value=value)
-    unsaid = cohort.patients.index.difference(table.index)
+    path, part = Path(source.file), read_parts(source)
+    twice = part.index[part.index.duplicated()]
+    if len(twice):
+        where = " and ".join(dict.fromkeys(part[[twice[0]]]))
+        raise refuse(path, f"patient stands twice, in {where}", "list each patient once", "patient_id", value=twice[0])
+    unsaid = cohort.patients.index.difference(part.index)
     if len(unsaid):
         raise refuse(path, f"{len(unsaid)} patients of {cohort.name} are in no part", "list all", value=unsaid[0])
     everybody = cohort.hospitals == cohort.declared
-    unknown = table.index.difference(cohort.patients.index)
+    unknown = part.index.difference(cohort.patients.index)
     if everybody and len(unknown):
         raise refuse(path, f"not in {cohort.name}", "drop the row", field="patient_id", value=unknown[0])
-    part_of = table.loc[cohort.patients.index, "part"]
-    return Split(*(sorted(part_of.index[part_of == part]) for part in PARTS))
+    part_of = part.loc[cohort.patients.index]
+    return Split(*(sorted(part_of.index[part_of == name]) for name in PARTS))
+
+
+def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) -> Split:
+    """The split with a share of its training patients, hospital by hospital, drawn for validation.
+
+    Raises:
+        UserError: if it has patients of validation already.
+    """
+    if parts.validation:
+        finding = f"split_file: {len(parts.validation)} patients of validation stand in it"
+        raise UserError(f"{finding}; say validation: file, or list them under train")
+    train = set(parts.train)
+    return _drawn(cohort, lambda hospital, patients: [p for p in patients if p not in train], fraction, seed)
 
 
 def _drawn(cohort: Cohort, tested: Callable[[str, list[str]], list[str]], fraction: float, *key: int) -> Split:

@@ -2,10 +2,11 @@
 
 import gzip
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from foundation.data.dialect import Dialect
 from foundation.data.problems import refuse
 
 KEY = "patient_id"
+COUNTER = "a column without a name, which counts rows, left out; its cells"
 _ENCODING_ADVICE = "save it with UTF-8 encoding, or say encoding: cp1252 (or what it is) in the declaration"
 LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
+_NAMELESS = re.compile(r"(?:Unnamed: 0)?")  # an index that pandas wrote, or read and wrote again
 _EXACT = 2**53  # beyond it a float skips whole numbers
 _MAGIC = {
     b"PK\x03\x04": ("an Excel workbook or ZIP archive", "save the sheet as CSV UTF-8"),
@@ -59,13 +62,15 @@ class FileTable:
             stands above it; JSON lines and Parquet, which have none, count from 1).
         comments: lines above the header, left out.
         annotations: columns that the file itself says describe rows.
-        names: of all columns, read or not.
+        names: of all columns, read or not, but for a nameless one that counts rows.
+        counter: whether there was one.
     """
 
     frame: pd.DataFrame
     names: list[str]
     comments: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
+    counter: bool = False
 
 
 _ALL = Reading()
@@ -153,13 +158,28 @@ def _decoded(path: Path, content: bytes, encoding: str) -> str:
 
 def _delimited(path: Path, content: bytes, kind: str, dialect: Dialect, reading: Reading) -> FileTable:
     text, delimiter = content.decode("utf-8"), delimiter_of(kind, dialect)
-    shape = layout(path, text, delimiter, reading.keys)
+    shape = layout(path, text, delimiter, reading.keys, dialect.row_names)
     check_names(path, shape.header)
     if reading.numbers and dialect.thousands is None:
         frame = read_numbers(path, text, shape, delimiter, reading.keys, dialect)
     else:
-        frame = read_text(path, text, shape, delimiter, reading.wanted)
-    return FileTable(frame, shape.header, shape.comments, shape.annotations)
+        nameless = {name for name in shape.header[:1] if _NAMELESS.fullmatch(name)}
+        wanted = None if reading.wanted is None else {*reading.wanted, *nameless}
+        frame = read_text(path, text, shape, delimiter, wanted)
+    table = FileTable(frame, shape.header, shape.comments, shape.annotations)
+    return _without_counter(table, reading)
+
+
+def _without_counter(table: FileTable, reading: Reading) -> FileTable:
+    """The table less a first column without a name that counts its rows, as pandas writes an index."""
+    first = table.names[0]
+    if not _NAMELESS.fullmatch(first) or first in reading.keys:
+        return table
+    count = as_text(table.frame[first]).tolist()
+    counts = any(count == [str(number) for number in range(start, start + len(count))] for start in (0, 1))
+    if not counts and (reading.wanted is None or first in reading.wanted):
+        return table
+    return replace(table, frame=table.frame.drop(columns=first), names=table.names[1:], counter=counts)
 
 
 def _lines(path: Path, content: bytes) -> pd.DataFrame:

@@ -3,22 +3,23 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from foundation.data.columns import ColumnSource, Reader, codes, nearest
-from foundation.data.dialect import Dialect
+from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
 from foundation.data.provenance import tell_column
+from foundation.data.row_rule import RowRule, by_rule, row_dates
 from foundation.data.samples import ADVICE, Samples, choose
 from foundation.data.strict import Pattern, Word, with_group
-from foundation.data.table_files import KEY, Reading, as_text, read_frame
+from foundation.data.table_files import COUNTER, KEY, Reading, as_text, read_frame
 from foundation.data.table_forms import TABLE_FORMS, TableForm, usual_columns
 
 
-class TableSource(Dialect):
+class TableSource(RowRule):
     """One table of a hospital.
 
     Args:
@@ -29,8 +30,6 @@ class TableSource(Dialect):
             a sample's barcode.
         samples: which row is taken of a patient's several: patterns of the key, the first preferred, or `primary` for
             barcodes of TCGA. Rows that match none are left out.
-        unique: which row of a patient's several is taken: the `first`, the `last`, or one of `identical` ones; several
-            are refused if None.
         columns: name → where it comes from; a plain text is the column's name in the file. All columns, as they are,
             if None, or those that the form says.
         where: column of the file → cells of the rows that are kept.
@@ -41,7 +40,6 @@ class TableSource(Dialect):
     key: str = KEY
     key_pattern: Pattern | None = None
     samples: Samples | None = None
-    unique: Literal["first", "last", "identical"] | None = None
     columns: dict[str, ColumnSource] | None = None
     where: dict[str, list[Word]] = Field({})
 
@@ -94,7 +92,12 @@ _ANY = Kinds()
 
 
 def read_source(
-    folder: Path, source: TableSource, unique: bool = True, kinds: Kinds = _ANY, problems: Problems | None = None
+    folder: Path,
+    source: TableSource,
+    unique: bool = True,
+    kinds: Kinds = _ANY,
+    problems: Problems | None = None,
+    landmarks: Landmarks | None = None,
 ) -> pd.DataFrame:
     """A table as declared.
 
@@ -105,6 +108,7 @@ def read_source(
         kinds: what columns hold; one that is in neither list is of numbers if every cell plainly is one, else of text.
         problems: takes cells that cannot be read, which are then missing, rows that name no patient or one anew, which
             are then left out, and what else was.
+        landmarks: rows dated after them, or not at all, are left out.
 
     Returns:
         `[rows, columns]` in the declared order, indexed by `patient_id` (text).
@@ -121,11 +125,13 @@ def read_source(
     wanted = None
     if source.columns is not None:
         fields = [one for name, column in source.columns.items() for one in column.fields(name)]
-        wanted = {source.key, *source.where, *fields}
+        wanted = {source.key, *source.where, *fields, *([source.date] if source.date else ())}
     table = read_frame(path, source, Reading((source.key,), wanted))
-    for name in (source.key, *source.where, *sorted(wanted or ())):
+    for name in (source.key, *source.where, *([source.date] if source.date else ()), *sorted(wanted or ())):
         _require(path, table.names, name)
     frame = table.frame
+    if problems is not None:
+        problems.tell(path, COUNTER, table.counter * len(frame))
     if problems is not None and table.comments:
         finding = f"{len(table.comments)} lines above the header are left out, the first"
         problems.warn(path, finding, "nothing to do, unless they hold data", value=table.comments[0])
@@ -135,8 +141,10 @@ def read_source(
         problems.tell(path, f"rows other than {chosen}", len(frame) - len(kept_rows), rows=True)
     frame = kept_rows
     key = _patients(path, as_text(frame[source.key]), source, problems)
-    frame = frame.loc[key.index]
-    kept = _one_row(path, frame, key, source)
+    dates = None if source.date is None else row_dates(frame.loc[key.index, source.date], source, path, problems)
+    key = _in_time(path, key, dates, source, landmarks, problems)
+    frame, dates = frame.loc[key.index], None if dates is None else dates[key.index]
+    kept = _one_row(path, frame, key, source, dates, unique)
     if problems is not None:
         rule = "samples" if source.samples is not None else f"unique: {source.unique}"
         problems.tell(path, f"a patient's other rows ({rule})", int((~kept).sum()), source.key, rows=True)
@@ -163,15 +171,37 @@ def _require(path: Path, names: list[str], name: str) -> None:
         raise refuse(path, f"no such column among {listed}", advice, field=name)
 
 
-def _one_row(path: Path, frame: pd.DataFrame, key: "pd.Series[str]", source: TableSource) -> "pd.Series[bool]":
-    """Which rows are taken where a patient has several."""
+def _in_time(
+    path: Path,
+    key: "pd.Series[str]",
+    dates: "pd.Series[pd.Timestamp] | None",
+    source: TableSource,
+    landmarks: Landmarks | None,
+    problems: Problems | None,
+) -> "pd.Series[str]":
+    """Patients of the rows that were measured before the landmark, where there is one."""
+    if landmarks is None or problems is None or source.timeless:
+        return key
+    if dates is None:
+        landmarks.note_undated(path, "rows", problems)
+        return key
+    return key[landmarks.keep(pd.Index(key), dates, path, "rows", problems)]
+
+
+def _one_row(
+    path: Path,
+    frame: pd.DataFrame,
+    key: "pd.Series[str]",
+    source: TableSource,
+    dates: "pd.Series[pd.Timestamp] | None",
+    alone: bool,
+) -> "pd.Series[bool]":
+    """Which rows are taken where a patient has several; `alone`, whether one is."""
     if source.samples is not None:
         return choose(as_text(frame[source.key]), key, source.samples, path, source.key)
     if source.unique == "identical":
         return ~frame.assign(**{source.key: key}).duplicated()
-    if source.unique is not None:
-        return ~key.duplicated(keep=source.unique)
-    return key.notna()
+    return key.notna() if source.unique is None else by_rule(key, source.unique, dates, alone)
 
 
 def _keep(path: Path, frame: pd.DataFrame, where: dict[str, list[str]]) -> pd.DataFrame:
@@ -202,7 +232,7 @@ def _once(path: Path, key: "pd.Series[str]", field: str, problems: Problems | No
     """Each patient's first row; the others are noted and left out."""
     twice = key.duplicated()
     finding = f"patient stands in row {_first(key == key[twice.idxmax()])} already" if twice.any() else ""
-    advice = f"keep one row a patient, say unique: first, or {ADVICE}"
+    advice = f"keep one row a patient, say unique: first, or {ADVICE}; unique: identical if they say the same"
     return _named(path, key, twice, finding, advice, field, key, problems)
 
 

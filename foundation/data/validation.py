@@ -14,7 +14,7 @@ from foundation.data.problems import Problem, Problems
 from foundation.data.provenance import flow
 from foundation.data.reading import read_sites
 from foundation.data.site import Site
-from foundation.data.tables import TableSource
+from foundation.data.split_file import SplitSource
 
 _NAMED = 4  # hospitals of one finding
 
@@ -39,7 +39,7 @@ class Validation:
 
 
 def validate(
-    root: Path, declaration: Declaration, images: bool = True, split: TableSource | None = None, progress: bool = True
+    root: Path, declaration: Declaration, images: bool = True, split: SplitSource | None = None, progress: bool = True
 ) -> Validation:
     """Reads and checks a whole cohort.
 
@@ -47,7 +47,7 @@ def validate(
         root: the cohort's folder.
         declaration: of it.
         images: whether every image is opened and compared across patients.
-        split: the table of `patient_id` and `part`.
+        split: the table of a split.
         progress: whether to draw bars.
     """
     problems = Problems()
@@ -87,7 +87,7 @@ def _flow(sites: list[Site], declaration: Declaration, problems: Problems) -> li
 def check_site(site: Site, declaration: Declaration, problems: Problems) -> None:
     """What one hospital's tables can have wrong by themselves."""
     dictionary, path = declaration.dictionary, site.files["patients"]
-    problems.listed += clinical_checks.check_labels(site.patients, dictionary.labels, path)
+    problems.listed += clinical_checks.check_labels(site.patients, dictionary.labels, path, dictionary.quantities)
     if dictionary.survival:
         problems.listed += clinical_checks.check_survival(site.patients, path, **dictionary.survival)
     dates = clinical_checks.date_columns(site.patients)

@@ -13,6 +13,7 @@ from foundation.distributed import several_processes, sum_over_processes
 from foundation.errors import UserError
 from foundation.masks import to_device
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views
+from foundation.modalities.genomics.extremes import without_extremes
 from foundation.modalities.genomics.moments import FINAL
 from foundation.modalities.genomics.request import GenesForm
 from foundation.modalities.genomics.storage import CHANNELS, Channels, hide_genes
@@ -110,6 +111,7 @@ class Genomics(Modality):
 
     @torch.no_grad()
     def _update_moments(self, expression: Float[Tensor, "present genes"]) -> None:
+        expression = without_extremes(expression)
         known = ~expression.isnan()
         sums = torch.stack([known.sum(0).float(), expression.nan_to_num().float().sum(0)])
         patients = sum_over_processes(torch.full((1,), float(len(expression)), device=expression.device))

@@ -11,19 +11,22 @@ import scipy.sparse
 
 from foundation.data.columns import nearest
 from foundation.data.genes import GeneVocabulary
+from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
 from foundation.data.units import BASES, LINEAR, base_of, check_unit
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.gene_tables import (
     GeneTable,
     as_numbers,
-    patients_of,
     read_matrix,
 )
+from foundation.modalities.genomics.sample_choice import SampleChoice
 from foundation.modalities.genomics.symbols import by_symbol
 
 
-def read_expression(path: Path, unit: str, source: GeneSource, vocabulary: GeneVocabulary) -> GeneTable:
+def read_expression(
+    path: Path, unit: str, source: GeneSource, vocabulary: GeneVocabulary, landmarks: Landmarks | None = None
+) -> GeneTable:
     """Expression by approved symbol, in the file's own unit.
 
     Several columns of one gene are added where the unit is linear (counts, TPM, FPKM).
@@ -31,16 +34,19 @@ def read_expression(path: Path, unit: str, source: GeneSource, vocabulary: GeneV
     Raises:
         DataError: if the file cannot be used, or its values cannot be in that unit.
     """
-    read = _anndata(path, source, unit) if path.suffix == ".h5ad" else read_matrix(path, source, vocabulary)
+    if path.suffix == ".h5ad":
+        read = _anndata(path, source, unit, landmarks)
+    else:
+        read = read_matrix(path, source, vocabulary, landmarks=landmarks)
     merge = (lambda columns: columns.sum(axis=1, min_count=1)) if unit in LINEAR else None
     values, notes = by_symbol(read.values, vocabulary, path, merge)
     if source.clip is not None:
         values = values.clip(-source.clip, source.clip)
     notes += check_unit(values, unit, path, source.offset)
-    return GeneTable(values, read.notes + notes)
+    return GeneTable(values, read.notes + notes, read.steps)
 
 
-def _anndata(path: Path, source: GeneSource, unit: str) -> GeneTable:
+def _anndata(path: Path, source: GeneSource, unit: str, landmarks: Landmarks | None) -> GeneTable:
     """The matrix `[patients, names]` of an AnnData file (Virshup et al. 2024), held against the unit declared."""
     if not path.is_file():
         raise refuse(path, "missing", "put it there")
@@ -61,18 +67,19 @@ def _anndata(path: Path, source: GeneSource, unit: str) -> GeneTable:
         raise refuse(path, "no such column in obs", advice, field=source.key)
     keys = data.obs_names.to_series() if source.key is None else data.obs[source.key]
     names = pd.Series(keys.astype("string").to_numpy(), dtype="string")
-    kept, index = patients_of(path, names, source, source.key or "obs_names")
+    notes = Problems()
+    chosen = SampleChoice(path, source, source.key or "obs_names", landmarks, notes)
+    kept, index = chosen.of(names, data.obs)
     dense = matrix.toarray() if scipy.sparse.issparse(matrix) else np.asarray(matrix)
     names = (data.raw.var_names if raw else data.var_names).to_series()
     repeated = names.groupby(names).cumcount()
     columns = names + repeated.map(lambda n: f"|{n}" if n else "")
     cells = pd.DataFrame(dense[kept.to_numpy()], index=index, columns=columns.to_numpy())
-    values = as_numbers(cells, path, source, "patient")
-    notes = Problems()
+    values = chosen.once(as_numbers(cells, path, source, "patient"))
     if source.layer is None and data.raw is not None and bool((values < 0).any(axis=None)) and unit != "zscore":
         finding = "X has negative values, and raw holds the values before scaling"
         notes.warn(path, finding, "say layer: raw, or unit: zscore", field="layer")
-    return GeneTable(values, notes.listed)
+    return GeneTable(values, notes.listed, notes.steps)
 
 
 def _check_logarithm(path: Path, data: anndata.AnnData, source: GeneSource, unit: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from foundation.data.dialect import Dialect
+from foundation.data.row_rule import RowRule
 from foundation.data.samples import Samples
 from foundation.data.strict import Pattern, Word
 
@@ -22,7 +22,7 @@ FORMS: dict[str, dict[str, Any]] = {
 assert FORMS.keys() == set(get_args(Form))
 
 
-class GeneSource(Dialect):
+class GeneSource(RowRule):
     """Expression, mutations or copy number.
 
     Args:
@@ -70,3 +70,9 @@ class GeneSource(Dialect):
     def _of_form(cls, declared: Any) -> Any:
         form = declared.get("form") if isinstance(declared, dict) else None
         return {**FORMS[form], **declared} if isinstance(form, str) and form in FORMS else declared
+
+    @model_validator(mode="after")
+    def _dates_of_rows(self) -> "GeneSource":
+        if self.date is not None and (self.genes_in == "rows" or self.value is not None or self.form == "maf"):
+            raise ValueError("date: for tables with a row a patient; elsewhere choose under samples")
+        return self

@@ -1,6 +1,6 @@
 """Tables of genes as hospitals have them, brought to one row a patient and one column a gene."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import pandas as pd
 from foundation.data.columns import nearest
 from foundation.data.dictionary import is_outcome
 from foundation.data.genes import GeneVocabulary
+from foundation.data.landmarks import Landmarks
 from foundation.data.numbers import numbers
-from foundation.data.problems import Problem, Problems, refuse
-from foundation.data.samples import ADVICE, choose
-from foundation.data.strict import with_group
-from foundation.data.table_files import KEY, FileTable, Reading, as_text, read_frame
+from foundation.data.problems import Problem, Problems, Step, refuse
+from foundation.data.samples import ADVICE
+from foundation.data.table_files import COUNTER, KEY, FileTable, Reading, as_text, read_frame
 from foundation.modalities.genomics.gene_source import GeneSource
+from foundation.modalities.genomics.sample_choice import SampleChoice
 
 _STAR = "tpm_unstranded"  # of the Genomic Data Commons' files of one sample
 _NAMED = 5  # gene names that a finding shows
@@ -29,24 +30,32 @@ class GeneTable:
     Attributes:
         values: `[patients, symbols]` float32, symbols sorted, NaN where not measured.
         notes: what was found about names and values, errors and warnings.
+        steps: what was left out by rule.
     """
 
     values: pd.DataFrame
     notes: list[Problem]
+    steps: list[Step] = field(default_factory=list)
 
 
-def read_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool = False) -> GeneTable:
+def read_matrix(
+    path: Path,
+    source: GeneSource,
+    vocabulary: GeneVocabulary,
+    text: bool = False,
+    landmarks: Landmarks | None = None,
+) -> GeneTable:
     """The cells of a table, or of a file a patient where the source's `value` says so; see `_one_matrix`.
 
     Raises:
         DataError: if a file cannot be used, or two are of one patient.
     """
     if source.value is None:
-        return _one_matrix(path, source, vocabulary, text)
+        return _one_matrix(path, source, vocabulary, text, landmarks)
     paths = [Path(name) for name in sorted(glob(str(path), recursive=True))]
     if not paths:
         raise refuse(path, "no such file", "put the files there, or mend `file` in the declaration")
-    tables = [_one_matrix(one, source, vocabulary, text) for one in paths]
+    tables = [_one_matrix(one, source, vocabulary, text, landmarks) for one in paths]
     values = pd.concat([table.values for table in tables])
     twice = values.index.duplicated()
     if twice.any():
@@ -55,7 +64,9 @@ def read_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text
     return GeneTable(values, list(dict.fromkeys(replace(n, file=str(path)) for table in tables for n in table.notes)))
 
 
-def _one_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool) -> GeneTable:
+def _one_matrix(
+    path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool, landmarks: Landmarks | None
+) -> GeneTable:
     """A table's cells, `[patients, names]`, names as the file has them, and what was left out.
 
     Args:
@@ -63,6 +74,7 @@ def _one_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text
         source: its declaration.
         vocabulary: tells genes from columns that describe a patient.
         text: whether cells are words.
+        landmarks: rows dated after them are left out.
 
     Raises:
         DataError: on a missing key, a patient twice, text or infinity where numbers belong, or an outcome's column.
@@ -80,14 +92,19 @@ def _one_matrix(path: Path, source: GeneSource, vocabulary: GeneVocabulary, text
     if _STAR in table.names and source.value is None:
         advice = f"say form: gdc_star, or value: {_STAR}; the file's name says whose it is"
         raise refuse(path, "holds one patient, in columns of several kinds of values", advice, field=_STAR)
-    read = _from_rows if source.genes_in == "rows" else _from_columns
-    cells = read(path, table, source, key, text, vocabulary, notes)
+    if table.counter:
+        notes.tell(path, COUNTER, len(table.frame))
+    chosen = SampleChoice(path, source, key, landmarks, notes)
+    if source.genes_in == "rows":
+        cells = _from_rows(path, table, source, key, text, chosen, notes)
+    else:
+        cells = _from_columns(path, table, source, key, text, vocabulary, chosen, notes)
     cells = cells[[column for column in cells.columns if str(column).endswith(source.suffix)]]
     cells = cells.rename(columns=lambda name: str(name).removesuffix(source.suffix))
     outcome = next((name for name in cells.columns if is_outcome(name)), None)
     if outcome is not None and not source.suffix:
         raise refuse(path, "holds an outcome", "remove the column; it must not be an input", field=outcome)
-    return GeneTable(cells, notes.listed)
+    return GeneTable(chosen.once(cells), notes.listed, notes.steps)
 
 
 def _from_columns(
@@ -97,13 +114,14 @@ def _from_columns(
     key: str,
     text: bool,
     vocabulary: GeneVocabulary,
+    chosen: SampleChoice,
     notes: Problems,
 ) -> pd.DataFrame:
     names = as_text(table.frame[key])
     if names.isna().any():
         raise refuse(path, "empty", "fill the cell, or drop the row", field=key, row=int(names.isna().idxmax()))
-    kept, patients = patients_of(path, names, source, key)
-    cells = table.frame[kept].drop(columns=[key, *(name for name in source.annotation if name in table.names)])
+    kept, patients = chosen.of(names, table.frame)
+    cells = table.frame[kept].drop(columns=[key, *{*source.annotation, source.date} & {*table.names}])
     cells = cells.set_axis(patients, axis=0)
     cells = cells[[name for name in cells.columns if str(name).endswith(source.suffix)]]
     if text:
@@ -123,7 +141,7 @@ def _from_rows(
     source: GeneSource,
     key: str,
     text: bool,
-    vocabulary: GeneVocabulary,
+    chosen: SampleChoice,
     notes: Problems,
 ) -> pd.DataFrame:
     frame, names = table.frame, as_text(table.frame[key])
@@ -143,7 +161,7 @@ def _from_rows(
     labels = (names + repeated.map(lambda n: f"|{n}" if n else "")).to_numpy(dtype=object)
     cells = frame[samples].set_axis(pd.Index(labels), axis=0)
     named = pd.Series(samples if source.value is None else [_patient_of_file(path, source)], dtype=object)
-    kept, patients = patients_of(path, named, source, key)
+    kept, patients = chosen.of(named)
     cells = cells.loc[:, kept.to_numpy()]
     cells = cells if text else as_numbers(cells, path, source, "gene")
     return cells.T.set_axis(patients, axis=0)
@@ -179,31 +197,6 @@ def _patient_of_file(path: Path, source: GeneSource) -> str:
     if source.key_pattern is None:
         return path.name.partition(".")[0]
     return "/".join(path.parts[-len(Path(source.file).parts) :])
-
-
-def patients_of(
-    path: Path, names: "pd.Series[str]", source: GeneSource, key: str
-) -> "tuple[pd.Series[bool], pd.Index[str]]":
-    """Which samples are taken, and the patient of each.
-
-    Raises:
-        DataError: if the pattern does not match, or a patient stands twice.
-    """
-    patient = names if source.key_pattern is None else names.str.extract(with_group(source.key_pattern), expand=False)
-    kept = names.notna()
-    if source.samples is not None:
-        kept = choose(names, patient.fillna(names), source.samples, path, key)
-    lost = patient.isna() & kept
-    if lost.any():
-        finding = f"key_pattern {source.key_pattern} does not match"
-        advice = "mend the pattern, name the column under annotation if it is no sample, or choose under samples"
-        raise refuse(path, finding, advice, field=key, value=names[lost].iloc[0])
-    patient = patient[kept]
-    twice = patient.duplicated()
-    if twice.any():
-        advice = f"keep one row a patient, or {ADVICE}"
-        raise refuse(path, "patient stands twice", advice, field=key, value=patient[twice].iloc[0])
-    return kept, pd.Index(patient.to_numpy(dtype=object), name=KEY)
 
 
 def as_numbers(cells: pd.DataFrame, path: Path, source: GeneSource, of: str) -> pd.DataFrame:

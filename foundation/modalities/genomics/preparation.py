@@ -15,7 +15,7 @@ from pydantic import Tag
 from rich.progress import Progress
 
 from foundation.data.clinical_checks import SHOWN
-from foundation.data.declaration import Declaration
+from foundation.data.declaration import FILE, Declaration
 from foundation.data.dictionary import DataDictionary
 from foundation.data.genes import GeneVocabulary
 from foundation.data.preparation import Packing, Preparation
@@ -91,6 +91,7 @@ class GenomicsPreparation(Preparation):
         self, sites: list[Site], declaration: Declaration, problems: Problems, bars: Progress, images: bool
     ) -> None:
         check_bases(sites, declaration.dictionary.expression_unit, problems)
+        _tell_genes(sites, declaration, problems)
 
     def pack(self, packing: Packing) -> pd.DataFrame:
         site, genes = packing.site, packing.dictionary.genes
@@ -126,13 +127,15 @@ def _read(
         site.files.setdefault(channel, path)
         if channel == "expression":
             unit = source.unit or str(declaration.expression_units.get(site.name, wanted))
-            read = read_expression(path, unit, source, vocabulary)
+            read = read_expression(path, unit, source, vocabulary, site.landmarks)
         else:
             unit = wanted
-            read = (read_mutations if channel == "mutations" else read_copy_number)(path, source, vocabulary)
+            read_channel = read_mutations if channel == "mutations" else read_copy_number
+            read = read_channel(path, source, vocabulary, site.landmarks)
             if channel == "mutations" and source.sequenced is None and is_maf(path, source):
                 _note_unnamed(site, read, path, problems)
         problems.listed.extend(read.notes)
+        problems.steps.extend(read.steps)
         if any(note.severity == "error" for note in read.notes):
             continue
         table = read.values
@@ -151,6 +154,22 @@ def _note_unnamed(site: Site, read: GeneTable, path: Path, problems: Problems) -
         finding = f"{len(unnamed)} patients without a variant count as not sequenced, the first"
         advice = "if some were sequenced, list them in a file and say sequenced: FILE"
         problems.warn(path, finding, advice, field="sequenced", value=unnamed[0])
+
+
+def _tell_genes(sites: list[Site], declaration: Declaration, problems: Problems) -> None:
+    """Genes that were measured and are not in the dictionary, and those in it that nobody measured."""
+    wanted = declaration.dictionary.genes
+    tables = [(site.files[name], table) for site in sites for name, table in _channels(site).items()]
+    if not wanted or not tables:
+        return
+    for path, table in dict(tables).items():
+        problems.tell(path, "genes that the dictionary does not name, left out", len({*table.columns} - {*wanted}))
+    measured = {gene for _, table in tables for gene in table.columns}
+    nobody = [gene for gene in wanted if gene not in measured]
+    if nobody:
+        finding = f"{len(nobody)} of {len(wanted)} genes of the dictionary were measured by nobody, the first"
+        advice = "take them out of the dictionary, or see how the tables call them"
+        problems.warn(FILE, finding, advice, field="dictionary.genes", value=nobody[0])
 
 
 def _check_profiles(table: pd.DataFrame, path: Path, problems: Problems) -> None:

@@ -13,6 +13,8 @@ from foundation.modalities.base import Inputs, Modality, Tokens
 from foundation.modalities.record.request import Column, ColumnsForm
 from foundation.modalities.record.storage import Row, hide_columns
 
+_FARTHEST = 10.0  # scales from the centre: a slip of the unit must not outweigh a batch
+
 
 class Record(Modality):
     """A token a column.
@@ -68,7 +70,7 @@ class Record(Modality):
             known = value is not None and value == value  # NaN is unknown, too
             if column["kind"] == "continuous":
                 if known and value is not None:
-                    number[index] = (float(value) - column["center"]) / column["scale"]
+                    number[index] = min(max((float(value) - column["center"]) / column["scale"], -_FARTHEST), _FARTHEST)
                     mask[index] = True
                 continue
             values = column["values"]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from foundation.data import clinical_checks
+from foundation.data.columns import nearest
 from foundation.data.declaration import Declaration
 from foundation.data.dictionary import DataDictionary, is_outcome
 from foundation.data.fhir import read_fhir
@@ -83,11 +84,26 @@ PREPARATION = RecordPreparation()
 def _read(site: Site, source: TableSource | FhirSource, dictionary: DataDictionary, problems: Problems) -> pd.DataFrame:
     if isinstance(source, FhirSource):
         site.files["record"] = site.folder / source.files
-        return read_fhir(site.folder, source, problems)
+        return read_fhir(site.folder, source, problems, site.landmarks)
     site.files["record"] = site.folder / source.file
     words = {column.name: column.values for column in dictionary.record if column.kind == "categorical"}
     numbers = [column.name for column in dictionary.record if column.kind == "continuous"]
     source = source.read_for("inputs")
-    return read_source(
-        site.folder, source, kinds=Kinds(numbers=numbers, measured=numbers, words=words), problems=problems
-    )
+    declared = source.columns
+    kinds = Kinds(numbers=numbers, measured=numbers, words=words)
+    table = read_source(site.folder, source, kinds=kinds, problems=problems, landmarks=site.landmarks)
+    _tell_unread(table, dictionary, declared is not None, site.files["record"], problems)
+    return table
+
+
+def _tell_unread(
+    table: pd.DataFrame, dictionary: DataDictionary, declared: bool, path: Path, problems: Problems
+) -> None:
+    """Columns that are no input, for the dictionary does not name them."""
+    known = [column.name for column in dictionary.record]
+    for name in (name for name in table if name not in known):
+        cells = int(table[name].notna().sum())
+        problems.tell(path, "a column that the dictionary does not name, not read; its cells", cells, str(name))
+        if declared and known:
+            advice = nearest(str(name), known, "name it under dictionary.record, or take it out of the columns")
+            problems.warn(path, "is declared, and the dictionary does not name it: not read", advice, field=str(name))

@@ -21,8 +21,9 @@ from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems, refuse, refuse_invalid
 from foundation.data.site import Site
 from foundation.data.sources import usual_table
-from foundation.data.strict import Strict
+from foundation.data.strict import Pattern, Strict
 from foundation.data.tables import Kinds, TableSource, read_source
+from foundation.modalities.report.label_words import check_label_words, words_of_label
 from foundation.modalities.report.storage import STORAGE
 from foundation.modalities.report.text_checks import check_coverage, check_identifiers, check_leaks
 from foundation.modalities.report.texts import join_reports, read_texts
@@ -37,17 +38,21 @@ class ReportSource(Strict):
     Args:
         table: a row a report.
         files: a glob of text files; the patient as for images.
+        key_pattern: regular expression whose group is the patient in a file's path, where names hold no or several ids.
         template: Jinja; the record's columns are its variables. It must say that it is written from the record.
     """
 
     table: TableSource | None = None
     files: str | None = None
+    key_pattern: Pattern | None = None
     template: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "ReportSource":
         if sum(way is not None for way in (self.table, self.files, self.template)) != 1:
             raise ValueError("give one of table, files and template")
+        if self.key_pattern is not None and self.files is None:
+            raise ValueError("key_pattern: for files by name; a table's own key_pattern stands within table")
         return self
 
 
@@ -96,6 +101,7 @@ class ReportPreparation(Preparation):
     def check(self, site: Site, declaration: Declaration, problems: Problems) -> None:
         if len(self.patients(site)):
             check_leaks(site.tables[_TABLE], site.files[_TABLE], event_dates(site.patients), problems)
+            _check_labels(site, declaration, problems)
 
     def check_together(
         self, sites: list[Site], declaration: Declaration, problems: Problems, bars: Progress, images: bool
@@ -117,19 +123,32 @@ class ReportPreparation(Preparation):
 PREPARATION = ReportPreparation()
 
 
+def _check_labels(site: Site, declaration: Declaration, problems: Problems) -> None:
+    dictionary, patients = declaration.dictionary, declaration.sources.patients
+    columns = patients.columns or {} if isinstance(patients, TableSource) else {}
+    labels = [name for name in dictionary.labels if name in site.patients and name not in dictionary.quantities]
+    words = {}
+    for name in labels:
+        values = columns[name].values if name in columns else None
+        words[name] = words_of_label(name, [*(values or {}), *dictionary.classes.get(name, [])])
+    coded = site.patients[labels].apply(pd.to_numeric, errors="coerce")
+    check_label_words(site.tables[_TABLE]["text"], coded, words, site.files[_TABLE], problems)
+
+
 def _read(site: Site, source: ReportSource, problems: Problems, leave_out: bool) -> pd.DataFrame:
     if source.template is not None:
         site.files[_TABLE] = site.files.get("record", site.folder)
         return _written(site, source.template)
     if source.table is not None:
         site.files[_TABLE] = site.folder / source.table.file
-        return join_reports(
-            read_source(site.folder, source.table, unique=False, kinds=_KINDS, problems=problems), site.files[_TABLE]
-        )
+        texts = read_source(site.folder, source.table, unique=False, kinds=_KINDS, problems=problems)
+        return join_reports(texts, site.files[_TABLE], site.landmarks, problems)
     assert source.files is not None
-    site.files[_TABLE] = site.folder / source.files
-    texts = read_texts(site.folder, source.files, site.patients.index, problems, leave_out)
-    return join_reports(texts, site.files[_TABLE])
+    path = site.files[_TABLE] = site.folder / source.files
+    owners = (site.patients.index, source.key_pattern)
+    return join_reports(
+        read_texts(site.folder, source.files, *owners, problems, leave_out), path, site.landmarks, problems
+    )
 
 
 def _written(site: Site, template: str) -> pd.DataFrame:

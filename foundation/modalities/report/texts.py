@@ -6,16 +6,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from foundation.data.dates import ADVICE
 from foundation.data.file_owners import FileOwners
+from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
 from foundation.data.table_files import KEY, read_bytes
 
+_ADVICE = ADVICE.replace("write", "write dates as", 1)
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d-[01]\d-[0-3]\d|(?:19|20)\d\d[01]\d[0-3]\d)(?!\d)")
 _MARKUP = re.compile(r"\s*(?:\{\\rtf|<!doctype|<html|<\?xml|<body)", re.IGNORECASE)
 
 
 def read_texts(
-    folder: Path, files: str, patients: Iterable[str], problems: Problems, leave_out: bool = False
+    folder: Path,
+    files: str,
+    patients: Iterable[str],
+    pattern: str | None,
+    problems: Problems,
+    leave_out: bool = False,
 ) -> pd.DataFrame:
     """Reports that are text files; each file that cannot be used is noted and left out.
 
@@ -23,6 +31,7 @@ def read_texts(
         folder: the hospital's.
         files: a glob in it.
         patients: those known; see `foundation.data.file_owners`.
+        pattern: of the patient in a file's path, likewise.
         problems: takes the findings.
         leave_out: whether files that name no patient are left out rather than refused.
 
@@ -37,8 +46,8 @@ def read_texts(
     if not paths:
         raise refuse(folder / files, "no such file", "put the reports there, or mend `files` in the declaration")
     names = [path.relative_to(folder) for path in paths]
-    advice = "name one of them in the file's name, or give a table of reports"
-    owners = FileOwners(patients, names, advice=advice, leave_out=leave_out)
+    advice = "name one of them in the file's name, declare key_pattern under sources, or give a table of reports"
+    owners = FileOwners(patients, names, pattern, advice, leave_out)
     rows = []
     for path, name in zip(paths, names, strict=True):
         report = problems.attempt(_owned, path, name, owners)
@@ -71,7 +80,9 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").strip()
 
 
-def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
+def join_reports(
+    reports: pd.DataFrame, path: Path, landmarks: Landmarks | None = None, problems: Problems | None = None
+) -> pd.DataFrame:
     """A patient's reports as one text, in the order of their dates; undated ones come last, in the order given.
 
     A note that a patient has twice, word by word, is taken once.
@@ -79,6 +90,8 @@ def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     Args:
         reports: a row a report, indexed by `patient_id`: `text`, and `date` where that is known.
         path: where they were read, for messages.
+        landmarks: those dated after them, or not at all, are left out.
+        problems: takes how many.
 
     Returns:
         A row a patient, in the order of first appearance: `text`, and `date`, the last report's (NaT if unknown).
@@ -96,6 +109,9 @@ def join_reports(reports: pd.DataFrame, path: Path | str) -> pd.DataFrame:
         raise refuse(path, f"no text at patient {patient}", "declare the column of texts", field="text", value=value)
     kept = reports[cells.notna() & (cells.astype(str).str.strip() != "")]
     dates = _dates(kept, path)
+    if landmarks is not None and problems is not None:
+        early = landmarks.keep(kept.index, dates, path, "reports", problems)
+        kept, dates = kept[early], dates[early]
     order = dates.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
     table = pd.DataFrame({"text": kept["text"].str.strip(), "date": dates}).iloc[order]
     table = table[~table.assign(patient=table.index).duplicated(["patient", "text"])]
@@ -111,6 +127,5 @@ def _dates(reports: pd.DataFrame, path: Path | str) -> "pd.Series[pd.Timestamp]"
     wrong = dates.isna() & written.notna() & (written.astype(str).str.strip() != "")
     if wrong.any():
         patient, value = next(iter(written[wrong].items()))
-        advice = "write dates as YYYY-MM-DD"
-        raise refuse(path, f"no ISO date at patient {patient}", advice, field="date", value=value)
+        raise refuse(path, f"no ISO date at patient {patient}", _ADVICE, field="date", value=value)
     return dates.dt.tz_localize(None)

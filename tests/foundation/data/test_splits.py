@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
-from foundation.data.splits import PARTS, Split, configured_split, split, split_folds
+from foundation.data.split_file import PARTS
+from foundation.data.splits import Split, configured_split, split, split_folds
 from foundation.errors import UserError
 
 DATA = {"folds": 0, "fold": 0, "stratify": None, "split_file": None, "validation_fraction": 0.2, "split_seed": 3}

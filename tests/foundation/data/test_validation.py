@@ -7,7 +7,7 @@ import pytest
 
 from foundation.data.clinical_checks import date_columns
 from foundation.data.declaration import read_declaration
-from foundation.data.tables import TableSource
+from foundation.data.split_file import SplitSource
 from foundation.data.validation import Validation, validate
 from tests.foundation.cohort_files import PATIENTS, declare_otherwise, edit, write_cohort
 
@@ -169,10 +169,10 @@ def test_a_split_is_held_against_the_patients(root, tmp_path):
     ids = [f"{letter}{number:03}" for letter in "NS" for number in range(PATIENTS)]
     rows = [(patient, "test" if patient[0] == "S" else "train") for patient in ids]
     pd.DataFrame(rows, columns=["patient_id", "part"]).to_csv(split, index=False)
-    assert lines(checked(root, split=TableSource(file=str(split)))) == []
+    assert lines(checked(root, split=SplitSource(file=str(split)))) == []
     damaged = [("N000", "test"), ("n001", "test"), ("N002", "holdout"), ("Z1", "train"), *rows[:2], *rows[3:-1]]
     pd.DataFrame(damaged, columns=["patient_id", "part"]).to_csv(split, index=False)
-    found = checked(root, split=TableSource(file=str(split)))
+    found = checked(root, split=SplitSource(file=str(split)))
     for words in (
         "field part: patient N002 is in no part (holdout); say train, validation, test",
         "field part: patient N000 stands 2 times, in test and train (train); list each patient once",

@@ -28,7 +28,7 @@ def test_text_files_are_joined_in_date_order(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(text.encode())
     (tmp_path / "P12" / "b.txt.gz").write_bytes(gzip.compress(b"packed"))
     problems = Problems()
-    rows = read_texts(tmp_path, "**/*.*", ["P1", "P12"], problems)
+    rows = read_texts(tmp_path, "**/*.*", ["P1", "P12"], None, problems)
     assert problems.listed == []
     joined = join_reports(rows, tmp_path)
     assert joined["text"].to_dict() == {"P12": "other\n\npacked", "P1": "first\n\nsecond\nline\n\nundated"}
@@ -40,10 +40,10 @@ def test_a_table_of_reports_is_joined_likewise() -> None:
         {"text": ["b", "c", " ", None, "a"], "date": ["2020-02-01", None, "2020", None, "2019-05-01T10:00:00Z"]},
         index=pd.Index(["x", "x", "y", "z", "x"], name="patient_id"),
     )
-    joined = join_reports(rows, "reports.csv")
+    joined = join_reports(rows, Path("reports.csv"))
     assert joined["text"].to_dict() == {"x": "a\n\nb\n\nc"}
     assert joined["date"].tolist() == [pd.Timestamp("2020-02-01")]
-    assert join_reports(rows[["text"]], "reports.csv")["text"].to_dict() == {"x": "b\n\nc\n\na"}
+    assert join_reports(rows[["text"]], Path("reports.csv"))["text"].to_dict() == {"x": "b\n\nc\n\na"}
 
 
 def test_the_same_note_counts_once() -> None:
@@ -51,14 +51,14 @@ def test_the_same_note_counts_once() -> None:
         {"text": ["a", "b", " a ", "a"], "date": ["2020-02-01", "2020-01-01", "2020-03-01", "2020-01-01"]},
         index=pd.Index(["x", "x", "x", "y"], name="patient_id"),
     )
-    assert join_reports(rows, "reports.csv")["text"].to_dict() == {"x": "b\n\na", "y": "a"}
+    assert join_reports(rows, Path("reports.csv"))["text"].to_dict() == {"x": "b\n\na", "y": "a"}
 
 
 def texts(name: str, content: str | bytes) -> Callable[[Path], None]:
     def build(folder: Path) -> None:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         problems = Problems()
-        assert read_texts(folder, "*.*", KNOWN, problems).empty
+        assert read_texts(folder, "*.*", KNOWN, None, problems).empty
         raise DataError(problems.errors[0])
 
     return build
@@ -70,7 +70,7 @@ def table(**columns: list[object]) -> Callable[[Path], object]:
 
 
 CORRUPT: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no file": (lambda folder: read_texts(folder, "*.txt", KNOWN, Problems()), r"\*\.txt: no such file"),
+    "no file": (lambda folder: read_texts(folder, "*.txt", KNOWN, None, Problems()), r"\*\.txt: no such file"),
     "nobody's": (texts("P13.txt", "x"), r"P13\.txt: names no patient"),
     "empty": (texts("P1.txt", ""), r"P1\.txt: empty file"),
     "blank": (texts("P1.txt", " \n\t"), r"P1\.txt: empty file"),
@@ -104,7 +104,7 @@ def test_one_bad_file_does_not_hide_the_next(tmp_path: Path) -> None:
     for name, text in {"P1.txt": "good", "P12.txt": "", "Q.txt": "x"}.items():
         (tmp_path / name).write_text(text)
     problems = Problems()
-    assert read_texts(tmp_path, "*.txt", KNOWN, problems)["text"].to_dict() == {"P1": "good"}
+    assert read_texts(tmp_path, "*.txt", KNOWN, None, problems)["text"].to_dict() == {"P1": "good"}
     assert [Path(problem.file).name for problem in problems.errors] == ["P12.txt", "Q.txt"]
 
 
