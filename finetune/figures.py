@@ -101,21 +101,23 @@ def figures(
     enough = len(patients) >= support.patients and resampling.replicates > 0
     size = max(1, _BLOCK // sum(array.size for table in tables.values() for array in table.to_arrays().values()))
 
+    # Each block begins with the patients as they are: by their counts alone a mean chooses the parts that enter it.
     def patient_blocks() -> Iterator[Tables]:
+        everybody = np.ones((1, len(patients)), dtype=np.int64)
         for _, block in weight_blocks(patients, resampling.replicates, str(resampling.seed), size):
-            yield statistics.tables(targets, estimates, hospitals, block)
+            yield statistics.tables(targets, estimates, hospitals, np.concatenate([everybody, block]))
 
     def hospital_blocks() -> Iterator[Tables]:
         parts = _by_hospital(statistics, targets, estimates, hospitals)
-        draws = hospital_draws(len(names), resampling.replicates, resampling.seed)[1:]
+        everybody, draws = np.split(hospital_draws(len(names), resampling.replicates, resampling.seed), [1])
         for start in range(0, len(draws), size):
-            block = draws[start : start + size]
+            block = np.concatenate([everybody, draws[start : start + size]])
             yield {name: drawn_hospitals([part[name] for part in parts], block) for name in tables}
 
     def drawn(blocks: Iterator[Tables]) -> Values:
         parts = [statistics.measures(block, support) for block in blocks]
         return {
-            name: row if measures[name].single else np.concatenate([row, *(part[name].values for part in parts)])
+            name: row if measures[name].single else np.concatenate([row, *(part[name].values[1:] for part in parts)])
             for name, row in whole.items()
         }
 

@@ -89,6 +89,21 @@ def test_drawing_hospitals_is_drawing_their_tables(kind: str):
             np.testing.assert_allclose(shown.by_hospital[name], measure.values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
+def test_a_mean_over_labels_is_of_the_same_labels_in_all_replicates_however_they_are_cut_into_blocks(monkeypatch):
+    rare = np.zeros(COUNT)
+    rare[:5] = 1  # as many as the support asks for; replicates have more or fewer
+    statistics, targets = MultiLabelStatistics(["label", "rare"]), {"label": LABEL, "rare": rare}
+    arguments = targets, KINDS["multi-label"][1], PATIENTS, HOSPITALS, Resampling(Support(), 20, 0, exact=False)
+    together = figures(statistics, *arguments)
+    monkeypatch.setattr("finetune.figures._BLOCK", 1)
+    one_by_one = figures(statistics, *arguments)
+    for name in ("auc", "brier"):
+        by_label = [together.by_patient[f"{name}/{label}"] for label in ("label", "rare")]
+        np.testing.assert_allclose(together.by_patient[name], np.nanmean(by_label, axis=0), rtol=1e-12)
+        np.testing.assert_allclose(one_by_one.by_patient[name], together.by_patient[name], rtol=1e-12)
+        np.testing.assert_allclose(one_by_one.by_hospital[name], together.by_hospital[name], rtol=1e-12)
+
+
 def exact(kind: str, replicates: int = 0) -> dict[str, float | None]:
     statistics, estimates = KINDS[kind]
     shown = figures(statistics, TARGETS, estimates, PATIENTS, HOSPITALS, Resampling(Support(), replicates, 0))
