@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from lifelines import CoxPHFitter
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from foundation.data.cohort import Cohort
 
 _COLUMNS = ("age", "sex")
+_RIDGE = 0.01
 
 
 def covariates(cohort: Cohort, patients: list[str], fill: float | None = None) -> pd.DataFrame:
@@ -51,3 +53,13 @@ def logistic(train: pd.DataFrame, label: NDArray[np.float64], test: pd.DataFrame
         model = LogisticRegression().fit(train.to_numpy(), label.astype(int))
         probabilities[:, present] = model.predict_proba(test.to_numpy())
     return probabilities
+
+
+def cox(
+    train: pd.DataFrame, event: NDArray[np.float64], time: NDArray[np.float64], test: pd.DataFrame
+) -> NDArray[np.float64]:
+    """Log hazards by Cox regression, slightly ridged, `[test]`."""
+    varied = [column for column in train.columns if train[column].nunique() > 1]
+    table = train[varied].assign(event=event, time=time)
+    model = CoxPHFitter(penalizer=_RIDGE).fit(table, duration_col="time", event_col="event")
+    return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)

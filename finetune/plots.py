@@ -1,6 +1,6 @@
 """The picture of an evaluation: intervals by group, beside what the head draws of its estimates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from sklearn.metrics import roc_curve
 
 from finetune.metrics import Column
 from foundation.files import replacing
+from foundation.statistics.competing import CauseTable
+from foundation.statistics.grid import Grid
 
 _INK, _SOFT = "#1f3a5f", "#b5651d"
 
@@ -51,6 +53,26 @@ def roc_curves(axes: Axes, curves: dict[str, tuple[Column, Column]]) -> None:
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize="small")
+
+
+def incidence_curves(axes: Axes, name: str, kind: Column, time: Column, risk: Column, groups: Sequence[str]) -> None:
+    """Cumulative incidence of a cause by equal parts of its predicted risk.
+
+    Args:
+        axes: to draw in.
+        name: of the cause.
+        kind: 0 where censored, 1 for the cause, 2 for another: `[patients]`.
+        time: days.
+        risk: of the cause.
+        groups: names of the parts, the lowest risk first.
+    """
+    part = np.digitize(risk, np.quantile(risk, np.arange(1, len(groups)) / len(groups)))
+    times = Grid.of_events(kind > 0, time)
+    table = CauseTable.from_patients(kind, time, part, times, Grid(np.arange(len(groups), dtype=np.float64)))
+    for place, label in enumerate(groups):
+        axes.step(times.values / 365.25, table.group(place).incidence()[0], where="post", label=f"{label} risk")
+    axes.set(xlabel="years", ylabel=f"incidence of {name}, by third of its predicted risk", ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize="small")
 
 
 def _rows(result: dict[str, Any], metric: str) -> list[tuple[str, int, dict[str, Any]]]:

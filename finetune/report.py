@@ -1,6 +1,7 @@
 """The report of an evaluation for who reads it at a bedside, not at a terminal: one HTML file, from `results.json`."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,7 @@ def _curves(curves: Mapping[str, Any], name: str) -> Section | None:
         "calibration": _calibration,
         "decision": _decision,
         "kaplan_meier": _kaplan_meier,
+        "incidence": partial(_incidence, name),
     }
     figures, said = [], []
     for kind, draw in drawn.items():
@@ -176,11 +178,22 @@ def _kaplan_meier(axes: Axes, groups: list[dict[str, Any]]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
+def _incidence(name: str, axes: Axes, groups: list[dict[str, Any]]) -> None:
+    """Of a cause, by what its risk was predicted to be; other causes are no censoring."""
+    names = _GROUPS.get(len(groups), tuple(f"group {place + 1}" for place in range(len(groups))))
+    for place, group in enumerate(groups):
+        years = np.array([0.0, *group["days"]]) / 365.25
+        chance = np.array([0.0, *(np.nan if value is None else value for value in group["incidence"])])
+        axes.step(years, chance, where="post", color=_colour(place, len(groups)), label=f"{names[place]} risk")
+    axes.set(xlabel="years", ylabel=f"incidence of {name}, by predicted risk", ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=8)
+
+
 def _parts(curves: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Curves of one outcome, or of each class or label."""
+    """Curves of one outcome, or of each class, label or cause."""
     yield "", curves
     for name, part in curves.items():
-        if isinstance(part, Mapping) and "decision" in part:
+        if isinstance(part, Mapping) and "calibration" in part:
             yield name, part
 
 

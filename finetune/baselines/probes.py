@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from finetune.experts.blocks import Axes
 from finetune.experts.responses import Floats, Hazard, Label, Response
 from finetune.heads.base import Columns, Head
-from finetune.heads.follow_up import FollowUp, concordance
 
 SHOTS = (1, 2, 5, 10, 25)
 NEIGHBOURS = 20
@@ -38,12 +37,10 @@ def probes(head: Head, train: Floats, targets: Columns, test: Floats, tested: Co
         return {}
     axes = Axes.of(train[there])
     known, unknown = (_unit(axes.project(values)) for values in (train[there], test[asked]))
-    responses = _responses(head, {name: column[there] for name, column in targets.items()})
+    responses = head.ranking_responses({name: column[there] for name, column in targets.items()})
 
     def value(scores: list[Floats]) -> float:
         table = scores[0] if len(scores) == 1 else np.stack(scores, axis=1)
-        if isinstance(head, FollowUp):
-            return concordance(judged[head.event], judged[head.time], table)
         return float(metric.value(*judged.values(), table))
 
     near = [neighbour_scores(known, response, unknown, NEIGHBOURS) for response in responses]
@@ -89,13 +86,6 @@ def few_shot_scores(known: Floats, label: Floats, asked: Floats, shots: int, rng
         means.append(known[rows].mean(axis=0))
     with_label, without = ((asked - mean) ** 2 for mean in means)
     return np.asarray((without - with_label).sum(axis=1))
-
-
-def _responses(head: Head, targets: Columns) -> list[Response]:
-    """A hazard of whatever head of an event in time; else the head's own responses."""
-    if isinstance(head, FollowUp):
-        return [Hazard(targets[head.event], targets[head.time])]
-    return head.responses(targets)
 
 
 def _unit(values: Floats) -> Floats:

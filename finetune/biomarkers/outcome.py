@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from finetune.heads.base import Head
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
 from finetune.heads.follow_up import FollowUp
 from finetune.heads.multilabel import MultiLabel
 from finetune.trial.prognosis import martingale_residuals
@@ -46,7 +47,7 @@ def outcome_of(head: Head, output: int, cohort: Cohort, patients: Sequence[str])
 
     Args:
         head: of the task.
-        output: the class or label that is looked at, where the head has several.
+        output: the class, label or cause that is looked at, where the head has several.
         cohort: prepared.
         patients: whom the model has not seen.
 
@@ -70,13 +71,15 @@ def outcome_of(head: Head, output: int, cohort: Cohort, patients: Sequence[str])
 def _residuals(
     head: Head, output: int, values: Floats, hospitals: NDArray[np.str_], columns: list[str]
 ) -> tuple[Floats, dict[str, NDArray[np.bool_]], str]:
-    if isinstance(head, FollowUp):
+    if isinstance(head, FollowUp | CompetingRisks):
+        cause = output if isinstance(head, CompetingRisks) else 0
+        seen = values[:, 0] == cause + 1  # other causes are censored when they come
         residual = np.zeros(len(values))
         for name in np.unique(hospitals):
             rows = hospitals == name
-            residual[rows] = martingale_residuals(values[rows, 0], values[rows, 1])
-        seen = values[:, 0] == 1
-        return residual, {"events": seen, "censored": ~seen}, f"{columns[0]} (martingale residuals by hospital)"
+            residual[rows] = martingale_residuals(seen[rows].astype(np.float64), values[rows, 1])
+        event = f"{columns[0]} = {head.causes[cause]}" if isinstance(head, CompetingRisks) else columns[0]
+        return residual, {"events": seen, "censored": ~seen}, f"{event} (martingale residuals by hospital)"
     if head.kind == "regression":
         return values[:, 0], {"patients": np.ones(len(values), dtype=np.bool_)}, columns[0]
     positive = values[:, 0] == (output if isinstance(head, Classification) else 1)

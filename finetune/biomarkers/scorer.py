@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
 from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
 from finetune.predictor import TaskModel
@@ -68,6 +69,9 @@ class Scorer:
         """The number of raw scores `[patients, outputs]`, of which more is more of the outcome: `[patients]`."""
         if isinstance(self.head, DiscreteHazards):
             return -self.head.estimate(scores).sum(dim=1)
+        if isinstance(self.head, CompetingRisks):
+            incidence: Tensor = self.head.estimate(scores).unflatten(1, (len(self.head.causes), -1))
+            return incidence[:, self.output].sum(dim=1)
         if isinstance(self.head, Classification):
             others = [place for place in range(scores.shape[1]) if place != self.output]
             return scores[:, self.output] - scores[:, others].logsumexp(dim=1)
@@ -97,10 +101,13 @@ class Scorer:
             names = list(head.targets)
         elif isinstance(head, Classification):
             names = list(head.classes)
+        elif isinstance(head, CompetingRisks):
+            names = list(head.causes)
         else:
             return 0, {"survival": "log hazard"}.get(head.kind, head.targets[0])
         if output is None and isinstance(head, Classification) and len(names) == 2:
             output = names[-1]
         if output not in names:
             raise UserError(f"prediction: found {output!r}; the model has {', '.join(names)}, name one")
-        return names.index(output), f"log-odds of {output}"
+        words = "sum of incidences" if isinstance(head, CompetingRisks) else "log-odds"
+        return names.index(output), f"{words} of {output}"

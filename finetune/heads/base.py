@@ -157,6 +157,10 @@ class Head(nn.Module, ABC):
     def responses(self, targets: Columns) -> list[Response]:
         """What experts explain, one an output of theirs, of target columns `[patients]`."""
 
+    def ranking_responses(self, targets: Columns) -> list[Response]:
+        """What models explain that rank patients alone; the metrics take their scores, a column each."""
+        return self.responses(targets)
+
     def fit_experts(self, features: Column, targets: Columns, hospitals: Sequence[str], distil: bool = True) -> LeftOut:
         """Fits experts exactly, and calibrates.
 

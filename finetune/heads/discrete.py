@@ -14,10 +14,10 @@ from finetune.experts.responses import Label, Response
 from finetune.heads.base import Blocks, Columns, Targets, readout
 from finetune.heads.follow_up import GROUPS, FollowUp, concordance, has_pairs
 from finetune.metrics import Column, Metric
-from finetune.statistics.discrete import DiscreteStatistics, log_cumulative_hazard
+from finetune.statistics.discrete import DiscreteStatistics
 from foundation.errors import UserError
 
-_EDGES = [182, 365, 547, 730, 1095, 1460, 1825, 2555, 3650]  # days: finer where more is seen
+EDGES = [182, 365, 547, 730, 1095, 1460, 1825, 2555, 3650]  # days: finer where more is seen
 
 
 class DiscreteHazards(FollowUp):
@@ -57,7 +57,7 @@ class DiscreteHazards(FollowUp):
     ) -> None:
         super().__init__(event, time, horizons)
         self.width = width
-        self.edges = list(edges or _EDGES)
+        self.edges = list(edges or EDGES)
         if any(low >= high for low, high in pairwise([0, *self.edges])):
             raise UserError(f"task.head.edges: found {self.edges}; give days that rise from above 0")
         if max(self.horizons) > self.edges[-1]:
@@ -84,12 +84,12 @@ class DiscreteHazards(FollowUp):
 
     def responses(self, targets: Columns) -> list[Response]:
         event, time = (torch.from_numpy(targets[name]) for name in self.targets)
-        label, counts = self._intervals(event, time)
+        label, counts = intervals_lived(event, time, self.edges)
         return [Label(column) for column in torch.where(counts, label, torch.nan).double().numpy().T]
 
     def loss(self, scores: Float[Tensor, "batch intervals"], targets: Targets) -> Tensor:
         """Negative log-likelihood a patient."""
-        label, counts = self._intervals(targets[self.event], targets[self.time])
+        label, counts = intervals_lived(targets[self.event], targets[self.time], self.edges)
         losses = functional.binary_cross_entropy_with_logits(scores, label, reduction="none") * counts
         return losses.sum(dim=1).mean()
 
@@ -119,8 +119,8 @@ class DiscreteHazards(FollowUp):
         return functional.logsigmoid(-logits).cumsum(dim=1).exp()
 
     def risk(self, estimates: Column) -> Float[np.ndarray, " patients"]:
-        """Logarithm of the cumulative hazard up to the last horizon."""
-        return log_cumulative_hazard(estimates, self.edges, self.horizons[-1])
+        """Logarithm of the cumulative hazard up to the last horizon; of a model that ranks alone, what it says."""
+        return self.statistics().risk(estimates)
 
     def metrics(self) -> dict[str, Metric]:
         return {"c_index": Metric(lambda e, t, curve: concordance(e, t, self.risk(curve)), has_pairs, chance=0.5)}
@@ -129,13 +129,14 @@ class DiscreteHazards(FollowUp):
         cuts = self.cuts.double().cpu().tolist()
         return DiscreteStatistics(self.event, self.time, self.horizons, self.edges, cuts)
 
-    def _intervals(
-        self, event: Float[Tensor, " batch"], time: Float[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch intervals"], Bool[Tensor, "batch intervals"]]:
-        """Whether the event comes in each interval, and whether the patient counts in it."""
-        ends = torch.tensor(self.edges, dtype=time.dtype, device=time.device)
-        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-        seen = (event == 1)[:, None]
-        label = seen & (time[:, None] <= ends) & ((time[:, None] > starts) | ((time[:, None] <= 0) & (starts == 0)))
-        lived = time[:, None] >= torch.where(seen, ends, (starts + ends) / 2)
-        return label.to(time.dtype), label | lived
+
+def intervals_lived(
+    event: Float[Tensor, " batch"], time: Float[Tensor, " batch"], edges: list[int]
+) -> tuple[Float[Tensor, "batch intervals"], Bool[Tensor, "batch intervals"]]:
+    """Whether the event comes in each interval, and whether the patient counts in it."""
+    ends = torch.tensor(edges, dtype=time.dtype, device=time.device)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    seen = (event == 1)[:, None]
+    label = seen & (time[:, None] <= ends) & ((time[:, None] > starts) | ((time[:, None] <= 0) & (starts == 0)))
+    lived = time[:, None] >= torch.where(seen, ends, (starts + ends) / 2)
+    return label.to(time.dtype), label | lived

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 
+from finetune.baseline import cox
+from finetune.experts.responses import Hazard, Response
 from finetune.heads.base import PROBABILITY, Columns, Head, TargetCounts, object_schema
 from finetune.metrics import Column
 from foundation.errors import UserError
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GROUPS = ("low", "middle", "high")  # thirds of risk
-_PENALTY = 0.01
 
 
 class FollowUp(Head):
@@ -42,6 +43,10 @@ class FollowUp(Head):
         self.time = time
         self.targets = [event, time]
         self.horizons = list(horizons or [365, 1095, 1825])
+
+    def ranking_responses(self, targets: Columns) -> list[Response]:
+        """The hazard."""
+        return [Hazard(targets[self.event], targets[self.time])]
 
     @abstractmethod
     def risk(self, estimates: Column) -> Float[np.ndarray, " patients"]:
@@ -99,10 +104,7 @@ class FollowUp(Head):
 
     def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
         """Log hazard by Cox regression, slightly ridged."""
-        varied = [column for column in train.columns if train[column].nunique() > 1]
-        table = train[varied].assign(event=targets[self.event], time=targets[self.time])
-        model = CoxPHFitter(penalizer=_PENALTY).fit(table, duration_col="time", event_col="event")
-        return np.asarray(model.predict_log_partial_hazard(test[varied]), dtype=np.float64)
+        return cox(train, targets[self.event], targets[self.time], test)
 
     def plot(self, axes: "Axes", targets: Columns, estimates: Column) -> None:
         """Kaplan–Meier curves by third of predicted risk."""

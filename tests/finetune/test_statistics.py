@@ -11,6 +11,8 @@ from finetune.federated.figures import figures as federated_figures
 from finetune.figures import Resampling, figures
 from finetune.statistics.base import TaskStatistics
 from finetune.statistics.binary import BinaryStatistics, MultiLabelStatistics
+from finetune.statistics.cause import CauseStatistics
+from finetune.statistics.competing import CompetingStatistics
 from finetune.statistics.multiclass import MulticlassStatistics
 from finetune.statistics.regression import RegressionStatistics
 from finetune.statistics.survival import SurvivalStatistics
@@ -34,13 +36,22 @@ GRADE = RNG.integers(0, 3, COUNT).astype(float)
 GRADES = RNG.dirichlet(np.ones(3), COUNT) * 0.8 + 0.2 * np.eye(3)[GRADE.astype(int)]
 UNKNOWN = np.where(RNG.random(COUNT) < 0.2, np.nan, 1 - LABEL)
 BASELINE = np.linspace(10.0, 3000, 60), np.linspace(0.01, 2, 60)
-TARGETS = {"label": LABEL, "other": UNKNOWN, "event": EVENT, "days": DAYS, "grade": GRADE}
+CAUSE = np.where(EVENT == 1, 1 + (RNG.random(COUNT) < 0.3), 0.0)
+EDGES = [200, 400, 800, 1600]
+SHARE = 1 - np.exp(-np.exp(RISK)[:, None] * np.array(EDGES) / 900)
+INCIDENCE = np.concatenate([0.6 * SHARE, 0.2 * SHARE[::-1]], axis=1)
+CAUSES = [
+    CauseStatistics("cause", 1, "disease", "days", [365, 1095], EDGES, [-1.0, 0.0]),
+    CauseStatistics("cause", 2, "other", "days", [365, 1095], EDGES, [-2.0, -1.0]),
+]
+TARGETS = {"label": LABEL, "other": UNKNOWN, "event": EVENT, "days": DAYS, "grade": GRADE, "cause": CAUSE}
 
 KINDS: dict[str, tuple[TaskStatistics, np.ndarray]] = {
     "binary": (BinaryStatistics("label", "mutant"), CHANCE),
     "multi-label": (MultiLabelStatistics(["label", "other"]), np.stack([CHANCE, 1 - CHANCE], axis=1)),
     "classes": (MulticlassStatistics("grade", ["G2", "G3", "G4"]), GRADES),
     "survival": (SurvivalStatistics("event", "days", [365, 1095], BASELINE, cuts=[-0.5, 0.5]), RISK),
+    "competing risks": (CompetingStatistics(CAUSES), INCIDENCE),
     "quantity": (RegressionStatistics("days", 900.0), 900 - 300 * RISK),
 }
 
@@ -114,6 +125,11 @@ def test_exact_figures_are_those_of_the_libraries():
     assert exact("binary")["auc"] == pytest.approx(roc_auc_score(LABEL, CHANCE), abs=1e-12)
     assert exact("binary")["auprc"] == pytest.approx(average_precision_score(LABEL, CHANCE), abs=1e-12)
     assert exact("survival")["c_index"] == pytest.approx(concordance_index(DAYS, -RISK, EVENT), abs=1e-12)
+    ranked = [concordance_index(DAYS, -INCIDENCE[:, 4 * place + 2], place + 1 == CAUSE) for place in range(2)]
+    assert exact("competing risks")["c_index/disease"] == pytest.approx(
+        ranked[0], abs=2e-3
+    )  # interpolated to 1095 days
+    assert exact("competing risks")["c_index"] == pytest.approx(np.mean(ranked), abs=2e-3)
     known = ~np.isnan(UNKNOWN)
     areas = [roc_auc_score(LABEL, CHANCE), roc_auc_score(UNKNOWN[known], 1 - CHANCE[known])]
     assert exact("multi-label")["auc"] == pytest.approx(np.mean(areas), abs=1e-12)
@@ -123,7 +139,7 @@ def test_exact_figures_are_those_of_the_libraries():
 
 
 def test_declared_grids_change_figures_by_little():
-    for kind in ("binary", "survival"):
+    for kind in ("binary", "survival", "competing risks"):
         statistics, estimates = KINDS[kind]
         rounded = figures(statistics, TARGETS, estimates, PATIENTS, HOSPITALS, Resampling(Support(), 0, 0, exact=False))
         assert rounded.figure(statistics.primary).value == pytest.approx(exact(kind)[statistics.primary], abs=0.01)

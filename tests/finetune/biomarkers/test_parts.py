@@ -1,6 +1,7 @@
 """Modalities, tiles and words: exact values, the planted part first, and nothing told of few patients."""
 
 import math
+from copy import copy
 from itertools import combinations
 
 import h5py
@@ -10,14 +11,17 @@ import torch
 
 from finetune.biomarkers.evidence import Attribution
 from finetune.biomarkers.leave_out import curves, falls
+from finetune.biomarkers.outcome import outcome_of
 from finetune.biomarkers.report_words import word_keeper, word_part
 from finetune.biomarkers.scorer import Scorer
 from finetune.biomarkers.settings import Settings
 from finetune.biomarkers.shapley import shapley, subset_scores
 from finetune.biomarkers.tiles import read_slide, tile_keeper
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
 from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
+from finetune.heads.survival import Survival
 from finetune.predictor import TaskModel
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
@@ -152,6 +156,23 @@ def test_scores_of_every_kind_of_head_rise_with_what_they_predict():
     scorer.head, scorer.output = DiscreteHazards(4), 0
     low, high = torch.full((1, len(scorer.head.edges)), -3.0), torch.full((1, len(scorer.head.edges)), 1.0)
     assert scorer.scalar(high) > scorer.scalar(low)
+    scorer.head, scorer.output = CompetingRisks(4, ["relapse", "death"]), 1
+    alone, crowded = (torch.cat([relapse, low], dim=1) for relapse in (low, high))
+    assert scorer.scalar(alone) > scorer.scalar(crowded), "a cause that comes seldom first is seldom seen"
+    assert scorer.scalar(torch.cat([low, high], dim=1)) > scorer.scalar(alone)
+
+
+def test_residuals_of_a_cause_take_the_others_as_censored(cohort):
+    head, survival = CompetingRisks(4, ["relapse", "death"]), Survival(4)
+    table = cohort.patients.assign(cause=cohort.patients["os_event"] * 2)
+    other = copy(cohort)
+    other.patients = table
+    patients = table.index.tolist()
+    plain, death = outcome_of(survival, 0, cohort, patients), outcome_of(head, 1, other, patients)
+    np.testing.assert_array_equal(death.residual, plain.residual)
+    assert death.words == "cause = death (martingale residuals by hospital)"
+    with pytest.raises(UserError, match="no two of them differ"):
+        outcome_of(head, 0, other, patients)
 
 
 def test_an_output_that_the_model_lacks_and_a_part_that_is_none_are_one_line(trained):
