@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from foundation.modalities.request import RequestError, field_name
-from serve import examples, openapi
+from serve import openapi
 from serve.asgi import inference
 from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
 from serve.asgi.pool import Pool
