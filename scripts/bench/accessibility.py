@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.browser import BROWSER, DESK, PHONE, violations  # noqa: E402
+from tests.browser import BROWSER, DESK, PHONE, violations
 
 
 def main() -> None:

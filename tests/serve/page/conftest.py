@@ -14,7 +14,8 @@ import uvicorn
 from serve import examples, host
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
-from serve.asgi.tokens import Tokens, write_key_file
+from serve.asgi.tokens import Tokens
+from serve.key_file import write_key_file
 from serve.monitoring.observer import Observer
 from serve.openapi import describe
 from serve.predictor import Predictor
