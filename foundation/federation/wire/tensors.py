@@ -14,6 +14,7 @@ from foundation.errors import UserError
 
 _FORMAT = "safetensors"
 _LENGTH = 8  # bytes that hold the length of the header
+_HEADER = 4 << 20  # bytes at most: ten times what names and shapes of a large encoder take, each of them a Python object
 _PART = 16 << 20  # bytes of arrays in an object; Flower copies an object as a whole, once or twice at a time
 _TYPES = {
     "BOOL": np.bool_,
@@ -104,6 +105,8 @@ class _Part:
 
     def __init__(self, data: bytes) -> None:
         start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+        if start > _LENGTH + _HEADER:
+            raise _unreadable(f"a header above {_HEADER >> 20} MiB")
         try:
             header: dict[str, Any] = json.loads(data[_LENGTH:start])
             header.pop("__metadata__", None)

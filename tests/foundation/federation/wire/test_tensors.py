@@ -85,3 +85,11 @@ def test_a_shape_that_no_array_has_is_refused_with_its_message(shape: list[int])
     data = len(header).to_bytes(8, "little") + header + bytes(size)
     with pytest.raises(UnreadableError, match="cannot be read"):
         PackedTensors(ArrayRecord({"arrays": Array(dtype="uint8", shape=(len(data),), stype="safetensors", data=data)}))
+
+
+def test_a_header_of_millions_of_entries_is_not_parsed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("foundation.federation.wire.tensors._HEADER", 1000)
+    header = b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}' + b" " * 1000 + b"}"
+    data = len(header).to_bytes(8, "little") + header
+    with pytest.raises(UnreadableError, match="header above"):
+        PackedTensors(ArrayRecord({"arrays": Array(dtype="uint8", shape=(len(data),), stype="safetensors", data=data)}))
