@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and read with one line of error; nothing here needs torch or numpy."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 from foundation.errors import UserError
 
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755  # permissions: the owner's alone, anybody's to read, or to run
 
 
@@ -45,10 +47,35 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        if folder.is_dir():
+            exchange(temporary, folder)
+        else:
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Each of two files or folders under the name of the other, in one step where the system has one.
+
+    Linux does (`renameat2` with `RENAME_EXCHANGE`, on most of its file systems): whoever reads sees the earlier or the
+    later, and a process that is killed leaves one of both.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    aside = one.with_name(f"{one.name}.aside")
+    other.replace(aside)
+    one.replace(other)
+    aside.replace(one)
+
+
+def link(path: Path, to: Path) -> None:
+    """The same file under another path: a hard link, or a copy where the disk is another."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
 
 
 def unfinished(folder: Path) -> Path:

@@ -77,20 +77,36 @@ def declare(cfg: DictConfig) -> None:
 
 @command("data", loads=_LOADS)
 def prepare(cfg: DictConfig) -> None:
-    """Writes the cohort's site folders where it has a source, checks and packs them."""
+    """Writes the cohort's site folders where it has a source, checks and packs them; a prepared cohort grows."""
+    from foundation.data.dictionary import FILE
+    from foundation.data.grow import grow
     from foundation.data.pack import pack
 
     output, name = Path(cfg.output), "python -m foundation.data prepare"
-    claim(output, name, plain(cfg))
     features = None if cfg.features is None else Path(cfg.features)
+    grows = (output / FILE).is_file() and not cfg.overwrite
+    claim(output, name, plain(cfg) | {"overwrite": cfg.overwrite or grows})
     with _site_folders(cfg.cohort, output) as sites:
-        packed = pack(sites, output, _declaration(cfg.cohort, sites), cfg.workers, features)
+        declaration = _declaration(cfg.cohort, sites)
+        if grows:
+            packed = grow(sites, output, declaration, cfg.workers, features)
+        else:
+            packed = pack(sites, output, declaration, cfg.workers, features)
+    if packed is None:
+        print(f"cohort: {output}, nothing changed since it was prepared")
+        return
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
     builds_on = () if features is None else (features,)
     with RunRecord.open(output, name, plain(cfg), cfg.seed, builds_on, data) as record:
         record.note("found", packed["found"])
         record.note("characteristics", packed["characteristics"])
+        if grows:
+            record.note("grown", packed["grown"])
     Console().print(counts_table(packed))
+    if grows:
+        print(", ".join(f"{count} {what}" for what, count in packed["grown"].items()) + " since it was prepared")
+    if packed.get("read_whole"):
+        print(f"all tables were read: {packed['read_whole']}")
     print(f"cohort: {output}")
 
 

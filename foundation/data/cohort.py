@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from foundation.data.dictionary import FILE, DataDictionary, read_prepared
+from foundation.data.places import LATER, Places
 from foundation.data.storage import HospitalFiles, storages
 from foundation.errors import UserError
 from foundation.run_record import walk
@@ -41,7 +42,29 @@ class Cohort:
         self.modalities = [name for name in storages() if name in self.patients]
         # Nobody has a modality that the cohort was prepared without.
         self.patients = self.patients.assign(**{name: False for name in storages() if name not in self.patients})
+        self._places = Places.read(folder)
         self._files = {name: HospitalFiles(folder / name) for name in self.hospitals}
+
+    @property
+    def grown(self) -> bool:
+        """Whether patients came or left since it was first prepared."""
+        return self._places is not None
+
+    def first(self, hospital: str) -> list[str | None]:
+        """A hospital's patients when the cohort was first prepared, in order; None where one has left since."""
+        if self._places is None:
+            return sorted(self.patients.index[self.patients["hospital"] == hospital])
+        patients: list[str | None] = [None] * self._places.counts.get(hospital, 0)
+        for patient, place in self._places.place.get(hospital, pd.Series(dtype="int64")).items():
+            if place != LATER:
+                patients[place] = str(patient)
+        return patients
+
+    def later(self, hospital: str) -> list[str]:
+        """Those who came since, in order."""
+        first = set(self.first(hospital))
+        here = self.patients.index[self.patients["hospital"] == hospital] if self.grown else ()
+        return sorted(patient for patient in here if patient not in first)
 
     @classmethod
     def of_run(cls, run: Path) -> "Cohort":

@@ -91,6 +91,7 @@ class Declaration(Strict):
         landmark: when predictions are made; nothing measured later enters an input.
         sources: where the files lie, unless in the usual places.
         deidentify: what is done before packing.
+        withdrawn: file in the cohort's folder of patients who withdrew, an id a line; nothing of theirs is packed.
         dictionary: what columns and genes mean.
     """
 
@@ -104,6 +105,7 @@ class Declaration(Strict):
     landmark: Landmark | None = None
     sources: AnySources = Sources()
     deidentify: Deidentify = Deidentify()
+    withdrawn: str | None = None
     dictionary: DataDictionary
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from foundation.data.declaration import Declaration, read_declaration
 from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.dictionary import FILE, DataDictionary
 from foundation.data.extraction.substitute import substitute_features
+from foundation.data.growth.state import State
+from foundation.data.growth.survey import Survey
 from foundation.data.numbers import numbers
 from foundation.data.preparation import Packing, Preparation, mentioned, preparations
 from foundation.data.problems import Problems
@@ -22,6 +25,8 @@ from foundation.data.provenance import by_rule
 from foundation.data.site import Site
 from foundation.data.validation import validate
 from foundation.files import replacing_folder, write_json
+from foundation.release import installed_release
+from foundation.run_record import digest_of
 
 
 def pack(
@@ -58,36 +63,64 @@ def pack(
         problems.refuse_first()
     for preparation in preparations().values():
         dictionary = preparation.complete(dictionary, validation.sites)
-    key = _key(root, output, declaration)
+    key = site_key(root, output, declaration)
+    settings = settings_of(root, declaration, key, features)
+    prints = Survey(root, declaration, None, names_of(key)).prints(validation.sites)
     cache = output.with_name(f".{output.name}.tiles")
     tables = {}
     with replacing_folder(output) as temporary:
         with Progress(transient=True) as bars:
             for site in bars.track(validation.sites, description="Packing"):
                 folder = temporary / site.name
-                packing = _packing(site, declaration, dictionary, key, folder, cache, workers, problems)
+                packing = packing_of(site, declaration, dictionary, key, folder, cache, workers, problems)
                 tables[site.name] = _pack_site(packing, each)
-        content = _content(declaration, dictionary, list(tables)) | {"digest": _digest(temporary)}
+        state = State(settings, prints, file_digests(temporary))
+        content = content_of(declaration, dictionary, list(tables)) | {"digest": cohort_digest(state.files)}
         content |= {"flow": validation.flow, "provenance": by_rule(problems.steps)}
         write_json(temporary / FILE, content)
+        state.write(temporary)
     shutil.rmtree(cache, ignore_errors=True)
-    names = [preparation.storage.name for preparation in each]
+    return found_in(content, tables, dictionary, len(problems.warnings))
+
+
+def found_in(
+    content: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], dictionary: DataDictionary, warnings: int
+) -> dict[str, Any]:
+    """Who has what by hospital, what patients are like, and how many warnings there were."""
+    names = [name for name in preparations() if name in next(iter(tables.values()))]
     counts = {
         hospital: {"patients": len(table), **{name: int(table[name].sum()) for name in names}}
         for hospital, table in tables.items()
     }
     facts = {name: content[name] for name in ("name", "digest", "synthetic")}
     columns = [(column.name, column.kind) for column in dictionary.record]
-    table_one = characteristics(tables, columns, dictionary.labels, dictionary.survival, declaration.synthetic)
-    return {**facts, "found": counts, "characteristics": table_one, "warnings": len(problems.warnings)}
+    table_one = characteristics(tables, columns, dictionary.labels, dictionary.survival, content["synthetic"])
+    return {**facts, "found": counts, "characteristics": table_one, "warnings": warnings}
 
 
-def _key(root: Path, output: Path, declaration: Declaration) -> bytes | None:
+def names_of(key: bytes | None) -> Callable[[Collection[str]], list[str]]:
+    """What makes packed names of patients' ids: keyed hashes, or the ids themselves."""
+    return list if key is None else lambda ids: keyed_hash(ids, key)
+
+
+def settings_of(root: Path, declaration: Declaration, key: bytes | None, features: Path | None) -> str:
+    """Digest of all but the hospitals' own files that the packed form depends on: what a cohort cannot grow across."""
+    declared = declaration.model_dump(mode="json", exclude={"description", "withdrawn", "expression_units"})
+    hospitals = declaration.hospitals
+    if isinstance(hospitals, list):
+        del declared["hospitals"]
+    elif hospitals.table is not None:
+        declared["table"] = hashlib.sha256((root / hospitals.table.file).read_bytes()).hexdigest()
+    of_key = None if key is None else hashlib.sha256(b"names" + key).hexdigest()
+    return digest_of([declared, of_key, features is not None, installed_release()])
+
+
+def site_key(root: Path, output: Path, declaration: Declaration) -> bytes | None:
     wanted = declaration.deidentify
     return None if wanted.key is None or wanted.ids == "keep" else read_or_make_key(root / wanted.key, output)
 
 
-def _content(declaration: Declaration, dictionary: DataDictionary, hospitals: list[str]) -> dict[str, Any]:
+def content_of(declaration: Declaration, dictionary: DataDictionary, hospitals: list[str]) -> dict[str, Any]:
     """What the prepared cohort says of itself; where files lay at the hospitals stays there."""
     content = declaration.model_dump(include={"name", "synthetic", "description"})
     content |= {"hospitals": hospitals, "dictionary": dictionary.model_dump()}
@@ -96,17 +129,31 @@ def _content(declaration: Declaration, dictionary: DataDictionary, hospitals: li
     return content | {"deidentify": {"ids": declaration.deidentify.ids, "text": declaration.deidentify.text}}
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files."""
-    digest = hashlib.sha256()
+def file_digests(folder: Path, earlier: Path | None = None, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of each file by its path in the folder; files that an earlier folder shares are not read again.
+
+    Args:
+        folder: of the prepared cohort.
+        earlier: of which files may be linked.
+        known: digests of those.
+    """
+    shared = {(earlier / name).stat().st_ino: one for name, one in (known or {}).items()} if earlier else {}
+    digests = {}
     for path in sorted(folder.rglob("*.*")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
+        digest = shared.get(path.stat().st_ino)
+        if digest is None:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(folder).as_posix()] = digest
+    return digests
 
 
-def _packing(
+def cohort_digest(files: Mapping[str, str]) -> str:
+    """SHA-256 over the names and digests of all packed files."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode()).hexdigest()
+
+
+def packing_of(
     site: Site,
     declaration: Declaration,
     dictionary: DataDictionary,
@@ -122,17 +169,26 @@ def _packing(
     return Packing(site, declaration, dictionary, names, order, output, cache, workers or os.cpu_count() or 1, problems)
 
 
-def _pack_site(packing: Packing, each: list[Preparation]) -> pd.DataFrame:
-    packing.output.mkdir()
+def outcome_columns(packing: Packing) -> pd.DataFrame:
+    """Hospital, labels and survival, indexed by patient."""
     dictionary, patients = packing.dictionary, packing.site.patients
     table = pd.DataFrame(index=packing.order)
     table["hospital"] = packing.site.name
     for column in (*dictionary.labels, *dictionary.survival.values()):
         values = patients.get(column)
         table[column] = np.nan if values is None else numbers(values).reindex(packing.order).astype(float)
-    # The order of columns is part of the cohort's digest.
-    ordered = sorted(each, key=lambda preparation: (not preparation.storage.core, preparation.storage.stored))
-    table = pd.concat([table, *(preparation.pack(packing) for preparation in ordered)], axis=1)
+    return table
+
+
+def in_column_order(each: list[Preparation]) -> list[Preparation]:
+    """As their columns stand in the patients' table: the order is part of the cohort's digest."""
+    return sorted(each, key=lambda preparation: (not preparation.storage.core, preparation.storage.stored))
+
+
+def _pack_site(packing: Packing, each: list[Preparation]) -> pd.DataFrame:
+    packing.output.mkdir()
+    columns = (preparation.pack(packing) for preparation in in_column_order(each))
+    table = pd.concat([outcome_columns(packing), *columns], axis=1)
     table.index = pd.Index([packing.names[patient] for patient in packing.order], name="patient_id")
     table.to_parquet(packing.output / "patients.parquet")
     return table

@@ -17,6 +17,8 @@ from foundation.data.packages import modules
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.storage import Storage
+from foundation.data.table_rows import ByRows, table_by_rows
+from foundation.data.tables import TableSource
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,10 @@ class Preparation(ABC):
             declaration: of the cohort.
             problems: takes what is wrong.
         """
+
+    def by_rows(self, source: Any, folder: Path) -> ByRows | None:
+        """How a source's file is cut by patient, where each of its rows belongs to one."""
+        return table_by_rows(source, folder) if isinstance(source, TableSource) else None
 
     @abstractmethod
     def patients(self, site: Site) -> "pd.Index[str]":

@@ -1,5 +1,6 @@
 """The reader of a cohort's hospitals, each as it is declared."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,16 @@ from foundation.data.site import Site
 from foundation.data.sources import Sources, usual_patients
 from foundation.data.tables import Kinds, read_source
 
+Moved = Mapping[str, Any]  # by field, where a part of a source lies; None where none of it is read
 
-def read_sites(root: Path, declaration: Declaration, problems: Problems, bars: Progress | None = None) -> list[Site]:
+
+def read_sites(
+    root: Path,
+    declaration: Declaration,
+    problems: Problems,
+    bars: Progress | None = None,
+    parts: Mapping[str, Moved] | None = None,
+) -> list[Site]:
     """Every hospital's tables; what cannot be read is noted and left out.
 
     Args:
@@ -27,17 +36,56 @@ def read_sites(root: Path, declaration: Declaration, problems: Problems, bars: P
         declaration: of it.
         problems: takes what is wrong.
         bars: shows how far it got.
+        parts: by folder, what is read instead of whole sources; other folders are passed by. All of all if None.
     """
     hospitals = declaration.hospitals
-    folders = {root.name: root} if isinstance(hospitals, HospitalColumn) else {name: root / name for name in hospitals}
+    folders = folders_of(root, declaration)
+    if parts is not None:
+        folders = {name: folder for name, folder in folders.items() if name in parts}
+    withdrawn = read_withdrawn(root, declaration)
     sites = []
     for name, folder in folders.items() if bars is None else bars.track(folders.items(), description="Reading"):
-        site = problems.attempt(_read, name, folder, declaration, problems)
+        moved = {} if parts is None else parts[name]
+        site = problems.attempt(_read, name, folder, declaration, problems, withdrawn, moved)
         if site is not None:
             sites.append(site)
     if not isinstance(hospitals, HospitalColumn):
         return sites
     return [part for site in sites for part in _divide(site, hospitals, problems)]
+
+
+def folders_of(root: Path, declaration: Declaration) -> dict[str, Path]:
+    """By name, each folder of hospitals' files: the cohort's own where a column names the hospitals."""
+    hospitals = declaration.hospitals
+    return {root.name: root} if isinstance(hospitals, HospitalColumn) else {name: root / name for name in hospitals}
+
+
+def read_withdrawn(root: Path, declaration: Declaration) -> set[str]:
+    """Patients who withdrew, by the file that the declaration names.
+
+    Raises:
+        DataError: if the file is not there, or no text.
+    """
+    if declaration.withdrawn is None:
+        return set()
+    path = root / declaration.withdrawn
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise refuse(path, "not readable", "a patient's id a line, or drop `withdrawn`", field="withdrawn") from error
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
+def _without(site: Site, withdrawn: set[str], problems: Problems) -> Site:
+    """A hospital without the patients who withdrew."""
+    left = site.patients.index[~site.patients.index.isin(withdrawn)]
+    if len(left) == len(site.patients):
+        return site
+    if not len(left):
+        raise refuse(site.files["patients"], "every patient withdrew", "take the hospital out", field="hospitals")
+    problems.tell(site.files["patients"], "patients who withdrew", len(site.patients) - len(left), rows=True)
+    tables = {name: table[~table.index.isin(withdrawn)] for name, table in site.tables.items()}
+    return replace(site, patients=site.patients.loc[left], tables=tables)
 
 
 def _divide(site: Site, hospitals: HospitalColumn, problems: Problems) -> list[Site]:
@@ -49,12 +97,16 @@ def _divide(site: Site, hospitals: HospitalColumn, problems: Problems) -> list[S
     return [site.only(patients, name) for name, patients in named.items()]
 
 
-def _read(name: str, folder: Path, declaration: Declaration, problems: Problems) -> Site:
+def _read(
+    name: str, folder: Path, declaration: Declaration, problems: Problems, withdrawn: set[str], moved: Moved
+) -> Site:
     if not folder.is_dir():
         advice = f"{FILE} names this hospital: give its folder, or drop its name"
         raise refuse(folder, "no such folder", advice, field="hospitals")
-    places = _places(folder, declaration.sources)
-    source, before = declaration.sources.patients or usual_patients(folder), len(problems.listed)
+    places = {**places_of(folder, declaration.sources), **moved}
+    places = {field: source for field, source in places.items() if source is not None}
+    source = places.pop("patients", declaration.sources.patients or usual_patients(folder))
+    before = len(problems.listed)
     if isinstance(source, FhirSource):
         file = folder / source.files
         survival, dated = declaration.dictionary.survival, declaration.landmark is not None
@@ -78,8 +130,9 @@ def _read(name: str, folder: Path, declaration: Declaration, problems: Problems)
         preparation.read(site, places, declaration, problems)
         if len(problems.errors) > errors:
             site.unread |= {file for file in site.files if file not in known and file not in site.tables}
-    _unknown_patients(site, declaration, problems)
     problems.steps[told:] = [replace(step, rows=False) for step in problems.steps[told:]]  # rows, but no patients
+    site = _without(site, withdrawn, problems)
+    _unknown_patients(site, declaration, problems)
     return site.only(site.patients.index)
 
 
@@ -93,7 +146,7 @@ def _kinds(declaration: Declaration) -> Kinds:
     return Kinds(text=text, numbers=numbers, measured=measured, words=dictionary.classes)
 
 
-def _places(folder: Path, declared: Sources) -> dict[str, Any]:
+def places_of(folder: Path, declared: Sources) -> dict[str, Any]:
     """What is declared, filled up with what lies in the usual places."""
     places: dict[str, Any] = {}
     for preparation in preparations().values():

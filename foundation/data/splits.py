@@ -1,6 +1,11 @@
-"""Splits by patient: whole hospitals held out, folds, or parts given in a file; the rest's share for validation."""
+"""Splits by patient: whole hospitals held out, folds, or parts given in a file; the rest's share for validation.
 
-from collections.abc import Callable, Collection, Mapping
+In a cohort that grows nobody moves: who was there first stays where the first draw put them, whoever has left since,
+and who came later goes by a keyed hash of the patient's id alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,10 +114,13 @@ def split(cohort: Cohort, test_hospitals: list[str], validation_fraction: float,
                 f"test_hospitals: '{hospital}' is not in {cohort.name}; it has {', '.join(cohort.declared)}"
             )
 
-    def tested(hospital: str, patients: list[str]) -> list[str]:
-        return patients if hospital in test_hospitals else []
+    def tested(hospital: str, patients: Sequence[str | None]) -> Sequence[int]:
+        return range(len(patients)) if hospital in test_hospitals else ()
 
-    return _drawn(cohort, tested, validation_fraction, seed)
+    def tested_later(hospital: str, patient: str) -> bool:
+        return hospital in test_hospitals
+
+    return _drawn(cohort, tested, tested_later, validation_fraction, seed)
 
 
 def split_folds(
@@ -138,15 +146,23 @@ def split_folds(
         raise UserError(f"data.fold: found {fold} of data.folds={folds}; give 2 folds or more, and one from 0 on")
     if stratify is not None and stratify not in cohort.dictionary.labels:
         raise UserError(f"data.stratify: '{stratify}' is no label; there are {', '.join(cohort.dictionary.labels)}")
+    if stratify is not None and cohort.grown:
+        raise UserError(
+            f"data.stratify: {cohort.name} has grown, and dealing it by label anew would move patients from fold to "
+            "fold; say data.stratify=null, or list the parts in data.split_file"
+        )
 
-    def tested(hospital: str, patients: list[str]) -> list[str]:
-        order = [patients[i] for i in np.random.default_rng([seed, *hospital.encode()]).permutation(len(patients))]
+    def tested(hospital: str, patients: Sequence[str | None]) -> Sequence[int]:
+        order = np.random.default_rng([seed, *hospital.encode()]).permutation(len(patients)).tolist()
         if stratify is not None:
             label = cohort.patients[stratify]
-            order.sort(key=lambda patient: (np.isnan(label[patient]), label[patient]))  # stable: shuffled inside
+            order.sort(key=lambda i: (np.isnan(label[patients[i]]), label[patients[i]]))  # stable: shuffled inside
         return sorted(order[fold::folds])
 
-    return _drawn(cohort, tested, validation_fraction, seed, fold)
+    def tested_later(hospital: str, patient: str) -> bool:
+        return int(_chance(patient, "fold", hospital, seed) * folds) == fold
+
+    return _drawn(cohort, tested, tested_later, validation_fraction, seed, fold)
 
 
 def read_split(cohort: Cohort, source: SplitSource) -> Split:
@@ -184,18 +200,39 @@ def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) ->
     return _drawn(cohort, lambda hospital, patients: [p for p in patients if p not in train], fraction, seed)
 
 
-def _drawn(cohort: Cohort, tested: Callable[[str, list[str]], list[str]], fraction: float, *key: int) -> Split:
-    """Hospital by hospital, those tested, and a share of the others drawn for validation by `key`, all in order."""
-    train: list[str] = []
-    validation: list[str] = []
-    test: list[str] = []
+def _drawn(
+    cohort: Cohort,
+    tested: Callable[[str, Sequence[str | None]], Sequence[int]],
+    tested_later: Callable[[str, str], bool],
+    fraction: float,
+    *key: int,
+) -> Split:
+    """Hospital by hospital, those tested, and a share of the others drawn for validation by `key`, all in order.
+
+    Args:
+        cohort: prepared.
+        tested: positions of test patients in a hospital's first list, in which None stands for one who left.
+        tested_later: whether one who came since is a test patient.
+        fraction: of the patients not tested.
+        key: of the draw.
+    """
+    parts: dict[str, list[str | None]] = {name: [] for name in PARTS}
     for hospital in cohort.hospitals:
-        patients = sorted(cohort.patients.index[cohort.patients["hospital"] == hospital])
-        chosen = tested(hospital, patients)
-        rest = sorted(set(patients) - set(chosen))
+        first = cohort.first(hospital)
+        chosen = tested(hospital, first)
+        rest = sorted(set(range(len(first))).difference(chosen))
         order = np.random.default_rng([key[0], *hospital.encode(), *key[1:]]).permutation(len(rest))
         count = round(fraction * len(rest))
-        train += [rest[i] for i in sorted(order[count:])]
-        validation += [rest[i] for i in sorted(order[:count])]
-        test += chosen
-    return Split(train, validation, test)
+        parts["train"] += [first[rest[i]] for i in sorted(order[count:])]
+        parts["validation"] += [first[rest[i]] for i in sorted(order[:count])]
+        parts["test"] += [first[place] for place in chosen]
+        for patient in cohort.later(hospital):
+            drawn = "validation" if _chance(patient, "validation", hospital, *key) < fraction else "train"
+            parts["test" if tested_later(hospital, patient) else drawn].append(patient)
+    return Split(*([patient for patient in parts[name] if patient is not None] for name in PARTS))
+
+
+def _chance(patient: str, *key: object) -> float:
+    """A number in [0, 1) that hangs on the patient and the key alone: 64 bits of keyed BLAKE2b (RFC 7693)."""
+    digest = hashlib.blake2b(patient.encode(), digest_size=8, key=digest_of([*map(str, key)]).encode())
+    return int.from_bytes(digest.digest(), "big") / 2**64

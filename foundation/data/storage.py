@@ -1,6 +1,7 @@
 """The storage of a modality in a prepared cohort: what is read back of a patient, and what of it a task may hide."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,24 @@ from numpy.typing import NDArray
 from foundation.data.dictionary import DataDictionary
 from foundation.data.packages import modules
 from foundation.data.store import ImageStore
+from foundation.data.store_merge import merge_stores
 from foundation.errors import UserError
+from foundation.files import link
 
 Hidden = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Patients of one hospital, packed.
+
+    Attributes:
+        table: columns of one modality, indexed by patient.
+        folder: where its files lie.
+    """
+
+    table: pd.DataFrame
+    folder: Path
 
 
 class HospitalFiles:
@@ -68,6 +84,20 @@ class Storage(ABC):
             files: of the patient's hospital.
         """
 
+    def merge(self, kept: Part, fresh: Part, order: "pd.Index[str]", output: Path) -> pd.DataFrame:
+        """A hospital's patients of two preparations together; what is kept is not decoded.
+
+        Args:
+            kept: of an earlier one, those who stay as they are.
+            fresh: packed just now.
+            order: both, in the order of their ids.
+            output: folder of the hospital, for files.
+
+        Returns:
+            The modality's columns of the patients' table, indexed by `order`.
+        """
+        return stacked(kept, fresh).loc[order]
+
     def hide(self, raw: Any, dictionary: DataDictionary, hidden: Hidden) -> Any:
         """The value without the inputs that hold a task's target; None where nothing is left of it.
 
@@ -77,6 +107,12 @@ class Storage(ABC):
             hidden: by one of `hides`, names.
         """
         return raw
+
+
+def stacked(kept: Part, fresh: Part) -> pd.DataFrame:
+    """Rows of both tables, of the types that they have in each."""
+    parts = [part.table for part in (kept, fresh) if len(part.table)]
+    return pd.concat(parts) if parts else kept.table
 
 
 class StoredImages:
@@ -121,15 +157,36 @@ class ImageStorage(Storage):
         name: see `Storage`, as for the others.
         order: its place.
         core: whether it is in every cohort.
+        pictures: folder of pictures beside the store, `<patient>-<number>.*`, if there are any.
     """
 
     stored = True
 
-    def __init__(self, name: str, order: int, core: bool = False) -> None:
-        self.name, self.order, self.core = name, order, core
+    def __init__(self, name: str, order: int, core: bool = False, pictures: str | None = None) -> None:
+        self.name, self.order, self.core, self.pictures = name, order, core, pictures
+
+    def merge(self, kept: Part, fresh: Part, order: "pd.Index[str]", output: Path) -> pd.DataFrame:
+        """Files of rows that all stay are linked, those of rows that go are written anew without them."""
+        table = stacked(kept, fresh).loc[order].copy()
+        start, count = f"{self.name}_start", f"{self.name}_count"
+        before = [(each.folder, each.table[[start, count]].to_numpy(dtype=np.int64)) for each in (kept, fresh)]
+        starts = merge_stores([(folder, rows) for folder, rows in before], output, self.name)
+        for each, of_part in zip((kept, fresh), starts, strict=True):
+            table.loc[each.table.index, start] = of_part
+        if self.pictures is not None:
+            for each in (kept, fresh):
+                _link_pictures(each.folder / self.pictures, set(each.table.index), output / self.pictures)
+        return table
 
     def load(self, row: "pd.Series[Any]", files: HospitalFiles) -> StoredImages:
         return StoredImages(files.store(self.name), int(row[f"{self.name}_start"]), int(row[f"{self.name}_count"]))
+
+
+def _link_pictures(folder: Path, patients: set[str], output: Path) -> None:
+    for path in sorted(folder.glob("*-*")):
+        if path.stem.rpartition("-")[0] in patients:
+            output.mkdir(exist_ok=True)
+            link(path, output / path.name)
 
 
 @cache

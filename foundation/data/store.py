@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from foundation.data.problems import refuse, refuse_invalid
 from foundation.files import write_json
 
-_FEATURES = Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
+FEATURES = Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
 _BATCH_BYTES = 1 << 24  # held in memory while writing
 _SHARD_BYTES = 1 << 29
 _TYPES = ("uint8", "float16", "float32")
@@ -36,7 +36,9 @@ _NUMBER = "[0-9]" * 5
 _AGAIN = "prepare the cohort again"
 
 
-class _Shard(BaseModel):
+class Shard(BaseModel):
+    """One Arrow file of a store."""
+
     model_config = ConfigDict(extra="forbid")
 
     file: str = Field(pattern=r"^[\w-]+\.arrow$")
@@ -44,14 +46,14 @@ class _Shard(BaseModel):
     bytes: int = Field(ge=1)
 
 
-class _Contents(BaseModel):
+class Contents(BaseModel):
     """`<name>.json`."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
     type: Literal["uint8", "float16", "float32"] = "uint8"
-    shards: list[_Shard] = []
+    shards: list[Shard] = []
 
 
 class ImageWriter(AbstractContextManager["ImageWriter"]):
@@ -69,7 +71,7 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
     def __init__(self, folder: Path, name: str, shard_bytes: int = _SHARD_BYTES) -> None:
         self._folder, self._name, self._limit = folder, name, shard_bytes
         self._type: str | None = None
-        self._shards: list[_Shard] = []
+        self._shards: list[Shard] = []
         self._rows: list[dict[str, Any]] = []
         self._buffered = self._written = 0
         self._writer: ArrowWriter | None = None
@@ -113,7 +115,7 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
             path.unlink()
         for shard in self._shards:
             os.replace(self._unfinished(shard), self._folder / shard.file)
-        write_json(contents, _Contents(type=self._type or "uint8", shards=self._shards).model_dump())
+        write_json(contents, Contents(type=self._type or "uint8", shards=self._shards).model_dump())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -127,11 +129,11 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
             return
         if self._writer is None:
             file = f"{self._name}-{len(self._shards):05d}.arrow"
-            self._shards.append(_Shard.model_construct(file=file, rows=0, bytes=0))
+            self._shards.append(Shard.model_construct(file=file, rows=0, bytes=0))
             path = str(self._unfinished(self._shards[-1]))
-            self._writer = ArrowWriter(path=path, features=_FEATURES, with_metadata=False)
-        columns = {name: [row[name] for row in self._rows] for name in _FEATURES}
-        self._writer.write_table(pa.table(columns, schema=_FEATURES.arrow_schema), len(self._rows))
+            self._writer = ArrowWriter(path=path, features=FEATURES, with_metadata=False)
+        columns = {name: [row[name] for row in self._rows] for name in FEATURES}
+        self._writer.write_table(pa.table(columns, schema=FEATURES.arrow_schema), len(self._rows))
         self._shards[-1].rows += len(self._rows)
         self._written += self._buffered
         self._rows, self._buffered = [], 0
@@ -144,7 +146,7 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
             self._shards[-1].bytes = self._unfinished(self._shards[-1]).stat().st_size
         self._writer, self._written = None, 0
 
-    def _unfinished(self, shard: _Shard) -> Path:
+    def _unfinished(self, shard: Shard) -> Path:
         return self._folder / f".{shard.file}.writing"
 
     def _remove_unfinished(self) -> None:
@@ -170,7 +172,7 @@ class ImageStore:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"
-        content = _read_contents(self.path)
+        content = read_contents(self.path)
         self.dtype = np.dtype(content.type)
         self._shards = content.shards
         self._rows = sum(shard.rows for shard in self._shards)
@@ -234,7 +236,7 @@ class ImageStore:
         if self._opened is None:
             parts = [Dataset.from_file(str(self.path.with_name(shard.file))) for shard in self._shards]
             for shard, part in zip(self._shards, parts, strict=True):
-                if part.features != _FEATURES or len(part) != shard.rows:
+                if part.features != FEATURES or len(part) != shard.rows:
                     raise ValueError(f"{shard.file}: {len(part)} rows of {sorted(part.features)}")
             self._opened = concatenate_datasets(parts).with_format("arrow")
         return self._opened
@@ -246,10 +248,10 @@ def _digest(data: Any, shape: list[int]) -> int:
     return digest
 
 
-def _read_contents(path: Path) -> _Contents:
+def read_contents(path: Path) -> Contents:
     if not path.is_file():
         raise refuse(path, "missing", _AGAIN)
     try:
-        return _Contents.model_validate_json(path.read_bytes())
+        return Contents.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise refuse_invalid(path, error, _AGAIN) from error

@@ -19,7 +19,7 @@ from foundation.errors import UserError
 from foundation.files import replacing_folder, write_text
 
 FACTORS = ("proliferation", "atypia", "stroma", "immunity")
-_GENES = Path(__file__).with_name("genes_demo.txt")
+GENES = Path(__file__).with_name("genes_demo.txt")
 _MUTATED = 20
 _SIDE = 64
 _GRADES = ("low", "moderate", "high")
@@ -58,7 +58,7 @@ def write(root: Path, seed: int = 0) -> None:
     """
     _refuse_real_data(root)
     rng = np.random.default_rng(seed)
-    genes = _GENES.read_text().split()
+    genes = GENES.read_text().split()
     loading = _loadings(rng, len(genes))
     baseline = rng.uniform(3, 8, len(genes))
     with replacing_folder(root) as temporary:

@@ -22,6 +22,8 @@ from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.data.sources import ONE_OR_MANY, usual_table
+from foundation.data.table_files import KEY
+from foundation.data.table_rows import ByRows, readable
 from foundation.data.units import convert
 from foundation.modalities.genomics.expression import read_expression
 from foundation.modalities.genomics.gene_source import GeneSource
@@ -63,6 +65,19 @@ class GenomicsPreparation(Preparation):
     def usual(self, folder: Path, field: str) -> GeneSource | None:
         file = usual_table(folder, field, _ENDINGS[field])
         return None if file is None else GeneSource(file=file)
+
+    def by_rows(self, source: Any, folder: Path) -> ByRows | None:
+        """Tables of a column a gene, and of a row a patient."""
+        if not isinstance(source, GeneSource) or source.genes_in == "rows" or source.value or source.sequenced:
+            return None
+        path = folder / source.file
+        if not readable(path) or is_maf(path, source):
+            return None
+
+        def moved(to: Path) -> GeneSource:
+            return source.model_copy(update={"file": str(to), "encoding": "utf-8"})
+
+        return ByRows(path, source, source.key or KEY, source.key_pattern, moved)
 
     def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
         for channel in CHANNELS:

@@ -1,6 +1,7 @@
 """Genomics in a prepared cohort: by channel float32 `[genes]`, NaN where not measured."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from foundation.data.dictionary import DataDictionary
-from foundation.data.storage import Hidden, HospitalFiles, Storage
+from foundation.data.storage import Hidden, HospitalFiles, Part, Storage, stacked
+from foundation.files import link
 
 CHANNELS = ("expression", "mutations", "copy_number")
 Channels = dict[str, NDArray[np.float32]]
@@ -25,6 +27,27 @@ class GenomicsStorage(Storage):
     def load(self, row: "pd.Series[Any]", files: HospitalFiles) -> Channels:
         table = files.array(self.name)[int(row["genomics_row"])]
         return {channel: table[index] for index, channel in enumerate(CHANNELS)}
+
+    def merge(self, kept: Part, fresh: Part, order: "pd.Index[str]", output: Path) -> pd.DataFrame:
+        """Rows of both arrays in one, in order."""
+        table = stacked(kept, fresh).loc[order].copy()
+        before = table["genomics_row"].to_numpy()
+        table["genomics_row"] = np.arange(len(table))
+        if not table[self.name].any():
+            return table
+        paths = {id(part): part.folder / f"{self.name}.npy" for part in (kept, fresh)}
+        if not len(fresh.table) and len(kept.table) == len(np.load(paths[id(kept)], mmap_mode="r")):
+            link(paths[id(kept)], output / f"{self.name}.npy")
+            return table
+        arrays = [(part, np.load(path, mmap_mode="r")) for part in (kept, fresh) if (path := paths[id(part)]).is_file()]
+        shape = (len(table), *arrays[0][1].shape[1:])
+        whole = np.lib.format.open_memmap(output / f"{self.name}.npy", mode="w+", dtype=np.float32, shape=shape)
+        whole[:] = np.nan
+        for part, rows in arrays:
+            to = table.index.get_indexer(part.table.index)
+            whole[to] = rows[before[to]]
+        whole.flush()
+        return table
 
     def hide(self, raw: Channels, dictionary: DataDictionary, hidden: Hidden) -> Channels | None:
         return hide_genes(raw, dictionary.genes, hidden)

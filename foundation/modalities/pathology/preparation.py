@@ -83,7 +83,7 @@ class PathologyPreparation(ImagePreparation):
         listed = packing.site.tables[STORAGE.name]
         slides = [(str(patient), Path(row.path)) for patient, row in listed[listed["kind"] == "slides"].iterrows()]
         tiled = {slide.path: slide for slide in _cut(slides, source, packing)}
-        _show(tiled.values(), packing.names, packing.output / "thumbnails")
+        _show(tiled.values(), packing.names, packing.output / str(STORAGE.pictures))
         dim: int | None = None
 
         def read(path: Path, kind: str) -> NDArray[Any]:

@@ -2,4 +2,4 @@
 
 from foundation.data.storage import ImageStorage
 
-STORAGE = ImageStorage("pathology", order=10, core=True)
+STORAGE = ImageStorage("pathology", order=10, core=True, pictures="thumbnails")

@@ -4,6 +4,7 @@ Usual places: `reports.csv` (or another form of table) with `text`, and `date`; 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,6 +23,7 @@ from foundation.data.problems import Problems, refuse, refuse_invalid
 from foundation.data.site import Site
 from foundation.data.sources import usual_table
 from foundation.data.strict import Pattern, Strict
+from foundation.data.table_rows import ByRows, table_by_rows
 from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.report.label_words import check_label_words, words_of_label
 from foundation.modalities.report.storage import STORAGE
@@ -87,6 +89,13 @@ class ReportPreparation(Preparation):
         if file is not None:
             return ReportSource(table=TableSource(file=file))
         return ReportSource(files="reports/*.txt") if any(folder.glob("reports/*.txt")) else None
+
+    def by_rows(self, source: Any, folder: Path) -> ByRows | None:
+        rows = None if source.table is None else table_by_rows(source.table, folder)
+        if rows is None:
+            return None
+        moved = rows.moved
+        return replace(rows, moved=lambda to: source.model_copy(update={"table": moved(to)}))
 
     def read(self, site: Site, places: Mapping[str, Any], declaration: Declaration, problems: Problems) -> None:
         if _TABLE in places:

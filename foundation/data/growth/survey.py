@@ -1,0 +1,283 @@
+"""The preparation of a cohort that was prepared before: what is new, changed or withdrawn, and nothing else."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from rich.progress import Progress
+
+from foundation.data import patient_checks
+from foundation.data.declaration import Declaration, HospitalColumn
+from foundation.data.dictionary import DataDictionary, read_prepared
+from foundation.data.extraction.substitute import substitute_features
+from foundation.data.growth.change import Fresh, changed_images, fresh_of, image_prints, parts_to_read
+from foundation.data.growth.sources import PATIENTS, FolderSources, Names, look, strangers
+from foundation.data.growth.state import EVERYBODY, Prints, State, frame_of
+from foundation.data.preparation import preparations
+from foundation.data.problems import Problems
+from foundation.data.reading import folders_of, read_sites, read_withdrawn
+from foundation.data.site import Site
+from foundation.data.validation import check_site, validate
+from foundation.errors import UserError
+
+WITHDRAWN = "withdrawn"  # among the prints: who withdrew by the declaration's file
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A cohort as it was prepared before.
+
+    Attributes:
+        folder: of it.
+        content: of its `cohort.json`.
+        state: digests of what it was made from.
+        tables: patients by hospital.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    state: State
+    tables: dict[str, pd.DataFrame]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Earlier":
+        """Reads its tables; packed values stay where they are.
+
+        Raises:
+            UserError: if it was not written by `prepare`, or cannot grow.
+        """
+        content, state = read_prepared(folder), State.read(folder)
+        tables = {name: pd.read_parquet(folder / name / "patients.parquet") for name in content["hospitals"]}
+        return cls(folder, content, state, tables)
+
+    def hospital_of(self, name: str) -> pd.DataFrame:
+        """A hospital's patients; none where it was not there."""
+        return self.tables.get(name, next(iter(self.tables.values())).iloc[:0])
+
+
+@dataclass
+class Growth:
+    """What a cohort's folders hold beside what was prepared from them.
+
+    Attributes:
+        sites: what had to be read, by hospital; only patients who are packed anew.
+        members: all patients of each hospital, as packed.
+        fresh: by hospital and modality (and `patients`), whom of them is packed anew.
+        prints: digests of all that there is.
+        dictionary: of the cohort.
+        problems: takes warnings.
+        read_whole: why all tables were read; None where the parts that changed were enough.
+    """
+
+    sites: dict[str, Site]
+    members: dict[str, list[str]]
+    fresh: dict[str, dict[str, set[str]]]
+    prints: Prints
+    dictionary: DataDictionary
+    problems: Problems
+    read_whole: str | None
+
+    def counts(self, earlier: Earlier) -> dict[str, int]:
+        """Patients who are new, who changed, and who are gone."""
+        before = {(hospital, one) for hospital, table in earlier.tables.items() for one in table.index}
+        now = {(hospital, one) for hospital, names in self.members.items() for one in names}
+        packed = {(hospital, one) for hospital, each in self.fresh.items() for names in each.values() for one in names}
+        return {"new": len(now - before), "changed": len(packed & before & now), "withdrawn": len(before - now)}
+
+
+class Survey:
+    """Comparison of a cohort's folders with what was prepared from them.
+
+    Args:
+        root: the cohort's folder.
+        declaration: of it.
+        earlier: as prepared before; None for the first preparation, of which digests alone are wanted.
+        names: of patients, as packed.
+    """
+
+    def __init__(self, root: Path, declaration: Declaration, earlier: Earlier | None, names: Names) -> None:
+        self.root, self.declaration, self.earlier, self.names = root, declaration, earlier, names
+        self.before: Prints = {} if earlier is None else earlier.state.prints
+        self.withdrawn = set(names(sorted(read_withdrawn(root, declaration))))
+        self.folders = {
+            name: look(name, folder, declaration, self.before, names)
+            for name, folder in folders_of(root, declaration).items()
+            if folder.is_dir()
+        }
+
+    def prints(self, sites: Collection[Site]) -> Prints:
+        """Digests of all sources, images of `sites` among them."""
+        each: Prints = {
+            (one.name, field): frame[~frame.index.isin(self.withdrawn)]
+            for one in self.folders.values()
+            for field, frame in one.prints.items()
+        }
+        for site in sites:
+            ids = site.patients.index.tolist()
+            each |= image_prints(site, dict(zip(ids, self.names(ids), strict=True)), self.before)
+        each["", WITHDRAWN] = frame_of({EVERYBODY: hash_of(self.withdrawn)})
+        return each
+
+    def growth(self, features: Path | None, bars: Progress) -> Growth | None:
+        """What is to be packed anew; None where nothing changed.
+
+        Raises:
+            DataError: on the first error in what changed, as a validation of the whole cohort names it.
+            UserError: if what changed asks for another data dictionary.
+        """
+        assert self.earlier is not None
+        with TemporaryDirectory(prefix="growth.") as scratch:
+            fresh = {name: fresh_of(one, self.before, self._new(one)) for name, one in self.folders.items()}
+            parts = self._parts(fresh, Path(scratch))
+            whole = self._must_read_whole()
+            problems = Problems()
+            sites = [] if whole else read_sites(self.root, self.declaration, problems, bars, parts)
+        whole = whole or ("what changed has errors, or cannot be told by itself" if problems.errors else None)
+        if not whole:
+            whole = self._check(sites, fresh, problems, bars)
+        if whole:
+            problems, sites = self._read_whole()
+        dictionary = self.declaration.dictionary
+        if features is not None:
+            dictionary = substitute_features(sites, features, dictionary, problems)
+            problems.refuse_first()
+        members = self._members(sites)
+        prints = self.prints(sites)
+        of_hospital = {name: self._fresh_at(name, fresh, members[name], prints) for name in members}
+        growth = Growth({}, members, of_hospital, prints, dictionary, problems, whole)
+        growth.dictionary = self._dictionary(growth, sites)
+        if not any(growth.counts(self.earlier).values()) and members.keys() == self.earlier.tables.keys():
+            return None
+        growth.sites = {site.name: site for site in sites}
+        return growth
+
+    def _new(self, sources: FolderSources) -> list[str]:
+        """Those in a folder's patients' table whom the prepared cohort lacks."""
+        assert self.earlier is not None
+        known = {one for table in self.earlier.tables.values() for one in table.index}
+        if not isinstance(self.declaration.hospitals, HospitalColumn):
+            known = set(self.earlier.hospital_of(sources.name).index)
+        return [one for one in sources.ids if one not in known and one not in self.withdrawn]
+
+    def _parts(self, fresh: Mapping[str, Mapping[str, Fresh]], scratch: Path) -> dict[str, dict[str, Any]]:
+        hospitals = self.declaration.hospitals
+        one_folder = isinstance(hospitals, HospitalColumn)
+        here = hash_of(self.withdrawn)
+        before = self.before.get(("", WITHDRAWN))
+        other = before is None or int(before["digest"][EVERYBODY]) != here
+        parts = {}
+        for name, sources in self.folders.items():
+            part = parts_to_read(sources, fresh[name], hospitals, scratch)
+            if part is None and other and (one_folder or PATIENTS not in sources.cut):
+                part = {}
+            if part is not None:
+                parts[name] = {} if one_folder else part  # where hospitals are pooled, one more patient moves others
+        return parts
+
+    def _must_read_whole(self) -> str | None:
+        """Why parts of tables cannot tell whether the cohort is in order; None where they can."""
+        if self.folders.keys() != folders_of(self.root, self.declaration).keys():
+            return "a hospital has no folder"
+        if self.declaration.unknown_patients == "error" and any(
+            strangers(one, self.withdrawn) for one in self.folders.values()
+        ):
+            return "a table has rows of patients whom the patients' table lacks"
+        seen: set[str] = set()
+        for one in self.folders.values():
+            if not seen.isdisjoint(one.ids):
+                return "a patient stands at two hospitals"
+            seen |= one.ids.keys()
+        return None
+
+    def _check(
+        self, sites: list[Site], fresh: Mapping[str, Mapping[str, Fresh]], problems: Problems, bars: Progress
+    ) -> str | None:
+        """Checks what changed by itself; why that is not enough, or None."""
+        checked = []
+        for site in sites:
+            names = dict(zip(self.names(site.patients.index.tolist()), site.patients.index, strict=True))
+            each = fresh.get(site.name, fresh.get(self.root.name, {}))
+            asked = set().union(*(one.of(names) for one in each.values()))
+            if asked:
+                checked.append(site.only(pd.Index([names[one] for one in asked])))
+        for site in checked:
+            check_site(site, self.declaration, problems)
+        patient_checks.check_across(checked, problems)
+        for preparation in preparations().values():
+            preparation.check_together(checked, self.declaration, problems, bars, images=False)
+        return "what changed has errors, or cannot be told by itself" if problems.errors else None
+
+    def _read_whole(self) -> tuple[Problems, list[Site]]:
+        validation = validate(self.root, self.declaration, images=False, progress=False)
+        validation.problems.refuse_first()
+        return validation.problems, validation.sites
+
+    def _members(self, sites: Collection[Site]) -> dict[str, list[str]]:
+        """All patients of each hospital, as packed, in order."""
+        read = {site.name: self.names(site.patients.index.tolist()) for site in sites}
+        if isinstance(self.declaration.hospitals, HospitalColumn):
+            assert self.earlier is not None
+            return {name: sorted(names) for name, names in read.items()} or {
+                name: list(table.index) for name, table in self.earlier.tables.items()
+            }
+        members = {}
+        for name in self.declaration.hospitals:
+            cut = PATIENTS in self.folders[name].cut
+            everybody = self.folders[name].ids if cut else read.get(name, self._hospital(name).index)
+            members[name] = sorted(one for one in everybody if one not in self.withdrawn)
+        return members
+
+    def _hospital(self, name: str) -> pd.DataFrame:
+        assert self.earlier is not None
+        return self.earlier.hospital_of(name)
+
+    def _fresh_at(
+        self, hospital: str, fresh: Mapping[str, Mapping[str, Fresh]], members: list[str], prints: Prints
+    ) -> dict[str, set[str]]:
+        """By modality, whom of a hospital is packed anew."""
+        each = fresh.get(hospital, fresh.get(self.root.name, {}))
+        new = set(members).difference(self._hospital(hospital).index)
+        at = {name: one.of(members) | new for name, one in each.items()}
+        for name, one in preparations().items():
+            if one.storage.stored:
+                images = changed_images(prints.get((hospital, name)), self.before.get((hospital, name)))
+                at[name] = new | set(images).intersection(members)
+        return at
+
+    def _dictionary(self, growth: Growth, sites: list[Site]) -> DataDictionary:
+        """That of the earlier preparation, with which what changed must agree."""
+        assert self.earlier is not None
+        earlier = DataDictionary.model_validate(self.earlier.content["dictionary"])
+        dictionary = growth.dictionary
+        for preparation in preparations().values():
+            dictionary = preparation.complete(dictionary, sites)
+        if dictionary == earlier:
+            return earlier
+        known = set(earlier.genes)
+        same_but_genes = dictionary.model_copy(update={"genes": earlier.genes}) == earlier
+        whole = any(
+            set(growth.members[name]) <= growth.fresh[name]["genomics"]
+            for name, table in self.earlier.tables.items()
+            if name in growth.members and len(table)
+        )
+        left = self.earlier.tables.keys() - growth.members.keys()
+        if (
+            not (same_but_genes and not self.declaration.dictionary.genes and known >= set(dictionary.genes))
+            or whole
+            or left
+        ):
+            raise UserError(
+                f"{self.earlier.folder}: was prepared under another data dictionary than its folders now make (genes, "
+                "columns, or the encoder of features); overwrite=true prepares the cohort anew"
+            )
+        return earlier
+
+
+def hash_of(names: Collection[str]) -> int:
+    """64 bits over names, whatever their order."""
+    import xxhash
+
+    return int(xxhash.xxh3_64_intdigest("\n".join(sorted(names)).encode()))

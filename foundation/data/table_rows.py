@@ -1,0 +1,133 @@
+"""A delimited table by patient, as text: compared and cut without a look at its cells."""
+
+import csv
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.data.delimited import DELIMITERS, delimiter_of, layout
+from foundation.data.dialect import Dialect
+from foundation.data.strict import with_group
+from foundation.data.table_files import read_bytes
+from foundation.data.tables import TableSource
+
+DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True)
+class ByRows:
+    """A source whose file is a delimited table of rows that each belong to one patient.
+
+    Attributes:
+        path: of the file.
+        dialect: how it is written.
+        key: column that names the patient.
+        key_pattern: regular expression whose group is the patient, where the key holds more.
+        moved: the same source for another file, of UTF-8.
+    """
+
+    path: Path
+    dialect: Dialect
+    key: str
+    key_pattern: str | None
+    moved: Callable[[Path], Any]
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """A table's text, cut by patient.
+
+    Attributes:
+        head: the header's line and what stands above it.
+        rows: of each patient, in the file's order.
+    """
+
+    head: str
+    rows: dict[str, str]
+
+    def only(self, patients: Collection[str]) -> str:
+        """The same table with those patients' rows alone."""
+        return "".join([self.head, *(rows for patient, rows in self.rows.items() if patient in patients)])
+
+    def digests(self, salt: str) -> dict[str, int]:
+        """By patient, 64 bits of BLAKE2b (RFC 7693) over the head and the patient's rows."""
+        base = hashlib.blake2b(f"{salt}\n{self.head}".encode(), digest_size=DIGEST_BYTES)
+        digests = {}
+        for patient, rows in self.rows.items():
+            whole = base.copy()
+            whole.update(rows.encode())
+            digests[patient] = int.from_bytes(whole.digest(), "little")
+        return digests
+
+
+def readable(path: Path) -> bool:
+    """Whether a file's name is that of a delimited table."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]
+    return path.is_file() and bool(kind) and kind[0] in DELIMITERS
+
+
+def table_by_rows(source: TableSource, folder: Path) -> ByRows | None:
+    """How a declared table is cut; None where its file is of another format."""
+    path = folder / source.file
+    if not readable(path):
+        return None
+
+    def moved(to: Path) -> TableSource:
+        return source.model_copy(update={"file": str(to), "encoding": "utf-8"})
+
+    return ByRows(path, source, source.key, source.key_pattern, moved)
+
+
+def read_rows(source: ByRows) -> RowTable | None:
+    """A source's table by patient; None where its rows cannot be told apart so, and it has to be read whole.
+
+    Raises:
+        DataError: if the file is no text of its encoding, or has no header.
+    """
+    path = source.path
+    text = read_bytes(path, source.dialect.encoding).decode("utf-8")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    delimiter = delimiter_of(suffixes[-2] if suffixes[-1] == ".gz" else suffixes[-1], source.dialect)
+    shape = layout(path, text, delimiter, (source.key,))
+    if shape.described or shape.header.count(source.key) != 1 or text.count("\r") != text.count("\r\n"):
+        return None
+    place = shape.header.index(source.key)
+    pattern = None if source.key_pattern is None else re.compile(with_group(source.key_pattern))
+    body = text[shape.start :]
+    records = _quoted(body, delimiter, place) if '"' in body else _plain(body, delimiter, place)
+    by_patient: dict[str, list[str]] = defaultdict(list)
+    try:
+        head = text[: shape.start] + next(records, ("", ""))[0]
+        for record, cell in records:
+            match = None if pattern is None else pattern.search(cell)
+            patient = cell if pattern is None else (match[1] if match else "")
+            if not patient:
+                return None
+            by_patient[patient].append(record)
+    except csv.Error:  # reading the table whole names the row
+        return None
+    return RowTable(head, {patient: "".join(rows) for patient, rows in by_patient.items()})
+
+
+def _plain(text: str, delimiter: str, place: int) -> Iterator[tuple[str, str]]:
+    """Rows of a table without quotes, each with the cell at `place`; blank ones are left out."""
+    for line in text.split("\n"):
+        if line.strip():
+            cells = line.split(delimiter, place + 1)
+            yield f"{line}\n", cells[place].strip() if place < len(cells) else ""
+
+
+def _quoted(text: str, delimiter: str, place: int) -> Iterator[tuple[str, str]]:
+    """The same where cells may be quoted, and hold line breaks."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    lines = [f"{line}\n" for line in text.split("\n")]
+    reader, start = csv.reader(lines, delimiter=delimiter, strict=True), 0
+    for cells in reader:
+        record, start = "".join(lines[start : reader.line_num]), reader.line_num
+        if record.strip():
+            yield record, cells[place].strip() if place < len(cells) else ""

@@ -1,0 +1,113 @@
+"""Adding 1 % of patients to a prepared cohort beside preparing the grown folder anew: seconds, and whether they agree.
+
+`python scripts/bench/growing.py --patients 100000` writes tables of four hospitals (outcomes, a record of eight
+columns, a report of twenty words, `--genes` of expression), prepares them, adds 1 % of patients at every hospital,
+prepares again, and prepares the grown folder anew into another. Each is a process of its own, so that start-up and
+imports count; what they take alone is printed beside.
+"""
+
+import argparse
+import filecmp
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from foundation.data.synthetic import GENES
+
+HOSPITALS = ("north", "south", "east", "west")
+WORDS = np.array(["tumour", "cells", "necrosis", "atypia", "mitoses", "margin", "grade", "high", "low", "sheets"])
+LABS = [f"lab{number}" for number in range(6)]
+
+
+def tables(hospital: str, patients: int, genes: list[str]) -> dict[str, pd.DataFrame]:
+    """By file, a row a patient; the first rows are the same whatever `patients` is."""
+    rng = np.random.default_rng([*hospital.encode()])
+    many = patients + patients // 10  # drawn column by column, so that more patients would change the first
+    ids = pd.Index([f"{hospital}-{number:06d}" for number in range(many)], name="patient_id")
+    outcomes = {"biomarker": rng.integers(0, 2, many), "os_event": rng.integers(0, 2, many)}
+    record = pd.DataFrame(rng.normal(size=(many, len(LABS))).round(3), ids, LABS)
+    words = rng.choice(WORDS, (many, 20))
+    return {
+        "patients.csv": pd.DataFrame({**outcomes, "os_days": rng.integers(1, 4000, many)}, ids),
+        "record.csv": record.assign(age=rng.integers(20, 90, many), sex=rng.choice(["F", "M"], many)),
+        "reports.csv": pd.DataFrame({"text": [" ".join(row) for row in words]}, ids),
+        "expression.csv": pd.DataFrame(rng.normal(6, 2, (many, len(genes))).clip(0).round(3), ids, genes),
+    }
+
+
+def declare(root: Path, genes: list[str]) -> None:
+    """Writes cohort.yaml."""
+    record = [{"name": name, "kind": "continuous"} for name in [*LABS, "age"]]
+    record.append({"name": "sex", "kind": "categorical", "values": ["F", "M"]})
+    dictionary = {"genes": genes, "expression_unit": "log2_tpm", "labels": ["biomarker"], "record": record}
+    dictionary["survival"] = {"event": "os_event", "time": "os_days"}
+    declared = {"name": "big", "synthetic": True, "description": "Drawn.", "hospitals": list(HOSPITALS)}
+    (root / "cohort.yaml").write_text(yaml.safe_dump({**declared, "dictionary": dictionary}))
+
+
+def prepare(root: Path, output: Path) -> float:
+    """Seconds of `python -m foundation.data prepare`."""
+    command = [sys.executable, "-m", "foundation.data", "prepare", "cohort=folder", "cohort.name=big"]
+    start = time.perf_counter()
+    subprocess.run([*command, f"cohort.root={root}", f"output={output}"], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def start_up() -> float:
+    """Seconds until a command that does nothing has read its declaration: start, imports and the list of genes."""
+    code = "import foundation.data.grow, foundation.data.genes as g; g.GeneVocabulary.shipped()"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Packed files that are not the same byte for byte."""
+    names = [path.relative_to(one).as_posix() for path in one.rglob("*") if path.suffix in (".npy", ".parquet")]
+    names = [name for name in names if "/" in name]
+    return [name for name in names if not filecmp.cmp(one / name, other / name, shallow=False)]
+
+
+def main() -> None:
+    """Measures once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=10_000, help="before the cohort grows")
+    parser.add_argument("--genes", type=int, default=100, help="columns of expression")
+    parser.add_argument("--folder", type=Path, help="for all files; a temporary one if not given")
+    options = parser.parse_args()
+    genes = GENES.read_text().split()[: options.genes]
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        root, output, anew = (Path(scratch) / name for name in ("sites", "grown", "anew"))
+        each = options.patients // len(HOSPITALS)
+        everybody = {hospital: tables(hospital, each, genes) for hospital in HOSPITALS}
+
+        def write(patients: int) -> None:
+            for hospital, files in everybody.items():
+                (root / hospital).mkdir(parents=True, exist_ok=True)
+                for file, table in files.items():
+                    table.iloc[:patients].to_csv(root / hospital / file)
+
+        write(each)
+        declare(root, genes)
+        first = prepare(root, output)
+        print(f"prepared {4 * each} patients: {first:.1f} s", flush=True)
+        write(each + each // 100)
+        grown = prepare(root, output)
+        print(f"added {4 * (each // 100)}: {grown:.1f} s", flush=True)
+        again = prepare(root, anew)
+        others = differing(output, anew)
+        print(f"prepared the grown folder anew: {again:.1f} s; packed files that differ: {others or 'none'}")
+        alone = start_up()
+        print(f"start, imports and list of genes alone: {alone:.1f} s")
+        print(f"without those: {(grown - alone) / (again - alone):.1%} of preparing anew")
+        print(f"adding 1 % of patients took {grown / again:.1%} of preparing anew")
+
+
+if __name__ == "__main__":
+    main()
