@@ -191,13 +191,21 @@ def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) ->
     """The split with a share of its training patients, hospital by hospital, drawn for validation.
 
     Raises:
-        UserError: if it has patients of validation already.
+        UserError: if it has patients of validation already, or somebody left the cohort, so that nobody knows of which
+            part they were.
     """
     if parts.validation:
         finding = f"split_file: {len(parts.validation)} patients of validation stand in it"
         raise UserError(f"{finding}; say validation: file, or list them under train")
+    if any(None in cohort.first(hospital) for hospital in cohort.hospitals):
+        finding = f"split_file: patients have left {cohort.name}, and drawing others for validation would move some"
+        raise UserError(f"{finding}; list the parts, and say validation: file")
     train = set(parts.train)
-    return _drawn(cohort, lambda hospital, patients: [p for p in patients if p not in train], fraction, seed)
+
+    def tested(hospital: str, patients: Sequence[str | None]) -> Sequence[int]:
+        return [place for place, patient in enumerate(patients) if patient not in train]
+
+    return _drawn(cohort, tested, lambda hospital, patient: patient not in train, fraction, seed)
 
 
 def _drawn(

@@ -23,7 +23,7 @@ COUNTER = "a column without a name, which counts rows, left out; its cells"
 _ENCODING_ADVICE = "save it with UTF-8 encoding, or say encoding: cp1252 (or what it is) in the declaration"
 LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
-_NAMELESS = re.compile(r"(?:Unnamed: 0)?")  # an index that pandas wrote, or read and wrote again
+NAMELESS = re.compile(r"(?:Unnamed: 0)?")  # an index that pandas wrote, or read and wrote again
 _EXACT = 2**53  # beyond it a float skips whole numbers
 _MAGIC = {
     b"PK\x03\x04": ("an Excel workbook or ZIP archive", "save the sheet as CSV UTF-8"),
@@ -163,7 +163,7 @@ def _delimited(path: Path, content: bytes, kind: str, dialect: Dialect, reading:
     if reading.numbers and dialect.thousands is None:
         frame = read_numbers(path, text, shape, delimiter, reading.keys, dialect)
     else:
-        nameless = {name for name in shape.header[:1] if _NAMELESS.fullmatch(name)}
+        nameless = {name for name in shape.header[:1] if NAMELESS.fullmatch(name)}
         wanted = None if reading.wanted is None else {*reading.wanted, *nameless}
         frame = read_text(path, text, shape, delimiter, wanted)
     table = FileTable(frame, shape.header, shape.comments, shape.annotations)
@@ -173,7 +173,7 @@ def _delimited(path: Path, content: bytes, kind: str, dialect: Dialect, reading:
 def _without_counter(table: FileTable, reading: Reading) -> FileTable:
     """The table less a first column without a name that counts its rows, as pandas writes an index."""
     first = table.names[0]
-    if not _NAMELESS.fullmatch(first) or first in reading.keys:
+    if not NAMELESS.fullmatch(first) or first in reading.keys:
         return table
     count = as_text(table.frame[first]).tolist()
     counts = any(count == [str(number) for number in range(start, start + len(count))] for start in (0, 1))

@@ -12,7 +12,7 @@ from typing import Any
 from foundation.data.delimited import DELIMITERS, delimiter_of, layout
 from foundation.data.dialect import Dialect
 from foundation.data.strict import with_group
-from foundation.data.table_files import read_bytes
+from foundation.data.table_files import NAMELESS, read_bytes
 from foundation.data.tables import TableSource
 
 DIGEST_BYTES = 8
@@ -93,8 +93,9 @@ def read_rows(source: ByRows) -> RowTable | None:
     text = read_bytes(path, source.dialect.encoding).decode("utf-8")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     delimiter = delimiter_of(suffixes[-2] if suffixes[-1] == ".gz" else suffixes[-1], source.dialect)
-    shape = layout(path, text, delimiter, (source.key,))
-    if shape.described or shape.header.count(source.key) != 1 or text.count("\r") != text.count("\r\n"):
+    shape = layout(path, text, delimiter, (source.key,), source.dialect.row_names)
+    counts = NAMELESS.fullmatch(shape.header[0]) and source.key != shape.header[0]  # rows, which parts would belie
+    if shape.described or counts or shape.header.count(source.key) != 1 or text.count("\r") != text.count("\r\n"):
         return None
     place = shape.header.index(source.key)
     pattern = None if source.key_pattern is None else re.compile(with_group(source.key_pattern))

@@ -36,21 +36,23 @@ class Fresh:
         return self.everybody or bool(self.names)
 
 
-def fresh_of(sources: FolderSources, before: Prints, new: Collection[str]) -> dict[str, Fresh]:
+def fresh_of(
+    sources: FolderSources, before: Prints, new: Collection[str], of_patients: bool = False
+) -> dict[str, Fresh]:
     """By modality, and for `patients`, who is to be packed anew by what changed in a folder's tables.
 
     Args:
         sources: of the folder, compared.
         before: digests of the last preparation.
         new: patients who were none of the cohort's.
+        of_patients: whether every modality hangs on the patients' table, too.
     """
     fields = {PATIENTS: [PATIENTS]} | {name: list(one.sources) for name, one in preparations().items()}
     fresh = {}
     for name, of_modality in fields.items():
         gone = any((sources.name, field) in before and field not in sources.declared for field in of_modality)
-        changed = [
-            sources.changed[field] for field in _read_from(sources, name, of_modality) if field in sources.changed
-        ]
+        read_from = [*_read_from(sources, name, of_modality), *([PATIENTS] if of_patients else [])]
+        changed = [sources.changed[field] for field in read_from if field in sources.changed]
         everybody = gone or any(EVERYBODY in index for index in changed)
         fresh[name] = Fresh(frozenset(new).union(*changed), everybody)
     return fresh

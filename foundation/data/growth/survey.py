@@ -107,6 +107,8 @@ class Survey:
             for name, folder in folders_of(root, declaration).items()
             if folder.is_dir()
         }
+        for one in self.folders.values():
+            one.changed = {name: index[~index.isin(self.withdrawn)] for name, index in one.changed.items()}
 
     def prints(self, sites: Collection[Site]) -> Prints:
         """Digests of all sources, images of `sites` among them."""
@@ -129,8 +131,9 @@ class Survey:
             UserError: if what changed asks for another data dictionary.
         """
         assert self.earlier is not None
+        dated = self.declaration.landmark is not None
         with TemporaryDirectory(prefix="growth.") as scratch:
-            fresh = {name: fresh_of(one, self.before, self._new(one)) for name, one in self.folders.items()}
+            fresh = {name: fresh_of(one, self.before, self._new(one), dated) for name, one in self.folders.items()}
             parts = self._parts(fresh, Path(scratch))
             whole = self._must_read_whole()
             problems = Problems()

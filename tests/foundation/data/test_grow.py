@@ -16,7 +16,7 @@ from foundation.data import grow as grow_module
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.grow import grow
-from foundation.data.growth import state
+from foundation.data.growth import state, survey
 from foundation.data.pack import pack
 from foundation.errors import UserError
 from foundation.modalities.pathology import preparation as pathology
@@ -140,6 +140,18 @@ def another_order(root: Path) -> None:
     edit(root / "alpha/mutations.csv", lambda rows: rows[::-1])
 
 
+def date_of_the_landmark(root: Path) -> None:
+    for hospital in ("alpha", "beta"):
+        for name, date in (("patients.csv", "2020-01-05"), ("record.csv", "2020-01-03")):
+            edit(root / hospital / name, lambda rows, date=date: [row | {"on": date} for row in rows])
+    source = {"file": "record.csv", "date": "on", "columns": {"age": "age", "sex": "sex"}}
+    tables = {"expression": {"file": "expression.csv", "timeless": True, "annotation": ["on"]}}
+    tables |= {"mutations": {"file": "mutations.csv", "timeless": True}}
+    (root / "cohort.yaml").write_text(
+        yaml.safe_dump({**DECLARED, "landmark": {"date": "on"}, "sources": {"record": source, **tables}})
+    )
+
+
 def table_gone(root: Path) -> None:
     (root / "alpha/record.csv").unlink()
 
@@ -203,7 +215,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("change", COUNTS)
 def test_a_grown_cohort_holds_what_its_folders_prepared_anew_hold(
-    change: Edit, sites: Path, prepared: Path, tmp_path: Path
+    change: Edit, sites: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(sites)
     packed = grow(sites, prepared, read_declaration(sites))
@@ -214,7 +226,20 @@ def test_a_grown_cohort_holds_what_its_folders_prepared_anew_hold(
     assert packed["found"] == anew["found"]
     assert packed["characteristics"] == anew["characteristics"]
     same(prepared, tmp_path / "anew")
+    monkeypatch.setattr(survey, "validate", None)  # nothing is read whole
     assert grow(sites, prepared, read_declaration(sites)) is None
+
+
+def test_an_earlier_landmark_takes_what_came_after_it_out(sites: Path, tmp_path: Path) -> None:
+    date_of_the_landmark(sites)
+    pack(sites, tmp_path / "out")
+    edit(sites / "alpha/patients.csv", with_cell("a2", "on", "2020-01-01"))
+    packed = grow(sites, tmp_path / "out", read_declaration(sites))
+    assert packed is not None
+    assert packed["grown"] == {"new": 0, "changed": 1, "withdrawn": 0}
+    assert "record" not in Cohort(tmp_path / "out").sample("a2")
+    pack(sites, tmp_path / "anew")
+    same(tmp_path / "out", tmp_path / "anew")
 
 
 @pytest.mark.parametrize("change", [lambda root: None, another_order], ids=["untouched", "another order of rows"])
