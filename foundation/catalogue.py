@@ -33,6 +33,7 @@ CATALOGUE = {
         Entry("data validate", _DATA, "every problem of a cohort's folders, before anything is packed", "validate"),
         Entry("data features", _DATA, "features of slides, regions or scans by an image encoder, once", "features"),
         Entry("data prepare", _DATA, "checks a cohort's folders and packs them for training", "prepare"),
+        Entry("cohort withdrawn", _DATA, "the runs and releases that learned from patients who left", "withdrawn"),
         Entry("data describe", _DATA, "a prepared cohort on one page", "describe"),
         Entry("pretrain", "pretrain", "an encoder, at one place, on any trainer"),
         Entry("pretrain federated", "pretrain.federated", "an encoder, across hospitals whose data stay there"),

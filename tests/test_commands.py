@@ -24,6 +24,7 @@ COMMANDS = {
     "foundation.data validate": ("strikt=true", "strict", "cohort.root={}"),
     "foundation.data.portals": ("patientz=3", "patients", ""),
     "foundation.data describe": ("foldr=x", "folder", "folder={}"),
+    "foundation.data withdrawn": ("purg=true", "purge", "folder={}"),
     "pretrain": ("stepz=3", "steps", "data.folder={}"),
     "pretrain.controls": ("contrls=[intra]", "controls", "data.folder={}"),
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),

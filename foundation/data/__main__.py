@@ -1,4 +1,4 @@
-"""`python -m foundation.data declare|validate|features|prepare|describe`: from folders to a prepared cohort."""
+"""`python -m foundation.data declare|validate|features|prepare|describe|withdrawn`: a cohort, from folders on."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,6 +28,7 @@ _HELP = """usage: python -m foundation.data ACTION [overrides]
   validate   lists what a cohort's folders hold and every problem with it (Markdown and JSON); --strict
   features   takes features of slides, regions or scans by an image encoder, once: extractor=uni, ...
   prepare    checks and packs them for training; features=FOLDER: with those features instead of images
+  withdrawn  names the runs and releases that learned from patients who left: runs=[FOLDER]
   describe   draws a prepared cohort on one page of HTML
 
 `python -m foundation.data ACTION --help` shows what can be set. The demo: python -m foundation.data prepare
@@ -190,12 +191,27 @@ def describe(cfg: DictConfig) -> None:
     print(f"page: {output / 'index.html'}")
 
 
+@command("withdrawn", loads="pandas")
+def withdrawn(cfg: DictConfig) -> None:
+    """Names the runs and releases that learned from patients who have left, and the files that still name them."""
+    from foundation.data import withdrawals
+    from foundation.data.cohort import Cohort
+
+    count, affected = withdrawals.affected_by_withdrawal(Cohort(Path(cfg.folder)), [Path(root) for root in cfg.runs])
+    print(withdrawals.as_text(count, affected), end="")
+    if cfg.output is not None:
+        write_text(Path(cfg.output), withdrawals.to_json(count, affected))
+    if cfg.purge:
+        for folder in withdrawals.remove_caches(affected):
+            print(f"removed: {folder}")
+
+
 def main() -> None:
     """Declares, validates, prepares or describes."""
     if sys.argv[1:2] == ["declare"]:
         sys.argv[2:] = name_first_argument("folder", sys.argv[2:])
     actions = {"declare": declare, "validate": validate, "features": features}
-    actions |= {"prepare": prepare, "describe": describe}
+    actions |= {"prepare": prepare, "describe": describe, "withdrawn": withdrawn}
     choose("python -m foundation.data", actions, _HELP)
 
 

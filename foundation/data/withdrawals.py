@@ -1,0 +1,154 @@
+"""What learned from patients who are no longer in a cohort, and which files of runs still hold something of theirs.
+
+Whoever stands in a run's own lists and not in the prepared cohort has left it. Weights cannot forget: a run that
+learned from somebody is named, with all that was built on it. Caches of embeddings can be removed.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foundation.data.cohort import Cohort
+from foundation.errors import UserError
+from foundation.files import read_json
+from foundation.lineage import FILE as TRAINED
+from foundation.run_record import FILE, read_run
+
+CACHE = "rows.json"  # beside embeddings, whose they are
+_LISTS = (TRAINED, "split.json")
+_PARTS = ("train", "validation", "test")
+_ADVICE = "restore it, or move the run away"
+_TEXT = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html")
+_LARGEST = 1 << 28  # bytes of a file that is looked through
+_WORD = re.compile(r'[^\s",;|<>\\\[\](){}]+')
+
+
+@dataclass
+class Affected:
+    """A run that learned from somebody who left, or was built on one that did.
+
+    Attributes:
+        run: its folder.
+        command: that made it.
+        patients: how many of those who left it learned from itself.
+        through: the runs it builds on that did.
+        files: of its folder that still name one.
+    """
+
+    run: Path
+    command: str
+    patients: int = 0
+    through: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; counts, no ids."""
+        through, files = ([str(path) for path in paths] for paths in (self.through, self.files))
+        return {**vars(self), "run": str(self.run), "through": through, "files": files}
+
+
+def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, list[Affected]]:
+    """How many patients of the runs' lists have left the cohort, and what they are still behind.
+
+    Args:
+        cohort: as prepared now; of a federation's site, its own.
+        roots: folders in which runs are looked for, releases among them.
+
+    Raises:
+        UserError: if a root is no folder, or a run's list cannot be read.
+    """
+    records = dict(_runs(roots))
+    lists = {run: _lists(run) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name}
+    present = set(cohort.patients.index)
+    gone = {one for each in lists.values() for patients in each.values() for one in patients} - present
+    each: dict[Path, Affected] = {}
+    for run, record in records.items():
+        trained = {
+            one for path, patients in lists.get(run, {}).items() if path.name != "split.json" for one in patients
+        }
+        files = list(_files_that_name(run, gone)) if run in lists else []
+        if trained & gone or files:
+            each[run] = Affected(run, str(record.get("command")), len(trained & gone), [], files)
+    learned = {run for run, one in each.items() if one.patients}
+    while more := {run: _parents(run, record) & learned for run, record in records.items() if run not in learned}:
+        if not any(more.values()):
+            break
+        for run, through in more.items():
+            if through:
+                one = each.setdefault(run, Affected(run, str(records[run].get("command"))))
+                one.through = sorted(through)
+                learned.add(run)
+    return len(gone), [each[run] for run in sorted(each)]
+
+
+def remove_caches(affected: Iterable[Affected]) -> list[Path]:
+    """Removes the folders of embeddings that hold somebody who left; they are computed anew when they are needed."""
+    folders = [path.parent for one in affected for path in one.files if path.name == CACHE]
+    for folder in folders:
+        shutil.rmtree(folder)
+    return folders
+
+
+def _runs(roots: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root}: no folder; give runs=[FOLDER] with those in which runs and releases lie")
+        for path in sorted(root.resolve().rglob(FILE)):
+            yield path.parent, read_run(path.parent)
+
+
+def _lists(run: Path) -> dict[Path, list[str]]:
+    """By file, the patients whom a run, or a site of a federated one, learned from or set apart."""
+    paths = [run / name for name in _LISTS if (run / name).is_file()]
+    paths += sorted(run.glob("sites/*/trained_on/*.json")) + sorted(run.glob("trained_on/*.json"))
+    lists = {}
+    for path in paths:
+        content = read_json(path, _ADVICE)
+        lists[path] = [str(one) for part in _PARTS for one in content.get(part, [])]
+    return lists
+
+
+def _parents(run: Path, record: dict[str, Any]) -> set[Path]:
+    return {(run / link["path"]).resolve() for link in record.get("builds_on", [])}
+
+
+def _files_that_name(run: Path, gone: set[str]) -> Iterator[Path]:
+    """Files of a run, and none of a run within it, in which somebody who left stands."""
+    inner = [path.parent for path in run.rglob(FILE) if path.parent != run]
+    for path in sorted(run.rglob("*")):
+        if not gone or not path.is_file() or any(path.is_relative_to(other) for other in inner):
+            continue
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+            words = {str(word) for name in table.select_dtypes("object") for word in table[name].dropna().unique()}
+            words |= set(map(str, table.index))
+        elif path.suffix in _TEXT and path.stat().st_size <= _LARGEST:
+            words = set(_WORD.findall(path.read_text(errors="replace")))
+        else:
+            continue
+        if not gone.isdisjoint(words):
+            yield path
+
+
+def as_text(count: int, affected: Sequence[Affected]) -> str:
+    """For people: which runs and releases learned from those who left, and what still names them."""
+    if not affected:
+        return f"{count} patients have left; no run or release here learned from any, and no file names one\n"
+    lines = [f"{count} patients of the runs' lists are no longer in the cohort"]
+    for one in affected:
+        why = [f"learned from {one.patients} of them"] if one.patients else []
+        why += [f"builds on {', '.join(str(path) for path in one.through)}"] if one.through else []
+        lines.append(f"{one.run}: {one.command}: {'; '.join(why) or 'learned from none'}")
+        lines += [f"    still names some: {path}" for path in one.files]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(count: int, affected: Sequence[Affected]) -> str:
+    """The same for programs."""
+    return json.dumps({"patients": count, "affected": [one.as_json() for one in affected]}, indent=2) + "\n"

@@ -1,0 +1,94 @@
+"""What learned from patients who left: named with all that was built on it, and with the files that still name them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from foundation.data.cohort import Cohort
+from foundation.data.pack import pack
+from foundation.data.withdrawals import affected_by_withdrawal, as_text, remove_caches, to_json
+from foundation.errors import UserError
+from foundation.files import write_json
+from foundation.lineage import note_of, site_list, write_patients
+from foundation.run_record import RunRecord
+
+DATA = {"name": "own", "digest": "0", "synthetic": True, "hospitals": ["alpha"]}
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    """P1 to P3; P8 and P9 have left."""
+    (tmp_path / "sites/alpha").mkdir(parents=True)
+    (tmp_path / "sites/alpha/patients.csv").write_text("patient_id,idh\nP1,1\nP2,0\nP3,1\n")
+    declared = {"name": "own", "synthetic": True, "description": "Made by a test.", "hospitals": ["alpha"]}
+    (tmp_path / "sites/cohort.yaml").write_text(yaml.safe_dump({**declared, "dictionary": {"labels": ["idh"]}}))
+    pack(tmp_path / "sites", tmp_path / "out")
+    return Cohort(tmp_path / "out")
+
+
+def run(
+    folder: Path, command: str, patients: list[str] | None, builds_on: list[Path] | None = None, name: str = "own"
+) -> Path:
+    with RunRecord.open(folder, command, {}, 0, builds_on or [], {**DATA, "name": name}) as record:
+        if patients is not None:
+            record.note("trained_on", note_of(folder, patients[1:], patients[:1], ["alpha"]))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    encoder = run(root / "encoder", "python -m pretrain", ["P1", "P8", "P9"])
+    other = run(root / "other", "python -m pretrain", ["P1", "P2"])
+    head = run(root / "head", "python -m finetune", ["P1", "P2"], [encoder])
+    run(root / "kept", "python -m finetune", ["P1", "P3"], [other])
+    run(root / "export", "python -m serve.export", None, [head])
+    run(root / "elsewhere", "python -m pretrain", ["P8", "Q1"], name="another cohort")
+    write_json(head / "embeddings/x/rows.json", {"rows": [["P9", ["report"]], ["P1", ["report"]]]})
+    pd.DataFrame({"patient": ["P1", "P8"]}).to_parquet(root / "kept/predictions.parquet")
+    federated = run(root / "federated", "python -m pretrain.federated", None)
+    write_patients(site_list(federated / "sites/alpha", "some run"), ["P8"], ["P1"], ["alpha"])
+    return root
+
+
+def test_runs_are_named_with_all_that_was_built_on_them(cohort: Cohort, runs: Path) -> None:
+    count, affected = affected_by_withdrawal(cohort, [runs])
+    assert count == 2
+    assert {one.run.name: (one.patients, [path.name for path in one.through]) for one in affected} == {
+        "encoder": (2, []),
+        "export": (0, ["head"]),
+        "federated": (1, []),
+        "head": (0, ["encoder"]),
+        "kept": (0, []),
+    }
+    assert {one.run.name: sorted(path.name for path in one.files) for one in affected if one.files} == {
+        "encoder": ["trained_on.json"],
+        "federated": [site_list(Path(), "some run").name],
+        "head": ["rows.json"],
+        "kept": ["predictions.parquet"],
+    }
+
+
+def test_caches_of_embeddings_are_removed_and_nothing_else(cohort: Cohort, runs: Path) -> None:
+    before = {path for path in runs.rglob("*") if path.is_file()}
+    assert remove_caches(affected_by_withdrawal(cohort, [runs])[1]) == [(runs / "head/embeddings/x").resolve()]
+    assert before - {path for path in runs.rglob("*") if path.is_file()} == {runs / "head/embeddings/x/rows.json"}
+
+
+def test_no_patient_is_named_in_what_is_said(cohort: Cohort, runs: Path) -> None:
+    count, affected = affected_by_withdrawal(cohort, [runs])
+    for text in (as_text(count, affected), to_json(count, affected)):
+        assert "P8" not in text and "P9" not in text
+    assert "2 patients of the runs' lists are no longer in the cohort" in as_text(count, affected)
+
+
+def test_nothing_is_named_where_nobody_left(cohort: Cohort, tmp_path: Path) -> None:
+    run(tmp_path / "some/encoder", "python -m pretrain", ["P1", "P2"])
+    assert affected_by_withdrawal(cohort, [tmp_path / "some"]) == (0, [])
+
+
+def test_a_folder_that_is_not_there_is_refused(cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no folder; give runs="):
+        affected_by_withdrawal(cohort, [tmp_path / "nowhere"])
