@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from serve.conversation import Conversation, Patient, RefusedError, Retries, encode
+from serve.host import FHIR
 from serve.schema import Response
 from serve.server import Server
 
@@ -57,15 +58,13 @@ class AsyncClient:
 
     async def predict(self, patient: Patient, request_id: str | None = None) -> Response:
         """The answer about one patient; see `serve.client.Client.predict`."""
-        body, talk, attempt = encode(patient), self._conversation, 0
-        headers = talk.headers(request_id)
-        while True:
-            attempt += 1
-            reply = await self._post(body, headers)
-            pause = talk.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
-            if pause is None:
-                return talk.read(reply.status_code, reply.content, reply.reason_phrase)
-            await asyncio.sleep(pause)
+        reply = await self._ask(encode(patient), self._conversation.headers(request_id))
+        return self._conversation.read(reply.status_code, reply.content, reply.reason_phrase)
+
+    async def predict_fhir(self, bundle: Patient, request_id: str | None = None) -> dict[str, Any]:
+        """The answer about the patient of a FHIR R4 Bundle; see `serve.client.Client.predict_fhir`."""
+        reply = await self._ask(encode(bundle), self._conversation.headers(request_id, FHIR))
+        return self._conversation.read_fhir(reply.status_code, reply.content, reply.reason_phrase)
 
     async def predict_all(self, patients: Iterable[Patient], at_once: int = AT_ONCE) -> list[Response | RefusedError]:
         """In order, an answer or a refusal each.
@@ -92,6 +91,16 @@ class AsyncClient:
         finally:
             for task in tasks:  # where one found nobody, the others need not try
                 task.cancel()
+
+    async def _ask(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            reply = await self._post(body, headers)
+            pause = self._conversation.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
+            if pause is None:
+                return reply
+            await asyncio.sleep(pause)
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         talk = self._conversation

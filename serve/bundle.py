@@ -23,6 +23,8 @@ from serve import examples, manifest, openapi
 from serve import schema as bundle_schema
 from serve.card_endpoint import FOLDER as CARD
 from serve.client import to_request
+from serve.fhir.declaration import FILE as FHIR
+from serve.fhir.declaration import read_declaration
 from serve.manifest import MODEL
 from serve.monitoring import reference
 from serve.predictor import Predictor
@@ -34,7 +36,9 @@ _TOLERANCE = 1e-4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card: Path | None = None) -> BundleSchema:
+def write_bundle(
+    run: Path, bundle: Path, name: str | None, cohort: Cohort, card: Path | None = None, fhir: Path | None = None
+) -> BundleSchema:
     """Copies the task model and writes schema and manifest: under a temporary name first, then renamed.
 
     Args:
@@ -43,6 +47,7 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card
         name: of the model; made from cohort and task if not given.
         cohort: the model was trained on; tells the unit of expression.
         card: folder of a card of this model, to travel in the bundle.
+        fhir: YAML of what of a FHIR Bundle is which part of a request, to travel likewise.
 
     Raises:
         UserError: if the run holds no task model, or no patient trained any of its modalities.
@@ -64,6 +69,10 @@ def write_bundle(run: Path, bundle: Path, name: str | None, cohort: Cohort, card
         patient = held_out_patient(run, cohort) if cohort.synthetic else None
         if patient is not None:
             examples.write(temporary, to_request(cohort.sample(patient), schema))
+        if fhir is not None:
+            write_text(
+                temporary / FHIR, read_declaration(fhir, schema).model_dump_json(indent=2, exclude_none=True) + "\n"
+            )
         if card is not None:
             shutil.copytree(card, temporary / CARD)
         manifest.write(temporary)

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from serve.conversation import Conversation, Patient, encode
+from serve.host import FHIR
 from serve.schema import BundleSchema, Response
 from serve.server import Server
 
@@ -41,13 +42,30 @@ class Client(Conversation):
             RefusedError: if the server refuses it, and again where it is busy.
             UserError: if nobody answers, or it is no server of this release.
         """
-        body, headers, attempt = encode(patient), self.headers(request_id), 0
+        reply = self._ask(encode(patient), self.headers(request_id))
+        return self.read(reply.status_code, reply.content, reply.reason)
+
+    def predict_fhir(self, bundle: Patient, request_id: str | None = None) -> dict[str, Any]:
+        """The answer about the patient of a FHIR R4 Bundle, as one: RiskAssessment, DiagnosticReport and Provenance.
+
+        Args:
+            bundle: of one patient; or that as JSON text.
+            request_id: to be echoed.
+
+        Raises:
+            UserError: see `predict`.
+        """
+        reply = self._ask(encode(bundle), self.headers(request_id, FHIR))
+        return self.read_fhir(reply.status_code, reply.content, reply.reason)
+
+    def _ask(self, body: bytes, headers: dict[str, str]) -> requests.Response:
+        attempt = 0
         while True:
             attempt += 1
             reply = self._post(body, headers)
             pause = self.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
             if pause is None:
-                return self.read(reply.status_code, reply.content, reply.reason)
+                return reply
             time.sleep(pause)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> requests.Response:

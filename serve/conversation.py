@@ -110,9 +110,22 @@ class Conversation:
         try:
             return Response.model_validate_json(body)
         except ValidationError as error:  # no JSON, or another object; what stands in it is not ours to show
-            raise UserError(
-                f"{self.address}: the answer is none of this release; start its server with python -m serve"
-            ) from error
+            raise self._foreign() from error
+
+    def read_fhir(self, status: int, body: bytes, phrase: str) -> dict[str, Any]:
+        """A reply's answer in the form of FHIR; see `read`."""
+        if status != HTTPStatus.OK:
+            raise refusal(status, body, phrase)
+        try:
+            content = json.loads(body)
+        except ValueError as error:
+            raise self._foreign() from error
+        if not isinstance(content, dict) or content.get("resourceType") != "Bundle":
+            raise self._foreign()
+        return content
+
+    def _foreign(self) -> UserError:
+        return UserError(f"{self.address}: the answer is none of this release; start its server with python -m serve")
 
     def nobody_answers(self) -> UserError:
         """Where no connection was made, or it broke."""

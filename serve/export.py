@@ -30,7 +30,9 @@ def main(cfg: DictConfig) -> None:
         card = checked(card, run)
     cohort = Cohort(Path(cfg.cohort_folder)) if cfg.cohort_folder else Cohort.of_run(run)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], fine_tuned["data"]) as record:
-        schema = write_bundle(run, output / "bundle", cfg.name, cohort, card)
+        schema = write_bundle(
+            run, output / "bundle", cfg.name, cohort, card, None if cfg.fhir is None else Path(cfg.fhir)
+        )
         if signing_key is not None:
             signature.sign(output / "bundle", signing_key)
         archive = write_archive(output / "bundle", schema, output)

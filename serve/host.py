@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from serve.problems import MEDIA_TYPE, ProblemDetails
 from serve.schema import Response
 
 if TYPE_CHECKING:  # a host's front reads no bundle, and need not load what does
+    from serve.fhir.reading import Reading
     from serve.predictor import Predictor
 
-JSON = "application/json"
+JSON, FHIR = "application/json", "application/fhir+json"
 REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
@@ -44,22 +46,34 @@ class Call:
         sent = self.header(REQUEST_ID)
         return sent if sent is not None and _ID.fullmatch(sent) else self.default_id
 
+    @property
+    def kind(self) -> str:
+        """Media type of the body, without parameters."""
+        return (self.header("content-type") or JSON).partition(";")[0].strip().lower()
+
     def refusal(self) -> RequestError | None:
-        """Of a body that is not declared as JSON: hosts read other kinds in their own ways."""
-        kind = (self.header("content-type") or JSON).partition(";")[0].strip().lower()
-        if kind == JSON:
+        """Of a body that is declared as neither JSON nor FHIR: hosts read other kinds in their own ways."""
+        if self.kind in (JSON, FHIR):
             return None
         advice = f"send one JSON object a patient, as Content-Type: {JSON}"
-        return RequestError("Content-Type", f"found {kind[:80]!r}", advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        return RequestError("Content-Type", f"found {self.kind[:80]!r}", advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 @dataclass
 class Reply:
-    """What goes back to one sender."""
+    """What goes back to one sender.
+
+    Attributes:
+        status: of HTTP.
+        body: likewise.
+        headers: likewise.
+        counted: of an answer, what monitoring counts of it, in whatever form it is sent; see `Usage.add`.
+    """
 
     status: int
     body: bytes
     headers: dict[str, str]
+    counted: dict[str, Any] | None = None
 
     @property
     def phrase(self) -> str:
@@ -69,21 +83,45 @@ class Reply:
 
 def answer(predictor: "Predictor", calls: Sequence[Call]) -> list[Reply]:
     """Replies to a batch of requests, in order."""
-    refused = [call.refusal() for call in calls]
-    readable = [call for call, error in zip(calls, refused, strict=True) if error is None]
-    answers = iter(predictor.answer([call.body for call in readable], [call.request_id for call in readable]))
-    results = [next(answers) if error is None else error for error in refused]
-    return [to_reply(result, call.request_id) for result, call in zip(results, calls, strict=True)]
+    heard = [_hear(predictor, call) for call in calls]
+    readable = [(call, one) for call, one in zip(calls, heard, strict=True) if not isinstance(one, RequestError)]
+    bodies = [call.body if one is None else one.request for call, one in readable]
+    answers = iter(predictor.answer(bodies, [call.request_id for call, _ in readable]))
+    return [
+        to_reply(one, call.request_id)
+        if isinstance(one, RequestError)
+        else to_reply(next(answers), call.request_id, None if one is None else partial(predictor.write_fhir, one))
+        for call, one in zip(calls, heard, strict=True)
+    ]
 
 
-def to_reply(result: Response | RequestError, request_id: str) -> Reply:
-    """An answer or a refusal as HTTP carries it."""
+def _hear(predictor: "Predictor", call: Call) -> "Reading | RequestError | None":
+    """What a body of FHIR says, or why it is not read; None of JSON, which the predictor reads by itself."""
+    refusal = call.refusal()
+    return refusal if refusal is not None or call.kind == JSON else predictor.read_fhir(call.body)
+
+
+def to_reply(
+    result: Response | RequestError, request_id: str, write_fhir: Callable[[Response], dict[str, Any]] | None = None
+) -> Reply:
+    """An answer or a refusal as HTTP carries it.
+
+    Args:
+        result: to send.
+        request_id: echoed.
+        write_fhir: gives the answer the form of FHIR, where that was asked; refusals have one form for all.
+    """
     if isinstance(result, RequestError):
         details = ProblemDetails.of(result, request_id)
-        return Reply(details.status, _encode(details), {"content-type": MEDIA_TYPE, REQUEST_ID: request_id})
-    return Reply(HTTPStatus.OK, _encode(result), {"content-type": JSON, REQUEST_ID: request_id})
+        headers = {"content-type": MEDIA_TYPE, REQUEST_ID: request_id}
+        return Reply(details.status, _encode(details.model_dump()), headers)
+    content, kind = result.model_dump(), JSON
+    counted = {name: content[name] for name in ("reliability", "modalities_used", "examined")}
+    if write_fhir is not None:
+        content, kind = write_fhir(result), FHIR
+    return Reply(HTTPStatus.OK, _encode(content), {"content-type": kind, REQUEST_ID: request_id}, counted)
 
 
-def _encode(content: Response | ProblemDetails) -> bytes:
+def _encode(content: dict[str, Any]) -> bytes:
     # ASCII: what a sender wrote comes back in refusals, and need not be text that UTF-8 can hold.
-    return json.dumps(content.model_dump(), allow_nan=False).encode()
+    return json.dumps(content, allow_nan=False).encode()

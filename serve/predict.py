@@ -1,4 +1,4 @@
-"""`python -m serve.predict patient.json`: one patient to a running server, and its answer."""
+"""`python -m serve.predict patient.json`: one patient, or a FHIR Bundle of one, to a running server, and its answer."""
 
 import json
 import sys
@@ -23,11 +23,21 @@ def main(cfg: DictConfig) -> None:
     server = Server.load(Path(cfg.server))
     if not Path(server.key_file).is_file():
         raise UserError(f"{server.key_file}: no key file, so the server has stopped; start it with python -m serve")
-    response = Client(server.address, server.token(), cfg.seconds).predict(path.read_bytes()).model_dump()
+    client, body = Client(server.address, server.token(), cfg.seconds), path.read_bytes()
+    response = client.predict_fhir(body) if _is_fhir(body) else client.predict(body).model_dump()
     print(json.dumps(response, indent=2))
     if cfg.output is not None:
         Path(cfg.output).mkdir(parents=True, exist_ok=True)
         write_json(Path(cfg.output) / "response.json", response)
+
+
+def _is_fhir(body: bytes) -> bool:
+    """Whether a file is a FHIR Bundle; what is no JSON at all, the server says."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("resourceType") == "Bundle"
 
 
 if __name__ == "__main__":

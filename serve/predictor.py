@@ -6,6 +6,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,9 @@ from foundation.errors import UserError
 from foundation.modalities.base import Inputs
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
+from serve.fhir.declaration import FhirDeclaration, load_declaration
+from serve.fhir.reading import Reading, read_bundle
+from serve.fhir.writing import write_bundle
 from serve.manifest import MODEL
 from serve.problems import internal_error, to_request_error
 from serve.schema import BundleSchema, Digests, ExaminedPart, Patient, Response, read_request
@@ -42,12 +46,16 @@ class Predictor:
         schema: of the bundle.
         model: what predicts.
         digests: of the bundle's files.
+        fhir: what of a FHIR Bundle is which part of a request; None where nobody declared it.
     """
 
-    def __init__(self, schema: BundleSchema, model: TaskModel, digests: Digests) -> None:
+    def __init__(
+        self, schema: BundleSchema, model: TaskModel, digests: Digests, fhir: FhirDeclaration | None = None
+    ) -> None:
         self.schema = schema
         self.model = model
         self.digests = digests
+        self.fhir = fhir
         self._release = installed_release()
 
     @classmethod
@@ -62,7 +70,7 @@ class Predictor:
             UserError: if it is none, or not as it was exported.
         """
         schema, digests = verify_bundle(bundle)
-        return cls(schema, TaskModel.load(bundle / MODEL).to(device), digests)
+        return cls(schema, TaskModel.load(bundle / MODEL).to(device), digests, load_declaration(bundle))
 
     def answer(self, bodies: Sequence[Any], request_ids: Sequence[str] | None = None) -> list[Response | RequestError]:
         """Answers a batch of requests, each as if it were alone: none can fail or change another's answer.
@@ -82,6 +90,19 @@ class Predictor:
             self._respond(one, next(predictions), request_id) if isinstance(one, _Prepared) else one
             for one, request_id in zip(prepared, ids, strict=True)
         ]
+
+    def read_fhir(self, body: Any) -> Reading | RequestError:
+        """What a FHIR Bundle says, or why it is not read."""
+        if self.fhir is None:
+            reason = "this model was exported without a declaration of FHIR"
+            advice = "send its own form, as Content-Type: application/json, or ask for an export with fhir=..."
+            return RequestError("Content-Type", reason, advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        return _guarded(read_bundle, body, self.fhir, self.schema)
+
+    def write_fhir(self, reading: Reading, response: Response) -> dict[str, Any]:
+        """The answer about what was read, as FHIR."""
+        warnings = [*reading.warnings, *response.warnings]
+        return write_bundle(response.model_copy(update={"warnings": warnings}), reading)
 
     def _prepare(self, body: Any) -> _Prepared:
         task = self.model.task

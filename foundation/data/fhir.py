@@ -36,13 +36,24 @@ def read_fhir(
         DataError: naming the file and the entry (or line), if a resource is damaged, a unit or code is not the declared
             one, two values stand for one time, or a patient has no, two or somebody else's identifier.
     """
-    named = (code for column in source.columns.values() for code in column.codes)
-    export = _export(folder, source, {code for code in (*named, source.index) if code and "|" in code})
+    export = _export(folder, source, declared_codes(source))
     _note_left(folder / source.files, export, problems)
+    if landmarks is not None and problems is not None:
+        names = _identities(export, source.identifier)
+        _leave_later_out(export, names, landmarks, folder / source.files, problems)
+    return record_of(export, source)
+
+
+def declared_codes(source: FhirSource) -> set[str]:
+    """`system|code` of all that its columns are read from."""
+    named = (code for column in source.columns.values() for code in column.codes)
+    return {code for code in (*named, source.index) if code and "|" in code}
+
+
+def record_of(export: Export, source: FhirSource) -> pd.DataFrame:
+    """The declared record of an export's patients; see `read_fhir`."""
     names = _identities(export, source.identifier)
     index = _onsets(export, source.index)
-    if landmarks is not None and problems is not None:
-        _leave_later_out(export, names, landmarks, folder / source.files, problems)
     table = {name: _column(export, column, index) for name, column in source.columns.items()}
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in table.items()}, index=list(names))
     frame.index = pd.Index([names[patient] for patient in frame.index], dtype=object, name=KEY)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -71,30 +71,44 @@ def read_export(folder: Path, files: str, codes: set[str] | None = None) -> Expo
     Raises:
         DataError: naming the file and the entry (or line), if something is no FHIR, refers to nobody, or stands twice.
     """
+    resources = (each for path in _find(folder, files) for each in _resources(path))
+    return gather(resources, folder / files, codes)
+
+
+def gather(resources: Iterable[tuple[Located[Any], str]], where: Path, codes: set[str] | None = None) -> Export:
+    """Resources as an export.
+
+    Args:
+        resources: each as it was read, and its full URL.
+        where: they come from.
+        codes: see `read_export`.
+
+    Raises:
+        DataError: likewise.
+    """
     export = Export()
     names: dict[str, str] = {}
     kinds: dict[str, str] = {}
     others: list[tuple[str, Located[Any]]] = []
-    for path in _find(folder, files):
-        for raw, url in _resources(path):
-            kind = _kind(raw)
-            if kind in ("Condition", "Observation") and codes is not None and not _wanted(raw.resource, codes):
-                continue
-            if kind not in _MODELS:
-                kinds[url] = kind
-                continue
-            if codes is None:
-                raw = _without_values(raw, export)
-            located = _validate(raw, _MODELS[kind])
-            if kind == "Patient":
-                _register(export, names, located, url)
-            else:
-                others.append((kind, located))
+    for raw, url in resources:
+        kind = resource_type(raw)
+        if kind in ("Condition", "Observation") and codes is not None and not wanted(raw.resource, codes):
+            continue
+        if kind not in _MODELS:
+            kinds[url] = kind
+            continue
+        if codes is None:
+            raw = _without_values(raw, export)
+        located = _validate(raw, _MODELS[kind])
+        if kind == "Patient":
+            _register(export, names, located, url)
+        else:
+            others.append((kind, located))
     if not export.patients:
-        raise refuse(folder / files, "no Patient among the resources", "export the patients too")
+        raise refuse(where, "no Patient among the resources", "export the patients too")
     merged = _merged(export, names)
     for kind, located in others:
-        patient = names.get(_target(located.resource.subject.reference))
+        patient = names.get(target(located.resource.subject.reference))
         if patient is None and (subject := _other_subject(located.resource, kinds, codes is None)):
             export.left[f"{kind}s of a {subject}, no Patient"] += 1
             continue
@@ -116,7 +130,7 @@ def _merged(export: Export, names: dict[str, str]) -> dict[str, str]:
     successors: dict[str, str] = {}
     for key, located in export.patients.items():
         for link in located.resource.link:
-            other = names.get(_target(link.other.reference))
+            other = names.get(target(link.other.reference))
             if other is not None and other != key and link.type in ("replaced-by", "replaces"):
                 old, new = (key, other) if link.type == "replaced-by" else (other, key)
                 successors[old] = new
@@ -164,14 +178,26 @@ def _find(folder: Path, files: str) -> list[Path]:
 
 
 def _resources(path: Path) -> Iterator[tuple[Located[Any], str]]:
-    """Each as it was read, and its full URL."""
+    """Each of a file as it was read, and its full URL."""
     text = read_bytes(path).decode("utf-8")
     if not path.name.lower().removesuffix(".gz").endswith(".json"):
         for row, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield Located(read_json(path, line, row), path, None, row), ""
         return
-    bundle = read_json(path, text)
+    yield from bundle_resources(read_json(path, text), path)
+
+
+def bundle_resources(bundle: Any, path: Path) -> Iterator[tuple[Located[Any], str]]:
+    """Each of a Bundle as it was read, and its full URL; a resource that stands alone is its own.
+
+    Args:
+        bundle: decoded from JSON.
+        path: of its file, for errors.
+
+    Raises:
+        DataError: naming the entry, if it is none.
+    """
     kind = bundle.get("resourceType") if isinstance(bundle, dict) else type(bundle).__name__
     if kind in _MODELS or (isinstance(bundle, dict) and kind not in ("Bundle", "OperationOutcome", None, "")):
         yield Located(bundle, path, None, None), ""
@@ -191,7 +217,12 @@ def _resources(path: Path) -> Iterator[tuple[Located[Any], str]]:
         yield replace(located, resource=entry["resource"]), str(entry.get("fullUrl", ""))
 
 
-def _kind(raw: Located[Any]) -> str:
+def resource_type(raw: Located[Any]) -> str:
+    """Of a resource as it was read.
+
+    Raises:
+        DataError: if it has none.
+    """
     kind = raw.resource.get("resourceType") if isinstance(raw.resource, dict) else None
     if not isinstance(kind, str) or not kind:
         raise raw.refuse("no resource type", "every resource needs it", "resourceType", raw.resource)
@@ -200,8 +231,8 @@ def _kind(raw: Located[Any]) -> str:
     return kind
 
 
-def _wanted(content: dict[str, Any], codes: set[str]) -> bool:
-    """Whether a resource, or a component of it, has one of the codes."""
+def wanted(content: dict[str, Any], codes: set[str]) -> bool:
+    """Whether a resource, or a component of it, has one of the codes (`system|code`)."""
     components = content.get("component")
     each = [content, *(components if isinstance(components, list) else ())]
     concepts = [one.get("code") for one in each if isinstance(one, dict)]
@@ -247,8 +278,8 @@ def _register(export: Export, names: dict[str, str], located: Located[Patient], 
             raise located.refuse("this URL names two patients", "give each its own", "fullUrl", url)
 
 
-def _target(reference: str) -> str:
-    """`https://server/fhir/Patient/7/_history/2` → `Patient/7`; `urn:uuid:…` as it is."""
+def target(reference: str) -> str:
+    """Whom a reference names: `https://server/fhir/Patient/7/_history/2` → `Patient/7`; `urn:uuid:…` as it is."""
     match = re.search(r"(?:^|/)(Patient/[^/]+)(?:/_history/.*)?$", reference)
     return match.group(1) if match else reference
 

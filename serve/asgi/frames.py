@@ -46,14 +46,15 @@ def to_calls(frame: Frame) -> list[Call]:
 
 def of_replies(replies: Sequence[Reply]) -> Frame:
     """What a batch is answered with."""
-    facts = [{"status": int(reply.status), "headers": reply.headers} for reply in replies]
+    facts = [{"status": int(reply.status), "headers": reply.headers, "counted": reply.counted} for reply in replies]
     return Frame(facts, [reply.body for reply in replies])
 
 
 def to_replies(frame: Frame) -> list[Reply]:
     """The way back."""
     return [
-        Reply(facts["status"], body, facts["headers"]) for facts, body in zip(frame.facts, frame.parts, strict=True)
+        Reply(facts["status"], body, facts["headers"], facts["counted"])
+        for facts, body in zip(frame.facts, frame.parts, strict=True)
     ]
 
 

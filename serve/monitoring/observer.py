@@ -1,11 +1,9 @@
 """What a host tells of each request: counts of the day, metrics for Prometheus, a line of the audit trail."""
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +56,8 @@ class Observer:
         self._seconds[sum(seconds > edge for edge in _SECONDS)] += 1
         self._seconds_sum += seconds
         if caller is not None:  # of strangers, status and audit trail tell enough
-            content = json.loads(reply.body) if reply.status == HTTPStatus.OK else {}
             for usage in (self._total, self._days.setdefault(time.strftime("%Y-%m-%d", time.gmtime()), Usage())):
-                usage.add(reply.status, content)
+                usage.add(reply.status, reply.counted)
         if time.monotonic() - self._saved > _EVERY:
             try:
                 self.save()

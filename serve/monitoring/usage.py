@@ -3,7 +3,6 @@
 import bisect
 from collections import Counter
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -35,14 +34,14 @@ class Usage(BaseModel):
     scores: dict[str, list[int]] = {}
     parts: dict[str, list[int]] = {}
 
-    def add(self, status: int, content: Mapping[str, Any]) -> None:
+    def add(self, status: int, content: Mapping[str, Any] | None) -> None:
         """Counts an answer, or a refusal.
 
         Args:
             status: of HTTP.
-            content: of the answer.
+            content: of the answer, `reliability`, `modalities_used` and `examined` of it; None of a refusal.
         """
-        if status != HTTPStatus.OK:
+        if content is None:
             self.refused[str(status)] = self.refused.get(str(status), 0) + 1
             return
         reliability = content["reliability"] or {}

@@ -16,13 +16,12 @@ from foundation.data.declaration import Declaration
 from foundation.data.dictionary import DataDictionary, is_outcome
 from foundation.data.fhir import read_fhir
 from foundation.data.fhir_source import FhirSource
-from foundation.data.numbers import numbers
 from foundation.data.outcome_checks import check_outcomes
+from foundation.data.plain_values import plain_values
 from foundation.data.preparation import Packing, Preparation
 from foundation.data.problems import Problems
 from foundation.data.site import Site
 from foundation.data.sources import RowSource, usual_table
-from foundation.data.table_files import as_text
 from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.record.storage import STORAGE
 
@@ -64,14 +63,7 @@ class RecordPreparation(Preparation):
 
     def pack(self, packing: Packing) -> pd.DataFrame:
         """Numbers as numbers, categories as words, unknown as null."""
-        columns, read = packing.dictionary.record, packing.site.tables.get("record")
-        record = pd.DataFrame(index=packing.order, columns=[column.name for column in columns], dtype=object)
-        for column in columns:
-            if read is not None and column.name in read:
-                cells = read[column.name].reindex(packing.order)
-                words = column.kind == "categorical"
-                record[column.name] = as_text(cells) if words else numbers(cells).astype(float)
-        record = record.astype(object).where(record.notna(), None)
+        record = plain_values(packing.site.tables.get("record"), packing.dictionary.record, packing.order)
         known = record.notna().any(axis=1)
         rows = record.to_dict(orient="index")
         values = [json.dumps(rows[patient]) if some else "{}" for patient, some in known.items()]

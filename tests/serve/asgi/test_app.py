@@ -36,7 +36,8 @@ class Echo(Pool):
             return inference.split(call)
         status = 422 if call.body == b"bad" else 200
         content = {"detail": "bad"} if status == 422 else answered(call.body.decode(), call.request_id)
-        return Reply(status, json.dumps(content).encode(), {"content-type": "application/json"})
+        counted = None if status == 422 else content
+        return Reply(status, json.dumps(content).encode(), {"content-type": "application/json"}, counted)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def answer(score: float = 0.4, abstain: bool = False) -> Reply:
         "modalities_used": ["report"],
         "examined": {"report": {"what": "word pieces", "examined": 5, "of": 5}},
     }
-    return Reply(200, json.dumps(content).encode(), {})
+    return Reply(200, b"{}", {}, content)
 
 
 def watch(folder: Path, expected: Usage | None = None, version: str = "v1") -> Observer:
@@ -87,7 +87,7 @@ def test_counts_go_on_after_a_restart_and_another_version_begins_anew(tmp_path: 
 def test_metrics_tell_of_drift_over_the_last_week(tmp_path: Path):
     expected = Usage()
     for _ in range(50):
-        expected.add(200, json.loads(answer().body))
+        expected.add(200, answer().counted)
     watching = watch(tmp_path, expected)
     ask(watching, 50, answer(3.0))
     text = watching.metrics({})
@@ -157,7 +157,7 @@ def test_counts_that_cannot_be_saved_are_saved_later(tmp_path: Path, caplog: pyt
 
 def test_rules_and_dashboard_ask_for_metrics_that_there_are(tmp_path: Path):
     expected = Usage()
-    expected.add(200, json.loads(answer().body))
+    expected.add(200, answer().counted)
     watching = watch(tmp_path, expected)
     ask(watching, 1, answer())
     gauges = dict.fromkeys(("workers_ready", "worker_restarts_total", "waiting_requests"), 1.0)
