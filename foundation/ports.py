@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback."""
+"""Ports of this machine."""
 
 import socket
 from typing import Any
@@ -30,14 +30,15 @@ def read_port(port: Any, field: str = "port") -> int:
     return port
 
 
-def check_port(port: Any) -> None:
-    """Refuses what is no port, and one that somebody listens on.
+def check_port(port: Any, address: str = LOOPBACK) -> None:
+    """Refuses what is no port, and one that somebody listens on at an address of this machine.
 
     Raises:
         UserError: naming it.
     """
     read_port(port)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        socket.create_server((LOOPBACK, port)).close()
+        socket.create_server((address, port), family=family).close()
     except OSError as error:
-        raise UserError(f"port: {LOOPBACK}:{port} cannot be listened on ({error}); set another one") from error
+        raise UserError(f"port: {address}:{port} cannot be listened on ({error}); set another one") from error

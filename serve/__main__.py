@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.host not in _HOSTS:
         raise UserError(f"host: found {cfg.host!r}; give {' or '.join(_HOSTS)}")
     schema, archive = find_archive(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
-    check_port(cfg.port)
+    _check_listening(cfg)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
@@ -55,6 +55,17 @@ def main(cfg: DictConfig) -> None:
             if cfg.wait and (output / STATE).is_file():
                 stop(output)
     print("stopped")
+
+
+def _check_listening(cfg: DictConfig) -> None:
+    """Refuses what nobody could listen on, before anything is written."""
+    if cfg.host == "torchserve":
+        check_port(cfg.port)
+        return
+    from serve.asgi.listening import Listening
+
+    asgi = cfg.asgi
+    Listening(asgi.address, cfg.port, asgi.certificate, asgi.key, asgi.unencrypted).check_free()
 
 
 def _start(cfg: DictConfig, schema: BundleSchema, archive: Path, output: Path) -> Server:

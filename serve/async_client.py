@@ -7,6 +7,7 @@ async with AsyncClient.of(Path("runs/serve")) as client:
 """
 
 import asyncio
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,11 @@ from typing import Any
 
 import httpx
 
-from serve.conversation import Conversation, Patient, RefusedError, Retries, encode
+from serve.conversation import RETRIES, Conversation, Patient, RefusedError, Retries, encode, transport
 from serve.host import FHIR
 from serve.schema import Response
 from serve.server import Server
 
-_RETRIES = Retries()
 AT_ONCE = 16  # requests: more than a worker takes in one pass, so that it never waits
 
 
@@ -31,12 +31,19 @@ class AsyncClient:
         token: of the caller.
         seconds: to wait for a reply.
         retries: of requests that find it busy.
+        trust: what its certificate is checked by; the machine's authorities if None.
     """
 
-    def __init__(self, address: str, token: str, seconds: float = 60, retries: Retries = _RETRIES) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        seconds: float = 60,
+        retries: Retries = RETRIES,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self._conversation = Conversation(address, token, seconds, retries)
-        # Neither proxies of the environment nor a .netrc, and no redirect: a patient goes to this server alone.
-        self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds)
+        self._http = httpx.AsyncClient(**transport(seconds, trust))
 
     @classmethod
     def of(cls, folder: Path, **options: Any) -> "AsyncClient":
@@ -46,7 +53,7 @@ class AsyncClient:
             UserError: if none was started there.
         """
         server = Server.load(folder)
-        return cls(server.address, server.token(), **options)
+        return cls(server.address, server.token(), trust=server.trust(), **options)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -106,9 +113,5 @@ class AsyncClient:
         talk = self._conversation
         try:
             return await self._http.post(talk.address, content=body, headers=headers)
-        except httpx.TimeoutException as error:
-            raise talk.too_slow() from error
-        except httpx.NetworkError as error:
-            raise talk.nobody_answers() from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise talk.unreachable(error) from error
+            raise talk.failure(error) from error

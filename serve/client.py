@@ -6,20 +6,40 @@ client = Client.of(Path("runs/serve"))
 client.predict({"report": "Diffuse glioma."}).prediction
 """
 
+import ssl
 import time
 from pathlib import Path
 from typing import Any
 
-import requests
+import httpx
 
-from serve.conversation import Conversation, Patient, encode
+from serve.conversation import RETRIES, Conversation, Patient, Retries, encode, transport
 from serve.host import FHIR
 from serve.schema import BundleSchema, Response
 from serve.server import Server
 
 
-class Client(Conversation):
-    """Asks an endpoint, one request after another; see `serve.async_client.AsyncClient` for many at a time."""
+class Client:
+    """Asks an endpoint, one request after another; see `serve.async_client.AsyncClient` for many at a time.
+
+    Args:
+        address: of its predictions, as `python -m serve` printed it.
+        token: of the caller.
+        seconds: to wait for a reply.
+        retries: of requests that find it busy.
+        trust: what its certificate is checked by; the machine's authorities if None.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        seconds: float = 60,
+        retries: Retries = RETRIES,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        self._conversation = Conversation(address, token, seconds, retries)
+        self._options = transport(seconds, trust)
 
     @classmethod
     def of(cls, folder: Path, **options: Any) -> "Client":
@@ -29,7 +49,7 @@ class Client(Conversation):
             UserError: if none was started there.
         """
         server = Server.load(folder)
-        return cls(server.address, server.token(), **options)
+        return cls(server.address, server.token(), trust=server.trust(), **options)
 
     def predict(self, patient: Patient, request_id: str | None = None) -> Response:
         """The answer about one patient.
@@ -42,8 +62,8 @@ class Client(Conversation):
             RefusedError: if the server refuses it, and again where it is busy.
             UserError: if nobody answers, or it is no server of this release.
         """
-        reply = self._ask(encode(patient), self.headers(request_id))
-        return self.read(reply.status_code, reply.content, reply.reason)
+        reply = self._ask(encode(patient), self._conversation.headers(request_id))
+        return self._conversation.read(reply.status_code, reply.content, reply.reason_phrase)
 
     def predict_fhir(self, bundle: Patient, request_id: str | None = None) -> dict[str, Any]:
         """The answer about the patient of a FHIR R4 Bundle, as one: RiskAssessment, DiagnosticReport and Provenance.
@@ -55,44 +75,24 @@ class Client(Conversation):
         Raises:
             UserError: see `predict`.
         """
-        reply = self._ask(encode(bundle), self.headers(request_id, FHIR))
-        return self.read_fhir(reply.status_code, reply.content, reply.reason)
+        reply = self._ask(encode(bundle), self._conversation.headers(request_id, FHIR))
+        return self._conversation.read_fhir(reply.status_code, reply.content, reply.reason_phrase)
 
-    def _ask(self, body: bytes, headers: dict[str, str]) -> requests.Response:
+    def _ask(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         attempt = 0
         while True:
             attempt += 1
             reply = self._post(body, headers)
-            pause = self.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
+            pause = self._conversation.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
             if pause is None:
                 return reply
             time.sleep(pause)
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> requests.Response:
+    def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
         try:
-            return reach("POST", self.address, data=body, headers=headers, timeout=self.seconds)
-        except requests.ConnectionError as error:
-            raise self.nobody_answers() from error
-        except requests.Timeout as error:
-            raise self.too_slow() from error
-        except requests.RequestException as error:
-            raise self.unreachable(error) from error
-
-
-def reach(method: str, address: str, **options: Any) -> requests.Response:
-    """What the server at an address itself replies: a patient goes to no proxy and follows no redirect.
-
-    Args:
-        method: of HTTP.
-        address: of the server.
-        options: of `requests.request`.
-
-    Raises:
-        RequestException: of requests, if nobody answers in time.
-    """
-    with requests.Session() as session:
-        session.trust_env = False  # neither the environment's proxies nor the token of a .netrc
-        return session.request(method, address, allow_redirects=False, **options)
+            return httpx.post(self._conversation.address, content=body, headers=headers, **self._options)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._conversation.failure(error) from error
 
 
 def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:

@@ -1,20 +1,26 @@
 """What the clients share, whatever carries it: requests as HTTP, replies as answers or refusals, when to ask again."""
 
 import json
+import logging
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import ValidationError
 
 from foundation.errors import UserError
 from serve.problems import ProblemDetails
 from serve.schema import Response
 
+# A line for each request, which commands would print among their answers, tells nobody anything.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 Patient = Mapping[str, Any] | bytes
 _SHOWN = 1000  # characters of a server's refusal
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -72,6 +78,9 @@ class Retries:
         return min(backoff, self.longest_seconds)
 
 
+RETRIES = Retries()
+
+
 @dataclass(frozen=True)
 class Conversation:
     """One endpoint, and who asks it.
@@ -86,7 +95,7 @@ class Conversation:
     address: str
     token: str
     seconds: float = 60
-    retries: Retries = Retries()
+    retries: Retries = RETRIES
 
     def headers(self, request_id: str | None = None, media_type: str = "application/json") -> dict[str, str]:
         """Of a request.
@@ -127,17 +136,54 @@ class Conversation:
     def _foreign(self) -> UserError:
         return UserError(f"{self.address}: the answer is none of this release; start its server with python -m serve")
 
-    def nobody_answers(self) -> UserError:
-        """Where no connection was made, or it broke."""
-        return UserError(f"{self.address}: nobody answers; start the server with python -m serve")
+    def failure(self, error: Exception) -> UserError:
+        """Where no reply came.
 
-    def too_slow(self) -> UserError:
-        """Where no reply came in time."""
-        return UserError(f"{self.address}: no answer within {self.seconds:g} s; send fewer images or raise seconds=")
-
-    def unreachable(self, error: Exception) -> UserError:
-        """Where the address is none, or what answers speaks no HTTP."""
+        Args:
+            error: of httpx.
+        """
+        if isinstance(error, httpx.TimeoutException):
+            return UserError(
+                f"{self.address}: no answer within {self.seconds:g} s; send fewer images or raise seconds="
+            )
+        if isinstance(error, httpx.NetworkError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return UserError(
+                f"{self.address}: its certificate is not trusted; give trust=, see serve.conversation.pinned"
+            )
+        if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+            return UserError(f"{self.address}: nobody answers; start the server with python -m serve")
         return UserError(f"{self.address}: {error}; give the address that python -m serve printed")
+
+
+def pinned(certificate: Path) -> ssl.SSLContext:
+    """Trust in one certificate alone, whatever the address: for clients that have the server's own file.
+
+    Raises:
+        UserError: if it is none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # it is this very certificate, or none
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(certificate)
+    except OSError as error:
+        raise UserError(f"{certificate}: no certificate in PEM; start the server again") from error
+    return context
+
+
+def transport(seconds: float, trust: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """Options of httpx: a patient goes to no proxy, follows no redirect and carries no token of a .netrc.
+
+    Args:
+        seconds: to wait for a reply.
+        trust: what servers are checked by; the machine's authorities if None.
+    """
+    return {
+        "trust_env": False,
+        "follow_redirects": False,
+        "timeout": seconds,
+        "verify": True if trust is None else trust,
+    }
 
 
 def encode(patient: Patient) -> bytes:

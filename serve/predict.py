@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     server = Server.load(Path(cfg.server))
     if not Path(server.key_file).is_file():
         raise UserError(f"{server.key_file}: no key file, so the server has stopped; start it with python -m serve")
-    client, body = Client(server.address, server.token(), cfg.seconds), path.read_bytes()
+    client, body = Client(server.address, server.token(), cfg.seconds, trust=server.trust()), path.read_bytes()
     response = client.predict_fhir(body) if _is_fhir(body) else client.predict(body).model_dump()
     print(json.dumps(response, indent=2))
     if cfg.output is not None:

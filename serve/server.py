@@ -1,6 +1,7 @@
 """A started server, of whatever host: what its folder tells of it, and stopping it."""
 
 import shutil
+import ssl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ import psutil
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
 from foundation.polling import wait_until
-from foundation.ports import check_port
+from serve.conversation import pinned
 from serve.key_file import read_token, remove_server_tokens
 
 STATE = "server.json"
 KEY_FILE = "key_file.json"
-_STOP_SECONDS = 30.0
+_LONGER = 5.0  # seconds for a server to end by itself once its last request is answered
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Server:
         program: a word of that process's command line, by which it is told from another of the same number.
         temporary: folder of what lives as long as the process.
         log: what it printed.
+        certificate: PEM file by which clients of this machine know it; None without TLS.
+        drain_seconds: that its last requests are given when it is stopped.
     """
 
     address: str
@@ -41,6 +44,8 @@ class Server:
     program: str
     temporary: str
     log: str
+    certificate: str | None = None
+    drain_seconds: float = 30.0
 
     @classmethod
     def load(cls, folder: Path) -> "Server":
@@ -53,6 +58,14 @@ class Server:
         if not path.is_file():
             raise UserError(f"{folder}: no {STATE}, so no server runs from there; start one with python -m serve")
         return cls(**read_json(path, "start one with python -m serve"))
+
+    def trust(self) -> ssl.SSLContext | None:
+        """What a client of this machine checks it by: its certificate, and no other; None without TLS.
+
+        Raises:
+            UserError: if that cannot be read.
+        """
+        return None if self.certificate is None else pinned(Path(self.certificate))
 
     def token(self) -> str:
         """The token that a prediction must carry."""
@@ -68,15 +81,14 @@ class Server:
         return None if gone else process
 
 
-def claim(folder: Path, port: int) -> Path:
+def claim(folder: Path) -> Path:
     """The folder of a server that is to start, made and absolute.
 
     Raises:
-        UserError: if a server runs from there, or the port is in use.
+        UserError: if a server runs from there.
     """
     if (folder / STATE).is_file() and Server.load(folder).process():
         raise UserError(f"{folder}: a server runs from there already; stop it with python -m serve action=stop")
-    check_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
 
@@ -117,7 +129,7 @@ def stop(folder: Path) -> bool:
     if process is not None:
         family = [process, *process.children(recursive=True)]
         process.terminate()
-        _, alive = psutil.wait_procs([p for p in family if p.is_running()], timeout=_STOP_SECONDS)
+        _, alive = psutil.wait_procs([p for p in family if p.is_running()], timeout=server.drain_seconds + _LONGER)
         for left in alive:
             if left.is_running() and left.status() != psutil.STATUS_ZOMBIE:
                 left.kill()

@@ -10,11 +10,11 @@ import uvicorn
 
 from foundation.errors import UserError
 from foundation.files import read_json
-from foundation.ports import LOOPBACK
 from foundation.release import installed_release
 from serve import examples
 from serve.asgi import worker
 from serve.asgi.app import App
+from serve.asgi.listening import Listening
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.protocol import deadlines
 from serve.asgi.tokens import Tokens
@@ -38,11 +38,13 @@ def main() -> None:
 async def _serve(settings: dict[str, object]) -> None:
     bundle, key_file, seal = Path(str(settings["bundle"])), Path(str(settings["key_file"])), str(settings["seal"])
     limits = Limits(**settings["limits"])  # type: ignore[arg-type]
+    listening = Listening(**settings["listening"])  # type: ignore[arg-type]
     pool = Pool(worker.command(bundle, seal), limits)
     document = read_json(Path(str(settings["openapi"])), "start the server again")
     labels = {"model": str(settings["model"]), "version": str(settings["version"]), "release": installed_release()}
     observer = Observer(key_file.parent, reference.load(bundle, seal), labels)
-    app = App(labels["model"], labels["version"], document, pool, Tokens(key_file), observer)
+    tokens = Tokens(key_file, None if settings["callers"] is None else Path(str(settings["callers"])))
+    app = App(labels["model"], labels["version"], document, pool, tokens, observer)
     try:
         await pool.start()
     except (EOFError, TimeoutError) as error:
@@ -50,19 +52,25 @@ async def _serve(settings: dict[str, object]) -> None:
     app.card, app.examples = Card.load(bundle, seal), examples.read(bundle, seal)
     config = uvicorn.Config(
         app,
-        host=LOOPBACK,
-        port=int(str(settings["port"])),
+        host=listening.address,
+        port=listening.port,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.key,
         http=deadlines(float(str(settings["receive_seconds"]))),
         lifespan="off",
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(limits.response_seconds),
+        timeout_graceful_shutdown=max(1, int(float(str(settings["drain_seconds"])))),
     )
+    config.load()
+    renewal = asyncio.create_task(listening.renew(config.ssl)) if config.ssl is not None else None
     try:
         await uvicorn.Server(config).serve()
     finally:
+        if renewal is not None:
+            renewal.cancel()
         await pool.close()
         observer.close()
 

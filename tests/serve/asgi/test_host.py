@@ -117,7 +117,8 @@ def test_a_bundle_that_does_not_load_ends_the_host(tmp_path: Path):
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "manifest.json").write_text('{"model/task.json": "0"}')
-    settings = {"bundle": str(bundle), "key_file": str(tmp_path / "none"), "port": 1, "receive_seconds": 1}
+    settings = {"bundle": str(bundle), "key_file": str(tmp_path / "none"), "receive_seconds": 1}
+    settings |= {"listening": {"address": "127.0.0.1", "port": 1}, "drain_seconds": 1, "callers": None}
     settings |= {"seal": manifest.seal(bundle), "model": "m", "version": "1", "limits": {}}
     settings["openapi"] = str(tmp_path / "openapi.json")
     (tmp_path / "openapi.json").write_text("{}")
