@@ -8,7 +8,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import FILE
-from serve.card import chai, pdf, signing
+from serve.card import chai, pdf, readability, signing
 from serve.card.build import CHAI, DATA, PAGE, Inputs, build
 from serve.card.card_file import read_card
 from serve.card.documents import page_problems, read_text, readme_problems
@@ -46,6 +46,7 @@ def _by_records(folder: Path, record: dict[str, Any], card: dict[str, Any]) -> l
     except UserError as error:
         return [*problems, str(error)]
     problems += _statements(card, json.loads(json.dumps(fresh.content)))
+    problems += readability.problems(folder, card, len(inputs_of(folder, record).evaluations))
     problems += _documents(folder, card)
     for name, text in fresh.documents.items():
         if not any(problem.startswith(f"{name}:") for problem in problems):

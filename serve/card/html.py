@@ -21,12 +21,14 @@ def render(first: Iterable[Block], name: Node, blocks: Iterable[Block]) -> str:
     """
     blocks = list(blocks)
     templates = Environment(loader=PackageLoader("serve.card", "templates"), undefined=StrictUndefined, autoescape=True)
-    body = "".join(_block(block, 2) for block in blocks)
+    summary = next(place for place, block in enumerate(blocks) if isinstance(block, Section)) + 1
+    first_screen, body = ("".join(_block(block, 2) for block in part) for part in (blocks[:summary], blocks[summary:]))
     entries = [(block.id, _plain(block.title)) for block in blocks if isinstance(block, Section)]
     style = (resources.files("serve.card") / "templates" / "card.css").read_text(encoding="utf-8")
     page = templates.get_template("card.html.jinja")
     above = "".join(_block(block, 2) for block in first)
-    marked = {"above": Markup(above), "title": Markup(_node(name)), "body": Markup(body), "style": Markup(style)}
+    marked = {"above": Markup(above), "title": Markup(_node(name)), "style": Markup(style)}
+    marked |= {"summary": Markup(first_screen), "body": Markup(body)}
     return page.render(name=name.text, entries=entries, **marked) + "\n"
 
 

@@ -45,12 +45,12 @@ def in_short(figures: Figures, task: Node) -> Line | None:
     keys = (*_WHERE, "overall")
     if not isinstance(figures.evaluation.file.at(*keys, "abstained"), dict):
         return None
-    parts: list[str | Node] = [task, " abstains where it cannot be sure enough, or where a patient is unlike those "]
-    parts += ["learnt from: for a share of ", _figure(figures, keys, "abstained"), " of these patients"]
+    parts: list[str | Node] = [task, " abstains where it is unsure or a patient is unlike those learnt from: "]
+    parts += ["for a share of ", _figure(figures, keys, "abstained"), " of these patients"]
     if figures.evaluation.file.at(*keys, "risk_answered", "value") is not None:
         error = "mean absolute error" if _absolute(figures) else "share of errors"
         parts += [f"; of the others, the {error} is ", _figure(figures, keys, "risk_answered")]
-    return line(*parts, ". An answer that abstains still holds a prediction, which is not to be relied on.")
+    return line(*parts, ". Do not rely on what it leans to then.")
 
 
 def _absolute(figures: Figures) -> bool:

@@ -23,8 +23,8 @@ def summary(evidence: Evidence) -> list[Block]:
         blocks.append(
             Paragraph(
                 line(
-                    "Synthetic data. Patients of at least one cohort below were made by a generator. The numbers show "
-                    "that the path works; they say nothing about people, and the model has no clinical meaning."
+                    "Synthetic data: a program made the patients of at least one cohort below. The numbers show that "
+                    "the path works. They say nothing about people; the model has no clinical meaning."
                 ),
                 loud=True,
             )
@@ -32,11 +32,11 @@ def summary(evidence: Evidence) -> list[Block]:
     tasks = [task_name(evidence, evaluation) for evaluation in evidence.evaluations]
     unique = list({task.text: task for task in tasks}.values())
     what = line(
-        "A multimodal model that takes any non-empty subset of ",
-        *listed(modalities(evidence)),
-        " of one patient and predicts ",
+        "This model predicts ",
         *listed(unique),
-        ". Every number on this page is read from a run record; on the page each opens the place that it comes from.",
+        " from what there is of a patient: any of ",
+        *listed(modalities(evidence)),
+        ". Each number on the page opens the run record that it comes from.",
     )
     blocks.append(Section("summary", line("In short"), (Paragraph(what), Bullets(_points(evidence)))))
     return blocks
@@ -53,7 +53,7 @@ def _tested(figures: Figures) -> list[Line]:
                 task_name(figures.evidence, figures.evaluation),
                 " was tested at ",
                 *listed(hospitals),
-                ", never at any other hospital.",
+                " and at no other hospital.",
             )
         )
     few = [
@@ -63,7 +63,7 @@ def _tested(figures: Figures) -> list[Line]:
         if group != "has" and not defined(one)
     ]
     if few:
-        lines.append(line("Too few test patients of it for any figure: ", *listed(few), "."))
+        lines.append(line("Too few test patients for any figure: ", *listed(few), "."))
     return lines
 
 
@@ -84,21 +84,21 @@ def _points(evidence: Evidence) -> tuple[Line, ...]:
         lines.append(
             in_short(figures, task_name(evidence, evaluation))
             or line(
-                "No record tells of a rule by which ",
+                "No rule was saved by which ",
                 task_name(evidence, evaluation),
-                " abstains: where an answer must not be given, people decide.",
+                " abstains: people must decide when to give no answer.",
             )
         )
     lines += [
         line("Not a medical device: not for diagnosis, treatment or triage of any person."),
         line(
-            "The results hold for the hospitals and patients counted below. Another hospital's stain, scanner, assay, "
-            "coding or patient mix can change them; intervals tell of chance alone, not of such change."
+            "Another hospital's stain, scanner, tests or patients can change these results; intervals tell of chance "
+            "alone."
         ),
         line(
-            "A missing modality is left out, not guessed. The answer names the modalities that it rests on; look at "
-            "the results by modality before trusting an answer from one of them."
+            "What a patient lacks is left out, not guessed. Results by modality tell how far to trust an answer from "
+            "one of them."
         ),
-        line("Small subgroups have wide intervals: where they reach past the baseline's value, no advantage is shown."),
+        line("Small groups have wide intervals. Where these reach the baseline's value, no gain is shown."),
     ]
     return tuple(lines)

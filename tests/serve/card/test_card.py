@@ -45,7 +45,7 @@ def test_results_stand_beside_baseline_and_new_hospital(evaluation: Path):
 
 
 def test_how_far_answers_can_be_relied_on_is_told_first_and_by_group(evaluation: Path):
-    assert "No record tells of a rule by which biomarker abstains" in card_of(evaluation)[0]
+    assert "No rule was saved by which biomarker abstains" in card_of(evaluation)[0]
     share = {
         "n": 57,
         "coverage": {"value": 0.8947, "low": 0.8123, "high": 0.9654},
@@ -57,11 +57,11 @@ def test_how_far_answers_can_be_relied_on_is_told_first_and_by_group(evaluation:
     content = read_json(evaluation / "evaluation.json", "")
     write_json(evaluation / "evaluation.json", content | {"reliability": {"coverage": 0.9, **tables}})
     readme, _, nodes = card_of(evaluation)
-    assert "No record tells of a rule" not in readme
+    assert "No rule was saved" not in readme
     assert (
-        "abstains where it cannot be sure enough, or where a patient is unlike those learnt from: for a share of "
+        "abstains where it is unsure or a patient is unlike those learnt from: for a share of "
         "0.070 (0.018 – 0.140) of these patients; of the others, the share of errors is 0.057 (0.000 – 0.132). "
-        "An answer that abstains still holds a prediction, which is not to be relied on."
+        "Do not rely on what it leans to then."
     ) in readme
     assert "| cedar\\_7 | 57 | 0.895 (0.812 – 0.965) | 0.070 (0.018 – 0.140) | 0.057 (0.000 – 0.132) |" in readme
     assert "| report alone | 31 | – | 0.161 (0.032 – 0.290) | – |" in readme
