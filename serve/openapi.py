@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from foundation.release import installed_release
+from serve.explained import Explanation
 from serve.problems import MEDIA_TYPE, ProblemDetails
 from serve.schema import BundleSchema
 
@@ -33,6 +34,11 @@ def predictions_path(model: str) -> str:
     return f"/predictions/{model}"
 
 
+def explanations_path(model: str) -> str:
+    """Where every host says what an answer goes by."""
+    return f"/explanations/{model}"
+
+
 def describe(schema: BundleSchema) -> dict[str, Any]:
     """OpenAPI 3.1 of the endpoint that serves a bundle, whatever host carries it.
 
@@ -43,6 +49,7 @@ def describe(schema: BundleSchema) -> dict[str, Any]:
     for name, content in (
         ("Request", schema.describe_request()),
         ("Response", schema.describe_response()),
+        ("Explanation", Explanation.model_json_schema(mode="serialization")),
         ("Problem", ProblemDetails.model_json_schema(mode="serialization")),
     ):
         components |= _components(name, content)
@@ -56,7 +63,10 @@ def describe(schema: BundleSchema) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"token": []}],
-        "paths": {predictions_path(schema.name): {"post": _predict(schema, _REFUSALS)}},
+        "paths": {
+            predictions_path(schema.name): {"post": _predict(schema, _REFUSALS)},
+            explanations_path(schema.name): {"post": _explain(schema, _REFUSALS)},
+        },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": components,
@@ -65,16 +75,23 @@ def describe(schema: BundleSchema) -> dict[str, Any]:
 
 
 def _predict(schema: BundleSchema, refusals: Iterable[HTTPStatus]) -> dict[str, Any]:
+    answered = _answer("What the model predicts, and how far it can be relied on.", "application/json", "Response")
+    return _operation("predict", f"The prediction of one patient: {schema.task}", answered, refusals)
+
+
+def _explain(schema: BundleSchema, refusals: Iterable[HTTPStatus]) -> dict[str, Any]:
+    answered = _answer("What the prediction would be without each part.", "application/json", "Explanation")
+    return _operation("explain", f"What the prediction of one patient goes by: {schema.task}", answered, refusals)
+
+
+def _operation(name: str, summary: str, answered: dict[str, Any], refusals: Iterable[HTTPStatus]) -> dict[str, Any]:
     refused = {str(int(status)): _answer(_REFUSALS[status], MEDIA_TYPE, "Problem") for status in refusals}
     return {
-        "operationId": "predict",
-        "summary": f"The prediction of one patient: {schema.task}",
+        "operationId": name,
+        "summary": summary,
         "parameters": [_REQUEST_ID],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _reference("Request")}}},
-        "responses": {
-            "200": _answer("What the model predicts, and how far it can be relied on.", "application/json", "Response"),
-            **refused,
-        },
+        "responses": {"200": answered, **refused},
     }
 
 

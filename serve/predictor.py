@@ -17,6 +17,8 @@ from foundation.errors import UserError
 from foundation.modalities.base import Inputs
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
+from serve.explained import Explanation
+from serve.explanation import explain
 from serve.fhir.declaration import FhirDeclaration, load_declaration
 from serve.fhir.reading import Reading, read_bundle
 from serve.fhir.writing import write_bundle
@@ -103,6 +105,10 @@ class Predictor:
         """The answer about what was read, as FHIR."""
         warnings = [*reading.warnings, *response.warnings]
         return write_bundle(response.model_copy(update={"warnings": warnings}), reading)
+
+    def explain(self, body: Any, request_id: str) -> Explanation | RequestError:
+        """What the answer to a request goes by, or its refusal."""
+        return _guarded(explain, self, body, request_id)
 
     def _prepare(self, body: Any) -> _Prepared:
         task = self.model.task

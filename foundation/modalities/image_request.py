@@ -91,6 +91,22 @@ class ImagesForm(RequestForm):
     def count(self, value: Any) -> int:
         return len(value)
 
+    def covered(self, value: Any, place: str, side: int) -> list[Any]:
+        """A square is painted in the mean colour of its image."""
+        index = int(place.strip("[]"))
+        image = self.read([value[index]], place, [])[0]
+        small = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BICUBIC)
+        pixels = np.asarray(small, dtype=np.uint8)
+        edges = np.linspace(0, self.size, side + 1).astype(int)
+        values = [[*value[:index], _png(pixels), *value[index + 1 :]]]
+        for row in range(side):
+            for column in range(side):
+                painted = pixels.copy()
+                square = painted[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+                square[:] = pixels.mean(axis=(0, 1)).round()
+                values.append([*value[:index], _png(painted), *value[index + 1 :]])
+        return values
+
     def write(self, raw: Any) -> list[str]:
         """As PNG, so that none is changed."""
         return [_png(image) for image in raw]

@@ -3,7 +3,7 @@
 import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -69,6 +69,32 @@ class RequestForm(BaseModel, ABC):
     def count(self, value: Any) -> int | None:
         """How many parts a readable value was sent in, such as images or genes; None where the encoder counts them."""
         return None
+
+    def places(self, value: Any) -> list[str]:
+        """Where in a readable value its parts are, such as `[3]` or `.age`; none where it is one piece."""
+        return [f"[{index}]" for index in range(len(value))] if isinstance(value, list) else []
+
+    def without(self, value: Any, away: Collection[str]) -> Any:
+        """A readable value without some of its parts.
+
+        Args:
+            value: of the request.
+            away: of its `places`, not all.
+        """
+        return [part for index, part in enumerate(value) if f"[{index}]" not in away]
+
+    def covered(self, value: Any, place: str, side: int) -> list[Any]:
+        """A readable value with an image of it at the encoder's size, and for each square of that once more, covered.
+
+        Args:
+            value: of the request.
+            place: of the image.
+            side: squares along each side; they come row by row.
+
+        Returns:
+            Nothing where the place is of no image.
+        """
+        return []
 
     @abstractmethod
     def write(self, raw: Any) -> Any:

@@ -17,6 +17,7 @@ from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, j
 from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
 from serve.card_endpoint import Card
+from serve.explained import HEADER as EXPLAIN
 from serve.host import JSON, Call, Reply, to_reply
 from serve.monitoring.observer import Observer
 from serve.page.assets import page_reply
@@ -52,6 +53,8 @@ class App:
         path = f"/v2/models/{model}"
         names = [path, f"{path}/versions/{version}"]
         self._predictions = {openapi.predictions_path(model): self._predict}
+        self._explanations = openapi.explanations_path(model)
+        self._predictions[self._explanations] = self._predict
         self._predictions |= {f"{name}/infer": self._infer for name in names}
         metadata = inference.model_metadata(model, version)
         self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
@@ -67,6 +70,8 @@ class App:
             return
         exchange = Exchange(scope, receive, send, str(uuid.uuid4()))
         begun = time.monotonic()
+        if exchange.path == self._explanations:
+            exchange.call.headers = {**exchange.call.headers, EXPLAIN: "True"}
         try:
             reply = await self._reply(exchange)
         except RequestError as error:
@@ -127,7 +132,10 @@ class App:
         """Whether all of it stands in the audit trail."""
         try:
             for call, reply in asked:
-                self.observer.observe(caller, call, reply, seconds)
+                if call.header(EXPLAIN):  # no further use of the model, which drift is told from
+                    self.observer.trail.add(caller, call.request_id, call.body, reply.status)
+                else:
+                    self.observer.observe(caller, call, reply, seconds)
         except OSError as error:
             _LOG.error("the audit trail cannot be written (%s); requests are refused until it can", error.strerror)
             return False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from foundation.errors import UserError
-from serve import host, manifest
+from serve import manifest
 from serve.asgi import frames, inference
 from serve.host import Call, Reply
 
@@ -65,8 +65,10 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
 
 def _answer(predictor: "Predictor", calls: Sequence[Call]) -> list[Reply]:
     """Replies in order: patients, and calls of many that the front is to have split."""
+    from serve.explanation import replies  # the front reads this module, too, and loads no model
+
     splits = [inference.split(call) if call.header("content-type") == inference.MEDIA_TYPE else None for call in calls]
-    answers = iter(host.answer(predictor, [call for call, one in zip(calls, splits, strict=True) if one is None]))
+    answers = iter(replies(predictor, [call for call, one in zip(calls, splits, strict=True) if one is None]))
     return [next(answers) if one is None else one for one in splits]
 
 

@@ -5,6 +5,7 @@ import pathlib
 import torch
 
 import serve.card_endpoint
+import serve.explanation
 import serve.host
 import serve.predictor
 
@@ -37,7 +38,7 @@ class ConsiliumHandler:
         ]
         cards = [self.card.reply(call) for call in calls]
         asked = [call for call, card in zip(calls, cards, strict=True) if card is None]
-        answers = iter(serve.host.answer(self.predictor, asked))
+        answers = iter(serve.explanation.replies(self.predictor, asked))
         replies = [next(answers) if card is None else card for card in cards]
         for index, reply in enumerate(replies):
             context.set_response_status(reply.status, reply.phrase, index)

@@ -35,7 +35,9 @@ def test_the_bundle_holds_the_document_of_its_own_schema(bundle: Path, predictor
 def test_it_is_openapi_3_1(bundle: Path):
     model = OpenAPI.model_validate(document(bundle))
     assert model.openapi == "3.1.0"
-    assert list(document(bundle)["paths"]) == [f"/predictions/{model.info.title}"]
+    assert list(document(bundle)["paths"]) == [
+        f"/{kind}/{model.info.title}" for kind in ("predictions", "explanations")
+    ]
 
 
 def test_it_holds_the_schema_of_requests_and_nothing_else_of_it(bundle: Path, predictor: Predictor):

@@ -14,7 +14,7 @@ from foundation.errors import UserError
 
 _FORMAT = "safetensors"
 _LENGTH = 8  # bytes that hold the length of the header
-_HEADER = 4 << 20  # bytes at most: ten times what names and shapes of a large encoder take, each of them a Python object
+_HEADER = 4 << 20  # bytes at most: ten times what a large encoder takes; each entry becomes a Python object
 _PART = 16 << 20  # bytes of arrays in an object; Flower copies an object as a whole, once or twice at a time
 _TYPES = {
     "BOOL": np.bool_,

@@ -1,5 +1,6 @@
 """Genomics in a request: by channel, values by gene."""
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,30 @@ class GenesForm(RequestForm):
     def count(self, value: Any) -> int:
         """Names that anything was measured of."""
         return len({gene for name in CHANNELS for gene, number in value.get(name, {}).items() if number is not None})
+
+    def places(self, value: Any) -> list[str]:
+        """Expression as a whole, for there are thousands of it; each gene that is mutated or has other than two copies.
+
+        Genes without a finding are not taken away: that they have none is told by what is left of their channel.
+        """
+        whole = [".expression"] if value.get("expression") else []
+        found = [
+            f".{channel}.{gene}"
+            for channel in ("mutations", "copy_number")
+            for gene, number in value.get(channel, {}).items()
+            if number
+        ]
+        return whole + found
+
+    def without(self, value: Any, away: Collection[str]) -> dict[str, Any]:
+        """What stays; a channel of which nothing is left is left out."""
+        kept = {
+            channel: {gene: number for gene, number in value[channel].items() if f".{channel}.{gene}" not in away}
+            for channel in CHANNELS
+            if channel in value and f".{channel}" not in away
+        }
+        unit = {"unit": value["unit"]} if "expression" in kept and "unit" in value else {}
+        return unit | {channel: genes for channel, genes in kept.items() if genes}
 
     def write(self, raw: Any) -> dict[str, Any]:
         """In the encoder's unit, genes that were not measured left out."""

@@ -1,6 +1,6 @@
 """A record in a request: values by column."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -82,6 +82,12 @@ class ColumnsForm(RequestForm):
 
     def count(self, value: Any) -> int:
         return sum(cell is not None for cell in value.values())
+
+    def places(self, value: Any) -> list[str]:
+        return [f".{name}" for name, cell in value.items() if cell is not None]
+
+    def without(self, value: Any, away: Collection[str]) -> dict[str, Any]:
+        return {name: cell for name, cell in value.items() if f".{name}" not in away}
 
     def write(self, raw: Any) -> dict[str, Any]:
         """Columns that are known."""

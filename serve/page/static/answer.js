@@ -25,6 +25,10 @@ export function summaryOf({ prediction, reliability }) {
 }
 
 function headline(prediction) {
+  if (prediction.incidence) {
+    const [name, share] = Object.entries(prediction.event_free).at(-1);
+    return [percent(share), `free of any event after ${years(parseInt(name, 10))}`];
+  }
   if (prediction.probabilities) return [prediction.class, `probability ${percent(prediction.probabilities[prediction.class])}`];
   if (prediction.survival) return [`${prediction.risk_group} risk`, "third of the training patients' risk"];
   if (prediction.labels) {
@@ -44,6 +48,7 @@ function numbers(prediction, region) {
   if (prediction.probabilities) return [chances("Class", prediction.probabilities)];
   if (prediction.labels) return [chances("Label", prediction.labels, region?.labels)];
   if (prediction.survival) return survival(prediction);
+  if (prediction.incidence) return [incidence(prediction)];
   if (region && region.low !== null) {
     return [element("figure", {}, interval(prediction.value, region.low, region.high, prediction.unit ?? ""))];
   }
@@ -63,6 +68,14 @@ function survival(prediction) {
     element("figcaption", {}, "The model gives the points; lines between them only lead the eye."));
   const rows = points.map(({ days, share }) => [years(days), percent(share)]);
   return [drawn, table(["After", "Without the event"], rows, "Predicted survival"), hazard(prediction)];
+}
+
+/** Competing risks: by horizon, which event has come first, or none. */
+function incidence({ incidence: causes, event_free: free, risk_group: groups }) {
+  const rows = Object.keys(free).map((name) => [
+    years(parseInt(name, 10)), percent(free[name]), ...Object.values(causes).map((shares) => percent(shares[name]))]);
+  const heads = Object.keys(causes).map((name) => `${title(name)} (${groups[name]} risk)`);
+  return table(["After", "No event", ...heads], rows, "Which event came first, share of such patients");
 }
 
 function hazard(prediction) {

@@ -2,6 +2,7 @@
 
 import { answerOf, summaryOf } from "./answer.js";
 import { element, title } from "./dom.js";
+import { explanationOf } from "./explanation.js";
 import { formOf } from "./form.js";
 import { clear, show } from "./problems.js";
 
@@ -11,7 +12,7 @@ const say = (text, shown = true) => {
   byId("status").textContent = text;
   byId("status").classList.toggle("heard", !shown); // an answer is read aloud in a sentence, and stands below in full
 };
-let endpoint = null; // {path, parts}: where patients are asked about, and the form's parts by modality
+let endpoint = null; // {paths, parts}: where it is asked, by operation, and the form's parts by modality
 
 byId("connect").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -44,8 +45,8 @@ async function connect(token) {
   }
   sessionStorage.setItem(TOKEN, token);
   const { info, paths, components } = reply.content;
-  const [path] = Object.keys(paths);
-  endpoint = { path: path.slice(1), parts: formOf(components.schemas.Request) };
+  const named = Object.entries(paths).map(([path, { post }]) => [post.operationId, path.slice(1)]);
+  endpoint = { paths: Object.fromEntries(named), parts: formOf(components.schemas.Request) };
   byId("model").textContent = info.title;
   byId("about").textContent = `${info.summary}. Version ${info.version}.`;
   document.title = `Ask ${info.title}`;
@@ -83,16 +84,34 @@ async function ask() {
   say("Asking …");
   byId("answer").setAttribute("aria-busy", "true");
   button.disabled = true;
-  const reply = await call(endpoint.path, request);
+  const reply = await call(endpoint.paths.predict, request);
   button.disabled = false;
   byId("answer").removeAttribute("aria-busy");
   if (!reply.ok) {
     refuse(reply.problem);
     return;
   }
-  byId("result").replaceChildren(...answerOf(reply.content));
+  byId("result").replaceChildren(...answerOf(reply.content), ...explainer(request));
   say(summaryOf(reply.content), false);
   if (byId("answer").getBoundingClientRect().top > innerHeight / 2) byId("answer").scrollIntoView();
+}
+
+/** A button that asks what the answer goes by: the model is asked again without each part, which takes a while. */
+function explainer(request) {
+  if (!endpoint.paths.explain) return [];
+  const place = element("div", { id: "explanation" });
+  const button = element("button", { type: "button", id: "explain" }, "What does it go by?");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    say("Asking again without each part …", false);
+    const reply = await call(endpoint.paths.explain, request);
+    button.disabled = false;
+    button.hidden = reply.ok;
+    const { reason, remedy } = reply.problem ?? {};
+    say(reply.ok ? `What it goes by: ${reply.content.explained}.` : `Not explained. ${reason}; ${remedy}.`, !reply.ok);
+    if (reply.ok) place.replaceChildren(...explanationOf(reply.content, request));
+  });
+  return [button, place];
 }
 
 function requestOf(parts) {

@@ -260,3 +260,19 @@ def test_inference_protocol_describes_the_model(app: App, tmp_path: Path):
     assert ask(app, "GET", "/v2", {}, token=token)[2]["name"] == "consilium"
     assert ask(app, "GET", model, {}, token=token)[2]["versions"] == [app.version]
     assert ask(app, "GET", f"{model}/ready", {}, token=token)[::2] == (503, {"name": app.model, "ready": False})
+
+
+def test_an_explanation_is_asked_for_by_its_path_and_counts_as_no_use(app: App, tmp_path: Path):
+    class Marked(Echo):
+        async def answer(self, call: Call) -> Reply:
+            return Reply(200, json.dumps({"explain": call.header("explain")}).encode(), {})
+
+    app.pool = Marked([], Limits())
+    path = f"/explanations/{app.model}"
+    assert ask(app, "POST", path, {"explain": "False"}, b"{}", key(tmp_path))[::2] == (200, {"explain": "True"})
+    assert ask(app, "POST", predictions(app), {"explain": "True"}, b"bad")[0] == 401
+    assert ask(app, "GET", path, {}, None, key(tmp_path))[0] == 405
+    assert ask(app, "POST", path, {}, None)[0] == 401
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == [200, 401, 405, 401]
+    assert "consilium_answered_total 0\n" in app.observer.metrics({})

@@ -15,6 +15,7 @@ from serve import examples, host
 from serve.asgi.app import App
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.tokens import Tokens
+from serve.explanation import replies
 from serve.key_file import write_key_file
 from serve.monitoring.observer import Observer
 from serve.openapi import describe
@@ -31,7 +32,7 @@ class InProcess(Pool):
         self.predictor = predictor
 
     async def answer(self, call: host.Call) -> host.Reply:
-        return host.answer(self.predictor, [call])[0]
+        return replies(self.predictor, [call])[0]
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pytest
 
 from finetune.heads.base import Head
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
 from finetune.heads.multilabel import MultiLabel
 from finetune.heads.regression import Regression
 from finetune.heads.survival import Survival
@@ -120,3 +121,15 @@ def test_a_model_that_was_not_fitted_to_say_how_sure_it_is_says_so(shown: Any):
     head = Classification(4, "label", ["yes", "no"])
     text = shown.show(response(head, {"class": "no", "probabilities": {"yes": 0.2, "no": 0.8}}, None))
     assert "How sure: this model was not fitted to say it." in text and "Unlike training" not in text
+
+
+def test_competing_risks_are_told_by_horizon_and_cause(shown: Any):
+    head = CompetingRisks(4, ["death", "relapse"], horizons=[365, 1095], edges=[365, 1095])
+    shares = {"death": {"365_days": 0.1, "1095_days": 0.25}, "relapse": {"365_days": 0.2, "1095_days": 0.3}}
+    free = {"365_days": 0.7, "1095_days": 0.45}
+    groups = {"death": "low", "relapse": "high"}
+    shown.show(response(head, {"incidence": shares, "event_free": free, "risk_group": groups}, None))
+    assert shown.summary == "Answer: 45 %, free of any event after 3 years."
+    rows = [row.inner_text().split("\t") for row in shown.locator("table").first.locator("tr").all()]
+    assert rows[0] == ["After", "No event", "Death (low risk)", "Relapse (high risk)"]
+    assert rows[2] == ["3 years", "45 %", "25 %", "30 %"]

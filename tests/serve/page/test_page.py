@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +193,26 @@ def test_no_rule_of_axe_is_broken_before_an_answer_with_one_and_with_a_refusal(
     connected.click("button.main")
     connected.wait_for_selector("#result .verdict")
     connected.click("#result summary")
+    connected.click("#explain")
+    connected.wait_for_selector("#explanation .pictures")
     assert violations(connected) == []
     connected.fill("[id='record.age']", "old")
     connected.click("button.main")
     connected.wait_for_selector(".problem")
     assert violations(connected) == []
+
+
+def test_what_an_answer_goes_by_is_drawn_on_the_images_and_told_in_words(connected: Any):
+    connected.click("text=Everything")
+    connected.click("button.main")
+    connected.click("#explain")
+    connected.wait_for_selector("#explanation .pictures")
+    drawn = connected.locator("#explanation .pictures svg[role=img]")
+    assert drawn.count() == 4 and drawn.first.locator("rect").count() == 25
+    words = r"Pathology, no\. \d: (.+ at row \d, column \d(; )?){3}"
+    assert re.fullmatch(words, drawn.first.get_attribute("aria-label"))
+    assert drawn.first.locator("image").get_attribute("href").startswith("data:image/png;base64,")
+    parts = connected.inner_text("#explanation")
+    assert "Record, part by part" in parts and "Age" in parts and "“" in parts  # a sentence of the report in its words
+    assert connected.inner_text("#status").startswith("What it goes by: probability of ")
+    assert connected.is_hidden("#explain")
