@@ -16,8 +16,9 @@ _COMMAND = "python -m serve.export"
 def main(cfg: DictConfig) -> None:
     """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
     from foundation.data.cohort import Cohort
-    from serve import signature
+    from serve import explained, signature
     from serve.bundle import check, held_out_patient, write_archive, write_bundle
+    from serve.explanation import example
 
     run, output = Path(cfg.run), Path(cfg.output)
     card = None if cfg.card is None else Path(cfg.card)
@@ -43,6 +44,9 @@ def main(cfg: DictConfig) -> None:
             record.metrics["largest_difference_to_eager"] = difference
             write_json(output / "patient.json", request)
             print(f"patient: {output / 'patient.json'}")
+            if cohort.synthetic:
+                explanation = example(output / "bundle", request)
+                write_json(output / explained.FILE, explanation.model_dump(), sort_keys=False)
     print(f"bundle: {output / 'bundle'}\narchive: {archive}\nversion: {schema.version}")
 
 

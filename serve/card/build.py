@@ -10,6 +10,7 @@ from serve.card.bom import bill
 from serve.card.chai import applied_model_card
 from serve.card.chain import Evidence, gather
 from serve.card.content.analyses import analyses
+from serve.card.content.attribution import attribution
 from serve.card.content.bundle import bundle
 from serve.card.content.data import data
 from serve.card.content.federation import federation
@@ -102,7 +103,7 @@ def build(inputs: Inputs, output: Path) -> Card:
 
 def _blocks(evidence: Evidence) -> list[Block]:
     """The card from its first screen to its last table."""
-    sections = (results, analyses, judgement, data, federation, training, bundle, lineage, standards)
+    sections = (results, analyses, attribution, judgement, data, federation, training, bundle, lineage, standards)
     made = (section(evidence) for section in sections)
     return [*summary(evidence), *(section for section in made if section is not None)]
 

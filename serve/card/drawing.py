@@ -38,6 +38,12 @@ class Drawing:
         size = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
         self.parts.append(f'<rect class="{kind}" {size} fill-opacity="{share:.2f}"/>')
 
+    def image(self, side: float, data: str) -> None:
+        """A square PNG, base64, that fills the drawing from its corner."""
+        self.parts.append(
+            f'<image width="{side:.0f}" height="{side:.0f}" href="data:image/png;base64,{escape(data)}"/>'
+        )
+
     def dot(self, x: float, y: float, radius: float, kind: str) -> None:
         """A filled circle."""
         self.parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
