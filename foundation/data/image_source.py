@@ -10,7 +10,7 @@ from foundation.data.samples import Samples
 from foundation.data.strict import Pattern, Strict
 from foundation.data.tables import TableSource
 
-Form = Literal["bids", "nnunet", "clam", "trident"]
+Form = Literal["bids", "nnunet", "clam", "trident", "visium"]
 # What each form says of itself; whatever a declaration says besides goes before it.
 FORMS: dict[str, dict[str, Any]] = {
     # Anatomical scans of a raw dataset (BIDS 1.9); those of derivatives lie elsewhere.
@@ -19,6 +19,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "nnunet": {"files": "images[Tt][rs]/*_0000.*", "key_pattern": r"images[Tt][rs]/(.+)_\d{4}\."},
     # Features of slides whose names begin with the patient; of one encoder.
     "clam": {"files": "**/h5_files/*.h5", "kind": "features"},
+    # Space Ranger's output, a folder a patient.
+    "visium": {"files": "**/filtered_feature_bc_matrix.h5", "kind": "spots"},
     "trident": {"files": "*px_*overlap/features_*/*.h5", "kind": "features"},
 }
 assert FORMS.keys() == set(get_args(Form))

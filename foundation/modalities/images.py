@@ -147,6 +147,10 @@ class ImageSet(Modality):
         reach the device in a quarter of the memory. Channels stay last: that is how images are stored and how
         convolutions like them best.
         """
+        return self.drawn(raw, generator)[0]
+
+    def drawn(self, raw: Images, generator: torch.Generator | None) -> tuple[Inputs, NDArray[np.int64]]:
+        """See `transform`; and which images were taken."""
         most = self.bound(self.max_images, self.max_images_inference, generator)
         kept = draw_images(len(raw), most, generator)
         images = self.pixel_settings.resized(
@@ -154,8 +158,9 @@ class ImageSet(Modality):
         )
         mask = torch.ones(len(kept), dtype=torch.bool)
         if generator is None:
-            return {"images": images, "mask": mask}
-        return {"images": _turn(images, generator), "colour": self._colour(len(kept), generator), "mask": mask}
+            return {"images": images, "mask": mask}, kept
+        turned, colour = _turn(images, generator), self._colour(len(kept), generator)
+        return {"images": turned, "colour": colour, "mask": mask}, kept
 
     def examined(self, raw: Images, inputs: Inputs) -> Examined:
         return super().examined(raw, inputs)._replace(of=len(raw))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -13,6 +14,7 @@ from foundation.errors import UserError
 from foundation.modalities.base import Inputs
 from foundation.modalities.images import Images, ImageSet
 from foundation.modalities.pathology.stain import draw_stain, match_stain, restain
+from foundation.modalities.pathology.storage import SpottedImages
 
 Reference = dict[str, list[float]]
 
@@ -46,7 +48,9 @@ class Pathology(ImageSet):
         return super().settings() | {"stain_jitter": self.stain_jitter, "stain_reference": self.stain_reference}
 
     def transform(self, raw: Images, generator: torch.Generator | None) -> Inputs:
-        inputs = super().transform(raw, generator)
+        inputs, kept = self.drawn(raw, generator)
+        if isinstance(raw, SpottedImages):
+            inputs["spots"] = torch.from_numpy(np.array(raw.spots[kept]))
         jitter = generator is not None and self.stain_jitter > 0
         if self.stain_reference is None and not jitter:
             return inputs
@@ -57,6 +61,14 @@ class Pathology(ImageSet):
             more, moved = draw_stain(1, self.stain_jitter, generator)[0]
             gain, shift = gain * more, shift * more + moved
         return inputs | {"stain": torch.stack([gain, shift]).expand(len(inputs["images"]), 2, 3)}
+
+    def collate(self, patients: list[Inputs]) -> Inputs:
+        """Patients without spots have NaN where others have expression."""
+        genes = next((patient["spots"].shape[1] for patient in patients if "spots" in patient), None)
+        if genes is None:
+            return super().collate(patients)
+        blank = [torch.full((len(patient["mask"]), genes), torch.nan) for patient in patients]
+        return super().collate([{"spots": none, **patient} for none, patient in zip(blank, patients, strict=True)])
 
     def recolour(self, images: Tensor, drawn: Inputs) -> Tensor:
         return super().recolour(restain(images, drawn["stain"]) if "stain" in drawn else images, drawn)

@@ -1,4 +1,4 @@
-"""Pathology from a hospital's files: slides cut into tiles, regions as they are, or tile features of another model.
+"""Pathology from a hospital's files: slides cut into tiles, regions, spots with expression, or features of tiles.
 
 Usual places: `pathology.csv` (or another form of table) listing `patient_id`, `file`; else `slides/`, `features/*.h5`.
 """
@@ -10,10 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 from pydantic import Field
 
+from foundation.data.declaration import FILE, Declaration
 from foundation.data.dictionary import DataDictionary
 from foundation.data.image_files import read_image
 from foundation.data.image_looks import Look, digest
@@ -22,9 +25,12 @@ from foundation.data.image_preparation import ImagePreparation, Reader
 from foundation.data.image_source import ImageSource
 from foundation.data.preparation import Packing
 from foundation.data.problems import Problems, refuse
+from foundation.data.site import Site
 from foundation.modalities.pathology.feature_files import read_features
 from foundation.modalities.pathology.slides import Slide, source_files
-from foundation.modalities.pathology.storage import STORAGE
+from foundation.modalities.pathology.spot_source import SpotSettings
+from foundation.modalities.pathology.spots import read_section
+from foundation.modalities.pathology.storage import SPOTS, STORAGE
 from foundation.modalities.pathology.tiling import THUMBNAIL, TiledSlide, TileSettings, read_tiles, tile_slides
 
 _SLIDES = "slides/**/*"
@@ -43,15 +49,17 @@ class TileSource(ImageSource):
         tissue: least share of a tile that is tissue.
         max_tiles: kept a slide, drawn by seed; all if None.
         seed: of that draw.
+        spots: of spatial transcriptomics (kind `spots`).
     """
 
-    kind: Literal["images", "slides", "features"] | None = None
+    kind: Literal["images", "slides", "features", "spots"] | None = None
     mpp: float = Field(0.5, gt=0)
     slide_mpp: float | None = Field(None, gt=0)
     tile: int = Field(256, ge=16)
     tissue: float = Field(0.3, ge=0, le=1)
     max_tiles: int | None = Field(None, ge=1)
     seed: int = 0
+    spots: SpotSettings = SpotSettings()
 
 
 class PathologyPreparation(ImagePreparation):
@@ -59,7 +67,7 @@ class PathologyPreparation(ImagePreparation):
 
     storage = STORAGE
     source = TileSource
-    kinds = ("images", "slides", "features")
+    kinds = ("images", "slides", "features", "spots")
 
     def usual_files(self, folder: Path) -> ImageSource | None:
         if any(folder.glob(_SLIDES)):
@@ -76,6 +84,11 @@ class PathologyPreparation(ImagePreparation):
         if look.kind == "features":
             features, _ = read_features(look.path)
             look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"
+        elif look.kind == "spots":
+            section = read_section(look.path, source.spots, _TILES, source.seed, problems)
+            section.expression(dictionary.genes, source.spots.counts)
+            look.content = digest([look.path])
+            look.show(section.tiles(source.tile))
         else:
             look.show(read_image(look.path, problems)[None])
 
@@ -90,6 +103,9 @@ class PathologyPreparation(ImagePreparation):
             nonlocal dim
             if kind == "slides":
                 return read_tiles(tiled[path].folder)
+            if kind == "spots":
+                section = read_section(path, source.spots, source.max_tiles, source.seed, packing.problems)
+                return section.tiles(source.tile)
             if kind == "images":
                 return read_image(path, packing.problems)[None]
             features, _ = read_features(path, dim)
@@ -97,6 +113,33 @@ class PathologyPreparation(ImagePreparation):
             return features
 
         return read
+
+    def check(self, site: Site, declaration: Declaration, problems: Problems) -> None:
+        listed = site.tables.get(STORAGE.name)
+        if listed is None or not (listed["kind"] == "spots").any():
+            return
+        if not declaration.dictionary.genes:
+            problems.error(FILE, "spots need a list of genes", "name them", field="dictionary.genes")
+        mixed = listed.groupby(level=0)["kind"].nunique()
+        for patient in mixed.index[mixed > 1]:
+            finding, advice = "has spots and other pathology", "declare one of them"
+            problems.error(site.files[STORAGE.name], f"patient {patient} {finding}", advice, field="kind")
+
+    def pack(self, packing: Packing) -> pd.DataFrame:
+        table, listed = super().pack(packing), packing.site.tables.get(STORAGE.name)
+        if listed is None or not (listed["kind"] == "spots").any():
+            return table
+        source, genes = packing.site.sources[STORAGE.name], packing.dictionary.genes
+        table[SPOTS], rows, count = -1, [], 0
+        for patient in packing.order.intersection(listed.index.unique(), sort=False):
+            files = listed.loc[[patient]]
+            table.loc[patient, SPOTS] = count if (files["kind"] == "spots").all() else -1
+            for path in files["path"][files["kind"] == "spots"]:
+                section = read_section(Path(path), source.spots, source.max_tiles, source.seed)
+                rows.append(section.expression(genes, source.spots.counts))
+                count += len(rows[-1])
+        np.save(packing.output / f"{SPOTS}.npy", np.concatenate(rows))
+        return table
 
 
 PREPARATION = PathologyPreparation()
