@@ -97,7 +97,7 @@ class CrossValidation:
             values = feature_scores(head.eval(), self.features.of(test.patients, self.modalities))
         else:
             task = {"name": self.cfg.task.name, "modalities": self.modalities, "drop_inputs": self.hidden}
-            model = TaskModel(module.encoder, module.head, task)
+            model = TaskModel(module.encoder, module.head, task, subsets=module.subsets)
             samples = [test.sample(patient) for patient in test.patients]
             parts = [model.scores(samples[start : start + _BATCH]) for start in range(0, len(samples), _BATCH)]
             values = np.concatenate([head.estimate(part).numpy().astype(np.float64) for part in parts])

@@ -133,6 +133,9 @@ def as_markdown(result: dict[str, Any], evaluator: "Evaluator") -> str:
         "| --- " * len(header) + "|",
     ]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(result, list(evaluator.metrics))]
+    if result["calibration"]:
+        words = "; ".join(f"{label}: {on}" for label, on in result["calibration"].items())
+        lines += ["", f"Temperature by what a patient has, fitted on: {words}."]
     lines += _reliability_lines(result["reliability"])
     for name, control in result["controls"].items():
         if "chance" in control:

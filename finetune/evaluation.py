@@ -24,7 +24,7 @@ from finetune.reliability.module import Reading
 from finetune.results import BASELINE, FORMAT, Source, comparison_rows, figure_rows, prediction_rows
 from finetune.statistics.base import TaskStatistics
 from finetune.statistics.reliability import ReliabilityStatistics
-from finetune.subgroups import groups
+from finetune.subgroups import groups, subsets
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
@@ -118,6 +118,7 @@ class Evaluator:
             "by_group": by_group,
             "gaps": self._gaps,
             "reliability": self.reliability(),
+            "calibration": self.calibration(),
             "baseline": self._baseline(whole, estimates),
             "baselines": self.comparison.baselines(),
             "controls": self.comparison.controls(),
@@ -177,17 +178,17 @@ class Evaluator:
             "figures": self._rows,
             "comparisons": self._tests,
             "curves": self._curves,
+            "calibration": self.calibration(),
         }
 
     def predict(self, split: str, patients: Sequence[str]) -> None:
         """Adds predictions of patients from all that they have, for those who are not test patients."""
-        usable = self._usable(list(patients))
-        if usable:
+        if usable := self._usable(list(patients)):
             self._keep(usable, self.estimates(usable, self.modalities), split, "all")
 
     def _usable(self, patients: list[str]) -> list[str]:
-        hidden = self.model.task["drop_inputs"]
-        return patients_with_target(self.cohort, patients, self.head, self.modalities, hidden).patients
+        rest = (self.head, self.modalities, self.model.task["drop_inputs"])
+        return patients_with_target(self.cohort, patients, *rest).patients
 
     def _dataset(self, patients: Sequence[str], modalities: Sequence[str]) -> PatientDataset:
         return PatientDataset(self.cohort, patients, modalities, drop_inputs=self.model.task["drop_inputs"])
@@ -195,8 +196,9 @@ class Evaluator:
     def _figures(self, patients: Sequence[str], estimates: Column, statistics: TaskStatistics | None = None) -> Figures:
         hospitals = self.cohort.patients.loc[list(patients), "hospital"].tolist()
         resampling = Resampling(self.support, self.resamples, self.seed, self.exact)
-        targets = self.columns(patients)
-        return figures(statistics or self.statistics, targets, estimates, patients, hospitals, resampling)
+        return figures(
+            statistics or self.statistics, self.columns(patients), estimates, patients, hospitals, resampling
+        )
 
     def _ranks(self, patients: list[str], estimates: Column) -> Figures:
         return self._figures(patients, estimates, self.statistics.ranking())
@@ -209,9 +211,8 @@ class Evaluator:
 
     def _by_group(self, estimates: Column) -> dict[str, dict[str, Any]]:
         """By hospital, sex, age band, what a patient has, and declared columns."""
-        names = self.modalities
         tables: dict[str, dict[str, Any]] = {}
-        for group, levels in groups(self.cohort, self.test, names, self.age_bands, self.subgroups).items():
+        for group, levels in groups(self.cohort, self.test, self.modalities, self.age_bands, self.subgroups).items():
             tables[group], figures_of = {}, {}
             for level, inside in levels.items():
                 patients = np.array(self.test)[inside].tolist()
@@ -223,13 +224,17 @@ class Evaluator:
             self._gaps |= {group: between} if between is not None else {}
         return tables
 
+    def calibration(self) -> dict[str, str]:
+        """By subset of modalities, on whom its temperature was fitted; empty where the head has one for all."""
+        fitted = self.model.subsets
+        return {} if fitted is None else fitted.by_label(subsets(self.modalities))
+
     def reliability(self) -> dict[str, Any]:
         """Coverage, flags, abstention and risk: overall, by hospital, and from each modality alone."""
         reliability = self.model.reliability
         if reliability is None:
             return {}
         statistics, regions = ReliabilityStatistics(reliability.coverage), self.head.regions()
-        names = self.modalities
         tables: dict[str, dict[str, Any]] = {"by_hospital": {}, "by_modality": {}}
 
         def row(patients: list[str], answers: Column, **place: str) -> dict[str, Any]:
@@ -239,7 +244,8 @@ class Evaluator:
                 self._curves = {**self._curves, **shown.curves}
             return {"n": len(patients), **{name: interval(shown.figure(name)) for name in shown.measures}}
 
-        for label, subset in {"all": names, **{f"{name} alone": [name] for name in names}}.items():
+        alone = {f"{name} alone": [name] for name in self.modalities}
+        for label, subset in {"all": self.modalities, **alone}.items():
             patients = self._dataset(self.test, subset).patients
             if not patients:
                 continue
@@ -249,22 +255,16 @@ class Evaluator:
                 continue
             tables["overall"] = row(patients, answers)
             hospitals = self.cohort.patients.loc[patients, "hospital"].to_numpy()
-            for name in [name for name in self.cohort.hospitals if name in hospitals]:
-                inside = hospitals == name
+            for name, inside in [(name, hospitals == name) for name in self.cohort.hospitals if name in hospitals]:
                 some = [patient for patient, there in zip(patients, inside, strict=True) if there]
                 tables["by_hospital"][name] = row(some, answers[inside], group="hospital", level=name)
         return {"coverage": reliability.coverage, **tables}
 
     def _by_modality(self, whole: Figures) -> dict[str, Any]:
-        """All modalities, each alone, and all but each; every row over the patients who have any of them."""
-        names = self.modalities
-        subsets = {"all": names, **{f"{name} alone": [name] for name in names}}
-        if len(names) > 2:
-            subsets |= {f"all but {name}": [other for other in names if other != name] for name in names}
+        """By subset, over the patients who have any of it."""
         tables = {}
-        for label, subset in subsets.items():
-            patients = self._dataset(self.test, subset).patients
-            if not patients:
+        for label, subset in subsets(self.modalities).items():
+            if not (patients := self._dataset(self.test, subset).patients):
                 continue
             estimates = self.test_estimates if label == "all" else self.estimates(patients, subset)
             self._keep(patients, estimates, "test", label)

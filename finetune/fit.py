@@ -3,7 +3,7 @@
 import copy
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from omegaconf import DictConfig
@@ -15,10 +15,12 @@ from finetune.exact import feature_cache, fit_exactly
 from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
 from finetune.module import FinetuneModule
-from finetune.predictor import RELIABILITY
+from finetune.predictor import RELIABILITY, SUBSETS
 from finetune.private import check, train_privately
 from finetune.reliability.fit import Settings
-from finetune.reliability.steps import fit_after_steps
+from finetune.reliability.steps import fit_after_steps, subset_scores
+from finetune.subset_calibration import Settings as Support
+from finetune.subset_calibration import fit_subsets
 from finetune.task_file import FILE, FORMAT
 from foundation.command import plain
 from foundation.data.dataset import CohortModule, PatientDataset
@@ -31,6 +33,8 @@ from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.run_record import is_main_process
 from foundation.tensors import write_tensors
+
+T = TypeVar("T")
 
 
 def fit(
@@ -74,24 +78,42 @@ def fit(
     none = scores[:0], {name: value[:0] for name, value in targets.items()}
     # Under privacy nothing of a training patient counts but the noisy gradients.
     module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
-    settings = _reliability(cfg)
-    if settings is not None and private is None:
+    if private is None:
+        _fit_subsets(cfg, module, train, validation, targets)
+    return module, metrics
+
+
+def _fit_subsets(
+    cfg: DictConfig, module: FinetuneModule, train: PatientDataset, validation: PatientDataset, targets: Targets
+) -> None:
+    """What is fitted by subset of modalities: calibration, and how far answers from it can be relied on."""
+    scores = subset_scores(module.encoder, module.head, validation)
+    calibration, settings = _settings(cfg, "calibration", Support), _reliability(cfg)
+    if calibration is not None:
+        module.subsets = fit_subsets(module.head, validation.modalities, scores, targets, calibration)
+    if settings is not None:
         # Features of an encoder that this run trained are of no use to another.
         kept = Path(cfg.embeddings) if cfg.frozen and cfg.embeddings is not None else None
         features = FeatureCache(kept, module.encoder, train.cohort, train.drop_inputs)
-        module.reliability = fit_after_steps(features, module.head, train, validation, settings)
-    return module, metrics
+        subsets = module.subsets
+        answered = scores if subsets is None else lambda names: subsets.of_subset(scores(names), names)
+        module.reliability = fit_after_steps(features, module.head, train, validation, answered, settings)
 
 
 def _reliability(cfg: DictConfig) -> Settings | None:
     """The config's `reliability`, read."""
-    if cfg.reliability is None:
+    return _settings(cfg, "reliability", Settings)
+
+
+def _settings(cfg: DictConfig, setting: str, kind: type[T]) -> T | None:
+    """A part of the config, read into its class."""
+    if cfg[setting] is None:
         return None
-    content, known = plain(cfg.reliability), [field.name for field in fields(Settings)]
+    content, known = plain(cfg[setting]), [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for name in content:
         if name not in known:
-            raise UserError(f"reliability.{name}: no such setting; there are {', '.join(known)}")
-    return Settings(**content)
+            raise UserError(f"{setting}.{name}: no such setting; there are {', '.join(known)}")
+    return kind(**content)
 
 
 def _cohort(
@@ -164,4 +186,7 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
     if module.reliability is not None:
         write_tensors(output / RELIABILITY, module.reliability.state_dict())
         content["reliability"] = module.reliability.settings()
+    if module.subsets is not None:
+        write_tensors(output / SUBSETS, module.subsets.state_dict())
+        content["subsets"] = module.subsets.settings()
     write_json(output / FILE, content)

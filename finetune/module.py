@@ -8,6 +8,7 @@ from torch import Tensor
 from finetune.criterion import HeadCriterion
 from finetune.heads.base import Head
 from finetune.reliability.module import Reliability
+from finetune.subset_calibration import SubsetCalibration
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.module import TrainingModule
@@ -30,6 +31,7 @@ class FinetuneModule(TrainingModule):
     Attributes:
         privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
         reliability: fitted after training; None where nothing says how far answers can be relied on.
+        subsets: calibration by subset of modalities, fitted after training; None where the head's own is all.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FinetuneModule(TrainingModule):
         self.fused = fused
         self.privacy: dict[str, Any] | None = None
         self.reliability: Reliability | None = None
+        self.subsets: SubsetCalibration | None = None
         self.criterion = HeadCriterion(head)
 
     def train(self, mode: bool = True) -> "FinetuneModule":

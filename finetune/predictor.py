@@ -8,6 +8,7 @@ from torch import Tensor
 
 from finetune.heads.base import Head
 from finetune.reliability.module import Reading, Reliability
+from finetune.subset_calibration import SubsetCalibration
 from finetune.task_file import FILE, FORMAT, TaskFile
 from foundation.batch import Batch
 from foundation.documents import built_from, class_named, validated
@@ -17,6 +18,7 @@ from foundation.files import read_json
 from foundation.tensors import load_weights
 
 RELIABILITY = "reliability.safetensors"
+SUBSETS = "subsets.safetensors"
 _HEADS = "finetune.heads."
 _ADVICE = "give the output folder of python -m finetune, as it was written"
 _AT_ONCE = 16  # patients: each may have hundreds of images
@@ -37,12 +39,19 @@ class TaskModel:
         head: with its calibration.
         task: `task.json`: name, kind, head, modalities and the inputs hidden because they hold the target.
         reliability: what says how far an answer can be relied on; None where nothing does.
+        subsets: calibration by subset of modalities; None where the head's own is all.
     """
 
     def __init__(
-        self, encoder: MultimodalEncoder, head: Head, task: dict[str, Any], reliability: Reliability | None = None
+        self,
+        encoder: MultimodalEncoder,
+        head: Head,
+        task: dict[str, Any],
+        reliability: Reliability | None = None,
+        subsets: SubsetCalibration | None = None,
     ) -> None:
         self.reliability = reliability
+        self.subsets = subsets
         self.encoder = encoder.eval()
         self.encoder.look_at_all()
         self.head = head.eval()
@@ -70,11 +79,18 @@ class TaskModel:
             with built_from(path, "reliability", _ADVICE):
                 reliability = Reliability(**task.reliability.model_dump())
             load_weights(reliability, folder / RELIABILITY)
+        subsets = None
+        if task.subsets is not None:
+            if task.subsets.modalities != task.modalities:
+                raise UserError(f"{path}: subsets.modalities are not the task's modalities; {_ADVICE}")
+            with built_from(path, "subsets", _ADVICE):
+                subsets = SubsetCalibration(**task.subsets.model_dump(exclude_none=True))
+            load_weights(subsets, folder / SUBSETS)
         encoder = MultimodalEncoder.from_pretrained(folder / "encoder")
         foreign = next((name for name in task.modalities if name not in encoder.modalities), None)
         if foreign is not None:
             raise UserError(f"{path}: modalities: the encoder beside it has no '{foreign}'; {_ADVICE}")
-        return cls(encoder, head, task.model_dump(exclude_none=True), reliability)
+        return cls(encoder, head, task.model_dump(exclude_none=True), reliability, subsets)
 
     def usable(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The part of a sample that the task may look at.
@@ -99,8 +115,9 @@ class TaskModel:
         """The same model with its weights on a device; samples follow them there."""
         self.encoder.to(device)
         self.head.to(device)
-        if self.reliability is not None:
-            self.reliability.to(device)
+        for part in (self.reliability, self.subsets):
+            if part is not None:
+                part.to(device)
         return self
 
     @torch.no_grad()
@@ -121,16 +138,27 @@ class TaskModel:
         if self.head.reads_features:
             scores: Tensor = self.head(self.encoder.features(batch, self.task["modalities"]))
         else:
-            scores = self.head(self.encoder(batch).fused)
+            scores = self.scores_of(self.encoder(batch).fused, self._present(batch))
         return scores
+
+    def scores_of(self, fused: Tensor, present: Tensor) -> Tensor:
+        """Raw scores of embeddings, `[patients, outputs]`.
+
+        Args:
+            fused: `[patients, width]`.
+            present: which of the task's modalities each rests on, `[patients, modalities]`.
+        """
+        scores: Tensor = self.head(fused)
+        return scores if self.subsets is None else self.subsets(scores, present)
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Reading:
         """The same batch with what reliability looks at beside scores."""
         batch = batch.to(next(self.encoder.parameters()).device)
         features = self.encoder.features(batch, self.task["modalities"])
-        scores = self.head(features if self.head.reads_features else self.encoder(batch).fused)
-        present = torch.stack([batch.present[name] for name in self.task["modalities"]], dim=1)
+        present = self._present(batch)
+        reads_features = self.head.reads_features
+        scores = self.head(features) if reads_features else self.scores_of(self.encoder(batch).fused, present)
         return Reading(scores, present, features)
 
     def answer(self, batch: Batch) -> list[Answer]:
@@ -150,6 +178,9 @@ class TaskModel:
             {**answer.prediction, "modalities_used": list(sample), "reliability": answer.reliability}
             for answer, sample in zip(answers, usable, strict=True)
         ]
+
+    def _present(self, batch: Batch) -> Tensor:
+        return torch.stack([batch.present[name] for name in self.task["modalities"]], dim=1)
 
 
 def head_class(path: str, file: Path) -> type[Head]:

@@ -33,7 +33,7 @@ def report(results: Mapping[str, Any], primary: str, lead: list[str], first: str
     sections = [
         _main(rows),
         _forest_section(rows, primary),
-        _subsets(rows, primary),
+        _subsets(rows, primary, results.get("calibration", {})),
         _reliance(rows, results["curves"]),
     ]
     for name, curves in _parts(results["curves"]):
@@ -78,7 +78,7 @@ def _forest_section(rows: Rows, primary: str) -> Section | None:
     return section("By hospital and subgroup", [], figure, note=note)
 
 
-def _subsets(rows: Rows, primary: str) -> Section | None:
+def _subsets(rows: Rows, primary: str, calibration: Mapping[str, str]) -> Section | None:
     whole = [row for row in rows if row["group"] == "all"]
     subsets = list(dict.fromkeys(row["subset"] for row in whole))
     names = [primary, *(row["metric"] for row in whole if row["metric"] not in (primary, *_RELIED))]
@@ -103,6 +103,8 @@ def _subsets(rows: Rows, primary: str) -> Section | None:
     )
     axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
     note = "Each row: patients who have any of these inputs. Shades compare within a column; of errors, less is better."
+    if calibration:
+        note += f" Temperature fitted on: {'; '.join(f'{label}: {words}' for label, words in calibration.items())}."
     return section("By what a patient has", [], figure, note=note)
 
 

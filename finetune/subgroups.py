@@ -72,3 +72,12 @@ def _band(age: float | None, starts: Sequence[float]) -> str:
 def _masks(values: Sequence[str]) -> dict[str, np.ndarray]:
     column = np.array(values)
     return {level: column == level for level in sorted(set(values))}
+
+
+def subsets(modalities: Sequence[str]) -> dict[str, list[str]]:
+    """By label: all modalities, each alone, and all but each."""
+    names = list(modalities)
+    named = {"all": names, **{f"{name} alone": [name] for name in names}}
+    if len(names) > 2:
+        named |= {f"all but {name}": [other for other in names if other != name] for name in names}
+    return named

@@ -31,6 +31,23 @@ class ReliabilityEntry(_Part):
     components: int = Field(gt=0)
 
 
+class Subset(_Part):
+    """A subset of modalities that is calibrated by itself, or keeps the pooled calibration for what it lacks."""
+
+    modalities: list[str]
+    patients: int | None = None
+    lack: str | None = None
+
+
+class SubsetsEntry(_Part):
+    """The arguments of `finetune.subset_calibration.SubsetCalibration`, which explains them."""
+
+    modalities: list[str]
+    outputs: int = Field(gt=0)
+    fitted: list[Subset]
+    pooled: list[Subset]
+
+
 class TaskFile(_Part):
     """The file.
 
@@ -41,6 +58,7 @@ class TaskFile(_Part):
         modalities: that the task may look at.
         drop_inputs: what of them is hidden because it holds the target.
         reliability: what says how far an answer can be relied on; None where nothing does.
+        subsets: calibration by subset of modalities; None where the head's own is all.
     """
 
     format: int
@@ -50,3 +68,4 @@ class TaskFile(_Part):
     modalities: list[str] = Field(min_length=1)
     drop_inputs: dict[str, list[str]]
     reliability: ReliabilityEntry | None = None
+    subsets: SubsetsEntry | None = None

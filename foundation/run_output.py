@@ -62,6 +62,8 @@ _LEFT_BEHIND = (
     "encoder",
     "embeddings",
     "head.safetensors",
+    "reliability.safetensors",
+    "subsets.safetensors",
     "task.json",
     "split.json",
     "trained_on.json",

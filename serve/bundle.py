@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from finetune.predictor import RELIABILITY, TaskModel
+from finetune.predictor import RELIABILITY, SUBSETS, TaskModel
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
@@ -57,7 +57,7 @@ def write_bundle(
             raise UserError(f"{run / part}: missing; give the output folder of python -m finetune as run=...")
     with replacing_folder(bundle) as temporary:
         (temporary / MODEL).mkdir()
-        for part in (*_PARTS, *(name for name in (RELIABILITY,) if (run / name).exists())):
+        for part in (*_PARTS, *(name for name in (RELIABILITY, SUBSETS) if (run / name).exists())):
             copy = shutil.copytree if (run / part).is_dir() else shutil.copy2
             copy(run / part, temporary / MODEL / part)
         schema = _describe(run, name, cohort, manifest.digests(temporary))

@@ -152,7 +152,8 @@ def _of_tokens(scorer: Scorer, tokens: torch.Tensor, shown: list[list[int]]) -> 
     with torch.no_grad():
         rows = {MODALITY: torch.arange(len(shown))}
         fused = scorer.encoder.fusion({MODALITY: Tokens(values, mask)}, rows, len(shown), {})
-        return _numbers(scorer.scalar(scorer.head(fused)))
+        alone = torch.tensor([name == MODALITY for name in scorer.modalities]).expand(len(shown), -1)
+        return _numbers(scorer.scalar(scorer.model.scores_of(fused, alone)))
 
 
 def _of_features(scorer: Scorer, values: torch.Tensor) -> Floats:

@@ -169,11 +169,12 @@ def _samples(part: PatientDataset) -> list[dict[str, Any]]:
 def _estimates(model: TaskModel, samples: Sequence[dict[str, Any]]) -> Column:
     """In double precision, so that a patient's does not depend on who is beside in a batch; `[patients, ...]`."""
     encoder, head = model.encoder.double(), model.head.double()
-    fused = [torch.zeros(0, encoder.width, dtype=torch.float64)]
+    width = encoder.width if head.blocks is None else sum(head.blocks.values())
+    scores = [head(torch.zeros(0, width, dtype=torch.float64))]
     for start in range(0, len(samples), _SIZE):
         batch = encoder.encode_samples([model.usable(sample) for sample in samples[start : start + _SIZE]])
-        fused.append(encoder(batch.floating(torch.float64)).fused)
-    return np.asarray(head.estimate(head(torch.cat(fused))).numpy(), dtype=np.float64)
+        scores.append(model.score_batch(batch.floating(torch.float64)))
+    return np.asarray(head.estimate(torch.cat(scores)).numpy(), dtype=np.float64)
 
 
 def _tables(model: TaskModel, seen: Seen, plan: Plan) -> Tables:

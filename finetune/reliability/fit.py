@@ -79,7 +79,7 @@ def fit_reliability(
 
 
 def _fit_thresholds(module: Reliability, regions: Regions, patients: Patients) -> None:
-    codes = _subsets(len(module.modalities))
+    codes = looked_at(len(module.modalities))
     names = [[name for bit, name in enumerate(module.modalities) if code >> bit & 1] for code in codes]
     rows = np.stack([_nonconformity(regions, patients, some) for some in names])
     by_class = _thresholds(rows, module.coverage)
@@ -131,7 +131,7 @@ def _limit(scores: NDArray[np.float64], level: float) -> float:
     return float(scores.max() * np.log(1 / (1 - level)) / np.log(count + 1))
 
 
-def _subsets(count: int) -> list[int]:
+def looked_at(count: int) -> list[int]:
     """Subsets of modalities to look at, a bit each."""
     everything = 2**count - 1
     if count <= _ALL_SUBSETS:

@@ -1,6 +1,6 @@
 """What a head trained by steps brings to its reliability: scores of validation patients from every subset they have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,12 +15,40 @@ from foundation.batch import Batch
 from foundation.data.dataset import PatientDataset
 from foundation.encoder import MultimodalEncoder
 
+Scores = Callable[[list[str]], Tensor]
 _AT_ONCE = 16  # patients: each may have hundreds of images
 
 
-@torch.no_grad()
+def subset_scores(encoder: MultimodalEncoder, head: Head, validation: PatientDataset) -> Scores:
+    """Raw scores of validation patients from some modalities alone, `[patients, outputs]`, NaN for who lacks one.
+
+    Tokens are computed once, whatever subsets are asked for.
+    """
+    batches = _batches(encoder, [validation.sample(patient) for patient in validation.patients])
+    with torch.no_grad():
+        encoded = [(batch, encoder(batch).tokens) for batch in batches]
+
+    @torch.no_grad()
+    def of_subset(names: list[str]) -> Tensor:
+        scores = []
+        for batch, tokens in encoded:
+            rows = {name: batch.rows(name) for name in names if name in tokens}
+            shown = {name: tokens[name] for name in rows}
+            fused = encoder.fusion(shown, rows, len(batch))
+            has = torch.stack([batch.present[name] for name in names], dim=1).all(dim=1, keepdim=True)
+            scores.append(head(fused).masked_fill(~has, torch.nan))
+        return torch.cat(scores)
+
+    return of_subset
+
+
 def fit_after_steps(
-    features: FeatureCache, head: Head, train: PatientDataset, validation: PatientDataset, settings: Settings
+    features: FeatureCache,
+    head: Head,
+    train: PatientDataset,
+    validation: PatientDataset,
+    scores: Scores,
+    settings: Settings,
 ) -> Reliability:
     """Thresholds from the validation patients, whom training has not seen; how patients spread, from both parts.
 
@@ -29,31 +57,18 @@ def fit_after_steps(
         head: trained and calibrated.
         train: patients.
         validation: patients.
+        scores: of the validation patients, as answers are made of them; see `subset_scores`.
         settings: of the config.
     """
     patients = [*train.patients, *validation.patients]
     unseen = np.arange(len(patients)) >= len(train)
     columns = target_columns(train.cohort, validation.patients, head)
-    samples = [validation.sample(patient) for patient in validation.patients]
-    batches = _batches(features.encoder, samples)
-    encoded = [(batch, features.encoder(batch).tokens) for batch in batches]
-
-    def of_subset(names: list[str]) -> Tensor:
-        scores = []
-        for batch, tokens in encoded:
-            rows = {name: batch.rows(name) for name in names if name in tokens}
-            shown = {name: tokens[name] for name in rows}
-            fused = features.encoder.fusion(shown, rows, len(batch))
-            has = torch.stack([batch.present[name] for name in names], dim=1).all(dim=1, keepdim=True)
-            scores.append(head(fused).masked_fill(~has, torch.nan))
-        return torch.cat(scores)
-
     behind = Patients(
         features.of(patients, train.modalities),
         train.cohort.patients.loc[patients, "hospital"].tolist(),
         unseen,
         {name: torch.from_numpy(column).float() for name, column in columns.items()},
-        of_subset,
+        scores,
     )
     sizes = {name: features.encoder.feature_sizes([name]) for name in train.modalities}
     return fit_reliability(head.regions(), train.modalities, blocks_of(sizes), behind, settings)
