@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
 
 def train_head(cfg: DictConfig) -> dict[str, Any]:
     """The command itself, also as one of several trials; metrics of its run record."""
+    from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
     from finetune.patients import count_modalities, patients_with_target, target_columns
@@ -41,6 +42,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     modalities = task_modalities(cfg.task, encoder)
     with seeded(cfg.seed):
         head = build_head(cfg.task, encoder.width, blocks_of(cfg, encoder, modalities))
+    if head.reads_aligned:
+        check_aligned(pretraining, modalities)
     hidden = plain(cfg.task.drop_inputs) if cfg.task.drop_inputs else {}
     train, validation = (
         patients_with_target(cohort, part, head, modalities, hidden) for part in (parts.train, parts.validation)

@@ -14,6 +14,7 @@ from finetune.embeddings import EmbeddedCohort
 from finetune.exact import feature_cache, fit_exactly
 from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
+from finetune.heads.zero_shot import ZeroShot
 from finetune.module import FinetuneModule
 from finetune.predictor import RELIABILITY, SUBSETS
 from finetune.private import check, train_privately
@@ -42,6 +43,8 @@ def fit(
 ) -> tuple[FinetuneModule, dict[str, float]]:
     """Trains, goes back to the weights of the best validation, and calibrates there; experts are fitted exactly.
 
+    A zero-shot head learns nothing: its prompts are embedded.
+
     On several processes each calls it; only the first one's module has the trained weights.
 
     Raises:
@@ -58,6 +61,9 @@ def fit(
             feature_cache(cfg, encoder, train), head, train, validation, _reliability(cfg)
         )
         return module, metrics
+    if isinstance(head, ZeroShot):  # its prompts are all that it knows
+        head.describe(encoder)
+        return FinetuneModule(encoder, head, frozen=True).eval(), {}
     criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)

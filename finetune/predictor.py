@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from finetune.aligned import aligned
 from finetune.heads.base import Head
 from finetune.reliability.module import Reading, Reliability
 from finetune.subset_calibration import SubsetCalibration
@@ -138,7 +139,7 @@ class TaskModel:
         if self.head.reads_features:
             scores: Tensor = self.head(self.encoder.features(batch, self.task["modalities"]))
         else:
-            scores = self.scores_of(self.encoder(batch).fused, self._present(batch))
+            scores = self.scores_of(self._embedding(batch), self._present(batch))
         return scores
 
     def scores_of(self, fused: Tensor, present: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class TaskModel:
         features = self.encoder.features(batch, self.task["modalities"])
         present = self._present(batch)
         reads_features = self.head.reads_features
-        scores = self.head(features) if reads_features else self.scores_of(self.encoder(batch).fused, present)
+        scores = self.head(features) if reads_features else self.scores_of(self._embedding(batch), present)
         return Reading(scores, present, features)
 
     def answer(self, batch: Batch) -> list[Answer]:
@@ -178,6 +179,11 @@ class TaskModel:
             {**answer.prediction, "modalities_used": list(sample), "reliability": answer.reliability}
             for answer, sample in zip(answers, usable, strict=True)
         ]
+
+    def _embedding(self, batch: Batch) -> Tensor:
+        """What the head reads of patients, `[patients, width]`."""
+        output = self.encoder(batch)
+        return aligned(output, batch, self.task["modalities"]) if self.head.reads_aligned else output.fused
 
     def _present(self, batch: Batch) -> Tensor:
         return torch.stack([batch.present[name] for name in self.task["modalities"]], dim=1)

@@ -74,7 +74,7 @@ def tile_keeper(scorer: Scorer, raw: NDArray[Any]) -> Keep:
     """
     module = scorer.encoder.modalities[MODALITY]
     assert isinstance(module, Modality)
-    if isinstance(module, TileFeatures):
+    if isinstance(module, TileFeatures) or scorer.head.reads_aligned:
         return lambda shown: _numbers(scorer.samples([{MODALITY: raw[some]} for some in shown]))
     inputs = module.transform(raw, None)
     single = module.collate([{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(raw))])

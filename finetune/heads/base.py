@@ -111,6 +111,11 @@ class Head(nn.Module, ABC):
         return isinstance(self.score, Experts)
 
     @property
+    def reads_aligned(self) -> bool:
+        """Whether it takes the mean of a patient's aligned embeddings (`finetune.aligned`) instead of the fused one."""
+        return False
+
+    @property
     def blocks(self) -> dict[str, int] | None:
         """Sizes of the blocks of features that experts read; None where the embedding is read."""
         return self.score.blocks if isinstance(self.score, Experts) else None
