@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetune.federated.calibration import BASELINE, RISKS, TEMPERATURE, temperature_sums
+from finetune.federated.calibration import BASELINE, LINE, LINES, RISKS, TEMPERATURE
 from finetune.federated.counts import COUNTS, count_slots
 from finetune.federated.cox import site_sums
 from finetune.federated.features import embeddings, scores, targets_of
 from finetune.federated.parcel import MODELS, of_question, unpacked
 from finetune.federated.survival import NAMES, SurvivalAnswers
 from finetune.federated.survival_settings import CoxSettings
-from finetune.heads.multilabel import MultiLabel
+from finetune.federated.temperature import calibration_sums
+from finetune.heads.competing import CompetingRisks
+from finetune.heads.discrete import DiscreteHazards
+from finetune.heads.regression import Regression
+from finetune.heads.survival import Survival
 from finetune.patients import count_modalities, target_columns
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
@@ -40,6 +44,7 @@ def answer(task: Finetuning, name: str, weights: Weights, question: Weights) -> 
         "encoder": _encoder,
         COUNTS: _counts,
         TEMPERATURE: _temperature,
+        LINE: _line,
         BASELINE: _baseline,
         RISKS: _risks,
     }
@@ -61,7 +66,7 @@ def _counts(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     patients = task.patients("train")
     counts = task.head.count(target_columns(task.cohort, patients, task.head))
     arrays = count_slots(counts, count_modalities(task.dataset("train")))
-    return SiteSums(arrays, len(patients), tuple(arrays))
+    return SiteSums(arrays, len(patients), tuple(name for name, sums in arrays.items() if sums.dtype.kind in "iu"))
 
 
 def _cox(task: Finetuning, name: str, weights: Weights, question: Weights) -> SiteSums:
@@ -72,35 +77,48 @@ def _cox(task: Finetuning, name: str, weights: Weights, question: Weights) -> Si
     return site_sums(answers.answer(name, question), len(part))
 
 
+@torch.no_grad()
 def _temperature(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     part = task.validation
-    with torch.no_grad():
-        logits = scores(task.placed(weights), part, task.embeddings).double().numpy()
-    targets = targets_of(part)
-    several = isinstance(task.head, MultiLabel)
-    labels = np.stack([targets[name].numpy() for name in task.head.targets], axis=1).astype(np.float64)
-    sums = temperature_sums(
-        logits, labels if several else labels[:, 0], np.asarray(question["theta"], dtype=np.float64), several
-    )
-    return SiteSums(sums, len(part), ("patients",))
+    logits = scores(task.placed(weights), part, task.embeddings)
+    theta = np.asarray(question["theta"], dtype=np.float64)
+    return SiteSums(calibration_sums(task.head, logits, targets_of(part), theta), len(part), ("patients",))
+
+
+@torch.no_grad()
+def _line(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
+    module, part = task.placed(weights), task.validation
+    assert isinstance(module.head, Regression)
+    sums = module.head.line_sums(scores(module, part, task.embeddings), targets_of(part))
+    return SiteSums(dict(zip(LINES, sums, strict=True)), len(part))
 
 
 def _baseline(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     part = task.learnt
-    targets, risk = targets_of(part), _risk(task, part, weights)
+    targets, risk = targets_of(part), _risk(task, part, weights, 0)
     event, time = (targets[name].numpy() for name in task.head.targets)
     return site_sums(RiskSums.from_patients(event, time, risk, _settings(task).grid).to_arrays(), len(part))
 
 
 def _risks(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     part = task.learnt
-    below = (_risk(task, part, weights)[None] < question["edges"][:, None]).sum(axis=1)
+    risk = _risk(task, part, weights, int(question["output"][0]))
+    below = (risk[None] < question["edges"][:, None]).sum(axis=1)
     return SiteSums({"patients": below.astype(np.int64)}, len(part), ("patients",))
 
 
 @torch.no_grad()
-def _risk(task: Finetuning, part: PatientDataset, weights: Weights) -> NDArray[Any]:
-    return scores(task.placed(weights), part, task.embeddings).squeeze(1).double().numpy()
+def _risk(task: Finetuning, part: PatientDataset, weights: Weights, output: int) -> NDArray[Any]:
+    """By what the head ranks patients, of the cause of that place where it knows several: `[patients]`."""
+    module = task.placed(weights)
+    raw = scores(module, part, task.embeddings)
+    if isinstance(module.head, Survival):
+        return raw.squeeze(1).double().numpy()
+    estimates = module.head.estimate(raw).double().numpy()
+    if isinstance(module.head, CompetingRisks):
+        return module.head.statistics().risks(estimates)[output]
+    assert isinstance(module.head, DiscreteHazards)
+    return np.asarray(module.head.risk(estimates))
 
 
 def _settings(task: Finetuning) -> CoxSettings:

@@ -16,7 +16,8 @@ from foundation.statistics.cox import RiskSums
 from foundation.statistics.grid import Grid
 from foundation.statistics.table import Floats
 
-TEMPERATURE, BASELINE, RISKS = "temperature", "baseline", "risks"
+TEMPERATURE, LINE, BASELINE, RISKS = "temperature", "line", "baseline", "risks"
+LINES = ("products", "rest")  # of a line: see `finetune.heads.regression`
 _SHRINK = 1e-2  # as `finetune.calibration` draws them towards none
 _STEPS = 30
 _STILL = 1e-14
@@ -149,19 +150,20 @@ def fit_baseline(ask: Ask, weights: Arrays, times: Grid, points: int, cuts: int)
     }
 
 
-def quantiles(ask: Ask, weights: Arrays, count: int) -> Floats:
+def quantiles(ask: Ask, weights: Arrays, count: int, output: int = 0) -> Floats:
     """Quantiles that part patients into `count` + 1 equal groups of risk, linear between two patients: `[count]`.
 
-    The two patients' risks are found by counting who lies below ever closer values; within 1e-6 of them.
+    The two patients' risks are found by counting who lies below ever closer values; within 1e-6 of them. `output` is
+    the cause whose risk it is, where there are several.
     """
-    patients = int(_below(ask, weights, np.array([np.inf]))[0])
+    patients = int(_below(ask, weights, np.array([np.inf]), output)[0])
     places = np.arange(1, count + 1) / (count + 1) * (patients - 1)
     ranks = np.concatenate([np.floor(places), np.ceil(places)])
     low, high = np.full(len(ranks), -_FARTHEST), np.full(len(ranks), _FARTHEST)
     for _ in range(_HALVINGS):
         edges = np.linspace(low, high, _EDGES, axis=1)
         # The rank-th risk lies below the first edge that more than `rank` patients lie below.
-        beyond = _below(ask, weights, edges.reshape(-1)).reshape(edges.shape) > ranks[:, None]
+        beyond = _below(ask, weights, edges.reshape(-1), output).reshape(edges.shape) > ranks[:, None]
         first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), _EDGES - 1)
         rows = np.arange(len(ranks))
         low, high = edges[rows, np.maximum(first - 1, 0)], edges[rows, first]
@@ -169,5 +171,6 @@ def quantiles(ask: Ask, weights: Arrays, count: int) -> Floats:
     return np.asarray(risks[0] + (places - np.floor(places)) * (risks[1] - risks[0]))
 
 
-def _below(ask: Ask, weights: Arrays, edges: Floats) -> Floats:
-    return ask(RISKS, weights, {"patients": (len(edges),)}, {"edges": edges}).arrays["patients"]
+def _below(ask: Ask, weights: Arrays, edges: Floats, output: int) -> Floats:
+    question = {"edges": edges, "output": np.array([output])}
+    return ask(RISKS, weights, {"patients": (len(edges),)}, question).arrays["patients"]

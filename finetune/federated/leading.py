@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from finetune.assemble import encoder_folder
-from finetune.federated.calibration import fit_baseline, fit_temperature
+from finetune.federated.calibration import LINE, LINES, fit_baseline, fit_temperature, quantiles
 from finetune.federated.counts import COUNTS, count_shapes, counts_of, modalities_of
 from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
 from finetune.federated.parcel import packed_encoder, to_question
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
+from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
+from finetune.heads.regression import Regression, line_of
 from finetune.heads.survival import Survival
 from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
@@ -93,6 +96,18 @@ def calibrated(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
         return fit_baseline(ask, weights, settings.grid, len(head.baseline_days), len(head.cuts))
     if isinstance(head, Classification | MultiLabel):
         return fit_temperature(ask, weights, len(head.shift), isinstance(head, MultiLabel))
+    if isinstance(head, DiscreteHazards):
+        fitted = fit_temperature(ask, weights, 1, several=True)
+        cuts = quantiles(ask, {**weights, **fitted}, len(head.cuts))
+        return {**fitted, "head.cuts": cuts.astype(np.float32)}
+    if isinstance(head, CompetingRisks):
+        fitted = fit_temperature(ask, weights, len(head.causes), several=False)
+        after = {**weights, **fitted}
+        by_cause = [quantiles(ask, after, head.cuts.shape[1], cause) for cause in range(len(head.causes))]
+        return {**fitted, "head.cuts": np.stack(by_cause).astype(np.float32)}
+    if isinstance(head, Regression):
+        sums = ask(LINE, weights, dict(zip(LINES, ((2, 2), (2,)), strict=True))).arrays
+        return {"head.line": line_of(*(sums[name] for name in LINES)).astype(np.float32)}
     return {}
 
 

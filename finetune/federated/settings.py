@@ -14,8 +14,11 @@ from foundation.errors import UserError
 from foundation.federation.plan import TaskSettings
 
 _HEADS = "finetune.heads."
+_COLUMNS = ("target", "labels", "event", "cause", "time")
 Label = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,79}$")]  # a column of the cohort's own table
 Word = Annotated[str, Field(pattern=r"^[\w][\w +/.-]{0,79}$")]  # a class, or a gene
+Days = Annotated[tuple[Count, ...], Field(max_length=40)]
+Quantity = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.+-]{0,199}$")]  # a column, or what genomics gives
 Modalities = Annotated[tuple[Name, ...], Field(min_length=1, max_length=40)]
 
 
@@ -50,7 +53,46 @@ class SurvivalPart(Part):
     kind: Literal["survival"]
     event: Label = "os_event"
     time: Label = "os_days"
-    horizons: Annotated[tuple[Count, ...], Field(max_length=40)] | None = None
+    horizons: Days | None = None
+    dropout: Dropout = 0.1
+
+
+class DiscretePart(Part):
+    """Hazards of intervals; see `finetune.heads.discrete`."""
+
+    target_name: ClassVar[str] = f"{_HEADS}discrete.DiscreteHazards"
+
+    kind: Literal["discrete"]
+    event: Label = "os_event"
+    time: Label = "os_days"
+    horizons: Days | None = None
+    edges: Days | None = None
+    dropout: Dropout = 0.1
+
+
+class CompetingPart(Part):
+    """Hazards of causes; see `finetune.heads.competing`."""
+
+    target_name: ClassVar[str] = f"{_HEADS}competing.CompetingRisks"
+
+    kind: Literal["competing"]
+    cause: Label = "cause"
+    time: Label = "os_days"
+    causes: Annotated[tuple[Word, ...], Field(min_length=2, max_length=16)]
+    horizons: Days | None = None
+    edges: Days | None = None
+    dropout: Dropout = 0.1
+
+
+class RegressionPart(Part):
+    """A quantity; see `finetune.heads.regression`."""
+
+    target_name: ClassVar[str] = f"{_HEADS}regression.Regression"
+
+    kind: Literal["regression"]
+    target: Quantity
+    unit: Word
+    scale: Literal["linear", "log"] = "linear"
     dropout: Dropout = 0.1
 
 
@@ -60,6 +102,9 @@ _PARTS: dict[str, Any] = {
         ("classification", ClassificationPart),
         ("multilabel", MultiLabelPart),
         ("survival", SurvivalPart),
+        ("discrete", DiscretePart),
+        ("competing", CompetingPart),
+        ("regression", RegressionPart),
     )
 }
 
@@ -72,7 +117,10 @@ class TaskPart(Part):
     drop_inputs: Annotated[dict[Name, Annotated[tuple[Word, ...], Field(max_length=10_000)]], Field(max_length=40)] = (
         Field({})
     )
-    head: Annotated[ClassificationPart | MultiLabelPart | SurvivalPart, Field(discriminator="kind")]
+    head: Annotated[
+        ClassificationPart | MultiLabelPart | SurvivalPart | DiscretePart | CompetingPart | RegressionPart,
+        Field(discriminator="kind"),
+    ]
 
     def node(self) -> dict[str, Any]:
         """As a config holds it; the class is this release's own."""
@@ -164,7 +212,7 @@ class FinetuningSettings(TaskSettings):
     def lines(self) -> list[str]:
         head = self.task.head
         learns = "the head alone" if self.frozen else "encoder and head"
-        columns = [value for name, value in head.values().items() if name in ("target", "labels", "event", "time")]
+        columns = [value for name, value in head.values().items() if name in _COLUMNS]
         return [
             f"task: {self.task.name} ({head.kind} of {', '.join(map(str, columns))})",
             f"patients are seen through: {', '.join(self.modalities)}",

@@ -111,7 +111,7 @@ class CompetingRisks(Head):
     def responses(self, targets: Columns) -> list[Response]:
         """Each cause against no event, those of other causes left out in their interval (Begg & Gray 1984)."""
         cause, time = (torch.from_numpy(targets[name]) for name in self.targets)
-        outcome, counts = self._outcomes(cause, time)
+        outcome, counts = self.causes_by_interval(cause, time)
         columns = []
         for place in range(1, len(self.causes) + 1):
             known = counts & ((outcome == place) | (outcome == 0))
@@ -126,7 +126,7 @@ class CompetingRisks(Head):
 
     def loss(self, scores: Float[Tensor, "batch outputs"], targets: Targets) -> Tensor:
         """Negative log-likelihood a patient."""
-        outcome, counts = self._outcomes(targets[self.cause], targets[self.time])
+        outcome, counts = self.causes_by_interval(targets[self.cause], targets[self.time])
         losses = functional.cross_entropy(self._logits(scores), outcome, reduction="none") * counts
         return losses.sum(dim=1).mean()
 
@@ -230,7 +230,9 @@ class CompetingRisks(Head):
 
         return Metric(value, lambda cause, time: has_pairs(event(cause), time), chance=0.5)
 
-    def _outcomes(self, cause: Float[Tensor, " batch"], time: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+    def causes_by_interval(
+        self, cause: Float[Tensor, " batch"], time: Float[Tensor, " batch"]
+    ) -> tuple[Tensor, Tensor]:
         """The cause of each interval, 0 for none, and whether the patient counts in it: `[batch, intervals]` each."""
         comes, counts = intervals_lived((cause > 0).to(time.dtype), time, self.edges)
         return comes.long() * cause.nan_to_num().long()[:, None], counts

@@ -42,6 +42,7 @@ class Regression(Head):
     kind = "regression"
     separable = True
     line: Tensor
+    standard: Tensor
 
     def __init__(
         self,
@@ -63,9 +64,13 @@ class Regression(Head):
         self.scale = scale
         self.dropout = dropout
         self.score = readout(width, 1, dropout, blocks)
-        # A standard quantity until its patients are known: mean 0, spread 1.
-        self.moments = Moments(*(moments or (1.0, 0.0, 1.0)))
+        # A standard quantity until its patients are known: mean 0, spread 1. The buffer tells hospitals that train
+        # together what all their patients come to; where the moments are here, no trainer's precision rounds them.
+        self.register_buffer("standard", torch.tensor([0.0, 1.0]))
         self.register_buffer("line", torch.tensor([1.0, 0.0]))
+        self._moments: Moments | None = None
+        if moments is not None:
+            self._take(Moments(*moments))
 
     def count(self, targets: Columns) -> TargetCounts:
         """Moments alone: values would be told patient by patient.
@@ -88,7 +93,15 @@ class Regression(Head):
 
     def set_counts(self, counts: TargetCounts) -> None:
         """Takes mean and spread, in whose units the quantity is learnt."""
-        self.moments = counts.moments[self.target]
+        self._take(counts.moments[self.target])
+
+    @property
+    def moments(self) -> Moments:
+        """Of the training patients; one patient's worth where the buffer alone tells them."""
+        if self._moments is not None:
+            return self._moments
+        mean, spread = self.standard.double().tolist()
+        return Moments(1.0, mean, spread**2 + mean**2)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -110,11 +123,14 @@ class Regression(Head):
 
     def calibrate(self, scores: Float[Tensor, "validation 1"], targets: Targets, train: tuple[Tensor, Targets]) -> None:
         """Slope and shift by least squares, drawn towards one and none: validation parts are small."""
-        score = scores.detach().squeeze(1).double()
-        rest = self._standard(targets).double() - score
+        self.line.copy_(torch.from_numpy(line_of(*self.line_sums(scores.detach(), targets))))
+
+    def line_sums(self, scores: Float[Tensor, "validation 1"], targets: Targets) -> tuple[Column, Column]:
+        """Products of slope and shift, `[2, 2]`, and with what the score leaves, `[2]`: hospitals add them."""
+        score = scores.squeeze(1).double()
         design = torch.stack([score, torch.ones_like(score)], dim=1)
-        more = torch.linalg.solve(design.T @ design + _DRAWN * torch.eye(2, dtype=torch.double), design.T @ rest)
-        self.line.copy_(torch.stack([1 + more[0], more[1]]))
+        rest = self._standard(targets).double() - score
+        return (design.T @ design).numpy(), (design.T @ rest).numpy()
 
     def predict(self, scores: Float[Tensor, "batch 1"]) -> list[dict[str, Any]]:
         return [{"value": value, "unit": self.unit} for value in self.estimate(scores).tolist()]
@@ -160,9 +176,19 @@ class Regression(Head):
         axes.axline((float(observed.mean()), float(observed.mean())), slope=1, color="grey", linestyle=":")
         axes.set(xlabel=f"observed {self.target}, {self.unit}", ylabel=f"predicted, {self.unit}")
 
+    def _take(self, moments: Moments) -> None:
+        self._moments = moments
+        self.standard.copy_(torch.tensor([moments.mean, moments.spread]))
+
     def _standard(self, targets: Targets) -> Float[Tensor, " batch"]:
         values = targets[self.target]
         return ((values.log1p() if self.scale == "log" else values) - self.moments.mean) / self.moments.spread
 
     def _scaled(self, values: Column) -> Column:
         return np.log1p(values) if self.scale == "log" else values
+
+
+def line_of(products: Column, rest: Column) -> Column:
+    """Slope and shift of `Regression.line_sums`, or of sums of those of several hospitals: `[2]`."""
+    slope, shift = np.linalg.solve(products + _DRAWN * np.eye(2), rest)
+    return np.array([1 + slope, shift], dtype=np.float64)

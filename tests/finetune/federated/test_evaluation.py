@@ -20,7 +20,10 @@ from finetune.federated.tables import seen_by, tables_of
 from finetune.fit import save
 from finetune.heads.base import Head
 from finetune.heads.classification import Classification
+from finetune.heads.competing import CompetingRisks
+from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
+from finetune.heads.regression import Regression
 from finetune.heads.survival import Survival
 from finetune.module import FinetuneModule
 from finetune.predictor import TaskModel
@@ -35,6 +38,9 @@ HEADS = {
     "biomarker": lambda width: Classification(width, "biomarker"),
     "labels": lambda width: MultiLabel(width, ["biomarker", "os_event"]),
     "survival": lambda width: Survival(width),
+    "discrete": lambda width: DiscreteHazards(width),
+    "competing": lambda width: CompetingRisks(width, ["disease", "other"]),
+    "quantity": lambda width: Regression(width, "os_days", "days", moments=[3.0, 3600.0, 5e6]),
 }
 
 
@@ -50,6 +56,13 @@ def uneven(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         table = pd.read_parquet(folder / hospital / "patients.parquet")
         table[column] = value
         table.to_parquet(folder / hospital / "patients.parquet")
+    for path in folder.glob("*/patients.parquet"):
+        table = pd.read_parquet(path)
+        table["cause"] = table["os_event"] * (1 + (np.arange(len(table)) % 3 == 0))
+        table.to_parquet(path)
+    content = json.loads((folder / "cohort.json").read_text())
+    content["dictionary"]["labels"] += ["cause"]
+    (folder / "cohort.json").write_text(json.dumps(content))
     return folder
 
 
@@ -119,7 +132,10 @@ def same(one: object, other: object, at: str = "") -> None:
         assert one == other, at
 
 
-@pytest.mark.parametrize("task", ["biomarker", "survival", pytest.param("labels", marks=pytest.mark.slow)])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("labels", "discrete", "competing")]
+
+
+@pytest.mark.parametrize("task", ["biomarker", "survival", "quantity", *SLOW])
 def test_figures_over_hospitals_are_those_of_one_place(evaluated: Evaluate, task: str):
     cfg, result = evaluated(task)
     expected = in_one_place(cfg)
