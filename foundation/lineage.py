@@ -176,14 +176,38 @@ def trained_groups(records: Iterable[dict[str, Any]]) -> set[str]:
 
     Args:
         records: `run.json` of a run and of those that it builds on.
+
+    Raises:
+        UserError: if a record's notes are of another form.
     """
     names: set[str] = set()
     for record in records:
-        notes = record.get("notes", {})
-        samples = notes.get("samples", {})
-        by_site = samples.values() if all(isinstance(value, dict) for value in samples.values()) else [samples]
+        samples = _counts(record, "samples")
+        nested = [isinstance(value, dict) for value in samples.values()]
+        if any(nested) and not all(nested):
+            raise _malformed(record, "samples")
+        by_site = samples.values() if any(nested) else [samples]
         names |= {name for counts in by_site for name, count in counts.items() if count}
-        names |= {name for name, count in notes.get("modalities", {}).items() if count}
+        names |= {name for name, count in _counts(record, "modalities").items() if count}
+        coverage = _counts(record, "coverage")
+        if not all(isinstance(shares, dict) for shares in coverage.values()):
+            raise _malformed(record, "coverage")
         # Sites whose updates were summed in secret say nothing one by one.
-        names |= {name for name, shares in notes.get("coverage", {}).items() if any(shares.values())}
+        names |= {name for name, shares in coverage.items() if any(shares.values())}
     return names
+
+
+def _counts(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A note of a run record that holds counts by name; empty where there is none."""
+    notes = record.get("notes", {})
+    counts = notes.get(name, {}) if isinstance(notes, dict) else None
+    if not isinstance(counts, dict):
+        raise _malformed(record, name)
+    return counts
+
+
+def _malformed(record: Mapping[str, Any], name: str) -> UserError:
+    return UserError(
+        f"run.json of {record.get('command', 'a run')}: notes.{name} holds no counts by name; restore the file, or run "
+        "that step again"
+    )

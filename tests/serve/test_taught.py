@@ -28,6 +28,21 @@ def test_what_patients_trained_is_gathered_over_all_runs():
     assert trained_groups([hidden, flat]) == {"pathology", "report", "fusion"}
 
 
+@pytest.mark.parametrize(
+    ("notes", "name"),
+    [
+        ({"samples": [1, 2]}, "samples"),
+        ({"samples": {"a": {"record": 2}, "b": 3}}, "samples"),
+        ({"modalities": "report"}, "modalities"),
+        ({"coverage": {"report": 1.0}}, "coverage"),
+        ([], "samples"),
+    ],
+)
+def test_notes_of_another_form_are_refused_in_a_line(notes: Any, name: str):
+    with pytest.raises(UserError, match=rf"^run\.json of python -m pretrain: notes\.{name} holds no counts by name"):
+        trained_groups([{"command": "python -m pretrain", "notes": notes}])
+
+
 def copied(run: Path, cohort: Cohort, folder: Path, samples: dict[str, int]) -> Path:
     """The fine-tuned model as a run of which a record says who trained what."""
     shutil.copytree(run, folder)
