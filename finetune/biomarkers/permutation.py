@@ -6,7 +6,7 @@ nothing of them at any hospital. Permuting within hospitals keeps what hospitals
 alike: a candidate that only tells the hospital is no discovery (Good 2005, ch. 3).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,10 +68,10 @@ def permutation_test(
     spread = np.sqrt(_variance(squares, _centred(residual[:, None], groups)[1], groups))
     tested = np.flatnonzero(spread > _TIE)
     scaled = centred[:, tested] / spread[tested]
-    null = [
+    null = (
         (residual[drawn] @ scaled).astype(np.float32) for drawn in _permuted(len(residual), groups, permutations, seed)
-    ]
-    return _judged(residual @ scaled, np.concatenate(null), tested, values.shape[1])
+    )
+    return _judged(residual @ scaled, null, tested, values.shape[1])
 
 
 def correlation_test(
@@ -101,26 +101,40 @@ def correlation_test(
     spread = np.sqrt(_variance(ours, theirs, groups))
     tested = np.flatnonzero(spread > _TIE)
     left, right = (first[:, tested] / spread[tested]).astype(np.float32), second[:, tested].astype(np.float32)
-    null = np.empty((permutations, len(tested)), dtype=np.float32)
-    done = 0
-    for drawn in _permuted(len(first), groups, permutations, seed):
-        for order in drawn:
-            null[done] = np.einsum("pc,pc->c", left, right[order])
-            done += 1
+    null = (
+        np.stack([np.einsum("pc,pc->c", left, right[order]) for order in drawn])
+        for drawn in _permuted(len(first), groups, permutations, seed)
+    )
     z = (first[:, tested] * second[:, tested]).sum(axis=0) / spread[tested]
     return _judged(z, null, tested, measured.shape[1]), correlation
 
 
-def _judged(z: Floats, null: NDArray[np.float32], tested: NDArray[np.intp], size: int) -> Tested:
-    """Tests of the candidates at some places, from their z as observed and permuted, `[permutations, tested]`."""
-    permutations = len(null)
-    largest, again = np.sort(null.max(axis=1, initial=-np.inf)), null[:_RETRIED].copy()
-    null.sort(axis=0)
-    p = (1 + _at_least(null, z[None])[0]) / (1 + permutations)
-    adjusted = (1 + permutations - np.searchsorted(largest, z - _TIE)) / (1 + permutations)
+def _judged(z: Floats, null: Iterable[NDArray[np.float32]], tested: NDArray[np.intp], size: int) -> Tested:
+    """Tests of the candidates at some places, from their z as observed and permuted.
+
+    Args:
+        z: as observed, `[tested]`.
+        null: of permutations, `[some, tested]` at a time, of which no more than one is held.
+        tested: places of the candidates.
+        size: of all candidates.
+    """
+    count, as_large, largest = 0, np.zeros(len(z)), []
+    again = np.zeros((0, len(z)), dtype=np.float32)
+    again_as_large = np.zeros(again.shape)
+    for block in null:
+        if not count:
+            again, again_as_large = block[:_RETRIED].copy(), np.zeros(block[:_RETRIED].shape)
+        count += len(block)
+        largest.append(block.max(axis=1, initial=-np.inf))
+        block.sort(axis=0)
+        as_large += _at_least(block, z[None])[0]
+        again_as_large += _at_least(block, again)
+    p = (1 + as_large) / (1 + count)
+    below = np.searchsorted(np.sort(np.concatenate(largest)), z - _TIE)
+    adjusted = (1 + count - below) / (1 + count)
     q = false_discovery_control(p) if len(p) else p
     z, p, adjusted, q = (_spread(part, tested, size) for part in (z, p, adjusted, q))
-    return Tested(z, p, adjusted, q, _at_least(null, again) / permutations)
+    return Tested(z, p, adjusted, q, again_as_large / count)
 
 
 def _at_least(null: NDArray[np.float32], z: NDArray[np.floating]) -> Floats:

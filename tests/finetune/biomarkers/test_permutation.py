@@ -8,7 +8,8 @@ from lifelines import CoxPHFitter
 from scipy.stats import permutation_test as scipy_permutation_test
 from statsmodels.stats.multitest import multipletests
 
-from finetune.biomarkers.permutation import permutation_test
+from finetune.biomarkers import permutation
+from finetune.biomarkers.permutation import correlation_test, permutation_test
 from finetune.trial.prognosis import martingale_residuals
 
 
@@ -59,6 +60,36 @@ def test_the_statistic_of_survival_is_the_score_of_coxs_model():
     assert likelihood(float(model.params_["x"])) == pytest.approx(model.log_likelihood_, rel=1e-6)
     slope = (likelihood(step) - likelihood(-step)) / (2 * step)
     assert residual @ x == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("test", [permutation_test, correlation_test])
+def test_permutations_are_counted_as_they_are_drawn_and_not_kept(test, monkeypatch):
+    rng = np.random.default_rng(4)
+    values, strata = rng.normal(size=(30, 12)), ["a", "b", "c"] * 10
+    second = rng.normal(size=30) if test is permutation_test else rng.normal(size=(30, 12))
+    blocks: list[np.ndarray] = []
+    judged = permutation._judged
+
+    def keeping(z, null, tested, size):
+        def copied():
+            for block in null:
+                blocks.append(block.copy())
+                yield block
+
+        return judged(z, copied(), tested, size)
+
+    monkeypatch.setattr(permutation, "_judged", keeping)
+    result = test(values, second, strata, 1200, 0)
+    result = result if test is permutation_test else result[0]
+    assert max(map(len, blocks)) <= 500 < 1200 == sum(map(len, blocks))
+    null = np.concatenate(blocks)
+    z = result.z.astype(np.float32)
+    np.testing.assert_allclose(result.p, (1 + (null >= z - 1e-5).sum(axis=0)) / 1201, atol=2e-3)
+    np.testing.assert_allclose(
+        result.adjusted, (1 + (null.max(axis=1)[:, None] >= z - 1e-5).sum(axis=0)) / 1201, atol=2e-3
+    )
+    again = (null[None] >= null[:200, None] - 1e-5).sum(axis=1) / 1200
+    np.testing.assert_allclose(result.permuted, again, atol=2e-3)
 
 
 def test_what_only_tells_the_hospital_is_no_discovery():
