@@ -9,7 +9,7 @@ import pandas as pd
 from finetune.biomarkers import leave_out, pictures, stability
 from finetune.biomarkers.attribution import deletion, infidelity_figures
 from finetune.biomarkers.base import Part, chance, number
-from finetune.biomarkers.genes import Genes, directions, explain_genes, held_out_tests, sum_pathways
+from finetune.biomarkers.genes import Genes, directions, explain_genes, held_out_tests, sum_pathways, varied
 from finetune.biomarkers.markers import recovery
 from finetune.biomarkers.outcome import Outcome
 from finetune.biomarkers.permutation import Tested, permutation_test
@@ -19,6 +19,7 @@ from finetune.page import table_of, words
 from finetune.trial.base import patient_replicates, plain_figure
 from foundation.data.sections import Section, section
 from foundation.errors import UserError
+from foundation.lineage import seen_by
 from foundation.statistics.figure import Figure, Support
 from foundation.statistics.table import Floats
 
@@ -61,7 +62,7 @@ def gene_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
 
 
 def _ranking(genes: Genes, tested: Tested, drawn: Floats, settings: Settings) -> pd.DataFrame:
-    """All candidates that the model uses, the most important first."""
+    """All candidates that the model uses and in which enough patients differ, the most important first."""
     low, high = stability.rank_interval(drawn[1:])
     table = pd.DataFrame(
         {
@@ -82,7 +83,9 @@ def _ranking(genes: Genes, tested: Tested, drawn: Floats, settings: Settings) ->
         table["attention"] = genes.attention
     if settings.markers is not None:
         table["known"] = [settings.markers.note(gene) for gene in genes.genes]
-    table = table[table["importance"] > 0].sort_values("importance", ascending=False, kind="stable")
+    # What few patients differ in would tell what is theirs.
+    told = varied(genes.values, settings.smallest) & (genes.importance > 0)
+    table = table[told].sort_values("importance", ascending=False, kind="stable")
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     return table.reset_index(drop=True)
 
@@ -112,8 +115,9 @@ def _table_section(genes: Genes, ranking: pd.DataFrame, settings: Settings) -> S
         f"Importance: mean absolute integrated gradient from the training patients' mean, of the score from genomics "
         f"alone, over {len(genes.outcome.patients)} patients. z, p: whether the measurement, in the direction in which "
         f"the model uses it, goes with {genes.outcome.words}, against labels permuted within hospitals; q: rate of "
-        "false discoveries (Benjamini–Hochberg); p, any: of one false discovery or more (maxT). A dash: fewer than "
-        f"{settings.smallest} patients differ. A marker that goes along with a true one is found as well: association "
+        "false discoveries (Benjamini–Hochberg); p, any: of one false discovery or more (maxT). Measurements in which "
+        f"fewer than {settings.smallest} patients differ are left out. A marker that goes along with a true one is "
+        "found as well: association "
         "is no cause. All candidates: genes.csv."
     )
     if genes.attention is not None:
@@ -161,12 +165,7 @@ def _other_runs(genes: Genes, scorer: Scorer, outcome: Outcome, settings: Settin
     importance = [genes.importance]
     for folder in settings.others:
         other = Scorer(Path(folder), scorer.cohort, settings.output)
-        seen = set(other.trained_on()) & set(outcome.patients)
-        if seen:
-            raise UserError(
-                f"evidence.others: {folder} has learnt from {len(seen)} of the patients; choose runs that held out the "
-                "same ones"
-            )
+        _check_unseen(other, outcome, scorer.folder)
         values = explain_genes(other, outcome)
         if values.names != genes.names:
             raise UserError(
@@ -188,8 +187,25 @@ def _other_runs(genes: Genes, scorer: Scorer, outcome: Outcome, settings: Settin
     }
 
 
+def _check_unseen(other: Scorer, outcome: Outcome, run: Path) -> None:
+    """Refuses a run that learnt from the patients, itself or by a run that it builds on and the ranked one does not.
+
+    Raises:
+        UserError: naming the run.
+    """
+    seen = set(other.trained_on()) & set(outcome.patients)
+    advice = "choose runs that held out the same ones"
+    if seen:
+        raise UserError(f"evidence.others: {other.folder} has learnt from {len(seen)} of the patients; {advice}")
+    at = dict(zip(outcome.patients, outcome.hospitals.tolist(), strict=True))
+    ours = {one.run.resolve() for one in seen_by(run, at, [])[0]}  # of these the page says so first
+    theirs = [one for one in seen_by(other.folder, at, [])[0] if one.run.resolve() not in ours]
+    if theirs:
+        raise UserError(f"evidence.others: {other.folder} builds on a run that has seen them: {theirs[0]}; {advice}")
+
+
 def _pathway_part(genes: Genes, sets: Mapping[str, Sequence[str]], settings: Settings, seed: int) -> Part:
-    pathways = sum_pathways(genes, sets, settings.fewest)
+    pathways = sum_pathways(genes, sets, settings.fewest, settings.smallest)
     names = list(pathways.sizes)
     tested = permutation_test(
         pathways.shares, genes.outcome.residual, genes.outcome.hospitals, settings.permutations, seed

@@ -88,14 +88,20 @@ def directions(values: Floats, shares: Floats) -> Floats:
     return np.asarray(np.sign((centred * shares).sum(axis=0)))
 
 
+def deviating(values: Floats) -> NDArray[np.bool_]:
+    """Which patients have another value than the commonest: `[patients, inputs]`, of inputs alike; NaN is none."""
+    other = np.zeros(values.shape, dtype=np.bool_)
+    for place, column in enumerate(values.T):
+        known = ~np.isnan(column)
+        if known.any():
+            kinds, counts = np.unique(column[known], return_counts=True)
+            other[:, place] = known & (column != kinds[counts.argmax()])
+    return other
+
+
 def varied(values: Floats, smallest: int) -> NDArray[np.bool_]:
     """Inputs of which at least so many patients have another value than the commonest: `[inputs]`."""
-    enough = np.zeros(values.shape[1], dtype=np.bool_)
-    for place, column in enumerate(values.T):
-        known = column[~np.isnan(column)]
-        if len(known):
-            enough[place] = len(known) - np.unique(known, return_counts=True)[1].max() >= smallest
-    return enough
+    return np.asarray(deviating(values).sum(axis=0) >= smallest)
 
 
 def held_out_tests(genes: Genes, permutations: int, smallest: int, seed: int) -> Tested:
@@ -122,11 +128,17 @@ class Pathways:
     shares: Floats
 
 
-def sum_pathways(genes: Genes, sets: Mapping[str, Sequence[str]], fewest: int) -> Pathways:
+def sum_pathways(genes: Genes, sets: Mapping[str, Sequence[str]], fewest: int, smallest: int) -> Pathways:
     """Sums of attributions over members, which integrated gradients allow: they add up to the score (completeness).
 
+    Args:
+        genes: explained.
+        sets: members by name.
+        fewest: genes of a set that must be measured.
+        smallest: patients, at least, in whom a member has another value than the commonest.
+
     Raises:
-        UserError: if no set has so many genes that are measured.
+        UserError: if there is no such set.
     """
     measured = np.array(genes.genes)
     there = set(genes.genes)
@@ -134,6 +146,13 @@ def sum_pathways(genes: Genes, sets: Mapping[str, Sequence[str]], fewest: int) -
     members = {name: some for name, some in members.items() if len(some) >= fewest}
     if not members:
         raise UserError(f"evidence.pathways: none of {len(sets)} sets has {fewest} of the model's {len(there)} genes")
+    other = deviating(genes.values)
+    enough = {name: other[:, np.isin(measured, list(some))].any(axis=1).sum() for name, some in members.items()}
+    members = {name: some for name, some in members.items() if enough[name] >= smallest}
+    if not members:
+        raise UserError(
+            f"evidence.smallest: no set of genes differs in {smallest} patients; give evidence.pathways=null"
+        )
     shares = genes.shares
     sums = [shares[:, np.isin(measured, list(some))].sum(axis=1) for some in members.values()]
     return Pathways({name: len(some) for name, some in members.items()}, np.stack(sums, axis=1))

@@ -1,6 +1,10 @@
 """Genes: the planted one comes first, whatever the model is made of; null genes stay at the level."""
 
 import functools
+import hashlib
+import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from finetune.biomarkers.genes import directions, explain_genes, held_out_tests,
 from finetune.biomarkers.outcome import outcome_of
 from finetune.biomarkers.scorer import Scorer
 from foundation.errors import UserError
+from foundation.files import write_json
+from foundation.lineage import NOTE, note_of
 from tests.finetune.biomarkers.conftest import DRIVER, GENES
 
 
@@ -88,12 +94,54 @@ def test_what_few_patients_differ_in_is_not_tested():
 def test_pathways_are_sums_of_their_members(explained):
     genes = explained("experts")
     sets = {"driver": [DRIVER, "G1", "G2", "absent"], "other": ["G3", "G4"], "small": ["G5"]}
-    pathways = sum_pathways(genes, sets, 2)
+    pathways = sum_pathways(genes, sets, 2, 5)
     assert pathways.sizes == {"driver": 3, "other": 2}
     inside = np.isin(np.array(genes.genes), ["G3", "G4"])
     np.testing.assert_allclose(pathways.shares[:, 1], genes.shares[:, inside].sum(axis=1))
     with pytest.raises(UserError, match="none of 1 sets has 50 of the model's 40 genes"):
-        sum_pathways(genes, {"all": GENES}, 50)
+        sum_pathways(genes, {"all": GENES}, 50, 5)
+
+
+def test_pathways_in_which_few_patients_differ_are_left_out(explained):
+    genes = explained("experts")
+    values = np.zeros(genes.values.shape)
+    rare, common = (np.isin(np.array(genes.genes), some) for some in (["G3", "G4"], ["G5", "G6"]))
+    values[:2, rare & (np.array(genes.genes) == "G3")] = 1
+    values[2:4, rare & (np.array(genes.genes) == "G4")] = 1
+    values[:5, common] = 1
+    few = replace(genes, values=values)
+    sets = {"rare": ["G3", "G4"], "common": ["G5", "G6"]}
+    assert sum_pathways(few, sets, 2, 5).sizes == {"common": 2}
+    assert sum_pathways(few, sets, 2, 4).sizes == {"rare": 2, "common": 2}
+    with pytest.raises(UserError, match=r"^evidence\.smallest: no set of genes differs in 6 patients"):
+        sum_pathways(few, sets, 2, 6)
+
+
+def test_importance_of_what_few_patients_differ_in_is_not_told(trained, explained):
+    scored, genes = trained("experts"), explained("experts")
+    mutations = np.array(genes.channels) == "mutations"
+    carriers = genes.values[:, mutations].sum(axis=0)
+    smallest = int(np.median(carriers)) + 1
+    page = Attribution(permutations=99, resamples=10, smallest=smallest, parts=["genes"]).run(scored, 0)
+    told = page.files["genes"]
+    shown = set(told.loc[told["measurement"] == "mutations", "gene"])
+    assert shown == {gene for gene, count in zip(GENES, carriers, strict=True) if count >= smallest} and shown
+
+
+def test_other_runs_must_not_build_on_one_that_saw_the_patients(trained, tmp_path):
+    scored = trained("experts")
+    shutil.copytree(scored.model, tmp_path / "other")
+    ancestor = tmp_path / "ancestor"
+    ancestor.mkdir()
+    note = note_of(ancestor, scored.patients[:7], [], ["h4"])
+    write_json(ancestor / "run.json", {"command": "python -m pretrain", "builds_on": [], "notes": {NOTE: note}})
+    digest = hashlib.sha256((ancestor / "run.json").read_bytes()).hexdigest()
+    record = json.loads((tmp_path / "other" / "run.json").read_text())
+    record["builds_on"] = [{"path": "../ancestor", "digest": digest}]
+    write_json(tmp_path / "other" / "run.json", record)
+    settings = {"permutations": 99, "resamples": 10, "parts": ["genes"]}
+    with pytest.raises(UserError, match=r"^evidence\.others: .*other builds on a run that has seen them: .*ancestor"):
+        Attribution(**settings, others=[str(tmp_path / "other")]).run(scored, 0)
 
 
 def test_a_page_ranks_joins_known_markers_and_hides_small_cells(trained, tmp_path):
