@@ -17,6 +17,7 @@ from foundation.statistics.suppression import determined, hide, is_small
 
 UNKNOWN = "unknown"
 FEWEST = 5  # persons whom a number may tell of
+_QUARTERS = 4
 _MOST_CLASSES = 10  # distinct values, above which a label is a quantity
 
 
@@ -145,8 +146,11 @@ def _known(values: pd.Series) -> NDArray[np.float64]:
 
 
 def _quartiles(values: pd.Series, fewest: int) -> dict[str, float | int | None]:
+    """None where a quarter would be fewer persons than may be told: of five, quartiles are three persons' values."""
     known = _known(values)
     if len(known) < max(1, fewest):
         return {"value": None, "low": None, "high": None, "n": None}
+    if fewest > 1 and len(known) < _QUARTERS * fewest:
+        return {"value": None, "low": None, "high": None, "n": len(known)}
     low, middle, high = (round(float(value), 3) for value in np.quantile(known, [0.25, 0.5, 0.75]))
     return {"value": middle, "low": low, "high": high, "n": len(known)}

@@ -48,6 +48,14 @@ def test_numbers_of_fewer_than_five_persons_are_left_out(tables):
     assert made["hospitals"]["south"]["sex"] == {"F": None, "M": None}
 
 
+def test_quartiles_are_told_where_each_quarter_is_five_persons_or_more():
+    for count, told in ((5, False), (19, False), (20, True)):
+        rows = table([40.0 + at for at in range(count)], ["F"] * count, [1.0] * count)
+        age = characteristics({"north": rows}, COLUMNS, [], {}, synthetic=False)["hospitals"]["north"]["age"]
+        assert age["n"] == count
+        assert (age["value"], age["low"], age["high"]) == ((49.5, 44.75, 54.25) if told else (None, None, None))
+
+
 def test_a_total_does_not_tell_the_one_hospital_that_is_hidden():
     many, few = table([50.0] * 6, ["F"] * 6, [1.0] * 6), table([50.0] * 2, ["F"] * 2, [1.0] * 2)
     made = characteristics({"north": many, "south": few}, COLUMNS, [], {}, synthetic=False)
@@ -56,7 +64,7 @@ def test_a_total_does_not_tell_the_one_hospital_that_is_hidden():
 
 def test_a_label_of_many_values_is_a_quantity():
     rows = table([50.0] * 11, ["F"] * 11, [float(at) for at in range(11)])
-    made = characteristics({"north": rows}, [], ["mutant"], {}, synthetic=False)
+    made = characteristics({"north": rows}, [], ["mutant"], {}, synthetic=True)
     assert made["hospitals"]["north"] == {"mutant": {"value": 5.0, "low": 2.5, "high": 7.5, "n": 11}}
 
 
