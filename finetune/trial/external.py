@@ -23,7 +23,7 @@ from foundation.errors import UserError
 from foundation.statistics.comparison import two_sided
 from foundation.statistics.figure import Figure
 from foundation.statistics.grid import Grid
-from foundation.statistics.suppression import cells_in_words, hidden_cells, hidden_note
+from foundation.statistics.suppression import cells_in_words, hidden_cells, hidden_note, is_small
 from foundation.statistics.table import Floats, total
 from foundation.statistics.weighted_cox import WeightedRiskTable
 
@@ -126,6 +126,8 @@ class ExternalControl(Tool):
             arm = np.isin(scored.hospitals, self.treated_hospitals).astype(np.float64)
         if set(np.unique(arm)) != {0.0, 1.0}:
             raise UserError("tool.arm: needs both, treated (1) and controls (0), and nothing else")
+        if min(arm.sum(), (1 - arm).sum()) < _LEAST:
+            raise UserError(f"tool.arm: an arm has fewer than {_LEAST} patients, who are not told; choose another")
         outcome, assigned = set(scored.survival()), HOSPITAL if self.arm is None else self.arm
         for name in self.covariates:
             if name not in scored.table:
@@ -163,11 +165,13 @@ class ExternalControl(Tool):
                 "controls with the event": int(table.counts[0, 0].sum()),
             }
             text = f"hazard ratio, {name} Cox of hospitals' summed tables (Shu et al. 2020), ties Efron"
-            facts = (len(arms.arm), outcomes, text)
-            if math.isnan(log_ratio.value):
-                figures[f"hazard_ratio/{name}"] = Figure(
-                    None, None, None, *facts, reason="an arm has no event, or the likelihood is monotone"
+            few = [key for key, count in outcomes.items() if is_small(count, _LEAST)]
+            facts = (len(arms.arm), {} if few else outcomes, text)
+            if few or math.isnan(log_ratio.value):
+                reason = (
+                    f"fewer than {_LEAST} {few[0]}" if few else "an arm has no event, or the likelihood is monotone"
                 )
+                figures[f"hazard_ratio/{name}"] = Figure(None, None, None, *facts, reason=reason)
                 continue
             low, high = (math.exp(log_ratio.value + sign * _QUANTILE * log_ratio.error) for sign in (-1, 1))
             figures[f"hazard_ratio/{name}"] = Figure(

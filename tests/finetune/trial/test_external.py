@@ -110,6 +110,22 @@ def test_hospitals_may_be_the_treated_and_few_patients_are_no_number(confounded_
     assert f"{confounded_run.hospitals.count(confounded_run.hospitals[0])} treated" in page.lead[0]
 
 
+def test_few_events_of_an_arm_are_no_ratio_and_few_patients_no_arm(confounded_run):
+    event, _ = confounded_run.survival()
+    table = confounded_run.table.assign(arm=0.0)
+    events = table.index[table[event] == 1]
+    table.loc[[*events[:3], *table.index[table[event] == 0][:9]], "arm"] = 1.0
+    figure = (
+        ExternalControl(arm="arm")
+        .run(replace(confounded_run, table=table), 0)
+        .figures["external_control/hazard_ratio/weighted"]
+    )
+    assert (figure.value, figure.outcomes, figure.reason) == (None, {}, "fewer than 5 treated with the event")
+    table["arm"] = np.arange(len(table)) < 4
+    with pytest.raises(UserError, match=r"^tool\.arm: an arm has fewer than 5 patients"):
+        ExternalControl(arm="arm").arms(replace(confounded_run, table=table.astype({"arm": float})))
+
+
 def test_a_small_arm_of_a_hospital_does_not_follow_from_the_arms_totals(confounded_run):
     n = len(confounded_run.table)
     hospital = np.array(["small"] * 13 + ["first"] * 20 + ["second"] * (n - 33))
