@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from foundation.statistics.suppression import HIDDEN, is_small
 from serve.card.content.tables import Figures
 from serve.card.document import Line, Table, line
 from serve.card.predictions import read_predictions
 
+_LEAST = 5  # patients that are told as a number, unless nobody stands behind a row
 _SURE = 0.9  # from which chance on an answer is called sure
 _KINDS = ("patients", "missed", "false alarms", "sure and wrong")
 _RULES = {
@@ -23,6 +25,7 @@ def failures(figures: Figures) -> Table | None:
     if file is None:
         return None
     table = read_predictions(file.path)
+    least = 1 if figures.evaluation.run.file.at("data", "synthetic") else _LEAST
     rows = []
     for (subset, output), part in table.groupby(["subset", "output"], sort=False):
         counts = kinds(part)
@@ -34,7 +37,10 @@ def failures(figures: Figures) -> Table | None:
             for key, value in (("subset", str(subset)), ("output", str(output)))
         ]
         cells: list[Line] = [line(names[0]), line(names[1])]
-        for kind in _KINDS:
+        for kind, hidden in zip(_KINDS, _hidden(counts, least), strict=True):
+            if hidden:
+                cells.append(line(HIDDEN))
+                continue
             name = f"{base}/{kind}"
             node = figures.graph.derived(name, counts[kind], _RULES[kind], [file.source()], unit="patients")
             cells.append(line(node))
@@ -42,6 +48,16 @@ def failures(figures: Figures) -> Table | None:
     caption = line("Failures by kind, from all that a patient has and from less:")
     head = tuple(map(line, ("modalities", "says whether", *_KINDS)))
     return Table(caption, head, tuple(rows), folded=len(rows) > 1) if rows else None
+
+
+def _hidden(counts: Mapping[str, int], least: int) -> list[bool]:
+    """Which counts are not told: those of a few patients, and with one of several failures the one it is part of."""
+    small = {kind: is_small(counts[kind], least) for kind in _KINDS}
+    missed, false_alarms, sure = _KINDS[1:]
+    rest = counts[missed] + counts[false_alarms] - counts[sure]
+    if is_small(rest, least) and not any(small.values()):  # wrong and not sure, by a difference of what is told
+        small[sure] = True
+    return [small[kind] for kind in _KINDS]
 
 
 def kinds(rows: Any) -> Mapping[str, int] | None:

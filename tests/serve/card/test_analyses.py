@@ -13,7 +13,7 @@ from serve.card.build import Card, Inputs, build
 from serve.card.chain import Evidence, Run
 from serve.card.check import check
 from serve.card.content.computing import core_hours, kilowatt_hours, total
-from serve.card.content.failures import kinds
+from serve.card.content.failures import _hidden, kinds
 from serve.card.graph import File, Graph
 from tests.serve.card.chains import chain, figure, predictions, trial
 from tests.serve.card.test_check import changed
@@ -82,6 +82,26 @@ def test_failures_are_counted_by_kind(plain_chain: Path, tmp_path: Path):
     assert kinds(predictions()) == counts
     readme = build(Inputs((plain_chain / "evaluation",), "demo", "mit"), tmp_path / "card").documents["README.md"]
     assert "| all | positive | 5 | 2 | 1 | 1 |" in readme
+
+
+def test_few_failures_of_persons_are_hidden(tmp_path: Path):
+    chain(tmp_path, synthetic=False)
+    readme = card_of(tmp_path).documents["README.md"]
+    assert "| all | positive | 5 | hidden | hidden | hidden |" in readme
+
+
+@pytest.mark.parametrize(
+    ("counts", "hidden"),
+    [
+        ((40, 12, 9, 8), []),
+        ((40, 4, 9, 8), ["missed"]),
+        ((40, 0, 9, 0), []),
+        ((40, 6, 6, 10), ["sure and wrong"]),  # 6 + 6 - 10 are wrong without being sure
+    ],
+)
+def test_small_counts_of_failures_do_not_follow_from_others(counts: tuple[int, ...], hidden: list[str]):
+    named = dict(zip(("patients", "missed", "false alarms", "sure and wrong"), counts, strict=True))
+    assert [name for name, is_hidden in zip(named, _hidden(named, 5), strict=True) if is_hidden] == hidden
 
 
 def test_a_risk_says_yes_where_its_chance_is_half_or_more():
