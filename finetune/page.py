@@ -46,8 +46,10 @@ class Page:
             source: what stands beside each figure: `source`, `split`, `seed`.
         """
         rows = [{"id": name, **asdict(figure), **source} for name, figure in self.figures.items()]
-        said = {"seen": self.first} if self.first else {}
-        write_json(output / RESULTS, {"format": FORMAT, **said, "title": self.title, "figures": rows}, sort_keys=False)
+        notice = {"seen": self.first} if self.first else {}
+        write_json(
+            output / RESULTS, {"format": FORMAT, **notice, "title": self.title, "figures": rows}, sort_keys=False
+        )
         write_text(output / PAGE, self.render(source))
         for name, table in self.files.items():
             write_text(output / f"{name}.csv", table.to_csv(index=False))

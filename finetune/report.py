@@ -134,16 +134,16 @@ def _curves(curves: Mapping[str, Any], name: str) -> Section | None:
         "kaplan_meier": _kaplan_meier,
         "incidence": partial(_incidence, name),
     }
-    figures, said = [], []
+    figures, notes = [], []
     for kind, draw in drawn.items():
         if curves.get(kind):
             figure, axes = _axes(3.6)
             draw(axes, curves[kind])
             figures.append(figure)
     if "log_rank" in curves and curves["log_rank"]["p"] is not None:
-        said.append(f"Log-rank test of the risk groups: p = {curves['log_rank']['p']:.2g}.")
+        notes.append(f"Log-rank test of the risk groups: p = {curves['log_rank']['p']:.2g}.")
     title = "Calibration and use" if not name else f"Calibration and use: {name}"
-    return section(title, [], *figures, note=" ".join(said)) if figures else None
+    return section(title, [], *figures, note=" ".join(notes)) if figures else None
 
 
 def _calibration(axes: Axes, curve: Any) -> None:

@@ -80,9 +80,9 @@ class Comparison:
         tables = {}
         for name in self.modalities:
             train, test = (self.features.of(patients, [name]) for patients in (self.train, self.test))
-            found = probes(self.head, train, columns[0], test, columns[1], self.seed)
-            if found:
-                tables[name] = found
+            probed = probes(self.head, train, columns[0], test, columns[1], self.seed)
+            if probed:
+                tables[name] = probed
         return tables
 
     def _row(self, present: NDArray[np.bool_], plain: Column) -> dict[str, Any]:

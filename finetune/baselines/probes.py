@@ -44,19 +44,19 @@ def probes(head: Head, train: Floats, targets: Columns, test: Floats, tested: Co
         return float(metric.value(*judged.values(), table))
 
     near = [neighbour_scores(known, response, unknown, NEIGHBOURS) for response in responses]
-    found: dict[str, Any] = {"neighbours": {"k": NEIGHBOURS, "n": int(asked.sum()), "value": value(near)}}
+    probed: dict[str, Any] = {"neighbours": {"k": NEIGHBOURS, "n": int(asked.sum()), "value": value(near)}}
     if head.kind in _CLASSIFICATION:
         rng = np.random.default_rng(seed)
         labels = [response.values for response in responses if isinstance(response, Label)]
-        found["few_shot"] = {}
+        probed["few_shot"] = {}
         for shots in SHOTS:
             if all(min((label == 0).sum(), (label == 1).sum()) >= shots for label in labels):
                 drawn = [
                     value([few_shot_scores(known, label, unknown, shots, rng) for label in labels])
                     for _ in range(_DRAWS)
                 ]
-                found["few_shot"][shots] = {"mean": float(np.mean(drawn)), "sd": float(np.std(drawn, ddof=1))}
-    return found
+                probed["few_shot"][shots] = {"mean": float(np.mean(drawn)), "sd": float(np.std(drawn, ddof=1))}
+    return probed
 
 
 def neighbour_scores(known: Floats, response: Response, asked: Floats, count: int) -> Floats:

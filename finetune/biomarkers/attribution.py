@@ -92,14 +92,14 @@ def infidelity_figures(score: Score, attributed: Attributed, seed: int) -> dict[
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(attributed.shares.shape[1], generator=generator)
-    told = {
+    accounts = {
         "infidelity": (attributed.shares, "infidelity of integrated gradients, relative to that of no attribution"),
         "infidelity_shuffled": (attributed.shares[:, shuffled], "the same, attributions given to other inputs"),
     }
     nothing = _infidelity(score, attributed, torch.zeros_like(attributed.shares), seed)
     n = len(attributed.values)
     figures = {}
-    for name, (shares, text) in told.items():
+    for name, (shares, text) in accounts.items():
         if nothing <= 0:
             figures[name] = Figure(None, None, None, n, {}, text, reason="no perturbation changes a score")
             continue

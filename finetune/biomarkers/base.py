@@ -53,8 +53,8 @@ def who(outcome: Outcome, smallest: int, first: str) -> Section:
     if len(groups) > 1:
         hidden = hidden_cells(counts, smallest)
     else:  # of one column alone no row has a total that is told, only the column
-        told = hide(dict(zip(hospitals, counts[:, 0].tolist(), strict=True)), [set(hospitals)], smallest)
-        hidden = np.array([[told.get(name) is None] for name in hospitals])
+        shown = hide(dict(zip(hospitals, counts[:, 0].tolist(), strict=True)), [set(hospitals)], smallest)
+        hidden = np.array([[shown.get(name) is None] for name in hospitals])
     totals = counts.sum(axis=0)
     cells = cells_in_words(counts, hidden)
     cells = np.vstack([cells, [HIDDEN if 0 < total < smallest else str(total) for total in totals]])

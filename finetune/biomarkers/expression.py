@@ -209,11 +209,11 @@ def predict(known: Floats, targets: Floats, hospitals: Sequence[str], asked: Flo
     errors = np.zeros((len(PENALTIES), targets.shape[1]))
     for fold in hospital_folds(hospitals):
         rest = np.setdiff1d(np.arange(len(design)), fold)
-        for place, told in enumerate(_ridges(design[rest], values[rest], design[fold])):
-            errors[place] += ((values[fold] - told) ** 2).sum(axis=0)
-    told = np.stack(_ridges(design, values, other))
+        for place, predicted in enumerate(_ridges(design[rest], values[rest], design[fold])):
+            errors[place] += ((values[fold] - predicted) ** 2).sum(axis=0)
+    predicted = np.stack(_ridges(design, values, other))
     chosen: NDArray[np.intp] = errors.argmin(axis=0)
-    return np.asarray(told[chosen, :, np.arange(targets.shape[1])].T)
+    return np.asarray(predicted[chosen, :, np.arange(targets.shape[1])].T)
 
 
 def _ridges(design: Floats, values: Floats, asked: Floats) -> list[Floats]:

@@ -84,8 +84,8 @@ def _ranking(genes: Genes, tested: Tested, drawn: Floats, settings: Settings) ->
     if settings.markers is not None:
         table["known"] = [settings.markers.note(gene) for gene in genes.genes]
     # What few patients differ in would tell what is theirs.
-    told = varied(genes.values, settings.smallest) & (genes.importance > 0)
-    table = table[told].sort_values("importance", ascending=False, kind="stable")
+    shown = varied(genes.values, settings.smallest) & (genes.importance > 0)
+    table = table[shown].sort_values("importance", ascending=False, kind="stable")
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     return table.reset_index(drop=True)
 
@@ -128,14 +128,14 @@ def _table_section(genes: Genes, ranking: pd.DataFrame, settings: Settings) -> S
 
 
 def _discoveries(genes: Genes, tested: Tested, settings: Settings) -> dict[str, Figure]:
-    found = tested.discoveries(settings.level)
+    discovered = tested.discoveries(settings.level)
     n, count = len(genes.outcome.patients), int(np.isfinite(tested.p).sum())
     facts = {"candidates": count}
     alarms = tested.false_alarms(settings.level)
     return {
         "tested": plain_figure(count, n, {}, "measurements that the model uses and that vary enough to be tested"),
         "discoveries": plain_figure(
-            int(found.sum()), n, facts, f"measurements with q of at most {settings.level:g}, Benjamini–Hochberg"
+            int(discovered.sum()), n, facts, f"measurements with q of at most {settings.level:g}, Benjamini–Hochberg"
         ),
         "permuted_discoveries": plain_figure(
             float(alarms.mean()), n, facts, f"the same of {len(alarms)} labels permuted within hospitals, mean"

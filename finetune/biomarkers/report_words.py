@@ -53,7 +53,7 @@ def word_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
         chosen.append(name)
     if len(chosen) < 2:
         return Part()
-    told = leave_out.figures(
+    faithfulness = leave_out.figures(
         np.array(ordered), np.array(random), patient_replicates(chosen, settings.resamples, seed), "words"
     )
     rows = [
@@ -70,13 +70,13 @@ def word_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
         f"Words of fewer than {settings.smallest} patients are not told."
     )
     picture = pictures.deletion_curve(np.array(ordered), np.array(random), "words", leave_out.SHARES)
-    sections = [section("Words of reports", [shown.set_index("word"), table_of(told)], picture, note=note)]
+    sections = [section("Words of reports", [shown.set_index("word"), table_of(faithfulness)], picture, note=note)]
     best = ", ".join(f"'{word}'" for word in table["word"].head(5))
     lead = [
         f"In reports the score goes most by {best or 'no word that enough patients have'}; without the words that it "
-        f"rests on it falls by {words(told['deletion_gain'])} more than without random ones."
+        f"rests on it falls by {words(faithfulness['deletion_gain'])} more than without random ones."
     ]
-    return Part(lead, sections, {f"words/{name}": figure for name, figure in told.items()}, {"words": table})
+    return Part(lead, sections, {f"words/{name}": figure for name, figure in faithfulness.items()}, {"words": table})
 
 
 def _without(text: str, away: set[str]) -> str:

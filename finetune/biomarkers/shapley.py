@@ -97,8 +97,8 @@ def _sizes(
         total = np.maximum(weights[:, known].sum(axis=1), 1)
         text = "mean absolute Shapley value of the modality, in the unit of the score"
         figures[name] = Support().figure(weights[:, known] @ np.abs(column[known]) / total, n, {}, text)
-        told = [str(n), words(figures[name]), number(float(column[known].mean()))] if n >= smallest else None
-        rows[name] = told or [f"<{smallest}" if n else "0", "–", "–"]
+        cells = [str(n), words(figures[name]), number(float(column[known].mean()))] if n >= smallest else None
+        rows[name] = cells or [f"<{smallest}" if n else "0", "–", "–"]
     return figures, rows
 
 

@@ -105,17 +105,17 @@ def tile_part(scorer: Scorer, outcome: Outcome, settings: Settings, seed: int) -
     part = Part()
     if len(chosen) >= 2:
         weights = patient_replicates(chosen, settings.resamples, seed)
-        told = leave_out.figures(np.array(ordered), np.array(random), weights, "tiles")
+        faithfulness = leave_out.figures(np.array(ordered), np.array(random), weights, "tiles")
         picture = pictures.deletion_curve(np.array(ordered), np.array(random), "tiles", leave_out.SHARES)
         note = (
             f"{len(chosen)} patients with two tiles or more, the score from pathology alone; a tile's own fall is that "
             f"of the score without it. At most {_MOST} tiles each, spread evenly."
         )
-        part.sections.append(section("Tiles: faithfulness", [table_of(told)], picture, note=note))
-        part.figures |= {f"tiles/{name}": figure for name, figure in told.items()}
+        part.sections.append(section("Tiles: faithfulness", [table_of(faithfulness)], picture, note=note))
+        part.figures |= {f"tiles/{name}": figure for name, figure in faithfulness.items()}
         part.lead.append(
-            f"Without the tiles that it rests on the score falls by {words(told['deletion_gain'])} more than without "
-            "random ones."
+            f"Without the tiles that it rests on the score falls by {words(faithfulness['deletion_gain'])} more than "
+            "without random ones."
         )
     return part if settings.slide is None else part + slide_part(scorer, settings.slide, seed)
 

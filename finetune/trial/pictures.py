@@ -95,8 +95,8 @@ def enrichment(figures: Mapping[str, Told], endpoint: str, shares: Sequence[floa
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
     for axes, name in zip(panels, ("randomised", "screened", "months"), strict=True):
-        told = [(share, figures[f"enrichment/{endpoint}/{share:g}/{name}"]) for share in shares]
-        for share, one in told:
+        shown = [(share, figures[f"enrichment/{endpoint}/{share:g}/{name}"]) for share in shares]
+        for share, one in shown:
             if one.value is not None:
                 axes.plot(100 * share, one.value, "o", color=INK)
             if one.low is not None and one.high is not None:

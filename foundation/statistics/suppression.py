@@ -55,14 +55,14 @@ def determined(hidden: Collection[Name], sums: Sequence[AbstractSet[Name]]) -> s
     return {name for name, fixed in zip(names, follow(rows, np.eye(len(names))), strict=True) if fixed}
 
 
-def follow(told: Floats, secret: Floats) -> Mask:
+def follow(shown: Floats, secret: Floats) -> Mask:
     """Which secret sums are combinations of told ones, whatever the counts that they are of: `[secrets]`.
 
     Args:
-        told: which cells each sum counts, `[sums, cells]`.
+        shown: which cells each sum counts, `[sums, cells]`.
         secret: likewise, `[secrets, cells]`.
     """
-    rest = secret.T - told.T @ np.linalg.lstsq(told.T, secret.T, rcond=None)[0]
+    rest = secret.T - shown.T @ np.linalg.lstsq(shown.T, secret.T, rcond=None)[0]
     return np.asarray(np.abs(rest).max(axis=0, initial=0.0) < 1e-9)
 
 
