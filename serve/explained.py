@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+FILE = "explanation.json"  # of an export: what the answer to its example goes by
 HEADER = "explain"  # of a call that asks for one, as TorchServe marks those to /explanations
 METHOD = "occlusion: the change of the number when a part is taken away"
 

@@ -6,8 +6,11 @@ How faithful it is stands beside it: how far the number falls when parts of the 
 when random ones are (deletion curve, Samek et al. 2017).
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +19,8 @@ from foundation.modalities.request import RequestError, RequestForm
 from foundation.statistics.table import Floats
 from serve import host
 from serve.explained import HEADER, Explanation, Faithfulness, ImageChanges, PartChange
+from serve.predictor import Predictor
 from serve.reading import parse
-
-if TYPE_CHECKING:
-    from serve.predictor import Predictor
 
 _MOST_PARTS = 48  # of a modality, spread evenly where there are more
 _MOST_IMAGES = 2  # whose squares are looked at, the most telling ones first
@@ -30,14 +31,14 @@ Request = dict[str, Any]
 Score = Callable[[Sequence[Request]], Floats]
 
 
-def replies(predictor: "Predictor", calls: Sequence[host.Call]) -> list[host.Reply]:
+def replies(predictor: Predictor, calls: Sequence[host.Call]) -> list[host.Reply]:
     """Replies to a batch of requests, in order: answers, and explanations where they are asked for."""
     asks = [call.header(HEADER) == "True" for call in calls]
     answers = iter(host.answer(predictor, [call for call, ask in zip(calls, asks, strict=True) if not ask]))
     return [_explained(predictor, call) if ask else next(answers) for call, ask in zip(calls, asks, strict=True)]
 
 
-def explain(predictor: "Predictor", body: Any, request_id: str) -> Explanation:
+def explain(predictor: Predictor, body: Any, request_id: str) -> Explanation:
     """What the answer to a request goes by.
 
     Args:
@@ -73,6 +74,15 @@ def explain(predictor: "Predictor", body: Any, request_id: str) -> Explanation:
     return explanation
 
 
+def example(bundle: Path, request: Request) -> Explanation:
+    """What a bundle's answer to an example goes by.
+
+    Raises:
+        RequestError: if it is not answered.
+    """
+    return explain(Predictor.load(bundle), request, "example")
+
+
 def _look_into(explanation: Explanation, form: RequestForm, name: str, sent: Any, asked: Request, score: Score) -> None:
     """One modality's parts, and the squares of its images."""
     places = form.places(sent)
@@ -105,9 +115,16 @@ def _look_into(explanation: Explanation, form: RequestForm, name: str, sent: Any
             explanation.images.append(ImageChanges(field=f"{name}{place}", changes=rows))
 
 
-def _explained(predictor: "Predictor", call: host.Call) -> host.Reply:
-    result = call.refusal() or predictor.explain(call.body, call.request_id)
-    return host.to_reply(result, call.request_id)
+def _explained(predictor: Predictor, call: host.Call) -> host.Reply:
+    if call.kind != host.JSON:
+        advice = f"send one JSON object a patient, as Content-Type: {host.JSON}"
+        refusal = RequestError("Content-Type", f"found {call.kind[:80]!r}", advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        return host.to_reply(refusal, call.request_id)
+    result = predictor.guarded(explain, call.body, call.request_id)
+    if isinstance(result, RequestError):
+        return host.to_reply(result, call.request_id)
+    body = json.dumps(result.model_dump(), allow_nan=False).encode()
+    return host.Reply(HTTPStatus.OK, body, {"content-type": host.JSON, host.REQUEST_ID: call.request_id})
 
 
 def _number_of(prediction: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any]], float]]:
@@ -122,7 +139,7 @@ def _number_of(prediction: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[st
     return key.replace("_", " "), lambda other: float(other[key])
 
 
-def _scorer(predictor: "Predictor", number: Callable[[Mapping[str, Any]], float]) -> Score:
+def _scorer(predictor: Predictor, number: Callable[[Mapping[str, Any]], float]) -> Score:
     """The number for each of some requests; NaN where nothing is left that can be read."""
 
     def score(requests: Sequence[Request]) -> Floats:

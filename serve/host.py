@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from foundation.modalities.request import RequestError
-from serve.explained import Explanation
 from serve.problems import MEDIA_TYPE, ProblemDetails
 from serve.schema import Response
 
@@ -103,9 +102,7 @@ def _hear(predictor: "Predictor", call: Call) -> "Reading | RequestError | None"
 
 
 def to_reply(
-    result: Response | Explanation | RequestError,
-    request_id: str,
-    write_fhir: Callable[[Response], dict[str, Any]] | None = None,
+    result: Response | RequestError, request_id: str, write_fhir: Callable[[Response], dict[str, Any]] | None = None
 ) -> Reply:
     """An answer or a refusal as HTTP carries it.
 
@@ -118,11 +115,10 @@ def to_reply(
         details = ProblemDetails.of(result, request_id)
         headers = {"content-type": MEDIA_TYPE, REQUEST_ID: request_id}
         return Reply(details.status, _encode(details.model_dump()), headers)
-    content, kind, counted = result.model_dump(), JSON, None
-    if isinstance(result, Response):
-        counted = {name: content[name] for name in ("reliability", "modalities_used", "examined")}
-        if write_fhir is not None:
-            content, kind = write_fhir(result), FHIR
+    content, kind = result.model_dump(), JSON
+    counted = {name: content[name] for name in ("reliability", "modalities_used", "examined")}
+    if write_fhir is not None:
+        content, kind = write_fhir(result), FHIR
     return Reply(HTTPStatus.OK, _encode(content), {"content-type": kind, REQUEST_ID: request_id}, counted)
 
 

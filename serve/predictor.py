@@ -17,8 +17,6 @@ from foundation.errors import UserError
 from foundation.modalities.base import Inputs
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
-from serve.explained import Explanation
-from serve.explanation import explain
 from serve.fhir.declaration import FhirDeclaration, load_declaration
 from serve.fhir.reading import Reading, read_bundle
 from serve.fhir.writing import write_bundle
@@ -106,9 +104,9 @@ class Predictor:
         warnings = [*reading.warnings, *response.warnings]
         return write_bundle(response.model_copy(update={"warnings": warnings}), reading)
 
-    def explain(self, body: Any, request_id: str) -> Explanation | RequestError:
-        """What the answer to a request goes by, or its refusal."""
-        return _guarded(explain, self, body, request_id)
+    def guarded(self, do: Callable[..., Value], *arguments: Any) -> Value | RequestError:
+        """What `do` makes of this predictor for one request, or its refusal: it fails nobody else's."""
+        return _guarded(do, self, *arguments)
 
     def _prepare(self, body: Any) -> _Prepared:
         task = self.model.task

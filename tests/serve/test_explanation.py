@@ -1,6 +1,7 @@
 """What an answer goes by: parts as they are sent, each change the model's own answer without that part."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from foundation.modalities.request import RequestError
 from serve import host
 from serve.client import to_request
 from serve.explained import Explanation
-from serve.explanation import explain, replies
+from serve.explanation import example, explain, replies
 from serve.predictor import Predictor
 from serve.schema import Response
 
@@ -78,6 +79,11 @@ def test_one_part_has_nothing_to_be_taken_from(predictor: Predictor):
 def test_what_cannot_be_answered_is_refused_as_the_answer_is(predictor: Predictor):
     with pytest.raises(RequestError, match="report: found 3"):
         explain(predictor, '{"report": 3}', "r-1")
+
+
+def test_a_bundle_s_example_is_explained_as_any_request(bundle: Path, predictor: Predictor):
+    request = {"report": "Atypia is high. Mitoses are few."}
+    assert example(bundle, request) == explain(predictor, request, "example")
 
 
 def test_more_parts_than_are_looked_at_are_counted(predictor: Predictor):

@@ -18,9 +18,12 @@ from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from serve.bundle import largest_difference, write_archive
 from serve.client import Client, to_request
+from serve.explanation import explain
+from serve.predictor import Predictor
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
 from serve.torchserve import server as torchserve
+from tests.serve.conftest import alike
 
 pytestmark = pytest.mark.process
 
@@ -63,6 +66,15 @@ def test_the_endpoint_answers_as_the_eager_model(
 
 def test_it_answers_as_the_predictor(server: Server, check_contract: Callable[..., None]):
     check_contract(server, ("content-type",))  # TorchServe writes an x-request-id of its own over the sender's
+
+
+def test_what_an_answer_goes_by_is_told_at_its_path(server: Server, bundle: Path):
+    body = b'{"report": "Atypia is high. Mitoses are few."}'
+    address = server.address.replace("/predictions/", "/explanations/")
+    headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": "application/json"}
+    content = requests.post(address, data=body, headers=headers, timeout=60).json()
+    expected = explain(Predictor.load(bundle), body, content["request_id"]).model_dump()
+    assert alike(content, expected)
 
 
 def test_no_token_no_answer(server: Server):
