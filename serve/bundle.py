@@ -64,7 +64,7 @@ def write_bundle(
         write_text(temporary / bundle_schema.FILE, schema.model_dump_json(indent=2) + "\n")
         for side, content in (("request", schema.describe_request()), ("response", schema.describe_response())):
             write_json(temporary / f"{side}.schema.json", content, sort_keys=False)
-        write_json(temporary / openapi.FILE, openapi.describe(schema), sort_keys=False)
+        write_json(temporary / openapi.FILE, openapi.describe(schema, fhir is not None), sort_keys=False)
         _count_reference(run, temporary, schema, cohort)
         patient = held_out_patient(run, cohort) if cohort.synthetic else None
         if patient is not None:

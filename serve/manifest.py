@@ -10,6 +10,7 @@ from foundation.files import read_json, write_json
 
 FILE = "manifest.json"
 SIGNATURE = "manifest.sig"  # see `serve.signature`
+FHIR = "fhir.json"  # of a bundle that takes FHIR: what of it is which part of a request
 MODEL = "model"  # folder of a bundle: encoder, head and task
 
 

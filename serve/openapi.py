@@ -21,6 +21,16 @@ _REFUSALS = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed on this request.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The model is not ready.",
 }
+_FHIR = {
+    "application/fhir+json": {
+        "schema": {
+            "type": "object",
+            "description": "A Bundle of FHIR R4 (4.0.1): of one patient, or of the answer about them.",
+            "required": ["resourceType", "entry"],
+            "properties": {"resourceType": {"const": "Bundle"}, "entry": {"type": "array", "minItems": 1}},
+        }
+    }
+}
 _REQUEST_ID = {
     "name": "X-Request-ID",
     "in": "header",
@@ -39,11 +49,12 @@ def explanations_path(model: str) -> str:
     return f"/explanations/{model}"
 
 
-def describe(schema: BundleSchema) -> dict[str, Any]:
+def describe(schema: BundleSchema, fhir: bool = False) -> dict[str, Any]:
     """OpenAPI 3.1 of the endpoint that serves a bundle, whatever host carries it.
 
     Args:
         schema: of the bundle.
+        fhir: whether it takes Bundles of FHIR R4, too.
     """
     components: dict[str, Any] = {}
     for name, content in (
@@ -64,7 +75,7 @@ def describe(schema: BundleSchema) -> dict[str, Any]:
         },
         "security": [{"token": []}],
         "paths": {
-            predictions_path(schema.name): {"post": _predict(schema, _REFUSALS)},
+            predictions_path(schema.name): {"post": _predict(schema, _REFUSALS, fhir)},
             explanations_path(schema.name): {"post": _explain(schema, _REFUSALS)},
         },
         "components": {
@@ -74,9 +85,13 @@ def describe(schema: BundleSchema) -> dict[str, Any]:
     }
 
 
-def _predict(schema: BundleSchema, refusals: Iterable[HTTPStatus]) -> dict[str, Any]:
+def _predict(schema: BundleSchema, refusals: Iterable[HTTPStatus], fhir: bool) -> dict[str, Any]:
     answered = _answer("What the model predicts, and how far it can be relied on.", "application/json", "Response")
-    return _operation("predict", f"The prediction of one patient: {schema.task}", answered, refusals)
+    operation = _operation("predict", f"The prediction of one patient: {schema.task}", answered, refusals)
+    if fhir:
+        operation["requestBody"]["content"] |= _FHIR
+        answered["content"] |= _FHIR
+    return operation
 
 
 def _explain(schema: BundleSchema, refusals: Iterable[HTTPStatus]) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def start(
     output = claim(output)
     limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     write_key_file(output / KEY_FILE)
-    write_json(output / openapi.FILE, openapi.describe(schema), sort_keys=False)
+    fhir = manifest.read_file(bundle, manifest.FHIR) is not None
+    write_json(output / openapi.FILE, openapi.describe(schema, fhir), sort_keys=False)
     settings = {
         "model": schema.name,
         "version": schema.version,

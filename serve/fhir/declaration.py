@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from serve import manifest
 from serve.schema import BundleSchema
 
-FILE = "fhir.json"  # of a bundle
+FILE = manifest.FHIR
 RECORD, REPORT = "record", "report"
 _ADVICE = "see README, FHIR"
 Code = Annotated[str, Field(pattern=r".\|.")]

@@ -32,6 +32,14 @@ def test_the_bundle_holds_the_document_of_its_own_schema(bundle: Path, predictor
     assert document(bundle) == openapi.describe(predictor.schema)
 
 
+def test_a_bundle_that_takes_fhir_says_so(predictor: Predictor):
+    content = openapi.describe(predictor.schema, fhir=True)
+    OpenAPI.model_validate(content)
+    operation = content["paths"][openapi.predictions_path(predictor.schema.name)]["post"]
+    kinds = ["application/json", "application/fhir+json"]
+    assert list(operation["requestBody"]["content"]) == list(operation["responses"]["200"]["content"]) == kinds
+
+
 def test_it_is_openapi_3_1(bundle: Path):
     model = OpenAPI.model_validate(document(bundle))
     assert model.openapi == "3.1.0"
