@@ -3,6 +3,7 @@
 import bisect
 from collections import Counter
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -39,10 +40,12 @@ class Usage(BaseModel):
 
         Args:
             status: of HTTP.
-            content: of the answer, `reliability`, `modalities_used` and `examined` of it; None of a refusal.
+            content: of the answer, `reliability`, `modalities_used` and `examined` of it; None of a refusal, and of
+                what is no answer, such as an explanation, which counts as neither.
         """
-        if content is None:
+        if status != HTTPStatus.OK:
             self.refused[str(status)] = self.refused.get(str(status), 0) + 1
+        if content is None:
             return
         reliability = content["reliability"] or {}
         self.answered += 1

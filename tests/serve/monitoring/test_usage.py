@@ -30,6 +30,7 @@ def usage_of(*contents: dict[str, Any]) -> Usage:
 def test_usage_counts_answers_and_refusals():
     usage = usage_of(answer({"report": 0.25, "pathology": 9.0}, abstain=True), answer({"report": None}, parts=5000))
     usage.add(422, None)
+    usage.add(200, None)  # an explanation is no answer
     usage.add(200, {**answer({"report": 0.26}), "reliability": None})
     assert usage == Usage(
         answered=3,
