@@ -1,18 +1,22 @@
-"""What age and sex alone say: the least that a model must beat, fitted on the same training patients."""
+"""What age and sex alone say: the least that a model must beat, fitted on the same training patients.
+
+What fits is imported where it is used: heads know this module, and a served head fits nothing.
+"""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from lifelines import CoxPHFitter
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
-from foundation.data.cohort import Cohort
+if TYPE_CHECKING:
+    from foundation.data.cohort import Cohort
 
 _COLUMNS = ("age", "sex")
 _RIDGE = 0.01
 
 
-def covariates(cohort: Cohort, patients: list[str], fill: float | None = None) -> pd.DataFrame:
+def covariates(cohort: "Cohort", patients: list[str], fill: float | None = None) -> pd.DataFrame:
     """Age in standard units, sex as male or not, and a mark where sex is unknown: `[patients, 3]`.
 
     Args:
@@ -32,12 +36,12 @@ def covariates(cohort: Cohort, patients: list[str], fill: float | None = None) -
     )
 
 
-def usable(cohort: Cohort) -> bool:
+def usable(cohort: "Cohort") -> bool:
     """Whether the cohort's record names age and sex at all."""
     return set(_COLUMNS) <= {column.name for column in cohort.dictionary.record}
 
 
-def split_covariates(cohort: Cohort, train: list[str], test: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_covariates(cohort: "Cohort", train: list[str], test: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Covariates of both parts; an age unknown in either is the median of the training patients."""
     ages = [cohort.sample(patient).get("record", {}).get("age") for patient in train]
     median = float(pd.Series(ages, dtype=float).median())
@@ -46,6 +50,8 @@ def split_covariates(cohort: Cohort, train: list[str], test: list[str]) -> tuple
 
 def logistic(train: pd.DataFrame, label: NDArray[np.float64], test: pd.DataFrame, classes: int) -> NDArray[np.float64]:
     """Probabilities by logistic regression, `[test, classes]`; a class that nobody has in training has none."""
+    from sklearn.linear_model import LogisticRegression
+
     present = np.unique(label).astype(int)
     probabilities = np.zeros((len(test), classes))
     probabilities[:, present] = 1.0
@@ -59,6 +65,8 @@ def cox(
     train: pd.DataFrame, event: NDArray[np.float64], time: NDArray[np.float64], test: pd.DataFrame
 ) -> NDArray[np.float64]:
     """Log hazards by Cox regression, slightly ridged, `[test]`."""
+    from lifelines import CoxPHFitter
+
     varied = [column for column in train.columns if train[column].nunique() > 1]
     table = train[varied].assign(event=event, time=time)
     model = CoxPHFitter(penalizer=_RIDGE).fit(table, duration_col="time", event_col="event")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from sklearn.linear_model import Ridge
 from torch import Tensor
 from torch.nn import functional
 
@@ -166,6 +165,8 @@ class Regression(Head):
 
     def baseline(self, train: pd.DataFrame, targets: Columns, test: pd.DataFrame) -> Column:
         """The quantity by ridge regression."""
+        from sklearn.linear_model import Ridge  # here, for serving fits nothing
+
         fitted = Ridge(_PENALTY).fit(train.to_numpy(), self._scaled(targets[self.target])).predict(test.to_numpy())
         return np.asarray(np.maximum(np.expm1(fitted), 0) if self.scale == "log" else fitted, dtype=np.float64)
 
