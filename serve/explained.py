@@ -57,7 +57,7 @@ class Explanation(BaseModel):
         parts: by modality, the parts that it was sent in.
         images: squares of some images.
         faithfulness: by modality.
-        not_looked_at: by modality, parts that were left out of this.
+        not_looked_at: by modality, parts that were left out of this: there are many, or they take long.
     """
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)

@@ -6,7 +6,9 @@ How faithful it is stands beside it: how far the number falls when parts of the 
 when random ones are (deletion curve, Samek et al. 2017).
 """
 
+import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -25,10 +27,15 @@ from serve.reading import parse
 _MOST_PARTS = 48  # of a modality, spread evenly where there are more
 _MOST_IMAGES = 2  # whose squares are looked at, the most telling ones first
 _SIDE = 5  # squares along each side of an image
-_AT_ONCE = 16
+_AT_ONCE = 4
+_SECONDS = 20.0  # of processor time, after which what is left is not looked at: others wait for the same worker
 _FEWEST = 4  # parts of which faithfulness can be told
 Request = dict[str, Any]
 Score = Callable[[Sequence[Request]], Floats]
+
+
+class _TimeIsUpError(Exception):
+    """An explanation has taken what it may."""
 
 
 def replies(predictor: Predictor, calls: Sequence[host.Call]) -> list[host.Reply]:
@@ -63,14 +70,21 @@ def explain(predictor: Predictor, body: Any, request_id: str) -> Explanation:
         version=answer.version,
         explained=words,
         value=value,
-        modalities=_changes(score, value, {name: _but(asked, name) for name in asked} if len(asked) > 1 else {}),
+        modalities=[],
         parts={},
         images=[],
         faithfulness={},
         not_looked_at={},
     )
+    if len(asked) > 1:
+        with contextlib.suppress(_TimeIsUpError):
+            explanation.modalities = _changes(score, value, {name: _but(asked, name) for name in asked})
     for name, sent in asked.items():
-        _look_into(explanation, predictor.schema.modalities[name], name, sent, asked, score)
+        form = predictor.schema.modalities[name]
+        try:
+            _look_into(explanation, form, name, sent, asked, score)
+        except _TimeIsUpError:
+            explanation.not_looked_at[name] = len(form.places(sent)) - len(explanation.parts.get(name, []))
     return explanation
 
 
@@ -135,16 +149,23 @@ def _number_of(prediction: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[st
     if "labels" in prediction:
         name = max(prediction["labels"], key=lambda label: abs(prediction["labels"][label] - 0.5))
         return f"probability of {name}", lambda other: float(other["labels"][name])
+    if "incidence" in prediction:
+        cause, chances = next(iter(prediction["incidence"].items()))
+        horizon = list(chances)[-1]
+        return f"incidence of {cause} in {horizon.replace('_', ' ')}", lambda it: float(it["incidence"][cause][horizon])
     key = next(key for key, value in prediction.items() if isinstance(value, int | float))
     return key.replace("_", " "), lambda other: float(other[key])
 
 
 def _scorer(predictor: Predictor, number: Callable[[Mapping[str, Any]], float]) -> Score:
     """The number for each of some requests; NaN where nothing is left that can be read."""
+    begun = time.process_time()
 
     def score(requests: Sequence[Request]) -> Floats:
         values: list[float] = []
         for start in range(0, len(requests), _AT_ONCE):
+            if time.process_time() - begun > _SECONDS:
+                raise _TimeIsUpError
             for answer in predictor.answer(requests[start : start + _AT_ONCE]):
                 values.append(float("nan") if isinstance(answer, RequestError) else number(answer.prediction))
         return np.array(values)

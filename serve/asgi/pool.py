@@ -17,6 +17,7 @@ from http import HTTPStatus
 from foundation.errors import UserError
 from foundation.modalities.request import RequestError
 from serve.asgi import frames
+from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
 from serve.problems import internal_error
 
@@ -277,7 +278,7 @@ class Pool:
         share = -(-len(self._waiting) // max(1, idle))
         jobs: list[_Job] = []
         while self._waiting and len(jobs) < min(share, self.limits.batch_size):
-            alone = self._waiting[0].deaths > 0
+            alone = self._waiting[0].deaths > 0 or self._waiting[0].call.header(EXPLAIN) is not None
             if jobs and alone:
                 break
             jobs.append(self._waiting.popleft())

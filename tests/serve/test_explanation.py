@@ -11,6 +11,7 @@ from foundation.data.cohort import Cohort
 from foundation.modalities.image_request import ImagesForm
 from foundation.modalities.report.request import TextForm
 from foundation.modalities.request import RequestError
+from serve import explanation as explanation_module
 from serve import host
 from serve.client import to_request
 from serve.explained import Explanation
@@ -89,6 +90,35 @@ def test_a_bundle_s_example_is_explained_as_any_request(bundle: Path, predictor:
 def test_more_parts_than_are_looked_at_are_counted(predictor: Predictor):
     told = explain(predictor, json.dumps({"report": " ".join(f"Lesion {place} is high." for place in range(60))}), "r")
     assert (len(told.parts["report"]), told.not_looked_at) == (48, {"report": 12})
+
+
+def test_what_takes_too_long_is_not_looked_at(
+    request_: dict[str, Any], predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explanation_module, "_SECONDS", -1.0)
+    told = explain(predictor, request_, "r-1")
+    assert (told.modalities, told.parts, told.images) == ([], {}, [])
+    assert told.not_looked_at["record"] == len(request_["record"])
+    assert set(told.not_looked_at) == set(request_)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "words", "number"),
+    [
+        ({"class": "a", "probabilities": {"a": 0.7, "b": 0.3}}, "probability of a", 0.7),
+        ({"labels": {"idh": 0.6, "codel": 0.1}}, "probability of codel", 0.1),
+        ({"log_hazard": -0.5, "risk_group": "low", "survival": {"365_days": 0.9}}, "log hazard", -0.5),
+        ({"value": 3.5, "unit": "mm"}, "value", 3.5),
+        (
+            {"incidence": {"death": {"365_days": 0.1, "1095_days": 0.2}}, "event_free": {}, "risk_group": {}},
+            "incidence of death in 1095 days",
+            0.2,
+        ),
+    ],
+)
+def test_the_number_of_each_kind_of_prediction(prediction: dict[str, Any], words: str, number: float):
+    said, read = explanation_module._number_of(prediction)
+    assert (said, read(prediction)) == (words, number)
 
 
 def test_hosts_tell_answers_from_explanations(predictor: Predictor):

@@ -54,6 +54,18 @@ def test_pool_gives_what_waits_to_a_free_worker_together():
     assert parts(replies) == [b"a of 3", b"b of 3", b"c of 3", b"d of 1", b"slow of 1"]
 
 
+def test_pool_gives_an_explanation_to_a_worker_alone():
+    async def use(pool: Pool) -> list[Reply]:
+        first = asyncio.create_task(pool.answer(call(b"slow")))
+        await asyncio.sleep(0.1)
+        asks = [call(b"one"), Call(b"why", {"explain": "True"}, "why"), call(b"two"), call(b"three")]
+        replies = await asyncio.gather(*map(pool.answer, asks))
+        return [await first, *replies]
+
+    texts = parts(with_pool(Limits(), use))
+    assert texts == [b"slow of 1", b"one of 1", b"why of 1", b"two of 2", b"three of 2"]
+
+
 def test_pool_shares_what_waits_among_free_workers():
     async def use(pool: Pool) -> list[Reply]:
         while pool.ready_workers < 2:
