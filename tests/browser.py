@@ -10,6 +10,14 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
+# Screens by width and colours: two of four see each of both, and the slow tests all.
+SCREENS = [
+    pytest.param("light", DESK, id="light desk"),
+    pytest.param("dark", PHONE, id="dark phone"),
+    pytest.param("light", PHONE, id="light phone", marks=pytest.mark.slow),
+    pytest.param("dark", DESK, id="dark desk", marks=pytest.mark.slow),
+]
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -16,7 +16,7 @@ from foundation.data.sections import section
 from foundation.federation.report.page import write_report
 from foundation.statistics.figure import Figure
 from serve.card.build import Inputs, build
-from tests.browser import DESK, PHONE, violations
+from tests.browser import SCREENS, violations
 from tests.browser import browser as browser
 from tests.foundation.federation.report_runs import write_run
 from tests.serve.card.chains import PRIVACY, chain, trial
@@ -58,18 +58,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> dict[
     return {name: root / f"{name}.html" for name in texts}
 
 
-@pytest.fixture(params=["light", "dark"])
-def tab(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
-    opened = browser.new_page(color_scheme=request.param)
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    opened = browser.new_page()
     yield opened
     opened.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("scheme", "size"), SCREENS)
 def test_a_page_has_no_violation_and_is_no_wider_than_its_screen(
-    tab: Any, pages: dict[str, Path], name: str, size: dict[str, int]
+    tab: Any, pages: dict[str, Path], name: str, scheme: str, size: dict[str, int]
 ):
+    tab.emulate_media(color_scheme=scheme)
     tab.set_viewport_size(size)
     tab.goto(pages[name].as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") <= size["width"]

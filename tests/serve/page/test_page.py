@@ -10,7 +10,7 @@ import pytest
 
 from serve.predictor import Predictor
 from serve.schema import Response
-from tests.browser import DESK, PHONE, violations
+from tests.browser import PHONE, SCREENS, violations
 from tests.serve.page.conftest import Site
 
 pytestmark = pytest.mark.process
@@ -181,8 +181,7 @@ def test_a_phone_shows_all_of_it(connected: Any):
     assert min(heights) >= 24  # WCAG 2.2, 2.5.8
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("scheme", "size"), SCREENS)
 def test_no_rule_of_axe_is_broken_before_an_answer_with_one_and_with_a_refusal(
     connected: Any, site: Site, scheme: str, size: dict[str, int]
 ):
