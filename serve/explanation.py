@@ -123,8 +123,8 @@ def _look_into(explanation: Explanation, form: RequestForm, name: str, sent: Any
     sizes = {part.field: abs(part.change) for part in explanation.parts.get(name, [])}
     for place in sorted(places, key=lambda place: -sizes.get(f"{name}{place}", 0.0))[:_MOST_IMAGES]:
         covered = form.covered(sent, place, _SIDE)
-        if covered:
-            scores = score([asked | {name: one} for one in covered])
+        scores = score([asked | {name: one} for one in covered])
+        if len(scores) and np.isfinite(scores).all():
             rows = (scores[0] - scores[1:]).reshape(_SIDE, _SIDE).tolist()
             explanation.images.append(ImageChanges(field=f"{name}{place}", changes=rows))
 
