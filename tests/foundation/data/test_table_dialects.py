@@ -95,7 +95,9 @@ def tables(draw: st.DrawFn, patients: tuple[int, int] = (1, 6), number_names: tu
     rows = len(names)
 
     def column(values: st.SearchStrategy[Any]) -> list[Any]:
-        known = values.filter(lambda value: str(value) != missing)
+        known = values.filter(
+            lambda value: missing not in (str(value), f"{value:g}" if isinstance(value, float) else "")
+        )
         return draw(st.lists(st.one_of(known, known, known, st.none()), min_size=rows, max_size=rows))
 
     cells: dict[str, list[Any]] = {"patient_id": names, "word": column(st.sampled_from(WORDS))}
