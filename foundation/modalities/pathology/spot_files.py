@@ -182,7 +182,10 @@ def _table(path: Path, settings: SpotSettings) -> SpotFile:
     for name in (key, "x", "y"):
         if name not in where.names:
             raise refuse(listing, "no such column", f"give {key}, x and y of each spot", field=name)
-    places = where.frame.set_index(as_text(where.frame[key]))[["x", "y"]].astype(float)
+    places = where.frame[["x", "y"]].apply(pd.to_numeric, errors="coerce").set_index(as_text(where.frame[key]))
+    wrong = places.index[places.isna().any(axis=1)]
+    if len(wrong):
+        raise refuse(listing, "a place that is no number", "give pixels of the picture", "x, y", value=wrong[0])
     spots = as_text(table.frame[key])
     lost = spots[~spots.isin(places.index)]
     if len(lost) or places.index.duplicated().any():
