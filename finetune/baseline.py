@@ -3,7 +3,8 @@
 What fits is imported where it is used: heads know this module, and a served head fits nothing.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from foundation.data.cohort import Cohort
 
 _COLUMNS = ("age", "sex")
+_RECORD = "record"
 _RIDGE = 0.01
+
+
+def records(cohort: "Cohort", patients: Sequence[str]) -> list[dict[str, Any]]:
+    """The record of each patient, empty where there is none; nothing else of them is read."""
+    return [cohort.sample(patient, [_RECORD]).get(_RECORD, {}) for patient in patients]
 
 
 def covariates(cohort: "Cohort", patients: list[str], fill: float | None = None) -> pd.DataFrame:
@@ -24,7 +31,7 @@ def covariates(cohort: "Cohort", patients: list[str], fill: float | None = None)
         patients: ids, in order.
         fill: age of those whose age is unknown; the median of these patients if not given.
     """
-    rows = [cohort.sample(patient).get("record", {}) for patient in patients]
+    rows = records(cohort, patients)
     age = pd.Series([row.get("age") for row in rows], dtype=float)
     sex = [row.get("sex") for row in rows]
     return pd.DataFrame(
@@ -43,7 +50,7 @@ def usable(cohort: "Cohort") -> bool:
 
 def split_covariates(cohort: "Cohort", train: list[str], test: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Covariates of both parts; an age unknown in either is the median of the training patients."""
-    ages = [cohort.sample(patient).get("record", {}).get("age") for patient in train]
+    ages = [row.get("age") for row in records(cohort, train)]
     median = float(pd.Series(ages, dtype=float).median())
     return covariates(cohort, train), covariates(cohort, test, median)
 

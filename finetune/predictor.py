@@ -1,5 +1,6 @@
 """A fine-tuned model, read back: the eager reference that evaluation and serving share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +141,31 @@ class TaskModel:
             scores: Tensor = self.head(self.encoder.features(batch, self.task["modalities"]))
         else:
             scores = self.scores_of(self._embedding(batch), self._present(batch))
+        return scores
+
+    @torch.no_grad()
+    def scores_by_subset(self, batch: Batch, subsets: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Raw scores `[patients, outputs]` from each of some modalities, of one pass through the encoders.
+
+        Who has none of a subset's modalities has a score all the same, which means nothing.
+        """
+        batch = batch.to(next(self.encoder.parameters()).device)
+        names, present = self.task["modalities"], self._present(batch)
+        if self.head.reads_features:
+            features = self.encoder.features(batch, names)
+            owners = [name for name in names for _ in range(sum(self.encoder.feature_sizes([name]).values()))]
+            hidden = [torch.tensor([owner not in some for owner in owners]).to(features.device) for some in subsets]
+            return [self.head(features.masked_fill(mask, torch.nan)) for mask in hidden]
+        output = self.encoder(batch)
+        scores = []
+        for some in subsets:
+            shown = torch.tensor([name in some for name in names]).to(present.device)
+            if self.head.reads_aligned:
+                embedding = aligned(output, batch, some)
+            else:
+                tokens = {name: output.tokens[name] for name in some if name in output.tokens}
+                embedding = self.encoder.fusion(tokens, {name: batch.rows(name) for name in tokens}, len(batch))
+            scores.append(self.scores_of(embedding, present & shown))
         return scores
 
     def scores_of(self, fused: Tensor, present: Tensor) -> Tensor:

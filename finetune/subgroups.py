@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from finetune.baseline import records
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 
@@ -32,7 +33,7 @@ def groups(
         UserError: if the cohort has no such column.
     """
     table = cohort.patients.loc[list(patients)]
-    record = pd.DataFrame([cohort.sample(patient).get("record", {}) for patient in patients], index=table.index)
+    record = pd.DataFrame(records(cohort, patients), index=table.index)
     names = {column.name for column in cohort.dictionary.record}
     columns = {"hospital": table["hospital"].tolist()}
     if "sex" in names:

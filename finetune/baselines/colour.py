@@ -19,7 +19,7 @@ def colour_statistics(cohort: Cohort, modality: str, patients: list[str]) -> Flo
     rows = np.full((len(patients), SIZE), np.nan)
     for row, patient in enumerate(patients):
         if bool(cohort.patients.at[patient, modality]):
-            images = cohort.sample(patient)[modality]
+            images = cohort.sample(patient, [modality])[modality]
             pictures = images.rows(slice(None)) if isinstance(images, StoredImages) else list(images)
             described = [_of_image(picture) for picture in pictures if picture.ndim == 3 and picture.shape[-1] == 3]
             if described:

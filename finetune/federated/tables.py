@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from finetune.baseline import records
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
 from finetune.statistics.base import Column, Tables, Targets
@@ -99,9 +100,10 @@ def judged(
 
 def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan) -> dict[str, Tables]:
     """By subgroup, the tables of those of some patients whose target is known."""
-    everybody = seen_by(model, cohort, patients, model.task["modalities"])
-    groups = {ALL: everybody}
-    record = [cohort.sample(patient).get("record", {}) for patient in everybody.patients]
+    alone = [name for name in plan.modalities if f"{name} alone" in plan.groups]
+    everybody, *parts = seen_through(model, cohort, patients, [model.task["modalities"], *([name] for name in alone)])
+    groups = {ALL: everybody} | {f"{name} alone": part for name, part in zip(alone, parts, strict=True)}
+    record = records(cohort, everybody.patients)
     sex = np.array([str(row.get(_SEX)) for row in record])
     age = np.array([_number(row.get(_AGE)) for row in record])
     for name in plan.sexes:
@@ -110,15 +112,12 @@ def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: P
     for place, name in enumerate(bands):
         band = np.searchsorted(np.array(plan.ages), age, side="right")
         groups[name] = everybody.only((band == place) & ~np.isnan(age))
-    for name in plan.modalities:
-        if f"{name} alone" in plan.groups:
-            groups[f"{name} alone"] = seen_by(model, cohort, patients, [name])
     return {name: _tables(model, groups[name], plan) for name in plan.groups}
 
 
 def empty_tables(model: TaskModel, plan: Plan) -> dict[str, Tables]:
     """The same of nobody: the declaration that sums are read with."""
-    nobody = Seen([], [], {name: np.zeros(0) for name in model.head.targets}, _estimates(model, []))
+    nobody = Seen([], [], {name: np.zeros(0) for name in model.head.targets}, _estimates(model, None, [[]])[0])
     tables = _tables(model, nobody, plan)
     return dict.fromkeys(plan.groups, tables)
 
@@ -152,29 +151,41 @@ def _filled(arrays: Mapping[str, NDArray[Any]], table: Table, group: str, name: 
 
 def seen_by(model: TaskModel, cohort: Cohort, patients: Sequence[str], modalities: Sequence[str]) -> Seen:
     """Patients with a known target, seen through some modalities."""
-    part = judged(model, cohort, patients, modalities)
-    return Seen(
-        part.patients,
-        cohort.patients.loc[part.patients, "hospital"].tolist(),
-        target_columns(cohort, part.patients, model.head),
-        _estimates(model, _samples(part)),
-    )
+    return seen_through(model, cohort, patients, [modalities])[0]
 
 
-def _samples(part: PatientDataset) -> list[dict[str, Any]]:
-    return [part.sample(patient) for patient in part.patients]
+def seen_through(
+    model: TaskModel, cohort: Cohort, patients: Sequence[str], subsets: Sequence[Sequence[str]]
+) -> list[Seen]:
+    """The same through each of several subsets of modalities; each patient is read and encoded once."""
+    union = [name for name in model.task["modalities"] if any(name in some for some in subsets)]
+    everybody = judged(model, cohort, patients, union)
+    parts = [judged(model, cohort, patients, some).patients for some in subsets]
+    place = {patient: row for row, patient in enumerate(everybody.patients)}
+    return [
+        Seen(
+            part,
+            cohort.patients.loc[part, "hospital"].tolist(),
+            target_columns(cohort, part, model.head),
+            estimates[[place[patient] for patient in part]],
+        )
+        for part, estimates in zip(parts, _estimates(model, everybody, subsets), strict=True)
+    ]
 
 
 @torch.no_grad()
-def _estimates(model: TaskModel, samples: Sequence[dict[str, Any]]) -> Column:
-    """In double precision, so that a patient's does not depend on who is beside in a batch; `[patients, ...]`."""
+def _estimates(model: TaskModel, part: PatientDataset | None, subsets: Sequence[Sequence[str]]) -> list[Column]:
+    """In double precision, so that a patient's does not depend on who is beside in a batch; `[patients, ...]` each."""
     encoder, head = model.encoder.double(), model.head.double()
     width = encoder.width if head.blocks is None else sum(head.blocks.values())
-    scores = [head(torch.zeros(0, width, dtype=torch.float64))]
-    for start in range(0, len(samples), _SIZE):
-        batch = encoder.encode_samples([model.usable(sample) for sample in samples[start : start + _SIZE]])
-        scores.append(model.score_batch(batch.floating(torch.float64)))
-    return np.asarray(head.estimate(torch.cat(scores)).numpy(), dtype=np.float64)
+    scores = [[head(torch.zeros(0, width, dtype=torch.float64))] for _ in subsets]
+    patients = [] if part is None else part.patients
+    for start in range(0, len(patients), _SIZE):
+        samples = [model.usable(part.sample(patient)) for patient in patients[start : start + _SIZE]]  # type: ignore[union-attr]
+        batch = encoder.encode_samples(samples).floating(torch.float64)
+        for column, some in zip(scores, model.scores_by_subset(batch, subsets), strict=True):
+            column.append(some)
+    return [np.asarray(head.estimate(torch.cat(column)).numpy(), dtype=np.float64) for column in scores]
 
 
 def _tables(model: TaskModel, seen: Seen, plan: Plan) -> Tables:

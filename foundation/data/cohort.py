@@ -1,6 +1,6 @@
 """A prepared cohort, read: which patients there are, and what each of them has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,17 @@ class Cohort:
             if row[modality]:
                 yield storages()[modality].load(row, self._files[row["hospital"]])
 
-    def sample(self, patient_id: str) -> dict[str, Any]:
-        """What one patient has, by modality, raw; each modality's `storage.py` says in what form."""
+    def sample(self, patient_id: str, modalities: Collection[str] | None = None) -> dict[str, Any]:
+        """What one patient has, by modality, raw; each modality's `storage.py` says in what form.
+
+        Args:
+            patient_id: of the patient.
+            modalities: that are read, all others left alone; all of the cohort's if not given.
+        """
         row = self.patients.loc[patient_id]
         files = self._files[row["hospital"]]
-        return {name: storages()[name].load(row, files) for name in self.modalities if row[name]}
+        wanted = self.modalities if modalities is None else [name for name in self.modalities if name in modalities]
+        return {name: storages()[name].load(row, files) for name in wanted if row[name]}
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -70,7 +70,7 @@ class PatientDataset(Dataset[dict[str, Any]]):
 
     def sample(self, patient: str) -> dict[str, Any]:
         """A patient's raw values by modality, without what is hidden."""
-        has = self.cohort.sample(patient)
+        has = self.cohort.sample(patient, self.modalities)
         sample = {name: has[name] for name in self.modalities if name in has}
         return hide_inputs(sample, self.cohort.dictionary, self.drop_inputs)
 

@@ -39,4 +39,4 @@ def values_of(cohort: Cohort, drawn: Drawn, modality: str) -> Iterator[tuple[str
     """By hospital, the raw values of those patients drawn who have a modality."""
     has = cohort.patients[modality]
     for hospital, patients in drawn.items():
-        yield hospital, [cohort.sample(patient)[modality] for patient in patients if has[patient]]
+        yield hospital, [cohort.sample(patient, [modality])[modality] for patient in patients if has[patient]]

@@ -117,7 +117,9 @@ def test_a_patient_with_hidden_genes_alone_is_left_out(build, cohort, monkeypatc
     only_hidden = {name: np.full(len(genes), np.nan, np.float32) for name in ("expression", "copy_number")}
     only_hidden["mutations"] = np.where(np.array(genes) == genes[0], 1, np.nan).astype(np.float32)
     sample = cohort.sample
-    monkeypatch.setattr(cohort, "sample", lambda p: {"genomics": only_hidden} if p == patient else sample(p))
+    monkeypatch.setattr(
+        cohort, "sample", lambda p, *some: {"genomics": only_hidden} if p == patient else sample(p, *some)
+    )
     evaluator = Evaluator(build(drop_inputs={"mutations": [genes[0]]}), cohort, parts.train, parts.test, resamples=5)
     assert patient not in evaluator.test
     assert patient in Evaluator(build(), cohort, parts.train, parts.test).test

@@ -90,7 +90,10 @@ def _expression(cohort: Cohort, table: pd.DataFrame) -> Expression | None:
         return None
     total = Moments.of(np.empty((0, len(genes))))
     for start in range(0, len(measured), _CHUNK):
-        rows = [cohort.sample(patient)["genomics"]["expression"] for patient in measured[start : start + _CHUNK]]
+        rows = [
+            cohort.sample(patient, ["genomics"])["genomics"]["expression"]
+            for patient in measured[start : start + _CHUNK]
+        ]
         total = total.merge(Moments.of(np.stack(rows)))
     return Expression(
         unit=cohort.dictionary.expression_unit,
@@ -105,7 +108,7 @@ def _stain(cohort: Cohort, table: pd.DataFrame, images: int, seed: int) -> Stain
     """None where the cohort holds no pictures: features have no stain."""
     total, patients, drawn = Spread(0.0, np.zeros(3), np.zeros((3, 3))), 0, 0
     for patient in table.index[table["pathology"].astype(bool)]:
-        stored = cohort.sample(patient)["pathology"]
+        stored = cohort.sample(patient, ["pathology"])["pathology"]
         if stored.dtype != np.uint8:
             continue
         generator = np.random.default_rng([seed, *str(patient).encode()])
@@ -137,7 +140,7 @@ def _record(cohort: Cohort, table: pd.DataFrame) -> Record | None:
     recorded = list(table.index[table["record"].astype(bool)])
     if not cohort.dictionary.record or not recorded:
         return None
-    values = [cohort.sample(patient)["record"] for patient in recorded]
+    values = [cohort.sample(patient, ["record"])["record"] for patient in recorded]
     numbers, levels = {}, {}
     for column in cohort.dictionary.record:
         known = [value for row in values if _is_known(value := row.get(column.name))]

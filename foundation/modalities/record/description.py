@@ -13,7 +13,7 @@ def describe(cohort: Cohort, drawn: Drawn) -> Section | None:
     has = cohort.patients[cohort.patients["record"]]
     if has.empty:
         return None
-    values = pd.DataFrame([cohort.sample(patient)["record"] for patient in has.index], index=has.index)
+    values = pd.DataFrame([cohort.sample(patient, ["record"])["record"] for patient in has.index], index=has.index)
     columns: dict[str, Any] = {}
     for column in cohort.dictionary.record:
         groups = values[column.name].groupby(has["hospital"], sort=False)

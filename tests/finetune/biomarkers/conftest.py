@@ -48,11 +48,12 @@ def planted(cohort: Cohort, size: int = 300) -> Cohort:
     made.modalities = ["genomics", "pathology", "report"]
     words = ["dense necrosis", "no atypia"]
 
-    def sample(patient: str) -> dict:
+    def sample(patient: str, modalities: list[str] | None = None) -> dict:
         row = names.index(patient)
         genes = {"expression": expression[row], "mutations": mutations[row], "copy_number": nothing}
         text = f"sheets of tumour cells with {words[int(label[row] == 0)]}"
-        return {"genomics": genes, "pathology": tiles[row], "report": text}
+        has = {"genomics": genes, "pathology": tiles[row], "report": text}
+        return {name: value for name, value in has.items() if modalities is None or name in modalities}
 
     made.sample = sample
     return made

@@ -16,7 +16,7 @@ from finetune.federated.evaluate import evaluate, settle
 from finetune.federated.evaluation import TABLES, Evaluating
 from finetune.federated.figures import figures
 from finetune.federated.parcel import of_question, packed, to_question, unpacked
-from finetune.federated.tables import seen_by, tables_of
+from finetune.federated.tables import seen_by, seen_through, tables_of
 from finetune.fit import save
 from finetune.heads.base import Head
 from finetune.heads.classification import Classification
@@ -182,6 +182,35 @@ def test_site_with_small_cells_stays_out_in_the_open(evaluated: Evaluate, tmp_pa
     _, result = evaluated("biomarker", output, "quorum=0.7")
     assert result["sites"] == ["riverside", "northgate", "summit"]
     assert "lakeview did not answer" in (home.parents[1] / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize("reads", ["steps", "experts"])
+def test_each_subset_is_seen_as_if_it_were_all_and_nothing_else_is_read(build, cohort, monkeypatch, reads: str):
+    names = ["genomics", "report", "record"]
+    model = build()
+    if reads == "experts":
+        sizes = {name: sum(model.encoder.feature_sizes([name]).values()) for name in names}
+        model.head = Classification(32, "biomarker", blocks=sizes).eval()
+        for expert in model.head.score.parameters():
+            torch.nn.init.normal_(expert)
+    patients = cohort.patients.index[:24].tolist()
+    loaded: list[str] = []
+    sample = cohort.sample
+
+    def counting(patient: str, modalities=None) -> dict:
+        values = sample(patient, modalities)
+        loaded.extend(f"{patient} {name}" for name in values)
+        return values
+
+    monkeypatch.setattr(cohort, "sample", counting)
+    parts = seen_through(model, cohort, patients, [names, ["report"], ["genomics", "record"]])
+    assert len(loaded) == len(set(loaded)) and not any(name.endswith("ology") for name in loaded)
+    for part, some in zip(parts, (names, ["report"], ["genomics", "record"]), strict=True):
+        assert part.patients == [patient for patient in patients if set(some) & set(sample(patient))]
+        for patient, estimate in zip(part.patients, part.estimates, strict=True):
+            batch = model.encoder.encode_samples([model.usable(sample(patient, some))]).floating(torch.float64)
+            alone = model.head.estimate(model.score_batch(batch)).numpy()[0]
+            assert estimate == pytest.approx(alone, abs=1e-12)
 
 
 @pytest.mark.parametrize("labelled", [0, 2])
