@@ -72,6 +72,7 @@ CATALOGUE = {
     "Downstream teams and readers: call the endpoint, read the card": (
         Entry("export", "serve.export", "a task model as bundle and TorchServe archive"),
         Entry("serve", "serve", "starts and stops the endpoint"),
+        Entry("release promote", "serve.release", "a release earned or refused; propose, compare, rollback", "promote"),
         Entry("predict", "serve.predict", "one patient to the endpoint, and its answer"),
         Entry("batch", "serve.batch", "a cohort or a table of requests, answered as the endpoint does"),
         Entry("drift", "serve.drift", "what an endpoint is asked, beside the patients held back"),
@@ -82,6 +83,10 @@ CATALOGUE = {
 ACTIONS = (
     Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
     Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
+    Entry("release propose", "serve.release", "an export and its evaluation, taken in under rules", "propose"),
+    Entry("release compare", "serve.release", "a challenger beside the release in use", "compare"),
+    Entry("release rollback", "serve.release", "the release before, back in use", "rollback"),
+    Entry("release show", "serve.release", "how every release stands, from the verified ledger", "show"),
     Entry("card questions", "serve.card", "a file with the card's questions, for people to answer", "questions"),
     Entry("card check", "serve.card", "a card's documents and numbers against the records", "check"),
     Entry("card diff", "serve.card", "what changed from one card to the next", "diff"),

@@ -40,6 +40,7 @@ CONFIGS = {
     "serve.batch": "batch",
     "serve.drift": "drift",
     "serve.card": "card",
+    "serve.release": "release",
 }
 
 

@@ -46,14 +46,20 @@ def pairs(before: Path, after: Path) -> tuple[list[Pair], str]:
 
     A patient whose label differs between the two is left out: it would compare labels, not models.
     """
+    part, words = matched(before, after)
+    rows = [pair for output, rows in part.groupby("output", sort=False) for pair in measures(str(output), rows)]
+    return rows, words
+
+
+def matched(before: Path, after: Path) -> tuple[pd.DataFrame, str]:
+    """Answers of both to the same patients with the same label, `_before` and `_after`, and who was left out."""
     one, two = (_answers(path) for path in (before, after))
     both = one.merge(two, on=_KEYS, suffixes=("_before", "_after"))
     same = both[both["label_before"] == both["label_after"]].rename(columns={"label_before": "label"})
-    rows = [pair for output, part in same.groupby("output", sort=False) for pair in _measures(str(output), part)]
     lone = len(set(one["patient"]) ^ set(two["patient"]))
     relabelled = len(set(both["patient"]) - set(same["patient"]))
     words = f"{lone} test patients stand in one of the two alone, and {relabelled} have another label or none"
-    return rows, words
+    return same, words
 
 
 def _answers(path: Path) -> pd.DataFrame:
@@ -62,7 +68,7 @@ def _answers(path: Path) -> pd.DataFrame:
     return table[kept].drop(columns=["split", "subset"])
 
 
-def _measures(output: str, part: pd.DataFrame) -> Iterator[Pair]:
+def measures(output: str, part: pd.DataFrame) -> Iterator[Pair]:
     """Those that the predictions allow: ranking and chance of a yes or no, else the error of a quantity."""
     binary = bool(part["label"].isin((0, 1)).all())
     chances = bool(part[["probability_before", "probability_after"]].notna().all(axis=None))

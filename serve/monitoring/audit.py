@@ -6,18 +6,16 @@ and a sex could be tried out). Who holds body and key can show that it was asked
 
 import hashlib
 import hmac
-import json
 import os
 import secrets
 import time
 from pathlib import Path
-from typing import Any
 
 from foundation.errors import UserError
 from foundation.files import SECRET, write_bytes, write_json
+from serve.chained_file import GENESIS, check_head, drop_unfinished, follow, hash_of, head_path, line_of
 
 FILE, KEY = "audit.jsonl", "audit.key"
-GENESIS = "0" * 64
 _AGAIN = "compare it with a copy kept elsewhere; move it away to begin another"
 
 
@@ -39,7 +37,7 @@ class AuditTrail:
         if self.entries and not key.is_file():
             finding = f"missing, by which the digests of {FILE} were made"
             raise UserError(f"{key}: {finding}; put it back, or move {FILE} and its head away to begin another")
-        _drop_unfinished(self._path)
+        drop_unfinished(self._path)
         # Before the key, so that where a key lies there was a trail.
         self._stream = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, SECRET), "wb", buffering=0)
         if not key.is_file():
@@ -65,8 +63,8 @@ class AuditTrail:
             "status": int(status),
             "previous": self._previous,
         }
-        digest = _hash(entry)
-        self._write(_line({**entry, "hash": digest}))
+        digest = hash_of(entry)
+        self._write(line_of({**entry, "hash": digest}))
         self._previous = digest
         self.entries += 1
 
@@ -87,7 +85,7 @@ class AuditTrail:
     def save_head(self) -> None:
         """Writes how long the trail is and its last hash beside it, by which lines cut from its end are missed."""
         os.fsync(self._stream.fileno())
-        write_json(_head_path(self._path), {"entries": self.entries, "hash": self._previous})
+        write_json(head_path(self._path), {"entries": self.entries, "hash": self._previous})
 
     def close(self) -> None:
         """Ends writing."""
@@ -101,7 +99,7 @@ def verify(folder: Path) -> tuple[int, str]:
     Raises:
         UserError: naming the first line that does not, or the head where lines were cut from the end.
     """
-    path, previous = folder / FILE, GENESIS
+    path = folder / FILE
     if not _is_begun(folder):
         raise UserError(f"{folder}: no {FILE}, so no audit trail was kept there; give output= of python -m serve")
     if not path.is_file():
@@ -109,17 +107,9 @@ def verify(folder: Path) -> tuple[int, str]:
         raise UserError(
             f"{path}: missing, though {beside} beside it tell of one; put it back, or move these away to begin another"
         )
-    hashes = [GENESIS]
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1]):
-        entry = _read(line)
-        if entry is None or entry.get("index") != number or entry.get("previous") != previous:
-            raise UserError(f"{path}: line {number + 1} does not follow from the one before; {_AGAIN}")
-        previous = str(entry.pop("hash", ""))
-        if _hash(entry) != previous or _line({**entry, "hash": previous}) != line + b"\n":
-            raise UserError(f"{path}: line {number + 1} was altered; {_AGAIN}")
-        hashes.append(previous)
-    _check_head(path, hashes)
-    return len(hashes) - 1, previous
+    hashes = [GENESIS, *(str(entry["hash"]) for entry in follow(path, _AGAIN))]
+    check_head(path, hashes, _AGAIN)
+    return len(hashes) - 1, hashes[-1]
 
 
 def _is_begun(folder: Path) -> bool:
@@ -128,41 +118,4 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _beside(folder: Path) -> list[Path]:
-    return [path for path in (_head_path(folder / FILE), folder / KEY) if path.is_file()]
-
-
-def _check_head(path: Path, hashes: list[str]) -> None:
-    head_path = _head_path(path)
-    if not head_path.is_file():
-        return
-    head = _read(head_path.read_bytes())
-    if head is None or not isinstance(head.get("entries"), int):
-        raise UserError(f"{head_path}: was altered; {_AGAIN}")
-    if not 0 <= head["entries"] < len(hashes) or hashes[head["entries"]] != head.get("hash"):
-        raise UserError(f"{path}: lines were cut from its end, or exchanged; {_AGAIN}")
-
-
-def _drop_unfinished(path: Path) -> None:
-    """Cuts a line that a crash left without its end."""
-    if path.is_file() and not path.read_bytes().endswith(b"\n"):
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-
-
-def _head_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.head")
-
-
-def _read(line: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _hash(entry: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
-
-
-def _line(entry: dict[str, Any]) -> bytes:
-    return json.dumps(entry, sort_keys=True).encode() + b"\n"
+    return [path for path in (head_path(folder / FILE), folder / KEY) if path.is_file()]

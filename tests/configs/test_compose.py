@@ -78,7 +78,7 @@ def commands_that_take(group: str) -> list[str]:
 
 
 # These write into a folder that is there already, or a file, or nothing.
-STANDING = {"plans", "superlink", "supernode", "report_federation", "card_check", "card_questions"}
+STANDING = {"plans", "superlink", "supernode", "report_federation", "card_check", "card_questions", "release"}
 PARTIAL = {"base", "rounds", "run", "training"}  # included by commands, themselves none
 COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in PARTIAL]
 
