@@ -7,10 +7,12 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
+from foundation.files import read_json
 from foundation.polling import wait_until
 from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
 from serve.openapi import predictions_path
+from serve.registry_pointer import POINTER
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
 from serve.verification import verify_archive, verify_bundle
@@ -32,12 +34,16 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.bundle)
     if cfg.host not in _HOSTS:
         raise UserError(f"host: found {cfg.host!r}; give {' or '.join(_HOSTS)}")
+    pointer = folder / POINTER
+    if pointer.is_file():
+        folder = folder / str(read_json(pointer, "any command of the registry writes it anew", "bundle")["bundle"])
+        folder = folder.parent
     schema, archive = find_archive(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
     _check_listening(cfg)
     parents = [folder] if (folder / FILE).is_file() else []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with RunRecord.open(output, "python -m serve", plain(cfg), cfg.seed, parents) as record:
-        started = _start(cfg, schema, archive, output)
+        started = _start(cfg, schema, archive, output, pointer if pointer.is_file() else None)
         try:
             record.note("address", started.address)
             record.note("model", {"name": started.model, "version": started.version})
@@ -68,15 +74,17 @@ def _check_listening(cfg: DictConfig) -> None:
     Listening(asgi.address, cfg.port, asgi.certificate, asgi.key, asgi.unencrypted).check_free()
 
 
-def _start(cfg: DictConfig, schema: BundleSchema, archive: Path, output: Path) -> Server:
-    """The host that the config names, started."""
+def _start(cfg: DictConfig, schema: BundleSchema, archive: Path, output: Path, follows: Path | None) -> Server:
+    """The host that the config names, started; the default one follows a registry."""
     if cfg.host == "torchserve":
         from serve.torchserve.server import start as start_torchserve
 
         return start_torchserve(archive, schema, output, cfg.port, **plain(cfg.torchserve))
     from serve.asgi.launch import start as start_asgi
 
-    return start_asgi(archive.parent / "bundle", schema, output, cfg.port, **plain(cfg.asgi))
+    key = None if cfg.trusted_key is None else Path(cfg.trusted_key)
+    settings = {**plain(cfg.asgi), "follows": follows, "trusted_key": key}
+    return start_asgi(archive.parent / "bundle", schema, output, cfg.port, **settings)
 
 
 def find_archive(folder: Path, trusted_key: Path | None = None) -> tuple[BundleSchema, Path]:

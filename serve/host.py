@@ -67,7 +67,7 @@ class Reply:
         status: of HTTP.
         body: likewise.
         headers: likewise.
-        counted: of an answer, what monitoring counts of it, in whatever form it is sent; see `Usage.add`.
+        counted: of an answer, in whatever form it is sent, what monitoring counts of it, and the version that gave it.
     """
 
     status: int
@@ -116,7 +116,7 @@ def to_reply(
         headers = {"content-type": MEDIA_TYPE, REQUEST_ID: request_id}
         return Reply(details.status, _encode(details.model_dump()), headers)
     content, kind = result.model_dump(), JSON
-    counted = {name: content[name] for name in ("reliability", "modalities_used", "examined")}
+    counted = {name: content[name] for name in ("reliability", "modalities_used", "examined", "version")}
     if write_fhir is not None:
         content, kind = write_fhir(result), FHIR
     return Reply(HTTPStatus.OK, _encode(content), {"content-type": kind, REQUEST_ID: request_id}, counted)

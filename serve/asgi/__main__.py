@@ -14,6 +14,7 @@ from foundation.release import installed_release
 from serve import examples
 from serve.asgi import worker
 from serve.asgi.app import App
+from serve.asgi.following import Follower
 from serve.asgi.listening import Listening
 from serve.asgi.pool import Limits, Pool
 from serve.asgi.protocol import deadlines
@@ -50,6 +51,9 @@ async def _serve(settings: dict[str, object]) -> None:
     except (EOFError, TimeoutError) as error:
         raise UserError(f"{bundle}: the model did not load; see above") from error
     app.card, app.examples = Card.load(bundle, seal), examples.read(bundle, seal)
+    follower = None
+    if settings.get("follows") is not None:
+        follower = asyncio.create_task(Follower(Path(sys.argv[1]), app).follow())
     config = uvicorn.Config(
         app,
         host=listening.address,
@@ -69,8 +73,9 @@ async def _serve(settings: dict[str, object]) -> None:
     try:
         await uvicorn.Server(config).serve()
     finally:
-        if renewal is not None:
-            renewal.cancel()
+        for task in (renewal, follower):
+            if task is not None:
+                task.cancel()
         await pool.close()
         observer.close()
 

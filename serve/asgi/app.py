@@ -46,23 +46,27 @@ class App:
         self, model: str, version: str, document: dict[str, Any], pool: Pool, tokens: Tokens, observer: Observer
     ) -> None:
         self.model = model
-        self.version = version
         self.pool = pool
         self.tokens = tokens
         self.observer = observer
-        path = f"/v2/models/{model}"
-        names = [path, f"{path}/versions/{version}"]
-        self._predictions = {openapi.predictions_path(model): self._predict}
-        self._explanations = openapi.explanations_path(model)
-        self._predictions[self._explanations] = self._predict
-        self._predictions |= {f"{name}/infer": self._infer for name in names}
-        metadata = inference.model_metadata(model, version)
-        self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
-        self._pages |= dict.fromkeys(names, metadata)
         self._recorder = ThreadPoolExecutor(1, "recorder")
-        self._model_ready = {f"{name}/ready" for name in names}
+        self.serve(version, document)
         self.card: Card | None = None  # None before the bundle was verified, as are its examples
         self.examples: bytes | None = None
+
+    def serve(self, version: str, document: dict[str, Any]) -> None:
+        """Takes the paths and pages of a version of the model."""
+        self.version = version
+        path = f"/v2/models/{self.model}"
+        names = [path, f"{path}/versions/{version}"]
+        self._predictions = {openapi.predictions_path(self.model): self._predict}
+        self._explanations = openapi.explanations_path(self.model)
+        self._predictions[self._explanations] = self._predict
+        self._predictions |= {f"{name}/infer": self._infer for name in names}
+        metadata = inference.model_metadata(self.model, version)
+        self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
+        self._pages |= dict.fromkeys(names, metadata)
+        self._model_ready = {f"{name}/ready" for name in names}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request of ASGI."""
@@ -80,7 +84,7 @@ class App:
             return
         if exchange.path in self._predictions:
             asked = exchange.asked or [(exchange.call, reply)]
-            if not await self._in_recorder(self._recorded, exchange.caller, asked, time.monotonic() - begun):
+            if not await self.in_recorder(self._recorded, exchange.caller, asked, time.monotonic() - begun):
                 advice = "send it again; if that fails, too, tell the operator"
                 reason = "the server cannot write its audit trail, and answers nothing that is not in it"
                 reply = self._refusal(exchange, RequestError("request", reason, advice, HTTPStatus.SERVICE_UNAVAILABLE))
@@ -113,7 +117,7 @@ class App:
             return await self._predictions[path](exchange)
         if path == "/metrics":
             _check_method(exchange, "GET")
-            text = await self._in_recorder(self.observer.metrics, self._gauges())
+            text = await self.in_recorder(self.observer.metrics, self._gauges())
             return Reply(HTTPStatus.OK, text.encode(), {"content-type": _PROMETHEUS})
         if path in self._pages:
             _check_method(exchange, "GET")
@@ -121,7 +125,7 @@ class App:
         advice = f"ask {openapi.predictions_path(self.model)}; /openapi.json describes it"
         raise RequestError(field_name(path), "nothing is served there", advice, HTTPStatus.NOT_FOUND)
 
-    async def _in_recorder(self, do: Callable[..., Value], *arguments: Any) -> Value:
+    async def in_recorder(self, do: Callable[..., Value], *arguments: Any) -> Value:
         """What the observer returns, in its own thread: bodies are hashed and files written there, one after another.
 
         So requests neither wait for another's, nor for the disk.

@@ -41,6 +41,8 @@ def start(
     key: str | None = None,
     unencrypted: bool = False,
     callers: str | None = None,
+    follows: Path | None = None,
+    trusted_key: Path | None = None,
 ) -> Server:
     """Starts the host and waits until a worker has loaded the model.
 
@@ -62,6 +64,8 @@ def start(
         key: likewise.
         unencrypted: likewise.
         callers: a further key file, such as a secret that is mounted; see `Tokens`.
+        follows: pointer of a registry, whose release in use is served whenever it changes; see `Follower`.
+        trusted_key: that must have signed what is followed; see `verify_bundle`.
 
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
@@ -85,6 +89,8 @@ def start(
         "receive_seconds": receive_seconds,
         "drain_seconds": drain_seconds,
         "limits": asdict(limits),
+        "follows": None if follows is None else str(follows.resolve()),
+        "trusted_key": None if trusted_key is None else str(trusted_key.resolve()),
     }
     write_json(output / "host.json", settings)
     log = output / _LOG

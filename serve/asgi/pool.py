@@ -124,6 +124,7 @@ class Pool:
         self.ready_workers = 0
         self.batches = self.batched = 0
         self._program = program
+        self._generation = 0  # of programs: workers of an earlier one end after their batch
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._idle = 0
@@ -145,8 +146,28 @@ class Pool:
         """
         first = await _Worker.start(self._program, self.limits.start_seconds)
         workers: list[_Worker | None] = [first, *[None] * (self.limits.workers - 1)]
-        self._tasks = [asyncio.create_task(self._keep(worker)) for worker in workers]
+        self._tasks = [asyncio.create_task(self._keep(worker, 0)) for worker in workers]
         self.ready_workers += 1
+
+    async def replace(self, program: Sequence[str]) -> None:
+        """Has another program answer, once a worker of it is ready: what waits stays, and no request is lost.
+
+        Workers of the earlier one answer what they have, then end.
+
+        Args:
+            program: command line of a worker.
+
+        Raises:
+            EOFError: if the first worker ended instead; the earlier program goes on.
+            TimeoutError: likewise, if it took too long.
+        """
+        first = await _Worker.start(program, self.limits.start_seconds)
+        self._program, self._generation = program, self._generation + 1
+        workers: list[_Worker | None] = [first, *[None] * (self.limits.workers - 1)]
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks += [asyncio.create_task(self._keep(worker, self._generation)) for worker in workers]
+        self.ready_workers += 1
+        self._arrived.set()  # those of the earlier program that wait see that their time is over
 
     async def close(self) -> None:
         """Lets the requests that are there be answered, then ends the workers."""
@@ -181,10 +202,14 @@ class Pool:
             error = RequestError("request", reason, advice, HTTPStatus.SERVICE_UNAVAILABLE)
             return to_reply(error, call.request_id)
 
-    async def _keep(self, worker: _Worker | None) -> None:
-        """One worker after another, until the pool closes."""
+    def _over(self, generation: int) -> bool:
+        """Whether workers of a program are to end."""
+        return self._closing or generation != self._generation
+
+    async def _keep(self, worker: _Worker | None, generation: int) -> None:
+        """One worker after another, until the pool closes, or another program takes over."""
         pause = 0.0
-        while not self._closing:
+        while not self._over(generation):
             if worker is None:
                 await asyncio.sleep(pause)
                 try:
@@ -197,21 +222,23 @@ class Pool:
             pause = 0.0
             listens = False
             try:
-                listens = await self._work(worker)
+                listens = await self._work(worker, generation)
             finally:
                 self.ready_workers -= 1
                 await worker.end(gently=listens)
             worker = None
-            self.restarts += not self._closing
+            self.restarts += not self._over(generation)
 
-    async def _work(self, worker: _Worker) -> bool:
-        """Has a worker answer until it fails, or the pool closes and nothing waits: true, for it still listens."""
+    async def _work(self, worker: _Worker, generation: int) -> bool:
+        """Has a worker answer until it fails, or its time is over and nothing waits for it: true, for it listens."""
         ended = asyncio.ensure_future(worker.process.wait())
         try:
             while True:
+                if generation != self._generation:
+                    return True
                 jobs = self._next()  # at once where any wait, before the senders of the last batch get theirs
                 if not jobs:
-                    take = asyncio.ensure_future(self._take())
+                    take = asyncio.ensure_future(self._take(generation))
                     await asyncio.wait({take, ended}, return_when=asyncio.FIRST_COMPLETED)
                     if not take.done():
                         take.cancel()
@@ -260,16 +287,18 @@ class Pool:
                 (self._waiting.append if last else self._waiting.appendleft)(job)
                 self._arrived.set()
 
-    async def _take(self) -> list[_Job]:
-        """The next batch, once there is one; nothing where the pool closes."""
+    async def _take(self, generation: int) -> list[_Job]:
+        """The next batch, once there is one; nothing where the pool closes, or another program takes over."""
         self._idle += 1
         try:
-            while not (jobs := self._next(self._idle)) and not self._closing:
+            while generation == self._generation:
+                if (jobs := self._next(self._idle)) or self._closing:
+                    return jobs
                 self._arrived.clear()
                 await self._arrived.wait()
         finally:
             self._idle -= 1
-        return jobs
+        return []
 
     def _next(self, idle: int = 1) -> list[_Job]:
         """A fair share of what waits, among so many free workers."""

@@ -31,7 +31,7 @@ class AuditTrail:
     """
 
     def __init__(self, folder: Path, version: str) -> None:
-        self._path, self._version = folder / FILE, version
+        self._path, self.version = folder / FILE, version
         key = folder / KEY
         self.entries, self._previous = verify(folder) if _is_begun(folder) else (0, GENESIS)
         if self.entries and not key.is_file():
@@ -44,7 +44,7 @@ class AuditTrail:
             write_bytes(key, secrets.token_bytes(32), mode=SECRET)
         self._key = key.read_bytes()
 
-    def add(self, caller: str | None, request_id: str, body: bytes, status: int) -> None:
+    def add(self, caller: str | None, request_id: str, body: bytes, status: int, version: str | None = None) -> None:
         """One request.
 
         Args:
@@ -52,12 +52,13 @@ class AuditTrail:
             request_id: of the request.
             body: of HTTP, as far as it was read.
             status: of the reply.
+            version: of the bundle that answered; the one in use if None.
         """
         entry = {
             "index": self.entries,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "caller": caller,
-            "version": self._version,
+            "version": version or self.version,
             "request": self.mac(request_id.encode()),
             "input": self.mac(body),
             "status": int(status),

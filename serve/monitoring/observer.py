@@ -51,7 +51,7 @@ class Observer:
         Raises:
             OSError: if the audit trail cannot be written; the request is counted nowhere then.
         """
-        self.trail.add(caller, call.request_id, call.body, reply.status)
+        self.trail.add(caller, call.request_id, call.body, reply.status, (reply.counted or {}).get("version"))
         self._statuses[str(int(reply.status))] += 1
         self._seconds[sum(seconds > edge for edge in _SECONDS)] += 1
         self._seconds_sum += seconds
@@ -64,6 +64,12 @@ class Observer:
             except OSError as error:  # no request's fault: what is counted stays in memory until there is room
                 _LOG.error("%s: cannot be written (%s); tried again in %g s", self._path, error.strerror, _EVERY)
                 self._saved = time.monotonic()
+
+    def replace(self, reference: Usage | None, labels: Mapping[str, str]) -> None:
+        """Counts for another version from now on, beside that one's reference; the earlier one's are put aside."""
+        self.save()
+        self._days = _own_days(self._path.parent, labels["version"])
+        self._reference, self._labels, self.trail.version = reference, labels, labels["version"]
 
     def save(self) -> None:
         """Writes the counts by day."""

@@ -28,11 +28,12 @@ from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve.card.card_file import read_card
 from serve.chained_file import ChainedFile
+from serve.registry_pointer import POINTER
 from serve.release.comparison import PREDICTIONS, RESULTS, compare
 from serve.release.rules import Evidence, Rules
 from serve.verification import verify_archive, verify_bundle
 
-POINTER, LEDGER = "current.json", "ledger.jsonl"
+LEDGER = "ledger.jsonl"
 _COMMAND = "python -m serve.release propose"
 _EVALUATE = "run python -m finetune.evaluate on the run that was exported"
 

@@ -9,7 +9,7 @@ from serve.host import Reply
 
 
 def main() -> None:
-    answers = sys.stdout.buffer
+    answers, version = sys.stdout.buffer, "".join(f" {word}" for word in sys.argv[1:]).encode()
     answers.write(frames.Frame([frames.READY], [b""]).encode())
     answers.flush()
     while (frame := frames.read(sys.stdin.buffer)) is not None:
@@ -25,7 +25,9 @@ def main() -> None:
             answers.write(b"x" * 2 * frames.LONGEST_LINE)
             answers.flush()
         replies = [
-            Reply(200, body + b" of %d by %d" % (len(calls), os.getpid()), {}) for body in bodies if body != b"lost"
+            Reply(200, body + b" of %d by %d%s" % (len(calls), os.getpid(), version), {})
+            for body in bodies
+            if body != b"lost"
         ]
         answers.write(frames.of_replies(replies).encode())
         answers.flush()

@@ -13,9 +13,10 @@ from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.run_record import RunRecord
 from serve import manifest
+from serve.registry_pointer import POINTER
 from serve.release import registry as registry_module
 from serve.release.comparison import compare
-from serve.release.registry import POINTER, Proposal, Registry
+from serve.release.registry import Proposal, Registry
 from serve.release.rules import Check, Rules
 
 HOSPITALS = {"north": 120, "south": 80, "tiny": 6}

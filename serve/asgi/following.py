@@ -1,0 +1,104 @@
+"""An endpoint that follows a registry: another release in use is served without a restart, and no request is lost."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.files import read_json, write_json
+from foundation.release import installed_release
+from serve import examples, manifest, openapi
+from serve.asgi import worker
+from serve.asgi.app import App
+from serve.card_endpoint import Card
+from serve.monitoring import reference
+from serve.monitoring.usage import Usage
+from serve.server import STATE
+from serve.verification import verify_bundle
+
+_LOG = logging.getLogger("serve")
+_EVERY = 0.5  # seconds between two looks
+_ADVICE = "any command of the registry writes it anew"
+
+
+@dataclass(frozen=True)
+class _Release:
+    """A release in use, verified and read."""
+
+    bundle: Path
+    seal: str
+    version: str
+    document: dict[str, Any]
+    card: Card
+    examples: bytes
+    reference: Usage | None
+
+
+class Follower:
+    """Looks at the pointer of a registry, and has a running application serve what it names.
+
+    A release that cannot be served (altered, unsigned, of another model, or one whose worker does not start) is said
+    in the log, and the one before goes on.
+
+    Args:
+        settings: `host.json` of the running host.
+        app: of it.
+    """
+
+    def __init__(self, settings: Path, app: App) -> None:
+        self._settings, self._app = settings, app
+        content = read_json(settings, "start the server again", "follows", "seal")
+        self._pointer = Path(content["follows"])
+        self._key = None if content.get("trusted_key") is None else Path(content["trusted_key"])
+        self._seal = str(content["seal"])
+
+    async def follow(self) -> None:
+        """Looks until it is cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self.look()
+
+    async def look(self) -> bool:
+        """Whether another release is served now than before."""
+        try:
+            pointer = read_json(self._pointer, _ADVICE, "bundle", "seal")
+        except UserError:  # between two writings, or taken away: what is served goes on
+            return False
+        if pointer["seal"] == self._seal:
+            return False
+        self._seal = str(pointer["seal"])  # one that cannot be served is tried, and told of, once
+        bundle = self._pointer.parent / str(pointer["bundle"])
+        try:
+            release = await asyncio.to_thread(self._read, bundle, self._seal)
+            await self._app.pool.replace(worker.command(release.bundle, release.seal))
+        except (UserError, EOFError, OSError, TimeoutError) as error:
+            _LOG.error("the release in use by the registry cannot be served (%s); the one before goes on", error)
+            return False
+        await self._serve(release)
+        return True
+
+    def _read(self, bundle: Path, seal: str) -> _Release:
+        schema, _ = verify_bundle(bundle, self._key)
+        if schema.name != self._app.model:
+            raise UserError(f"{bundle}: is of {schema.name}, and this endpoint is of {self._app.model}")
+        if manifest.seal(bundle) != seal:
+            raise UserError(f"{bundle}: another bundle than the registry's ledger tells of")
+        card, shown = Card.load(bundle, seal), examples.read(bundle, seal)
+        return _Release(
+            bundle, seal, schema.version, openapi.describe(schema), card, shown, reference.load(bundle, seal)
+        )
+
+    async def _serve(self, release: _Release) -> None:
+        """Pages, counts and the host's own files of the release whose workers answer by now."""
+        self._app.serve(release.version, release.document)
+        self._app.card, self._app.examples = release.card, release.examples
+        labels = {"model": self._app.model, "version": release.version, "release": installed_release()}
+        await self._app.in_recorder(self._app.observer.replace, release.reference, labels)
+        facts = {"version": release.version, "bundle": str(release.bundle.resolve()), "seal": release.seal}
+        write_json(self._settings, {**read_json(self._settings, "start the server again"), **facts})
+        state = self._settings.with_name(STATE)
+        if state.is_file():
+            write_json(state, {**read_json(state, "start the server again"), "version": release.version})
+        _LOG.warning("serving version %s", release.version)
