@@ -30,7 +30,7 @@ from foundation.data.preparation import Preparation, preparations
 from foundation.data.provenance import by_rule
 from foundation.data.site import Site
 from foundation.errors import UserError
-from foundation.files import replacing_folder, write_json
+from foundation.files import replacing_folder, unfinished, write_json
 
 
 def grow(
@@ -71,9 +71,11 @@ def grow(
     with Progress(transient=True) as bars:
         survey = Survey(root, declaration, before, names_of(key))
         growth = survey.growth(features, bars)
-    if growth is None:
-        return None
     cache = output.with_name(f".{output.name}.tiles")
+    if growth is None:
+        for left in (cache, unfinished(output)):  # of a killed process, and of whoever has withdrawn since
+            shutil.rmtree(left, ignore_errors=True)
+        return None
     with replacing_folder(output) as temporary:
         tables = _tables(root, temporary, cache, declaration, key, workers, before, growth)
         (Places.read(before.folder) or Places.first(_indices(before.tables))).grown(_indices(tables)).write(temporary)

@@ -1,9 +1,10 @@
 """The preparation of a cohort that was prepared before: what is new, changed or withdrawn, and nothing else."""
 
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -132,9 +133,9 @@ class Survey:
         """
         assert self.earlier is not None
         dated = self.declaration.landmark is not None
-        with TemporaryDirectory(prefix="growth.") as scratch:
+        with scratch_beside(self.earlier.folder) as scratch:
             fresh = {name: fresh_of(one, self.before, self._new(one), dated) for name, one in self.folders.items()}
-            parts = self._parts(fresh, Path(scratch))
+            parts = self._parts(fresh, scratch)
             whole = self._must_read_whole()
             problems = Problems()
             sites = [] if whole else read_sites(self.root, self.declaration, problems, bars, parts)
@@ -277,6 +278,18 @@ class Survey:
                 "columns, or the encoder of features); overwrite=true prepares the cohort anew"
             )
         return earlier
+
+
+@contextmanager
+def scratch_beside(folder: Path) -> Iterator[Path]:
+    """A folder for rows of patients, where the cohort lies and not elsewhere; what a killed process left goes first."""
+    scratch = folder.with_name(f".{folder.name}.growing")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def hash_of(names: Collection[str]) -> int:

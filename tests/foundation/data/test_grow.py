@@ -280,6 +280,14 @@ def test_nothing_of_a_withdrawn_patient_stays_in_any_file(change: Edit, sites: P
     assert not list(prepared.parent.glob(".out*"))
 
 
+def test_what_a_killed_process_left_goes_though_nothing_changed(sites: Path, prepared: Path) -> None:
+    for name in (".out.writing", ".out.tiles", ".out.growing"):
+        prepared.with_name(name).mkdir()
+        (prepared.with_name(name) / "rows").write_text("a2")
+    assert grow(sites, prepared, read_declaration(sites)) is None
+    assert not list(prepared.parent.glob(".out*"))
+
+
 @pytest.mark.parametrize("name", ["write_json", "file_digests", "merged_table"])
 def test_a_growth_that_ends_half_way_leaves_the_earlier_cohort(
     name: str, sites: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
