@@ -7,7 +7,6 @@ answer.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from http import HTTPStatus
 
 from foundation.errors import UserError
 from foundation.modalities.request import RequestError
-from serve.asgi import frames
+from serve.asgi.worker_process import WorkerProcess
 from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
 from serve.problems import internal_error
@@ -25,7 +24,6 @@ _LOG = logging.getLogger("serve")
 _ATTEMPTS = 2  # alone, before a request counts as what ends workers
 _TURN = 1 / 3  # of the time limit: one for a batch, one for what hangs in it, and one for those that it kept waiting
 _LONGEST_PAUSE = 10.0  # seconds between starts that fail
-_GRACE = 5.0  # seconds for a worker to end by itself
 
 
 @dataclass
@@ -65,51 +63,6 @@ class _Job:
     deaths: int = 0
 
 
-class _Worker:
-    """A process that has said that it is ready."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self.process = process
-        self.inward, self.outward = process.stdin, process.stdout
-
-    @classmethod
-    async def start(cls, program: Sequence[str], seconds: float) -> "_Worker":
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=frames.LONGEST_LINE)
-        worker = cls(process)
-        try:
-            async with asyncio.timeout(seconds):
-                await frames.receive(worker.outward)
-        except BaseException:
-            await worker.end()
-            raise
-        return worker
-
-    async def ask(self, calls: Sequence[Call]) -> list[Reply]:
-        self.inward.write(frames.of_calls(calls).encode())
-        sent = asyncio.ensure_future(self.inward.drain())
-        try:
-            replies = frames.to_replies(await frames.receive(self.outward))
-            if len(replies) != len(calls):
-                raise EOFError(f"{len(replies)} replies to {len(calls)} requests")
-            return replies
-        finally:
-            sent.cancel()
-            await asyncio.gather(sent, return_exceptions=True)
-
-    async def end(self, gently: bool = False) -> None:
-        if gently:
-            self.inward.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await self.process.wait()
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-        await self.process.wait()
-
-
 class Pool:
     """Workers that answer calls.
 
@@ -144,8 +97,8 @@ class Pool:
             EOFError: if the first of them ended instead.
             TimeoutError: if it took too long.
         """
-        first = await _Worker.start(self._program, self.limits.start_seconds)
-        workers: list[_Worker | None] = [first, *[None] * (self.limits.workers - 1)]
+        first = await WorkerProcess.start(self._program, self.limits.start_seconds)
+        workers: list[WorkerProcess | None] = [first, *[None] * (self.limits.workers - 1)]
         self._tasks = [asyncio.create_task(self._keep(worker, 0)) for worker in workers]
         self.ready_workers += 1
 
@@ -161,9 +114,9 @@ class Pool:
             EOFError: if the first worker ended instead; the earlier program goes on.
             TimeoutError: likewise, if it took too long.
         """
-        first = await _Worker.start(program, self.limits.start_seconds)
+        first = await WorkerProcess.start(program, self.limits.start_seconds)
         self._program, self._generation = program, self._generation + 1
-        workers: list[_Worker | None] = [first, *[None] * (self.limits.workers - 1)]
+        workers: list[WorkerProcess | None] = [first, *[None] * (self.limits.workers - 1)]
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._keep(worker, self._generation)) for worker in workers]
         self.ready_workers += 1
@@ -206,14 +159,14 @@ class Pool:
         """Whether workers of a program are to end."""
         return self._closing or generation != self._generation
 
-    async def _keep(self, worker: _Worker | None, generation: int) -> None:
+    async def _keep(self, worker: WorkerProcess | None, generation: int) -> None:
         """One worker after another, until the pool closes, or another program takes over."""
         pause = 0.0
         while not self._over(generation):
             if worker is None:
                 await asyncio.sleep(pause)
                 try:
-                    worker = await _Worker.start(self._program, self.limits.start_seconds)
+                    worker = await WorkerProcess.start(self._program, self.limits.start_seconds)
                 except (EOFError, OSError, TimeoutError) as error:
                     pause = min(_LONGEST_PAUSE, 2 * pause + 0.5)
                     _LOG.error("a worker did not start (%s); tried again in %g s", type(error).__name__, pause)
@@ -229,7 +182,7 @@ class Pool:
             worker = None
             self.restarts += not self._over(generation)
 
-    async def _work(self, worker: _Worker, generation: int) -> bool:
+    async def _work(self, worker: WorkerProcess, generation: int) -> bool:
         """Has a worker answer until it fails, or its time is over and nothing waits for it: true, for it listens."""
         ended = asyncio.ensure_future(worker.process.wait())
         try:
@@ -252,7 +205,7 @@ class Pool:
         finally:
             ended.cancel()
 
-    async def _ask(self, worker: _Worker, jobs: list[_Job]) -> bool:
+    async def _ask(self, worker: WorkerProcess, jobs: list[_Job]) -> bool:
         """Has a batch answered; false where the worker cannot go on."""
         self.batches += 1
         self.batched += len(jobs)

@@ -1,0 +1,62 @@
+"""A worker's process as the pool speaks to it: frames through its pipes."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from serve.asgi import frames
+from serve.host import Call, Reply
+
+_GRACE = 5.0  # seconds for a worker to end by itself
+
+
+class WorkerProcess:
+    """A process that has said that it is ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.process = process
+        self.inward, self.outward = process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls, program: Sequence[str], seconds: float) -> "WorkerProcess":
+        """Starts one; ended again where it is not ready within these seconds."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=frames.LONGEST_LINE)
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(seconds):
+                await frames.receive(worker.outward)
+        except BaseException:
+            await worker.end()
+            raise
+        return worker
+
+    async def ask(self, calls: Sequence[Call]) -> list[Reply]:
+        """Replies to a batch of requests, in order.
+
+        Raises:
+            EOFError: if it ends, or answers in no frame.
+        """
+        self.inward.write(frames.of_calls(calls).encode())
+        sent = asyncio.ensure_future(self.inward.drain())
+        try:
+            replies = frames.to_replies(await frames.receive(self.outward))
+            if len(replies) != len(calls):
+                raise EOFError(f"{len(replies)} replies to {len(calls)} requests")
+            return replies
+        finally:
+            sent.cancel()
+            await asyncio.gather(sent, return_exceptions=True)
+
+    async def end(self, gently: bool = False) -> None:
+        """Ends it; gently, it may finish what it has first."""
+        if gently:
+            self.inward.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await self.process.wait()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
