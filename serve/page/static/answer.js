@@ -115,7 +115,7 @@ function restsOn(response) {
   const ignored = response.modalities_ignored.map((name) => [title(name), "ignored: this task looks at none of it", ...(known ? ["", "–"] : [])]);
   const drawn = table(["Input", "Looked at", ...(known ? ["", "Unlike training"] : [])], [...used, ...ignored], "Inputs, used and ignored");
   if (!known) return drawn;
-  return element("div", {}, drawn, element("p", { class: "hint" }, "Unlike training: above 1, the line, an input is unlike those that the model learnt from."));
+  return element("div", {}, drawn, element("p", { class: "hint" }, "Unlike training: above 1, the line, an input is unlike those that the model learnt from; a dash where it cannot be told."));
 }
 
 function warnings(response) {

@@ -109,7 +109,9 @@ function explainer(request) {
     button.hidden = reply.ok;
     const { reason, remedy } = reply.problem ?? {};
     say(reply.ok ? `What it goes by: ${reply.content.explained}.` : `Not explained. ${reason}; ${remedy}.`, !reply.ok);
-    if (reply.ok) place.replaceChildren(...explanationOf(reply.content, request));
+    if (!reply.ok) return;
+    place.replaceChildren(...explanationOf(reply.content, request));
+    place.scrollIntoView();
   });
   return [button, place];
 }
