@@ -14,26 +14,36 @@ ones. The files are plain Arrow streams: `datasets.Dataset.from_file` opens them
 import math
 import os
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import xxhash
-from datasets import Dataset, Features, Sequence, Value, concatenate_datasets
-from datasets.arrow_writer import ArrowWriter
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse, refuse_invalid
 from foundation.files import write_json
 
-FEATURES = Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+    from datasets.arrow_writer import ArrowWriter
+
 _BATCH_BYTES = 1 << 24  # held in memory while writing
 _SHARD_BYTES = 1 << 29
 _TYPES = ("uint8", "float16", "float32")
 _NUMBER = "[0-9]" * 5
 _AGAIN = "prepare the cohort again"
+
+
+@cache
+def store_features() -> "Features":
+    """Columns of a store; who opens none, as a served model, does without `datasets` and its megabytes."""
+    from datasets import Features, Sequence, Value
+
+    return Features({"data": Value("binary"), "shape": Sequence(Value("int32")), "digest": Value("uint64")})
 
 
 class Shard(BaseModel):
@@ -131,9 +141,11 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
             file = f"{self._name}-{len(self._shards):05d}.arrow"
             self._shards.append(Shard.model_construct(file=file, rows=0, bytes=0))
             path = str(self._unfinished(self._shards[-1]))
-            self._writer = ArrowWriter(path=path, features=FEATURES, with_metadata=False)
-        columns = {name: [row[name] for row in self._rows] for name in FEATURES}
-        self._writer.write_table(pa.table(columns, schema=FEATURES.arrow_schema), len(self._rows))
+            from datasets.arrow_writer import ArrowWriter
+
+            self._writer = ArrowWriter(path=path, features=store_features(), with_metadata=False)
+        columns = {name: [row[name] for row in self._rows] for name in store_features()}
+        self._writer.write_table(pa.table(columns, schema=store_features().arrow_schema), len(self._rows))
         self._shards[-1].rows += len(self._rows)
         self._written += self._buffered
         self._rows, self._buffered = [], 0
@@ -183,6 +195,7 @@ class ImageStore:
                 finding = "missing" if size is None else f"holds {size} bytes where {shard.bytes} were written"
                 raise refuse(path, finding, _AGAIN)
         self._opened: Dataset | None = None
+        store_features()  # imports `datasets` once, before processes that load data are forked
 
     def __len__(self) -> int:
         return self._rows
@@ -232,11 +245,13 @@ class ImageStore:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
-    def _open(self) -> Dataset:
+    def _open(self) -> "Dataset":
+        from datasets import Dataset, concatenate_datasets
+
         if self._opened is None:
             parts = [Dataset.from_file(str(self.path.with_name(shard.file))) for shard in self._shards]
             for shard, part in zip(self._shards, parts, strict=True):
-                if part.features != FEATURES or len(part) != shard.rows:
+                if part.features != store_features() or len(part) != shard.rows:
                     raise ValueError(f"{shard.file}: {len(part)} rows of {sorted(part.features)}")
             self._opened = concatenate_datasets(parts).with_format("arrow")
         return self._opened

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
-from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
 from foundation.data.problems import refuse
-from foundation.data.store import FEATURES, Contents, Shard, read_contents
+from foundation.data.store import Contents, Shard, read_contents, store_features
 from foundation.files import link, write_json
 
 _ROWS = 64  # copied at once
@@ -79,8 +77,11 @@ def _take(
 
 
 def _copy(path: Path, rows: NDArray[np.intp], to: Path) -> None:
+    from datasets import Dataset
+    from datasets.arrow_writer import ArrowWriter
+
     table: Any = Dataset.from_file(str(path)).with_format("arrow")
-    writer = ArrowWriter(path=str(to), features=FEATURES, with_metadata=False)
+    writer = ArrowWriter(path=str(to), features=store_features(), with_metadata=False)
     for start in range(0, len(rows), _ROWS):
         chunk = table[rows[start : start + _ROWS].tolist()]
         writer.write_table(chunk, len(chunk))

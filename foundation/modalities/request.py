@@ -4,11 +4,12 @@ import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
+from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from foundation.data.packages import modules
+from foundation.data.packages import paths_of
 from foundation.errors import UserError
 
 LARGEST = 3e38  # a model's numbers are in single precision: more is infinite there
@@ -112,10 +113,10 @@ def read_form(modality: str, content: Any) -> RequestForm:
         ValidationError: if it is none of the modality's.
         ValueError: if there is no such modality.
     """
-    known = modules("request")
+    known = paths_of("request")
     if modality not in known:
         raise ValueError(f"no modality {modality}; this release knows {', '.join(known)}")
-    form: RequestForm = TypeAdapter(known[modality].FORM).validate_python(content)
+    form: RequestForm = TypeAdapter(import_module(known[modality]).FORM).validate_python(content)
     return form
 
 

@@ -6,6 +6,8 @@ import io
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +266,12 @@ def test_nothing_is_unpickled_on_the_way(bundle: Path, monkeypatch: pytest.Monke
     Predictor.load(bundle)
     files = {path.suffix for path in bundle.rglob("*") if path.is_file()}
     assert files == {".json", ".safetensors", ".txt"}
+
+
+@pytest.mark.process
+def test_a_served_model_loads_nothing_that_trains_judges_or_prepares(bundle: Path):
+    program = "import sys; from pathlib import Path; from serve.predictor import Predictor; "
+    program += "Predictor.load(Path(sys.argv[1])); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, str(bundle)], capture_output=True, text=True, check=True)
+    trains = {"pytorch_lightning", "deepspeed", "wandb", "matplotlib", "lifelines", "formulaic"}
+    assert not (trains | {"datasets", "nibabel", "pydicom", "hydra", "uvicorn"}) & set(done.stdout.split())
