@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from foundation.errors import UserError
 from foundation.modalities.request import RequestError
-from serve.asgi.worker_process import WorkerProcess
+from serve.asgi.process import WorkerProcess
 from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
 from serve.problems import internal_error

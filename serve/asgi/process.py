@@ -1,4 +1,4 @@
-"""A worker's process as the pool speaks to it: frames through its pipes."""
+"""A worker as a process: batches in at its input, replies out at its output."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,11 @@ _GRACE = 5.0  # seconds for a worker to end by itself
 
 
 class WorkerProcess:
-    """A process that has said that it is ready."""
+    """A process that has said that it is ready.
+
+    Args:
+        process: with its input and output at pipes.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None and process.stdout is not None
@@ -20,7 +24,12 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, program: Sequence[str], seconds: float) -> "WorkerProcess":
-        """Starts one; ended again where it is not ready within these seconds."""
+        """Starts a command and waits until it is ready.
+
+        Raises:
+            EOFError: if it ended instead.
+            TimeoutError: if it took longer than these seconds.
+        """
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=frames.LONGEST_LINE)
         worker = cls(process)
@@ -33,10 +42,10 @@ class WorkerProcess:
         return worker
 
     async def ask(self, calls: Sequence[Call]) -> list[Reply]:
-        """Replies to a batch of requests, in order.
+        """Replies to a batch, in order.
 
         Raises:
-            EOFError: if it ends, or answers in no frame.
+            EOFError: if it ended, or answered in no frame.
         """
         self.inward.write(frames.of_calls(calls).encode())
         sent = asyncio.ensure_future(self.inward.drain())
@@ -50,7 +59,7 @@ class WorkerProcess:
             await asyncio.gather(sent, return_exceptions=True)
 
     async def end(self, gently: bool = False) -> None:
-        """Ends it; gently, it may finish what it has first."""
+        """Ends it; where `gently`, it may answer what it has, for a while."""
         if gently:
             self.inward.close()
             with contextlib.suppress(TimeoutError):
