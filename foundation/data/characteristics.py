@@ -59,7 +59,7 @@ def _values(
 ) -> dict[str, tuple[dict[str, pd.Series], bool]]:
     """By characteristic, the values of each hospital's patients, and whether they are a quantity."""
     records = {
-        name: [json.loads(text or "{}") for text in table["record_values"]]
+        name: json.loads(f"[{','.join(text or '{}' for text in table['record_values'])}]")
         for name, table in tables.items()
         if "record_values" in table
     }
@@ -84,11 +84,19 @@ def _class(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _counted(values: pd.Series) -> Counter[str]:
+    """Patients by class; each value is named but once."""
+    counts = Counter[str]()
+    for value, count in Counter(values).items():
+        counts[_class(value)] += count
+    return counts
+
+
 def _classes(
     by_hospital: Mapping[str, pd.Series], fewest: int
 ) -> tuple[dict[str, dict[str, int | None]], dict[str, int | None]]:
     """Patients by value, at each hospital and over all; None for what would tell of too few."""
-    counts = {name: Counter(map(_class, values)) for name, values in by_hospital.items()}
+    counts = {name: _counted(values) for name, values in by_hospital.items()}
     cells = {
         name: hide(dict(sorted(one.items())), [set(one)], fewest) or dict.fromkeys(sorted(one))
         for name, one in counts.items()

@@ -16,6 +16,7 @@ from foundation.data.table_files import NAMELESS, read_bytes
 from foundation.data.tables import TableSource
 
 DIGEST_BYTES = 8
+_HEAD = 1 << 22  # characters in which a header is looked for
 
 
 @dataclass(frozen=True)
@@ -83,27 +84,36 @@ def table_by_rows(source: TableSource, folder: Path) -> ByRows | None:
     return ByRows(path, source, source.key, source.key_pattern, moved)
 
 
-def read_rows(source: ByRows) -> RowTable | None:
+def read_rows(source: ByRows, after: int = 0) -> RowTable | None:
     """A source's table by patient; None where its rows cannot be told apart so, and it has to be read whole.
+
+    Args:
+        source: how it is cut.
+        after: bytes at the start of the file whose rows are known and passed by, up to a line's end.
 
     Raises:
         DataError: if the file is no text of its encoding, or has no header.
     """
     path = source.path
-    text = read_bytes(path, source.dialect.encoding).decode("utf-8")
+    content = read_bytes(path, source.dialect.encoding)
+    start = content[:_HEAD].decode("utf-8", errors="ignore")  # of the last character, where it is cut
+    start = start[: start.rfind("\n") + 1] if len(content) > _HEAD else start
     suffixes = [suffix.lower() for suffix in path.suffixes]
     delimiter = delimiter_of(suffixes[-2] if suffixes[-1] == ".gz" else suffixes[-1], source.dialect)
-    shape = layout(path, text, delimiter, (source.key,), source.dialect.row_names)
+    shape = layout(path, start or content.decode("utf-8"), delimiter, (source.key,), source.dialect.row_names)
     counts = NAMELESS.fullmatch(shape.header[0]) and source.key != shape.header[0]  # rows, which parts would belie
-    if shape.described or counts or shape.header.count(source.key) != 1 or text.count("\r") != text.count("\r\n"):
+    if not start or shape.described or counts or shape.header.count(source.key) != 1:
         return None
     place = shape.header.index(source.key)
     pattern = None if source.key_pattern is None else re.compile(with_group(source.key_pattern))
-    body = text[shape.start :]
-    records = _quoted(body, delimiter, place) if '"' in body else _plain(body, delimiter, place)
+    header = next(_records(start[shape.start :], delimiter, place), ("", ""))[0]
+    head = start[: shape.start] + header
+    body = content[after:].decode("utf-8") if after else content.decode("utf-8")[len(head) :]
+    if body.count("\r") != body.count("\r\n"):
+        return None
+    records = _records(body, delimiter, place)
     by_patient: dict[str, list[str]] = defaultdict(list)
     try:
-        head = text[: shape.start] + next(records, ("", ""))[0]
         for record, cell in records:
             match = None if pattern is None else pattern.search(cell)
             patient = cell if pattern is None else (match[1] if match else "")
@@ -113,6 +123,10 @@ def read_rows(source: ByRows) -> RowTable | None:
     except csv.Error:  # reading the table whole names the row
         return None
     return RowTable(head, {patient: "".join(rows) for patient, rows in by_patient.items()})
+
+
+def _records(text: str, delimiter: str, place: int) -> Iterator[tuple[str, str]]:
+    return _quoted(text, delimiter, place) if '"' in text else _plain(text, delimiter, place)
 
 
 def _plain(text: str, delimiter: str, place: int) -> Iterator[tuple[str, str]]:

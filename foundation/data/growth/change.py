@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from foundation.data.declaration import HospitalColumn
-from foundation.data.growth.sources import PATIENTS, FolderSources, files_of_source
+from foundation.data.growth.sources import PATIENTS, FolderSources, Names, files_of_source
 from foundation.data.growth.state import EVERYBODY, Prints, differing, frame_of
 from foundation.data.image_looks import digest, files_of
 from foundation.data.image_source import ImageSource
@@ -68,7 +68,7 @@ def _read_from(sources: FolderSources, name: str, fields: list[str]) -> list[str
 
 
 def parts_to_read(
-    sources: FolderSources, fresh: Mapping[str, Fresh], hospitals: Any, scratch: Path
+    sources: FolderSources, fresh: Mapping[str, Fresh], hospitals: Any, names: Names, scratch: Path
 ) -> dict[str, Any] | None:
     """By field, what is read instead of a whole source; None where nothing of the folder has to be read.
 
@@ -76,6 +76,7 @@ def parts_to_read(
         sources: of the folder.
         fresh: by modality.
         hospitals: as declared.
+        names: of patients, as packed.
         scratch: folder for parts of tables.
     """
     owners = {field: name for name, one in preparations().items() for field in one.sources}
@@ -85,24 +86,23 @@ def parts_to_read(
         return None
     if PATIENTS not in sources.cut:
         return {}
-    ids = sources.ids
     parts: dict[str, Any] = {name: None for name in owners if name not in wanted}
     for name in wanted:
         if name in sources.cut and not fresh[owners[name]].everybody:
-            patients = {ids[one] for one in fresh[owners[name]].names if one in ids}
-            parts[name] = _part(sources, name, patients, scratch)
+            parts[name] = _part(sources, name, fresh[owners[name]].names, names, scratch)
     read_whole = isinstance(hospitals, HospitalColumn) or any(name not in sources.cut for name in wanted)
     if not read_whole and not any(each.everybody for each in fresh.values()):
-        patients = {ids[one] for each in fresh.values() for one in each.names if one in ids}
-        parts[PATIENTS] = _part(sources, PATIENTS, patients, scratch)
+        asked = frozenset[str]().union(*(each.names for each in fresh.values()))
+        parts[PATIENTS] = _part(sources, PATIENTS, asked, names, scratch)
         if parts[PATIENTS] is None:
             return None
     return parts
 
 
-def _part(sources: FolderSources, name: str, patients: set[str], scratch: Path) -> Any:
+def _part(sources: FolderSources, name: str, packed: Collection[str], names: Names, scratch: Path) -> Any:
     """The source of those patients' rows alone; None where there are none."""
-    table, by_rows = sources.rows(name), sources.cut[name]
+    patients = set(sources.ids(names, packed).values())
+    table, by_rows = sources.rows(name, packed), sources.cut[name]
     if table.rows.keys().isdisjoint(patients):
         return None
     path = scratch / sources.name / f"{name}-{by_rows.path.name.removesuffix('.gz')}"

@@ -1,5 +1,6 @@
 """The sources of one hospital's folder, each compared by digest with what a cohort was prepared from."""
 
+import codecs
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class FolderSources:
         cut: of those whose rows are told apart by patient, how; the others are read whole.
         prints: by field, digests by packed patient.
         changed: by field, patients (as packed) who are new there or have changed; everybody where it has no rows.
-        ids: packed name → patient, of the patients' table where that is cut by rows.
+        settled: whether who withdrew is the same as before, so that rows of before need no second look.
     """
 
     name: str
@@ -43,23 +44,42 @@ class FolderSources:
     cut: dict[str, ByRows] = field(default_factory=dict)
     prints: dict[str, pd.DataFrame] = field(default_factory=dict)
     changed: dict[str, "pd.Index[str]"] = field(default_factory=dict)
-    ids: dict[str, str] = field(default_factory=dict)
+    settled: bool = False
     _read: dict[str, RowTable] = field(default_factory=dict)
+    _added: dict[str, tuple[RowTable, set[str]]] = field(default_factory=dict)
 
-    def rows(self, name: str) -> RowTable:
-        """A cut source's rows, read when they are first asked for."""
+    def rows(self, name: str, patients: Collection[str]) -> RowTable:
+        """A cut source's rows, at least those of some patients (as packed), read when they are first asked for."""
+        if name in self._added and not len(self._before(name).intersection(list(patients))):
+            return self._added[name][0]
         if name not in self._read:
             table = read_rows(self.cut[name])
             assert table is not None  # it was cut before
             self._read[name] = table
         return self._read[name]
 
+    def ids(self, names: Names, patients: Collection[str]) -> dict[str, str]:
+        """Packed name → patient, of some of the patients' table."""
+        table = self.rows(PATIENTS, patients)
+        packed = dict(zip(names(list(table.rows)), table.rows, strict=True))
+        return {one: packed[one] for one in patients if one in packed}
+
+    @property
+    def everybody(self) -> "pd.Index[str]":
+        """All of the patients' table, as packed, where that is cut by rows."""
+        return self.prints[PATIENTS].index.difference([EVERYBODY]) if PATIENTS in self.cut else pd.Index([])
+
+    def _before(self, name: str) -> "pd.Index[str]":
+        return self.prints[name].index.difference([EVERYBODY, *self._added[name][1]])
+
     def whole(self, name: str) -> bool:
         """Whether a source, where it has changed, has for everybody."""
         return EVERYBODY in self.changed.get(name, ())
 
 
-def look(name: str, folder: Path, declaration: Declaration, before: Prints, names: Names) -> FolderSources:
+def look(
+    name: str, folder: Path, declaration: Declaration, before: Prints, names: Names, settled: bool
+) -> FolderSources:
     """Digests of all that lies in a folder but images, and what of it differs.
 
     Args:
@@ -68,23 +88,25 @@ def look(name: str, folder: Path, declaration: Declaration, before: Prints, name
         declaration: of the cohort.
         before: digests that the cohort was prepared from; empty where it is prepared for the first time.
         names: of patients, as packed.
+        settled: whether who withdrew is the same as then.
     """
     patients = declaration.sources.patients or usual_patients(folder)
-    sources = FolderSources(name, folder, {PATIENTS: patients, **places_of(folder, declaration.sources)})
+    declared = {PATIENTS: patients, **places_of(folder, declaration.sources)}
+    sources = FolderSources(name, folder, declared, settled=settled)
     for field_name, source in sources.declared.items():
         if isinstance(source, ImageSource):
             continue
         salt = str(declaration.expression_units.get(name, "")) if field_name == "expression" else ""
         by_rows = _by_rows(field_name, source, folder)
         earlier = before.get((name, field_name))
-        files = [by_rows.path] if by_rows else files_of_source(source, folder)
-        whole = _digest_of_files(files, folder, salt)
-        same = earlier is not None and EVERYBODY in earlier.index and earlier["digest"][EVERYBODY] == whole
+        whole = _digest_of_files([by_rows.path] if by_rows else files_of_source(source, folder), folder, salt)
+        size = by_rows.path.stat().st_size if by_rows else 0
+        everybody = frame_of({EVERYBODY: whole}, {EVERYBODY: size})
         if by_rows:
-            _compare_rows(sources, field_name, by_rows, None if not same else earlier, earlier, whole, salt, names)
+            _compare_rows(sources, field_name, by_rows, earlier, everybody, salt, names)
         if field_name not in sources.prints:
-            sources.prints[field_name] = frame_of({EVERYBODY: whole})
-            sources.changed[field_name] = differing(sources.prints[field_name], earlier)
+            sources.prints[field_name] = everybody
+            sources.changed[field_name] = differing(everybody, earlier)
     return sources
 
 
@@ -92,30 +114,53 @@ def _compare_rows(
     sources: FolderSources,
     name: str,
     by_rows: ByRows,
-    same: pd.DataFrame | None,
     earlier: pd.DataFrame | None,
-    whole: int,
+    everybody: pd.DataFrame,
     salt: str,
     names: Names,
 ) -> None:
-    """Digests of a source's rows, from before where the file is the same; nothing where they cannot be told apart."""
-    if same is not None and len(same) > 1 and name != PATIENTS:
-        sources.cut[name], sources.prints[name] = by_rows, same
+    """Digests of a source's rows, from before for those that are the same; nothing where they cannot be told apart."""
+    known = earlier if sources.settled and earlier is not None and len(earlier) > 1 else None
+    if known is not None and int(known.at[EVERYBODY, "digest"]) == int(everybody.at[EVERYBODY, "digest"]):
+        sources.cut[name], sources.prints[name] = by_rows, known
         sources.changed[name] = pd.Index([], dtype=object)
+        sources._added[name] = RowTable("", {}), set()
         return
+    if known is not None and (size := _unchanged(by_rows, known, sources.folder, salt)):
+        added = read_rows(by_rows, size)
+        digests = {} if added is None else added.digests(salt)
+        packed = names(list(digests))
+        if added is not None and not known.index.isin(packed).any():
+            new = frame_of(dict(zip(packed, digests.values(), strict=True)))
+            sources.cut[name], sources._added[name] = by_rows, (added, set(packed))
+            sources.prints[name] = pd.concat([everybody, known.drop(EVERYBODY), new])
+            sources.changed[name] = new.index
+            return
     table = read_rows(by_rows)
     if table is None:
         return
     sources.cut[name], sources._read[name] = by_rows, table
     digests = table.digests(salt)
     packed = names(list(digests))
-    if name == PATIENTS:
-        sources.ids = dict(zip(packed, digests, strict=True))
-    sources.prints[name] = frame_of({EVERYBODY: whole, **dict(zip(packed, digests.values(), strict=True))})
+    each = frame_of(dict(zip(packed, digests.values(), strict=True)))
+    sources.prints[name] = pd.concat([everybody, each])
     changed = differing(sources.prints[name], earlier)
     # A file that was another kind before says nothing of its rows; else the file's own digest tells of none of them.
     whole_before = earlier is not None and len(earlier) == 1
     sources.changed[name] = changed if whole_before else changed[changed != EVERYBODY]
+
+
+def _unchanged(by_rows: ByRows, earlier: pd.DataFrame, folder: Path, salt: str) -> int:
+    """Bytes of a file that are the whole of the earlier one, to which rows were added since; 0 where it is not so."""
+    plain = by_rows.path.suffix != ".gz" and by_rows.dialect.encoding.lower().replace("-", "") == "utf8"
+    size = int(earlier.at[EVERYBODY, "stat"])
+    if not plain or not size:
+        return 0
+    with by_rows.path.open("rb") as file:
+        content = file.read(size)
+    same = _digest_of([(by_rows.path, hashlib.sha256(content).digest())], folder, salt)
+    whole = len(content) == size and content.endswith(b"\n") and not content.startswith(codecs.BOM_UTF8)
+    return size if whole and same == int(earlier.at[EVERYBODY, "digest"]) else 0
 
 
 def _by_rows(name: str, source: Any, folder: Path) -> ByRows | None:
@@ -146,12 +191,19 @@ def files_of_source(source: Any, folder: Path) -> list[Path]:
 
 def _digest_of_files(paths: list[Path], folder: Path, salt: str) -> int:
     """64 bits over names and content."""
-    whole = hashlib.blake2b(salt.encode(), digest_size=DIGEST_BYTES)
+    parts = []
     for path in paths:
         if path.is_file():
-            whole.update(f"\n{path.relative_to(folder) if path.is_relative_to(folder) else path.name}\n".encode())
             with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+                parts.append((path, hashlib.file_digest(file, "sha256").digest()))
+    return _digest_of(parts, folder, salt)
+
+
+def _digest_of(parts: list[tuple[Path, bytes]], folder: Path, salt: str) -> int:
+    whole = hashlib.blake2b(salt.encode(), digest_size=DIGEST_BYTES)
+    for path, digest in parts:
+        whole.update(f"\n{path.relative_to(folder) if path.is_relative_to(folder) else path.name}\n".encode())
+        whole.update(digest)
     return int.from_bytes(whole.digest(), "little")
 
 

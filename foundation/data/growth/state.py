@@ -80,9 +80,9 @@ class State:
 
 
 def frame_of(digests: "dict[str, int]", stats: "dict[str, int] | None" = None) -> pd.DataFrame:
-    """Prints of one source, from plain numbers by patient."""
+    """Prints of one source, from plain numbers by patient; a `stat` that is not known is 0."""
     index = pd.Index(list(digests), dtype=object)
-    stat = np.zeros(len(index), np.uint64) if stats is None else np.array([stats[key] for key in digests], np.uint64)
+    stat = np.array([(stats or {}).get(key, 0) for key in digests], np.uint64)
     return pd.DataFrame({"digest": np.array(list(digests.values()), np.uint64), "stat": stat}, index)
 
 

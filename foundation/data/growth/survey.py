@@ -104,12 +104,17 @@ class Survey:
         self.before: Prints = {} if earlier is None else earlier.state.prints
         self.withdrawn = set(names(sorted(read_withdrawn(root, declaration))))
         self.folders = {
-            name: look(name, folder, declaration, self.before, names)
+            name: look(name, folder, declaration, self.before, names, self._settled())
             for name, folder in folders_of(root, declaration).items()
             if folder.is_dir()
         }
         for one in self.folders.values():
             one.changed = {name: index[~index.isin(self.withdrawn)] for name, index in one.changed.items()}
+
+    def _settled(self) -> bool:
+        """Whether the same patients had withdrawn before."""
+        before = self.before.get(("", WITHDRAWN))
+        return before is not None and int(before.at[EVERYBODY, "digest"]) == hash_of(self.withdrawn)
 
     def prints(self, sites: Collection[Site]) -> Prints:
         """Digests of all sources, images of `sites` among them."""
@@ -164,17 +169,15 @@ class Survey:
         known = {one for table in self.earlier.tables.values() for one in table.index}
         if not isinstance(self.declaration.hospitals, HospitalColumn):
             known = set(self.earlier.hospital_of(sources.name).index)
-        return [one for one in sources.ids if one not in known and one not in self.withdrawn]
+        return [one for one in sources.everybody if one not in known and one not in self.withdrawn]
 
     def _parts(self, fresh: Mapping[str, Mapping[str, Fresh]], scratch: Path) -> dict[str, dict[str, Any]]:
         hospitals = self.declaration.hospitals
         one_folder = isinstance(hospitals, HospitalColumn)
-        here = hash_of(self.withdrawn)
-        before = self.before.get(("", WITHDRAWN))
-        other = before is None or int(before["digest"][EVERYBODY]) != here
+        other = not self._settled()
         parts = {}
         for name, sources in self.folders.items():
-            part = parts_to_read(sources, fresh[name], hospitals, scratch)
+            part = parts_to_read(sources, fresh[name], hospitals, self.names, scratch)
             if part is None and other and (one_folder or PATIENTS not in sources.cut):
                 part = {}
             if part is not None:
@@ -191,9 +194,9 @@ class Survey:
             return "a table has rows of patients whom the patients' table lacks"
         seen: set[str] = set()
         for one in self.folders.values():
-            if not seen.isdisjoint(one.ids):
+            if not seen.isdisjoint(one.everybody):
                 return "a patient stands at two hospitals"
-            seen |= one.ids.keys()
+            seen.update(one.everybody)
         return None
 
     def _check(
@@ -230,7 +233,7 @@ class Survey:
         members = {}
         for name in self.declaration.hospitals:
             cut = PATIENTS in self.folders[name].cut
-            everybody = self.folders[name].ids if cut else read.get(name, self._hospital(name).index)
+            everybody = self.folders[name].everybody if cut else read.get(name, self._hospital(name).index)
             members[name] = sorted(one for one in everybody if one not in self.withdrawn)
         return members
 

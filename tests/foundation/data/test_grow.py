@@ -16,8 +16,9 @@ from foundation.data import grow as grow_module
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.grow import grow
-from foundation.data.growth import state, survey
+from foundation.data.growth import sources, state, survey
 from foundation.data.pack import pack
+from foundation.data.table_rows import ByRows, RowTable
 from foundation.errors import UserError
 from foundation.modalities.pathology import preparation as pathology
 
@@ -262,6 +263,27 @@ def test_images_that_did_not_change_are_neither_decoded_nor_copied(
     grow(sites, prepared, read_declaration(sites))
     assert sorted(read) == ["a0-0.png", "b9-0.png", "b9-1.png", "b9-2.png"]
     assert (prepared / "alpha/pathology-00000.arrow").stat().st_ino == inode
+
+
+def test_of_a_table_that_rows_were_added_to_these_alone_are_cut(
+    sites: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: dict[str, int] = {}
+    whole = sources.read_rows
+
+    def read_rows(source: ByRows, after: int = 0) -> RowTable | None:
+        table = whole(source, after)
+        cut[f"{source.path.parent.name}/{source.path.name}"] = len(table.rows if table else ())
+        return table
+
+    monkeypatch.setattr(sources, "read_rows", read_rows)
+    admit(sites / "alpha", "a7")
+    (sites / "beta/patients.csv").write_text((sites / "beta/patients.csv").read_text().replace(",1,101", ",0,101"))
+    packed = grow(sites, prepared, read_declaration(sites))
+    assert packed is not None
+    assert packed["grown"] == {"new": 1, "changed": 1, "withdrawn": 0}
+    tables = ("patients", "record", "expression", "mutations", "reports")
+    assert cut == {f"alpha/{name}.csv": 1 for name in tables} | {"beta/patients.csv": 5}
 
 
 @pytest.mark.parametrize("change", [left, listed])
