@@ -70,6 +70,7 @@ class Observer:
         self.save()
         self._days = _own_days(self._path.parent, labels["version"])
         self._reference, self._labels, self.trail.version = reference, labels, labels["version"]
+        self.save()
 
     def save(self) -> None:
         """Writes the counts by day."""
@@ -138,15 +139,18 @@ def recent(days: Mapping[str, Usage], count: int) -> Usage:
 
 
 def _own_days(folder: Path, version: str) -> dict[str, Usage]:
-    """The counts so far of this version; those of another are moved aside under its name."""
+    """The counts so far of this version; those of another are moved aside under its name, and come back with it."""
     path = folder / FILE
+    aside = path.with_name(f"usage-{version}.json")
+    if not path.is_file() and aside.is_file():
+        aside.replace(path)
     if not path.is_file():
         return {}
     other = read_json(path, _ANEW, "version")["version"]
     if other == version:
         return load(folder, version)
     path.replace(path.with_name(f"usage-{other}.json"))
-    return {}
+    return _own_days(folder, version) if aside.is_file() else {}
 
 
 def _metric(name: str, kind: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> list[str]:

@@ -84,6 +84,20 @@ def test_counts_go_on_after_a_restart_and_another_version_begins_anew(tmp_path: 
     assert json.loads((tmp_path / "usage-v1.json").read_text())["version"] == "v1"
 
 
+def test_counts_of_a_version_that_was_gone_back_to_go_on(tmp_path: Path):
+    watching = watch(tmp_path, version="v1")
+    ask(watching, 2, answer())
+    for version, expected in (("v2", 3), ("v1", 5)):
+        watching.replace(None, {"version": version})
+        assert json.loads((tmp_path / "usage.json").read_text())["version"] == version
+        ask(watching, 3, answer())
+        watching.save()
+        assert sum(usage.answered for usage in observer.load(tmp_path, version).values()) == expected
+    watching.close()
+    versions = [json.loads(line)["version"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert len(versions) == 8
+
+
 def test_metrics_tell_of_drift_over_the_last_week(tmp_path: Path):
     expected = Usage()
     for _ in range(50):
