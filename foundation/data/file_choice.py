@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pydicom
+from pydicom.errors import InvalidDicomError
 
 from foundation.data.image_source import ImageSource
 from foundation.data.landmarks import Landmarks
@@ -12,6 +14,8 @@ from foundation.data.problems import Problems, refuse
 from foundation.data.row_rule import by_rule
 from foundation.data.samples import preferred
 from foundation.data.strict import with_group
+
+_DATES = ("AcquisitionDate", "SeriesDate", "StudyDate")
 
 
 def chosen_files(
@@ -41,11 +45,17 @@ def chosen_files(
         listed = listed[kept.to_numpy()]
     if source.timeless or source.files is None:
         return listed
-    if source.date_pattern is None:
+    if source.date_pattern is not None:
+        dates = _dates_in_names(folder, source.date_pattern, listed)
+    elif (listed["kind"] == "dicom").any():
+        dates = _dates_of_scans(listed)
+    else:
+        if source.select != "all":
+            advice = "say date_pattern, which finds the date in a file's path"
+            raise refuse(place, f"select: {source.select}, and nobody says when files were made", advice, "select")
         if landmarks is not None:
             landmarks.note_undated(place, "files", problems)
         return listed
-    dates = _dates_in_names(folder, source.date_pattern, listed)
     if landmarks is not None:
         kept = landmarks.keep(listed.index, dates, place, "files", problems)
         listed, dates = listed[kept], dates[kept].reset_index(drop=True)
@@ -54,6 +64,23 @@ def chosen_files(
         problems.tell(place, f"a patient's other files (select: {source.select})", int((~latest).sum()))
         listed = listed[latest.to_numpy()]
     return listed
+
+
+def _dates_of_scans(listed: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
+    """When each DICOM series was made, by its first readable file; NaT where it does not say, and of other files."""
+    dates = [_date_of_series(Path(row.path)) if row.kind == "dicom" else None for row in listed.itertuples()]
+    return pd.to_datetime(pd.Series(dates, dtype=object), errors="coerce", format="ISO8601").astype("datetime64[s]")
+
+
+def _date_of_series(path: Path) -> str | None:
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    for file in files:
+        try:
+            tags = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_DATES))
+        except (InvalidDicomError, OSError):
+            continue  # what cannot be read is named where its pixels are
+        return next((str(tags[name].value)[:8] for name in _DATES if name in tags and tags[name].value), None)
+    return None
 
 
 def _dates_in_names(folder: Path, pattern: str, listed: pd.DataFrame) -> "pd.Series[pd.Timestamp]":

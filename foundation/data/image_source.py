@@ -54,7 +54,8 @@ class ImageSource(Strict):
         order: columns of the table, a minus for descending.
         samples: which files are taken of a patient who has several: all of those whose names match the earliest pattern
             that any of them does, or `primary` for barcodes of TCGA.
-        date_pattern: regular expression whose group is the date in a file's path, `2020-03-01` or `20200301`.
+        date_pattern: regular expression whose group is the date in a file's path, `2020-03-01` or `20200301`; of DICOM
+            its own date counts where none is given.
         select: by date, whether a patient's `earliest` or `latest` files are taken, or `all`.
         timeless: whether no landmark asks when the files were made.
     """
@@ -90,8 +91,8 @@ class ImageSource(Strict):
             raise ValueError("path: for files that a table lists")
         if self.key_pattern is not None and self.files is None:
             raise ValueError("key_pattern: for files by name; a table's own key_pattern stands within table")
-        if self.select != "all" and self.date_pattern is None and (self.table is None or self.table.date is None):
-            raise ValueError(f"select: {self.select} needs date_pattern, or a table with date")
+        if self.select != "all" and self.table is not None and self.table.date is None:
+            raise ValueError(f"select: {self.select} needs date, the table's column of dates, within table")
         return self
 
     @property

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pydicom
 import pytest
 from PIL import Image
 
 from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
 from tests.foundation.data.test_newcomer import checked, lines, told, write
+from tests.foundation.scan_files import write_series
 
 RULE = "(diagnosis_date + 30 days)"
 PATIENTS = """patient_id,diagnosis_date,os_event,os_days
@@ -125,6 +127,30 @@ def test_images_of_a_table_are_chosen_by_its_dates(tmp_path):
     (root / "a" / "ct.csv").write_text(listed)
     tables = checked(root).sites[0].tables
     assert [Path(path).stem for path in tables["radiology"]["path"]] == ["p1_20200301_a", "p1_20200301_b"]
+
+
+def test_the_latest_of_files_that_say_no_day_is_refused(tmp_path):
+    listed = lines(checked(cohort(tmp_path, sources={"radiology": {"files": "ct/*.png", "select": "latest"}})))
+    expected = "field select: select: latest, and nobody says when files were made; say date_pattern, which finds"
+    assert any(line.startswith(expected) for line in listed)
+
+
+@pytest.mark.parametrize(("landmark", "series"), [({"date": "diagnosis_date"}, ["one"]), (None, ["two"])])
+def test_a_dicom_series_says_its_own_day(tmp_path, landmark, series):
+    files = {"a/patients.csv": "patient_id,diagnosis_date\np1,2020-03-01\n"}
+    source = {"files": "ct/**/*.dcm", "select": "latest"}
+    root = write(tmp_path, files, sources={"radiology": source}, landmark=landmark)
+    for name, day in (("one", "20200301"), ("two", "20200302")):
+        folder = root / "a" / "ct" / "p1" / name
+        write_series(folder)
+        for path in folder.iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.StudyDate, dataset.AcquisitionDate = "20190101", day
+            dataset.save_as(path)
+    validation = checked(root)
+    assert [Path(path).name for path in validation.sites[0].tables["radiology"]["path"]] == series
+    rule = "files dated after the landmark (diagnosis_date), left out"
+    assert told(validation).get(rule, 0) == (landmark is not None)
 
 
 FHIR = {
