@@ -11,9 +11,9 @@ import pandas as pd
 from PIL import Image
 
 from tests.foundation.cohort_files import cut, declare_otherwise, picture
-from tests.foundation.corrupt_tables import Damage
 from tests.foundation.scan_files import body, dicom, save, write_nifti, write_series
 from tests.foundation.slide_files import REAL, tissue, write_tiff
+from tests.foundation.table_damage import Damage
 
 PNG, JPG, SERIES, VOLUME, FEATURES = (
     "north/pathology/N000_1.png",

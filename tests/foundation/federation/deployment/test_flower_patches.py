@@ -6,7 +6,6 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,40 +13,21 @@ import httpx
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
-from flwr.supercore import sql_mixin
 from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 from flwr.supercore.run import Run, RunNotRunningException
-from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink import main as superlink
 from flwr.superlink.grid import http_grid
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory
-from sqlalchemy import text
-from starlette.testclient import TestClient
 
 from foundation.federation.deployment import flower_patches
-from foundation.federation.deployment.superlink_app import SitesStayOutside
+from tests.foundation.federation.deployment.flower_restored import restore_flower
 
 
 @pytest.fixture(autouse=True)
 def flower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts Flower back after each test."""
-    for module, name in (
-        (start_client_internal, "time"),
-        (start_client_internal, "_pull_and_store_message"),
-        (start_client_internal, "_push_messages"),
-        (fleet_http_connection, "make_simple_http_retry_invoker"),
-        (inflatable_utils, "push_object_contents_from_iterable"),
-        (http_grid, "inflate_object_from_contents"),
-        (sql_mixin, "SQLITE_PRAGMAS"),
-        (superlink, "create_app"),
-    ):
-        monkeypatch.setattr(module, name, getattr(module, name))
-    for name in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, name, None)
+    restore_flower(monkeypatch)
 
 
 def waits_between_questions(monkeypatch: pytest.MonkeyPatch) -> float:
@@ -269,38 +249,6 @@ def test_a_message_is_put_together_without_a_second_copy_of_its_arrays():
     assert megabytes_inflated(arrays) > 50
     flower_patches.inflate_once()
     assert megabytes_inflated(arrays) < 30
-
-
-def pragmas(path: Path) -> dict[str, Any]:
-    """How a connection to Flower's database is set."""
-    store = SqlObjectStore(f"sqlite:///{path}")
-    store.initialize()
-    names = ("busy_timeout", "cache_size", "mmap_size", "journal_mode")
-    with store.session() as session:
-        return {name: session.scalar(text(f"PRAGMA {name}")) for name in names}
-
-
-def test_a_request_waits_for_anothers_write_and_no_connection_maps_the_file(tmp_path: Path):
-    flowers = pragmas(tmp_path / "flowers.sqlite")
-    assert flowers["busy_timeout"] < 60_000
-    assert flowers["mmap_size"] > 0
-    flower_patches.share_database()
-    patched = pragmas(tmp_path / "patched.sqlite")
-    assert patched == {"busy_timeout": 120_000, "cache_size": -4000, "mmap_size": 0, "journal_mode": "wal"}
-
-
-def status_of_list_runs(client: str) -> int:
-    """The status that the SuperLink answers with where a machine asks for the list of runs."""
-    content_type = {"content-type": "application/protobuf"}
-    with TestClient(superlink.create_app(), client=(client, 50000)) as web:
-        return web.post("/v1/control/list-runs", content=b"", headers=content_type).status_code
-
-
-def test_the_superlink_takes_commands_from_its_own_machine_alone():
-    assert status_of_list_runs("10.0.0.5") == 200
-    flower_patches.prepare_superlink(lambda app: app.add_middleware(SitesStayOutside))
-    assert status_of_list_runs("10.0.0.5") == 403
-    assert status_of_list_runs("127.0.0.1") == 200
 
 
 def test_a_process_without_a_task_makes_messages():
