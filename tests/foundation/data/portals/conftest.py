@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.foundation.data.portals.recorded import Content
+from tests.foundation.data.portals.recorded_content import Content
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.pack import pack
 from foundation.data.validation import validate
-from tests.foundation.data.portals.recorded import PATIENTS, Recorded, recorded
+from tests.foundation.data.portals.recorded import Recorded, recorded
+from tests.foundation.data.portals.recorded_content import PATIENTS
 
 EVERYTHING = "modalities=[pathology,radiology,expression,mutations,copy_number,record]"
 ROOT = Path(__file__).parents[4]
