@@ -3,7 +3,8 @@
 `python scripts/bench/federated_evaluation.py` makes eight synthetic hospitals of the embedded kind (480 patients), a
 classifier and a survival head on an encoder of the embedded size, and evaluates each across the hospitals in this
 process, site after site: what eight machines do at once stands here one behind the other. It prints the seconds of the
-whole, those in which patients are read and encoded, and the rest, which the bar of 10 s is for.
+whole, those in which patients are read and encoded, and the rest, which the bar of 10 s is for; by the clock and in
+processor time, which a busy machine does not lengthen.
 """
 
 import argparse
