@@ -10,9 +10,10 @@ from rich.progress import Progress
 
 from foundation.data.declaration import Declaration
 from foundation.data.dictionary import FILE
+from foundation.data.growth.earlier import Earlier, Growth
 from foundation.data.growth.merge import merged_table
 from foundation.data.growth.state import State
-from foundation.data.growth.survey import Earlier, Growth, Survey
+from foundation.data.growth.survey import Survey
 from foundation.data.pack import (
     cohort_digest,
     content_of,

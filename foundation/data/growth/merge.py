@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from foundation.data.growth.earlier import Earlier
 from foundation.data.growth.sources import PATIENTS
-from foundation.data.growth.survey import Earlier
 from foundation.data.preparation import Packing, Preparation
 from foundation.data.storage import Part
 

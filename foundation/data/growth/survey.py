@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from rich.progress import Progress
 
 from foundation.data import patient_checks
 from foundation.data.declaration import Declaration, HospitalColumn
-from foundation.data.dictionary import DataDictionary, read_prepared
+from foundation.data.dictionary import DataDictionary
 from foundation.data.extraction.substitute import substitute_features
 from foundation.data.growth.change import Fresh, changed_images, fresh_of, image_prints, parts_to_read
+from foundation.data.growth.earlier import Earlier, Growth
 from foundation.data.growth.sources import PATIENTS, FolderSources, Names, look, strangers
-from foundation.data.growth.state import EVERYBODY, Prints, State, frame_of
+from foundation.data.growth.state import EVERYBODY, Prints, frame_of
 from foundation.data.preparation import preparations
 from foundation.data.problems import Problems
 from foundation.data.reading import folders_of, read_sites, read_withdrawn
@@ -25,68 +25,6 @@ from foundation.data.validation import check_site, validate
 from foundation.errors import UserError
 
 WITHDRAWN = "withdrawn"  # among the prints: who withdrew by the declaration's file
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """A cohort as it was prepared before.
-
-    Attributes:
-        folder: of it.
-        content: of its `cohort.json`.
-        state: digests of what it was made from.
-        tables: patients by hospital.
-    """
-
-    folder: Path
-    content: dict[str, Any]
-    state: State
-    tables: dict[str, pd.DataFrame]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Earlier":
-        """Reads its tables; packed values stay where they are.
-
-        Raises:
-            UserError: if it was not written by `prepare`, or cannot grow.
-        """
-        content, state = read_prepared(folder), State.read(folder)
-        tables = {name: pd.read_parquet(folder / name / "patients.parquet") for name in content["hospitals"]}
-        return cls(folder, content, state, tables)
-
-    def hospital_of(self, name: str) -> pd.DataFrame:
-        """A hospital's patients; none where it was not there."""
-        return self.tables.get(name, next(iter(self.tables.values())).iloc[:0])
-
-
-@dataclass
-class Growth:
-    """What a cohort's folders hold beside what was prepared from them.
-
-    Attributes:
-        sites: what had to be read, by hospital; only patients who are packed anew.
-        members: all patients of each hospital, as packed.
-        fresh: by hospital and modality (and `patients`), whom of them is packed anew.
-        prints: digests of all that there is.
-        dictionary: of the cohort.
-        problems: takes warnings.
-        read_whole: why all tables were read; None where the parts that changed were enough.
-    """
-
-    sites: dict[str, Site]
-    members: dict[str, list[str]]
-    fresh: dict[str, dict[str, set[str]]]
-    prints: Prints
-    dictionary: DataDictionary
-    problems: Problems
-    read_whole: str | None
-
-    def counts(self, earlier: Earlier) -> dict[str, int]:
-        """Patients who are new, who changed, and who are gone."""
-        before = {(hospital, one) for hospital, table in earlier.tables.items() for one in table.index}
-        now = {(hospital, one) for hospital, names in self.members.items() for one in names}
-        packed = {(hospital, one) for hospital, each in self.fresh.items() for names in each.values() for one in names}
-        return {"new": len(now - before), "changed": len(packed & before & now), "withdrawn": len(before - now)}
 
 
 class Survey:

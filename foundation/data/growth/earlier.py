@@ -1,0 +1,74 @@
+"""A cohort as it was prepared before, and what its folders hold beside that."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from foundation.data.dictionary import DataDictionary, read_prepared
+from foundation.data.growth.state import Prints, State
+from foundation.data.problems import Problems
+from foundation.data.site import Site
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A cohort as it was prepared before.
+
+    Attributes:
+        folder: of it.
+        content: of its `cohort.json`.
+        state: digests of what it was made from.
+        tables: patients by hospital.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    state: State
+    tables: dict[str, pd.DataFrame]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Earlier":
+        """Reads its tables; packed values stay where they are.
+
+        Raises:
+            UserError: if it was not written by `prepare`, or cannot grow.
+        """
+        content, state = read_prepared(folder), State.read(folder)
+        tables = {name: pd.read_parquet(folder / name / "patients.parquet") for name in content["hospitals"]}
+        return cls(folder, content, state, tables)
+
+    def hospital_of(self, name: str) -> pd.DataFrame:
+        """A hospital's patients; none where it was not there."""
+        return self.tables.get(name, next(iter(self.tables.values())).iloc[:0])
+
+
+@dataclass
+class Growth:
+    """What a cohort's folders hold beside what was prepared from them.
+
+    Attributes:
+        sites: what had to be read, by hospital; only patients who are packed anew.
+        members: all patients of each hospital, as packed.
+        fresh: by hospital and modality (and `patients`), whom of them is packed anew.
+        prints: digests of all that there is.
+        dictionary: of the cohort.
+        problems: takes warnings.
+        read_whole: why all tables were read; None where the parts that changed were enough.
+    """
+
+    sites: dict[str, Site]
+    members: dict[str, list[str]]
+    fresh: dict[str, dict[str, set[str]]]
+    prints: Prints
+    dictionary: DataDictionary
+    problems: Problems
+    read_whole: str | None
+
+    def counts(self, earlier: Earlier) -> dict[str, int]:
+        """Patients who are new, who changed, and who are gone."""
+        before = {(hospital, one) for hospital, table in earlier.tables.items() for one in table.index}
+        now = {(hospital, one) for hospital, names in self.members.items() for one in names}
+        packed = {(hospital, one) for hospital, each in self.fresh.items() for names in each.values() for one in names}
+        return {"new": len(now - before), "changed": len(packed & before & now), "withdrawn": len(before - now)}
