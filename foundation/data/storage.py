@@ -67,6 +67,7 @@ class Storage(ABC):
         core: whether every prepared cohort has its columns, even where nobody has it: those that the format began with.
         stored: whether values lie in an `ImageStore` of that name; their columns stand last.
         hides: keys of a task's `drop_inputs` that `hide` understands.
+        optional: columns that a hospital has only where somebody has what they tell of.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Storage(ABC):
     core: bool = False
     stored: bool = False
     hides: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     @abstractmethod
     def load(self, row: "pd.Series[Any]", files: HospitalFiles) -> Any:

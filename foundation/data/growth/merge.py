@@ -51,8 +51,9 @@ def merged_table(
         folder = scratch / storage.name
         folder.mkdir(parents=True)
         new = Part(_named(preparation.pack(_some(packing, fresh[storage.name], folder)), packing), folder)
-        staying, wanted = stay(storage.name), new.table.columns.tolist()
-        if set(wanted) <= set(before.columns):
+        always = [column for column in new.table if column not in storage.optional]
+        staying, wanted = stay(storage.name), [*always, *before.columns.intersection(list(storage.optional))]
+        if set(always) <= set(before.columns):
             kept = Part(before.loc[staying, wanted], earlier.folder / name)
         else:  # of a modality that nobody had before
             kept = Part(preparation.pack(_nothing(packing, staying, folder)), earlier.folder / name)
