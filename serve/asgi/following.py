@@ -58,7 +58,10 @@ class Follower:
         """Looks until it is cancelled."""
         while True:
             await asyncio.sleep(_EVERY)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - else nothing would be followed any more, a rollback least of all
+                _LOG.exception("the release in use by the registry is not served whole")
 
     async def look(self) -> bool:
         """Whether another release is served now than before."""
@@ -86,9 +89,8 @@ class Follower:
         if manifest.seal(bundle) != seal:
             raise UserError(f"{bundle}: another bundle than the registry's ledger tells of")
         card, shown = Card.load(bundle, seal), examples.read(bundle, seal)
-        return _Release(
-            bundle, seal, schema.version, openapi.describe(schema), card, shown, reference.load(bundle, seal)
-        )
+        document = openapi.describe(schema, manifest.read_file(bundle, manifest.FHIR) is not None)
+        return _Release(bundle, seal, schema.version, document, card, shown, reference.load(bundle, seal))
 
     async def _serve(self, release: _Release) -> None:
         """Pages, counts and the host's own files of the release whose workers answer by now."""

@@ -89,6 +89,7 @@ class Served:
 
     def serve(self, version: str, document: dict[str, Any]) -> None:
         self.versions.append(version)
+        self.document = document
 
     async def in_recorder(self, do: Any, *arguments: Any) -> None:
         self.counted = arguments[1]["version"]
@@ -105,7 +106,8 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Follower,
 
     monkeypatch.setattr(following, "verify_bundle", verified)
     monkeypatch.setattr(following.manifest, "seal", lambda bundle: f"seal of {bundle.name}")
-    monkeypatch.setattr(following.openapi, "describe", lambda schema: {})
+    monkeypatch.setattr(following.manifest, "read_file", lambda bundle, _: b"{}" if bundle.name == "fhir" else None)
+    monkeypatch.setattr(following.openapi, "describe", lambda schema, fhir: {"fhir": fhir})
     for name in ("examples.read", "reference.load", "Card.load"):
         part, _, method = name.partition(".")
         monkeypatch.setattr(getattr(following, part), method, lambda *_: None)
@@ -152,6 +154,41 @@ def test_a_release_that_cannot_be_served_leaves_the_one_before(
     assert looks(one, 3) == [False, False, False]
     assert not served.programs and not served.versions
     assert caplog.text.count("the one before goes on") == 1
+
+
+def test_the_contract_of_a_release_that_takes_fhir_says_so(follower: tuple[Follower, Served, Path]) -> None:
+    one, served, pointer = follower
+    point(pointer, "2")
+    assert looks(one) == [True]
+    assert served.document == {"fhir": False}
+    point(pointer, "fhir")
+    assert looks(one) == [True]
+    assert served.document == {"fhir": True}
+
+
+def test_a_release_that_is_not_served_whole_does_not_end_the_following(
+    follower: tuple[Follower, Served, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, served, pointer = follower
+    monkeypatch.setattr(following, "_EVERY", 0.01)
+    counted = served.in_recorder
+
+    async def damaged(do: Any, *arguments: Any) -> None:
+        raise UserError("usage-2.json: not readable")
+
+    async def use() -> None:
+        task = asyncio.create_task(one.follow())
+        for name, recorder in (("2", damaged), ("1", counted)):
+            monkeypatch.setattr(served, "in_recorder", recorder)
+            point(pointer, name)
+            async with asyncio.timeout(10):
+                while served.versions[-1:] != [name]:
+                    await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(use())
+    assert served.counted == "1"
+    assert "usage-2.json: not readable" in caplog.text
 
 
 def test_a_pointer_that_is_gone_or_half_written_changes_nothing(follower: tuple[Follower, Served, Path]) -> None:
