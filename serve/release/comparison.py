@@ -39,37 +39,47 @@ def compare(
     Raises:
         UserError: if the figures cannot be compared at all.
     """
-    own = _own(folder)
+    own = _answers(folder)
     if not len(own):
         raise UserError(f"{folder / PREDICTIONS}: no prediction of a test patient; run python -m finetune.evaluate")
     levels = _levels(folder, own, rules, cohort)
     checks, left_out = [*_calibration(own, levels, rules)], "nobody"
     if before is not None:
         both, left_out = matched(before / PREDICTIONS, folder / PREDICTIONS)
+        checks += _answered(before, both, rules)
         checks += _paired(both, own, levels, rules)
         checks += _abstention(read_json(before / RESULTS, ""), read_json(folder / RESULTS, ""), rules)
     return Evidence(release, against, rules.digest, tuple(checks), left_out)
 
 
-def _own(folder: Path) -> pd.DataFrame:
+def _answers(folder: Path) -> pd.DataFrame:
     table = read_predictions(folder / PREDICTIONS)
     return table[(table["subset"] == "all") & table["prediction"].notna() & table["label"].notna()]
 
 
 def _levels(folder: Path, own: pd.DataFrame, rules: Rules, cohort: Cohort | None) -> pd.DataFrame:
     """By patient, the level in each grouping."""
-    where = pd.read_parquet(folder / PREDICTIONS, columns=["patient", _HOSPITAL]).drop_duplicates("patient")
-    levels = where.set_index("patient")[[_HOSPITAL]].astype(str)
+    levels = _hospitals(folder)
     if not rules.subgroups:
         return levels
     if cohort is None:
         raise UserError("cohort: not given; rules name subgroups, so say cohort=FOLDER, prepared, with these patients")
+    tested = own["patient"].unique()
     patients = [patient for patient in levels.index if patient in cohort.patients.index]
+    if len(levels.index.intersection(patients).intersection(tested)) < rules.paired * len(tested):
+        finding = f"holds {len(set(patients).intersection(tested))} of {len(tested)} held-out patients of {folder.name}"
+        raise UserError(f"cohort: {cohort.name} {finding}; give the prepared cohort that it was evaluated on")
     by_column = groups(cohort, patients, cohort.modalities, [50, 65], rules.subgroups)
     for name in rules.subgroups:
         for level, mask in by_column[name].items():
             levels.loc[np.array(patients)[mask], name] = level
     return levels
+
+
+def _hospitals(folder: Path) -> pd.DataFrame:
+    """By patient, the hospital."""
+    where = pd.read_parquet(folder / PREDICTIONS, columns=["patient", _HOSPITAL]).drop_duplicates("patient")
+    return where.set_index("patient")[[_HOSPITAL]].astype(str)
 
 
 def _parts(table: pd.DataFrame, levels: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -78,6 +88,19 @@ def _parts(table: pd.DataFrame, levels: pd.DataFrame) -> Iterator[tuple[str, str
         column = levels[name].reindex(table["patient"]).to_numpy()
         for level in sorted(set(column[pd.notna(column)])):
             yield str(name), str(level), table[column == level]
+
+
+def _answered(before: Path, both: pd.DataFrame, rules: Rules) -> Iterator[Check]:
+    """Of those whom the release in use answered, whom it answers: else a hospital that is left out is never worse."""
+    for group, level, part in _parts(_answers(before), _hospitals(before)):
+        for output, rows in part.groupby("output", sort=False):
+            rule = f"share whom the release in use answered, {output}, at least {rules.paired:g}"
+            count, lack = rows["patient"].nunique(), _SUPPORT.lack(rows["patient"].nunique())
+            if lack is not None:
+                yield Check(rule, group, level, count, "undefined", why=lack)
+                continue
+            share = float(rows["patient"].isin(both.loc[both["output"] == output, "patient"]).mean())
+            yield Check(rule, group, level, count, "held" if share >= rules.paired else "broken", share)
 
 
 def _paired(both: pd.DataFrame, own: pd.DataFrame, levels: pd.DataFrame, rules: Rules) -> Iterator[Check]:

@@ -83,6 +83,8 @@ class Registry:
                 stages = {name: "replaced" if stage == "promoted" else stage for name, stage in stages.items()}
             if event == "rolled back":
                 stages[entry["from"]] = event
+            if event == "refused" and stages[release] != "proposed":
+                continue  # it was in use before, and can be gone back to
             if event != "compared":
                 stages[release] = "promoted" if event == "rolled back" else event
         return stages

@@ -25,18 +25,19 @@ class Rules(BaseModel):
         error: margin of the mean absolute error, as a share of the earlier one's.
         calibration: the mean of chance less outcome may be as far from zero; broken where its whole interval is beyond.
         abstention: it may abstain on so much larger a share; broken where its whole interval is beyond.
-        paired: least share of its held-out patients whom the release in use has answered, too.
+        paired: least share of its held-out patients whom the release in use has answered, too; and of those whom that
+            one has answered, by output, overall and at each hospital, the least share whom it answers, too.
         defined: least share of these at hospitals where figures are defined.
         subgroups: columns of the cohort's record by which no group may be worse.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    auroc: float = Field(0.02, ge=0)
-    brier: float = Field(0.01, ge=0)
-    error: float = Field(0.05, ge=0)
-    calibration: float = Field(0.05, ge=0)
-    abstention: float = Field(0.02, ge=0)
+    auroc: float = Field(0.02, ge=0, le=1)
+    brier: float = Field(0.01, ge=0, le=1)
+    error: float = Field(0.05, ge=0, allow_inf_nan=False)
+    calibration: float = Field(0.05, ge=0, le=1)
+    abstention: float = Field(0.02, ge=0, le=1)
     paired: float = Field(0.9, gt=0, le=1)
     defined: float = Field(0.5, ge=0, le=1)
     subgroups: list[str] = []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from foundation.errors import UserError
 from foundation.files import write_json
@@ -95,6 +96,36 @@ def test_patients_whom_the_release_in_use_never_answered_stop_it(tmp_path: Path)
     assert (rule, "all") not in broken(compare("b", after, "a", before, Rules(paired=0.4), None).checks)
 
 
+@pytest.mark.parametrize(("column", "value"), [("hospital", "south"), ("hospital", "north"), ("output", "positive")])
+def test_a_challenger_that_leaves_a_hospital_or_an_output_out_is_broken(
+    column: str, value: str, tmp_path: Path
+) -> None:
+    before, after = (figures(tmp_path / name, {"all": 1.0}) for name in ("a", "b"))
+    path = after / "predictions.parquet"
+    table = pd.read_parquet(path)
+    more = table.assign(output="severe")
+    pd.concat([table[table[column] != value], more]).to_parquet(path)
+    pd.concat([table, more]).to_parquet(before / "predictions.parquet")
+    checks = compare("b", after, "a", before, Rules(paired=0.3), None).checks
+    rule = "share whom the release in use answered"
+    lost = {(check.rule.split(", ")[1], check.level) for check in checks if check.verdict == "broken"}
+    assert ("positive", value if column == "hospital" else "all") in lost
+    assert (rule, "tiny") not in broken(checks)
+
+
+def test_a_cohort_without_the_held_out_patients_says_nothing_of_subgroups(tmp_path: Path) -> None:
+    folder = figures(tmp_path / "a", {"all": 1.0})
+    other = SimpleNamespace(name="other", patients=pd.DataFrame(index=["north0", "north1"]))
+    with pytest.raises(UserError, match="cohort: other holds 2 of 206 held-out patients of a; give the prepared"):
+        compare("a", folder, None, None, Rules(subgroups=["sex"]), other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["auroc", "brier", "error", "calibration", "abstention"])
+def test_a_margin_that_everything_holds_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Rules(**{name: float("inf")})
+
+
 def test_subgroups_ask_for_the_cohort(tmp_path: Path) -> None:
     folder = figures(tmp_path / "a", {"all": 1.0})
     with pytest.raises(UserError, match="cohort: not given; rules name subgroups"):
@@ -157,6 +188,14 @@ def test_the_registry_remembers_what_was_promoted_refused_and_rolled_back(regist
     events = [entry["event"] for entry in registry.ledger.entries()]
     decisions = ["promoted", "refused", "promoted"]
     assert events == [*(event for one in decisions for event in ("proposed", "compared", one)), "rolled back"]
+
+
+def test_a_release_that_is_refused_anew_can_still_be_gone_back_to(registry: Registry, tmp_path: Path) -> None:
+    first = promoted(registry, challenger(tmp_path, "1", skill=0.5))
+    second = promoted(registry, challenger(tmp_path, "2", skill=1.5))
+    assert registry.promote(first, Rules(), None, None).broken
+    assert registry.stages() == {first: "replaced", second: "promoted"}
+    assert registry.rollback("alarm") == (second, first)
 
 
 def test_the_evidence_is_the_one_in_the_ledger(registry: Registry, tmp_path: Path) -> None:
