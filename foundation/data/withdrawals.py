@@ -4,6 +4,7 @@ Whoever stands in a run's own lists and not in the prepared cohort has left it. 
 learned from somebody is named, with all that was built on it. Caches of embeddings can be removed.
 """
 
+import html
 import json
 import re
 import shutil
@@ -21,7 +22,8 @@ from foundation.lineage import FILE as TRAINED
 from foundation.run_record import FILE, read_run
 
 CACHE = "rows.json"  # beside embeddings, whose they are
-_LISTS = (TRAINED, "split.json")
+_PREDICTIONS = "predictions.parquet"  # of an evaluation, whose patients may be of no training at all
+_LISTS = (TRAINED, "split.json", _PREDICTIONS)
 _PARTS = ("train", "validation", "test")
 _ADVICE = "restore it, or move the run away"
 _TEXT = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html")
@@ -70,7 +72,10 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
     each: dict[Path, Affected] = {}
     for run, record in records.items():
         trained = {
-            one for path, patients in lists.get(run, {}).items() if path.name != "split.json" for one in patients
+            one
+            for path, patients in lists.get(run, {}).items()
+            if path.name not in ("split.json", _PREDICTIONS)
+            for one in patients
         }
         files = list(_files_that_name(run, gone)) if run in lists else []
         if trained & gone or files:
@@ -104,11 +109,16 @@ def _runs(roots: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _lists(run: Path) -> dict[Path, list[str]]:
-    """By file, the patients whom a run, or a site of a federated one, learned from or set apart."""
+    """By file, the patients whom a run, or a site of a federated one, learned from, set apart or answered."""
     paths = [run / name for name in _LISTS if (run / name).is_file()]
     paths += sorted(run.glob("sites/*/trained_on/*.json")) + sorted(run.glob("trained_on/*.json"))
     lists = {}
     for path in paths:
+        if path.suffix == ".parquet":
+            lists[path] = (
+                _read_parquet(path).get("patient", pd.Series(dtype=object)).dropna().astype(str).unique().tolist()
+            )
+            continue
         content = read_json(path, _ADVICE)
         lists[path] = [str(one) for part in _PARTS for one in content.get(part, [])]
     return lists
@@ -120,20 +130,38 @@ def _parents(run: Path, record: dict[str, Any]) -> set[Path]:
 
 def _files_that_name(run: Path, gone: set[str]) -> Iterator[Path]:
     """Files of a run, and none of a run within it, in which somebody who left stands."""
-    inner = [path.parent for path in run.rglob(FILE) if path.parent != run]
+    inner, phrases = [path.parent for path in run.rglob(FILE) if path.parent != run], _phrases(gone)
     for path in sorted(run.rglob("*")):
         if not gone or not path.is_file() or any(path.is_relative_to(other) for other in inner):
             continue
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = _read_parquet(path)
             words = {str(word) for name in table.select_dtypes("object") for word in table[name].dropna().unique()}
             words |= set(map(str, table.index))
         elif path.suffix in _TEXT and path.stat().st_size <= _LARGEST:
-            words = set(_WORD.findall(path.read_text(errors="replace")))
+            text = path.read_text(errors="replace")
+            if phrases is not None and phrases.search(text):
+                yield path
+                continue
+            words = set(_WORD.findall(text))
         else:
             continue
         if not gone.isdisjoint(words):
             yield path
+
+
+def _phrases(patients: Iterable[str]) -> re.Pattern[str] | None:
+    """Of ids that stand in a text as several words, or escaped as JSON and HTML do it; None where all are plain."""
+    odd = [one for one in patients if not (one.isascii() and one == html.escape(one) and _WORD.fullmatch(one))]
+    forms = sorted({form for one in odd for form in (one, json.dumps(one)[1:-1], html.escape(one))})
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, forms))})(?!\w)") if forms else None
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # of pandas and pyarrow, whose words may quote a patient's row
+        raise UserError(f"{path}: not readable as Parquet; {_ADVICE}") from error
 
 
 def as_text(count: int, affected: Sequence[Affected]) -> str:

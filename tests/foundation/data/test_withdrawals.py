@@ -1,5 +1,6 @@
 """What learned from patients who left: named with all that was built on it, and with the files that still name them."""
 
+import html
 from pathlib import Path
 
 import pandas as pd
@@ -87,6 +88,36 @@ def test_no_patient_is_named_in_what_is_said(cohort: Cohort, runs: Path) -> None
 def test_nothing_is_named_where_nobody_left(cohort: Cohort, tmp_path: Path) -> None:
     run(tmp_path / "some/encoder", "python -m pretrain", ["P1", "P2"])
     assert affected_by_withdrawal(cohort, [tmp_path / "some"]) == (0, [])
+
+
+@pytest.mark.parametrize("patient", ["Pat 9", "Müller-1", "TCGA|01", "P(3)", "a&b", r"a\b"])
+def test_an_id_of_several_words_or_one_that_is_escaped_is_seen_in_texts(
+    patient: str, cohort: Cohort, tmp_path: Path
+) -> None:
+    head = run(tmp_path / "runs/head", "python -m finetune", ["P1", patient])
+    write_json(head / "embeddings/x/rows.json", {"rows": [[patient, ["report"]], ["P1", ["report"]]]})
+    write_json(head / "embeddings/y/rows.json", {"rows": [[f"{patient}1", ["report"]], ["P1", ["report"]]]})
+    (head / "page.html").write_text(f"<td>{html.escape(patient)}</td>")
+    count, affected = affected_by_withdrawal(cohort, [tmp_path / "runs"])
+    names = [path.relative_to(head.resolve()).as_posix() for path in affected[0].files]
+    assert (count, names) == (1, ["embeddings/x/rows.json", "page.html", "trained_on.json"])
+
+
+def test_a_patient_of_an_evaluation_alone_is_named(cohort: Cohort, tmp_path: Path) -> None:
+    evaluation = run(tmp_path / "runs/evaluation", "python -m finetune.evaluate", None)
+    pd.DataFrame({"patient": ["P1", "P8"]}).to_parquet(evaluation / "predictions.parquet")
+    count, affected = affected_by_withdrawal(cohort, [tmp_path / "runs"])
+    assert (count, [(one.patients, [path.name for path in one.files]) for one in affected]) == (
+        1,
+        [(0, ["predictions.parquet"])],
+    )
+
+
+def test_a_table_that_cannot_be_read_is_named(cohort: Cohort, tmp_path: Path) -> None:
+    evaluation = run(tmp_path / "runs/evaluation", "python -m finetune.evaluate", None)
+    (evaluation / "predictions.parquet").write_text("P8")
+    with pytest.raises(UserError, match=r"predictions\.parquet: not readable as Parquet; restore it"):
+        affected_by_withdrawal(cohort, [tmp_path / "runs"])
 
 
 def test_a_folder_that_is_not_there_is_refused(cohort: Cohort, tmp_path: Path) -> None:
