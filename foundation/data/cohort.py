@@ -42,7 +42,7 @@ class Cohort:
         self.modalities = [name for name in storages() if name in self.patients]
         # Nobody has a modality that the cohort was prepared without.
         self.patients = self.patients.assign(**{name: False for name in storages() if name not in self.patients})
-        self._places = Places.read(folder)
+        self._places = Places.read(folder, bool(content.get("grown")))
         self._files = {name: HospitalFiles(folder / name) for name in self.hospitals}
 
     @property

@@ -79,7 +79,8 @@ def grow(
         return None
     with replacing_folder(output) as temporary:
         tables = _tables(root, temporary, cache, declaration, key, workers, before, growth)
-        (Places.read(before.folder) or Places.first(_indices(before.tables))).grown(_indices(tables)).write(temporary)
+        places = Places.read(before.folder, bool(before.content.get("grown"))) or Places.first(_indices(before.tables))
+        places.grown(_indices(tables)).write(temporary)
         state = State(settings, growth.prints, file_digests(temporary, before.folder, before.state.files))
         counts = growth.counts(before)
         content = content_of(declaration, growth.dictionary, list(tables)) | {"digest": cohort_digest(state.files)}

@@ -39,14 +39,20 @@ class Places:
         return cls({name: len(index) for name, index in tables.items()}, place)
 
     @classmethod
-    def read(cls, folder: Path) -> "Places | None":
+    def read(cls, folder: Path, grown: bool) -> "Places | None":
         """Those of a prepared cohort; None where it has not grown.
 
+        Args:
+            folder: of it.
+            grown: whether it tells of growth, so that there must be some.
+
         Raises:
-            UserError: if the file is damaged.
+            UserError: if the file is damaged, or missing where the cohort has grown: all splits would be drawn anew.
         """
         path = folder / FILE
         if not path.is_file():
+            if grown:
+                raise UserError(f"{path}: missing, though the cohort has grown; restore it: splits depend on it")
             return None
         try:
             table = pq.read_table(path)

@@ -64,6 +64,20 @@ def test_everybody_stays_in_their_part(cohorts, seed, fraction, held_out, fold):
     assert {patient for patient, part in by_hospital[2].items() if part == "test"} == set(tested.index[tested])
 
 
+def test_a_grown_cohort_without_its_places_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "sites", SIZES)
+    pack(tmp_path / "sites", tmp_path / "out")
+    write(tmp_path / "sites", LATER)
+    declaration = read_declaration(tmp_path / "sites")
+    grow(tmp_path / "sites", tmp_path / "out", declaration)
+    (tmp_path / "out/places.parquet").unlink()
+    with pytest.raises(UserError, match=r"places\.parquet: missing, though the cohort has grown; restore it: splits"):
+        Cohort(tmp_path / "out")
+    write(tmp_path / "sites", LAST)
+    with pytest.raises(UserError, match=r"places\.parquet: missing"):
+        grow(tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites"))
+
+
 def test_each_patient_is_tested_in_one_fold(cohorts):
     tested = [patient for fold in range(3) for patient in split_folds(cohorts[2], 3, fold, None, 0.2, 7).test]
     assert sorted(tested) == sorted(cohorts[2].patients.index)
