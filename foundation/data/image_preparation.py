@@ -14,7 +14,7 @@ from rich.progress import Progress
 from foundation.data import image_checks
 from foundation.data.declaration import Declaration
 from foundation.data.dictionary import DataDictionary
-from foundation.data.image_looks import Look, look_in_threads
+from foundation.data.image_looks import Look, files_of, look_in_threads
 from foundation.data.image_source import ImageSource
 from foundation.data.listing import list_images
 from foundation.data.preparation import Packing, Preparation
@@ -86,6 +86,16 @@ class ImagePreparation(Preparation):
             self.open(look, source, dictionary, problems)
 
         return look_in_threads(looks, fill)
+
+    def files_of(self, path: Path, kind: str, source: Any) -> list[Path]:
+        """All files that one listed is read from.
+
+        Args:
+            path: as listed; exists.
+            kind: of it.
+            source: as declared.
+        """
+        return files_of(path)
 
     @abstractmethod
     def open(self, look: Look, source: Any, dictionary: DataDictionary, problems: Problems) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 from foundation.data.declaration import HospitalColumn
 from foundation.data.growth.sources import PATIENTS, FolderSources, Names, files_of_source
 from foundation.data.growth.state import EVERYBODY, Prints, differing, frame_of
-from foundation.data.image_looks import digest, files_of
+from foundation.data.image_looks import digest
+from foundation.data.image_preparation import ImagePreparation
 from foundation.data.image_source import ImageSource
 from foundation.data.preparation import preparations
 from foundation.data.site import Site
@@ -121,18 +122,24 @@ def image_prints(site: Site, names: Mapping[str, str], before: Prints) -> dict[t
     """
     prints = {}
     for name, one in preparations().items():
-        if not one.storage.stored or name not in site.tables:
+        if not isinstance(one, ImagePreparation) or name not in site.tables:
             continue
         key = (site.name, name)
         earlier = before.get(key, frame_of({}))
         stats, digests = {}, {}
         for patient, listed in site.tables[name].groupby(level=0):
-            packed, paths = names[str(patient)], [Path(path) for path in listed["path"]]
-            stats[packed] = _stat(paths, site.folder)
+            packed, kinds = names[str(patient)], listed["kind"].tolist()
+            files = [_files(one, Path(path), kind, site) for path, kind in zip(listed["path"], kinds, strict=True)]
+            stats[packed] = _stat(files, site.folder)
             unread = packed in earlier.index and int(earlier.at[packed, "stat"]) == stats[packed]
-            digests[packed] = int(earlier.at[packed, "digest"]) if unread else _content(paths, listed["kind"].tolist())
+            digests[packed] = int(earlier.at[packed, "digest"]) if unread else _content(files, kinds)
         prints[key] = frame_of(digests, stats)
     return prints
+
+
+def _files(preparation: ImagePreparation, path: Path, kind: str, site: Site) -> list[Path]:
+    source = site.sources.get(preparation.storage.name)
+    return preparation.files_of(path, kind, source) if path.exists() else []
 
 
 def changed_images(now: pd.DataFrame | None, before: pd.DataFrame | None) -> "pd.Index[str]":
@@ -140,23 +147,20 @@ def changed_images(now: pd.DataFrame | None, before: pd.DataFrame | None) -> "pd
     return differing(frame_of({}) if now is None else now, frame_of({}) if before is None else before)
 
 
-def _stat(paths: list[Path], folder: Path) -> int:
+def _stat(files: list[list[Path]], folder: Path) -> int:
     import xxhash
 
     parts = []
-    for path in paths:
-        for file in files_of(path) if path.exists() else []:
-            stat = file.stat()
-            parts.append(
-                f"{file.relative_to(folder) if file.is_relative_to(folder) else file} {stat.st_size} {stat.st_mtime_ns}"
-            )
+    for file in (file for each in files for file in each):
+        stat = file.stat()
+        parts.append(
+            f"{file.relative_to(folder) if file.is_relative_to(folder) else file} {stat.st_size} {stat.st_mtime_ns}"
+        )
     return int(xxhash.xxh3_64_intdigest("\n".join(parts).encode()))
 
 
-def _content(paths: list[Path], kinds: list[str]) -> int:
+def _content(files: list[list[Path]], kinds: list[str]) -> int:
     import xxhash
 
-    parts = [
-        f"{kind} {digest(files_of(path)) if path.exists() else ''}" for path, kind in zip(paths, kinds, strict=True)
-    ]
+    parts = [f"{kind} {digest(each) if each else ''}" for each, kind in zip(files, kinds, strict=True)]
     return int(xxhash.xxh3_64_intdigest("\n".join(parts).encode()))

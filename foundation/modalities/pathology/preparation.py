@@ -28,6 +28,7 @@ from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.modalities.pathology.feature_files import read_features
 from foundation.modalities.pathology.slides import Slide, source_files
+from foundation.modalities.pathology.spot_files import files_beside
 from foundation.modalities.pathology.spot_source import SpotSettings
 from foundation.modalities.pathology.spots import read_section
 from foundation.modalities.pathology.storage import SPOTS, STORAGE
@@ -124,6 +125,10 @@ class PathologyPreparation(ImagePreparation):
         for patient in mixed.index[mixed > 1]:
             finding, advice = "has spots and other pathology", "declare one of them"
             problems.error(site.files[STORAGE.name], f"patient {patient} {finding}", advice, field="kind")
+
+    def files_of(self, path: Path, kind: str, source: Any) -> list[Path]:
+        beside = files_beside(path, source.spots) if kind == "spots" else []
+        return [*super().files_of(path, kind, source), *beside]
 
     def pack(self, packing: Packing) -> pd.DataFrame:
         table, listed = super().pack(packing), packing.site.tables.get(STORAGE.name)

@@ -71,6 +71,20 @@ def read_spot_file(path: Path, settings: SpotSettings) -> SpotFile:
     return _table(path, settings)
 
 
+def files_beside(path: Path, settings: SpotSettings) -> list[Path]:
+    """What a section's spots are read from besides the file that is listed, in order: names, places and pictures."""
+    stem = path.name.partition(".")[0]
+    patterns = [] if settings.picture is None else [settings.picture.replace("{stem}", stem)]
+    if path.suffix == ".h5":
+        patterns.append("spatial/*")
+    elif path.name.startswith("matrix.mtx"):
+        patterns += ["features.tsv*", "barcodes.tsv*", "../spatial/*"]
+    elif path.suffix != ".h5ad":
+        patterns.append(settings.positions.replace("{stem}", stem))
+    files = {file for pattern in patterns for file in path.parent.glob(pattern) if file.is_file()}
+    return sorted(files - {path})
+
+
 def _matrix_h5(path: Path) -> tuple[scipy.sparse.csr_matrix, list[str], list[str]]:
     with h5py.File(path, "r") as file:
         group = file["matrix"]

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.grow import grow
 from foundation.data.pack import pack
+from foundation.modalities.pathology.spot_files import files_beside
+from foundation.modalities.pathology.spot_source import SpotSettings
 from foundation.modalities.pathology.storage import SpottedImages
 from tests.foundation.visium_files import write_cohort, write_visium
 
@@ -43,7 +46,30 @@ def nobody_with_spots(root: Path) -> None:
     shutil.rmtree(root / "a/visium/a1")
 
 
-CHANGES = [one_more, one_less, one_without_pathology, another_section, nobody_with_spots]
+def another_picture(root: Path) -> None:
+    path = root / "a/visium/a0/outs/spatial/tissue_hires_image.png"
+    Image.open(path).rotate(180).save(path)
+
+
+CHANGES = [another_picture, one_more, one_less, one_without_pathology, another_section, nobody_with_spots]
+
+
+@pytest.mark.parametrize(
+    ("listed", "beside"),
+    [
+        ("v/matrix.h5", ["v/spatial/tissue_positions.csv", "v/spatial/tissue_hires_image.png"]),
+        ("v/m/matrix.mtx.gz", ["v/m/barcodes.tsv.gz", "v/m/features.tsv.gz", "v/spatial/tissue_positions.csv"]),
+        ("a.counts.csv", ["a-section.png", "a-places.csv"]),
+        ("a.h5ad", ["a-section.png"]),
+    ],
+)
+def test_all_files_of_a_section_are_compared(listed: str, beside: list[str], tmp_path: Path) -> None:
+    for name in (listed, *beside, "b-section.png", "b-places.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    settings = SpotSettings(picture="{stem}-section.png", positions="{stem}-places.csv")
+    files = {path.resolve() for path in files_beside(tmp_path / listed, settings)}
+    assert files == {(tmp_path / name).resolve() for name in beside}
 
 
 @pytest.mark.parametrize("change", CHANGES)
