@@ -15,7 +15,7 @@ from foundation.command import choose, command, instantiate, name_first_argument
 from foundation.errors import UserError
 from foundation.files import write_text
 from foundation.run_output import claim
-from foundation.run_record import RunRecord
+from foundation.run_record import RunRecord, is_finished
 
 if TYPE_CHECKING:
     from foundation.data.declaration import Declaration
@@ -80,7 +80,7 @@ def declare(cfg: DictConfig) -> None:
 def prepare(cfg: DictConfig) -> None:
     """Writes the cohort's site folders where it has a source, checks and packs them; a prepared cohort grows."""
     from foundation.data.dictionary import FILE
-    from foundation.data.grow import grow
+    from foundation.data.grow import as_before, grow
     from foundation.data.pack import pack
 
     output, name = Path(cfg.output), "python -m foundation.data prepare"
@@ -95,7 +95,9 @@ def prepare(cfg: DictConfig) -> None:
             packed = pack(sites, output, declaration, cfg.workers, features)
     if packed is None:
         print(f"cohort: {output}, nothing changed since it was prepared")
-        return
+        if is_finished(output):
+            return
+        packed = as_before(output)  # it was killed before its record was written
     data = {key: packed[key] for key in ("name", "digest", "synthetic")} | {"hospitals": list(packed["found"])}
     builds_on = () if features is None else (features,)
     with RunRecord.open(output, name, plain(cfg), cfg.seed, builds_on, data) as record:

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.progress import Progress
 
 from foundation.data.declaration import Declaration
-from foundation.data.dictionary import FILE
+from foundation.data.dictionary import FILE, DataDictionary
 from foundation.data.growth.earlier import Earlier, Growth
 from foundation.data.growth.merge import merged_table
 from foundation.data.growth.state import State
@@ -92,6 +92,14 @@ def grow(
         "grown": counts,
         "read_whole": growth.read_whole,
     }
+
+
+def as_before(folder: Path) -> dict[str, Any]:
+    """What `grow` returns, of a prepared cohort in which nothing changed."""
+    before = Earlier.read(folder)
+    dictionary = DataDictionary.model_validate(before.content["dictionary"])
+    grown = {"new": 0, "changed": 0, "withdrawn": 0}
+    return found_in(before.content, before.tables, dictionary, 0) | {"grown": grown, "read_whole": None}
 
 
 def _tables(
