@@ -250,10 +250,8 @@ def test_data_needs_its_action(run, arguments):
     code, _, err = run("foundation.data", *arguments)
     assert code == 2
     found = arguments[0] if arguments else "nothing"
-    assert (
-        only_line(err)
-        == f"error: python -m foundation.data: '{found}' given; say declare, validate, features, prepare or describe"
-    )
+    actions = "declare, validate, features, prepare, describe or withdrawn"
+    assert only_line(err) == f"error: python -m foundation.data: '{found}' given; say {actions}"
 
 
 def start(*arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
