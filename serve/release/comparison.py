@@ -1,11 +1,11 @@
 """A challenger beside the release in use, on the same held-out patients: overall, by hospital and by subgroup."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from finetune.subgroups import groups
 from foundation.data.cohort import Cohort
@@ -15,12 +15,13 @@ from foundation.statistics.figure import Support, percentiles
 from foundation.statistics.weights import poisson_weights
 from serve.card.pairs import Pair, matched, measures
 from serve.card.predictions import read_predictions
-from serve.release.rules import ALL, Check, Evidence, Rules
+from serve.release.rules import ALL, Check, Evidence, Rules, Verdict
 
 PREDICTIONS, RESULTS = "predictions.parquet", "results.json"
 _REPLICATES, _KEY = 1000, "release"
 _SUPPORT = Support()
 _HOSPITAL = "hospital"
+_AGAIN = "run python -m finetune.evaluate again"
 
 
 def compare(
@@ -48,7 +49,7 @@ def compare(
         both, left_out = matched(before / PREDICTIONS, folder / PREDICTIONS)
         checks += _answered(before, both, rules)
         checks += _paired(both, own, levels, rules)
-        checks += _abstention(read_json(before / RESULTS, ""), read_json(folder / RESULTS, ""), rules)
+        checks += _abstention(_abstained(before / RESULTS), _abstained(folder / RESULTS), rules)
     return Evidence(release, against, rules.digest, tuple(checks), left_out)
 
 
@@ -78,7 +79,11 @@ def _levels(folder: Path, own: pd.DataFrame, rules: Rules, cohort: Cohort | None
 
 def _hospitals(folder: Path) -> pd.DataFrame:
     """By patient, the hospital."""
-    where = pd.read_parquet(folder / PREDICTIONS, columns=["patient", _HOSPITAL]).drop_duplicates("patient")
+    path = folder / PREDICTIONS
+    try:
+        where = pd.read_parquet(path, columns=["patient", _HOSPITAL]).drop_duplicates("patient")
+    except (OSError, ValueError) as error:  # whose words may quote a patient's row
+        raise UserError(f"{path}: says no hospital of the patients; {_AGAIN}") from error
     return where.set_index("patient")[[_HOSPITAL]].astype(str)
 
 
@@ -157,27 +162,44 @@ def _calibration(own: pd.DataFrame, levels: pd.DataFrame, rules: Rules) -> Itera
             yield Check(rule, group, level, len(rows), "broken" if beyond else "held", float(means[0]), low, high)
 
 
-def _abstention(before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules) -> Iterator[Check]:
+class _Abstained(BaseModel):
+    """The share of patients on whom a model abstains, as `results.json` has it."""
+
+    group: str
+    level: str
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+_ByLevel = dict[tuple[str, str], _Abstained]
+
+
+def _abstention(earlier: _ByLevel, later: _ByLevel, rules: Rules) -> Iterator[Check]:
     """How much oftener it abstains than the release in use, overall and at each hospital."""
-    earlier, later = _abstained(before), _abstained(after)
     rule = f"abstains no more, by more than {rules.abstention:g}"
     if earlier and not later:
         yield Check(rule, ALL, ALL, 0, "broken", why="its evaluation does not tell on how many it abstains")
     for key, figure in later.items():
-        value, known = figure["value"], earlier.get(key, {}).get("value")
+        value, known = figure.value, earlier[key].value if key in earlier else None
         if value is None or known is None:
-            why = str(figure.get("reason") or "not known of the release in use")
-            yield Check(rule, *key, int(figure["n"]), "undefined", why=why)
+            yield Check(rule, *key, figure.n, "undefined", why=figure.reason or "not known of the release in use")
             continue
-        low, high = (value if figure[end] is None else figure[end] for end in ("low", "high"))
-        verdict = "broken" if low - known > rules.abstention else "held"
-        yield Check(rule, *key, int(figure["n"]), verdict, known - value, known - high, known - low)  # type: ignore[arg-type]
+        low, high = (value if end is None else end for end in (figure.low, figure.high))
+        verdict: Verdict = "broken" if low - known > rules.abstention else "held"
+        yield Check(rule, *key, figure.n, verdict, known - value, known - high, known - low)
 
 
-def _abstained(results: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    rows = [row for row in results.get("figures", []) if row["metric"] == "abstained" and row["model"] == "model"]
-    rows = [row for row in rows if row["subset"] == "all" and row["group"] in (ALL, _HOSPITAL)]
-    return {(row["group"], row["level"]): row for row in rows}
+def _abstained(path: Path) -> _ByLevel:
+    rows = read_json(path, _AGAIN).get("figures", [])
+    try:
+        rows = [row for row in rows if row["metric"] == "abstained" and row["model"] == "model"]
+        rows = [row for row in rows if row["subset"] == "all" and row["group"] in (ALL, _HOSPITAL)]
+        return {(one.group, one.level): one for one in map(_Abstained.model_validate, rows)}
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{path}: 'figures' are not those of an evaluation; {_AGAIN}") from error
 
 
 def _lack(rows: pd.DataFrame) -> str:

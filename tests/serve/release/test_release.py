@@ -21,6 +21,8 @@ from serve.release.registry import Proposal, Registry
 from serve.release.rules import Check, Rules
 
 HOSPITALS = {"north": 120, "south": 80, "tiny": 6}
+ABSTAINED = {"metric": "abstained", "model": "model", "subset": "all", "group": "all", "level": "all", "n": 1}
+ABSTAINED |= {"value": 0.1, "low": None, "high": None, "reason": None}
 DATA = {"name": "own", "digest": "0", "synthetic": True, "hospitals": list(HOSPITALS)}
 
 
@@ -39,8 +41,8 @@ def figures(folder: Path, skill: dict[str, float], shift: float = 0.0, abstained
             figures = {"label": float(label[number]), "prediction": float(chance[number] > 0.5)}
             rows.append({**row, "output": "positive", **figures, "probability": chance[number]})
     pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
-    figure = {"metric": "abstained", "model": "model", "subset": "all", "group": "all", "level": "all", "n": len(rows)}
-    figure |= {"value": abstained, "low": abstained - 0.03, "high": abstained + 0.03, "reason": None}
+    share = {"value": abstained, "low": abstained - 0.03, "high": abstained + 0.03}
+    figure = {**ABSTAINED, **share, "n": len(rows)}
     write_json(folder / "results.json", {"figures": [figure]})
     return folder
 
@@ -124,6 +126,23 @@ def test_a_cohort_without_the_held_out_patients_says_nothing_of_subgroups(tmp_pa
 def test_a_margin_that_everything_holds_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         Rules(**{name: float("inf")})
+
+
+@pytest.mark.parametrize(
+    "figures_of", [3, [3], [{"metric": "abstained"}], [{**ABSTAINED, "value": "many"}], [{**ABSTAINED, "n": None}]]
+)
+def test_figures_of_another_form_are_refused(figures_of: Any, tmp_path: Path) -> None:
+    before, after = (figures(tmp_path / name, {"all": 1.0}) for name in ("a", "b"))
+    write_json(before / "results.json", {"figures": figures_of})
+    with pytest.raises(UserError, match=r"a/results\.json: 'figures' are not those of an evaluation; run python"):
+        compare("b", after, "a", before, Rules(), None)
+
+
+def test_predictions_without_hospitals_are_refused(tmp_path: Path) -> None:
+    path = figures(tmp_path / "a", {"all": 1.0}) / "predictions.parquet"
+    pd.read_parquet(path).drop(columns="hospital").to_parquet(path)
+    with pytest.raises(UserError, match=r"predictions\.parquet: says no hospital of the patients; run python"):
+        compare("a", path.parent, None, None, Rules(), None)
 
 
 def test_subgroups_ask_for_the_cohort(tmp_path: Path) -> None:
