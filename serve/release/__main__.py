@@ -26,7 +26,7 @@ _HELP = f"""usage: {_COMMAND} ACTION [overrides]
 `{_COMMAND} ACTION --help` shows what can be set. An endpoint that follows: python -m serve bundle=REGISTRY"""
 
 
-def _opened(cfg: DictConfig) -> "tuple[Registry, Rules]":
+def _opened(cfg: DictConfig, new: bool = False) -> "tuple[Registry, Rules]":
     from pydantic import ValidationError
 
     from serve.release.registry import Registry
@@ -41,6 +41,8 @@ def _opened(cfg: DictConfig) -> "tuple[Registry, Rules]":
     if registry.ledger.entries():
         with registry.locked():
             registry.point()
+    elif not new:
+        raise UserError(f"{cfg.registry}: no release; {_COMMAND} propose takes one in")
     return registry, rules
 
 
@@ -52,7 +54,7 @@ def propose(cfg: DictConfig) -> None:
     for name in ("export", "evaluation"):
         if cfg[name] is None:
             raise UserError(f"{name}: not given; say {name}=FOLDER (see {_COMMAND} propose --help)")
-    registry, rules = _opened(cfg)
+    registry, rules = _opened(cfg, new=True)
     card, key = (None if cfg[name] is None else Path(cfg[name]) for name in ("card", "trusted_key"))
     release = registry.propose(Proposal(Path(cfg.export), Path(cfg.evaluation), card, key), rules, plain(cfg), cfg.seed)
     print(f"proposed: {release}\nthen: {_COMMAND} promote registry={cfg.registry} release={release}")
@@ -98,10 +100,7 @@ def show(cfg: DictConfig) -> None:
 
 
 def _release(cfg: DictConfig, registry: "Registry") -> str:
-    stages = registry.stages()
-    if not stages:
-        raise UserError(f"{cfg.registry}: no release; {_COMMAND} propose takes one in")
-    return str(cfg.release) if cfg.release is not None else list(stages)[-1]
+    return str(cfg.release) if cfg.release is not None else list(registry.stages())[-1]
 
 
 def _cohort(cfg: DictConfig) -> "Cohort | None":
