@@ -15,7 +15,13 @@ from serve.schema import Response
 _AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 _REQUEST_ID = "urn:consilium:request"
 _DIGEST = "urn:consilium:sha256"
-_PROBABILITIES = {"probabilities": "{}", "labels": "{}", "survival": "alive after {}"}  # of heads, in words
+_PROBABILITIES = {  # of heads, in words
+    "probabilities": "{}",
+    "labels": "{}",
+    "survival": "without the event after {}",
+    "event_free": "no event after {}",
+}
+_DIGITS = 10  # of a percentage: beyond, they are those of its conversion
 _RESEARCH = "Research software: not a medical device."
 
 
@@ -75,17 +81,27 @@ def _assessment(response: Response, reading: Reading, time: str, names: Mapping[
 
 
 def _predictions(response: Response) -> Iterator[dict[str, Any]]:
-    """Each probability; what else the head predicts in words, a group of risk as such."""
+    """Each probability in per cent, as FHIR has it; what else the head predicts in words, a group of risk as such."""
     for name, value in response.prediction.items():
-        if isinstance(value, dict):
-            for outcome, probability in value.items():
-                text = _PROBABILITIES.get(name, name + " {}").format(outcome.replace("_", " "))
-                yield {"outcome": {"text": text}, "probabilityDecimal": probability}
+        if name == "incidence":
+            for cause, chances in value.items():
+                yield from _probabilities(f"{cause.replace('_', ' ')} first, within {{}}", chances)
+        elif name == "risk_group" and isinstance(value, dict):
+            for cause, group in value.items():
+                yield {"outcome": {"text": cause.replace("_", " ")}, "qualitativeRisk": {"text": str(group)}}
+        elif isinstance(value, dict):
+            yield from _probabilities(_PROBABILITIES.get(name, name + " {}"), value)
         elif name == "risk_group":
             yield {"outcome": {"text": response.task}, "qualitativeRisk": {"text": str(value)}}
         else:
             shown = f"{value:.6g}" if isinstance(value, float) else str(value)
             yield {"outcome": {"text": f"{name.replace('_', ' ')}: {shown}"}}
+
+
+def _probabilities(words: str, chances: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    for outcome, chance in chances.items():
+        percent = round(100 * chance, _DIGITS)
+        yield {"outcome": {"text": words.format(outcome.replace("_", " "))}, "probabilityDecimal": percent}
 
 
 def _report(response: Response, reading: Reading, time: str) -> dict[str, Any]:
@@ -131,7 +147,7 @@ def _sentence(response: Response) -> str:
     for one in _predictions(response):
         number = one.get("probabilityDecimal")
         risk = one.get("qualitativeRisk", {}).get("text")
-        value = f": {number:.3f}" if number is not None else f": {risk}" if risk else ""
+        value = f": {number:.1f} %" if number is not None else f": {risk}" if risk else ""
         parts.append(one["outcome"]["text"] + value)
     return f"Predicted: {'; '.join(parts)}."
 

@@ -1,6 +1,7 @@
 """The answer as FHIR R4, held against the models of fhir.resources; and a Bundle through the host's own call."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ NOW = datetime(2026, 11, 27, 3, 25, tzinfo=UTC)
 READING = Reading({}, {"reference": "Patient/a"}, ["urn:uuid:0"], [], "d" * 64)
 CLASSES = {"class": "high", "probabilities": {"low": 0.25, "high": 0.75}}
 SURVIVAL = {"risk_score": 0.5, "risk_group": "high", "survival": {"365_days": 0.9, "730_days": 0.6}}
+COMPETING = {
+    "incidence": {"disease": {"365_days": 0.2}, "other_cause": {"365_days": 0.3}},
+    "event_free": {"365_days": 0.5},
+    "risk_group": {"disease": "low", "other_cause": "high"},
+}
 SURE = {"region": ["high"], "coverage": 0.9, "out_of_distribution": {"report": 0.5}, "abstain": False, "reasons": []}
 
 
@@ -53,17 +59,27 @@ def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("prediction", "expected"),
     [
-        (CLASSES, [("class: high", None, None), ("low", 0.25, None), ("high", 0.75, None)]),
+        (CLASSES, [("class: high", None, None), ("low", 25.0, None), ("high", 75.0, None)]),
         (
             SURVIVAL,
             [
                 ("risk score: 0.5", None, None),
                 ("biomarker", None, "high"),
-                ("alive after 365 days", 0.9, None),
-                ("alive after 730 days", 0.6, None),
+                ("without the event after 365 days", 90.0, None),
+                ("without the event after 730 days", 60.0, None),
             ],
         ),
-        ({"labels": {"IDH1": 0.5}}, [("IDH1", 0.5, None)]),
+        ({"labels": {"IDH1": 0.07}}, [("IDH1", 7.0, None)]),
+        (
+            COMPETING,
+            [
+                ("disease first, within 365 days", 20.0, None),
+                ("other cause first, within 365 days", 30.0, None),
+                ("no event after 365 days", 50.0, None),
+                ("disease", None, "low"),
+                ("other cause", None, "high"),
+            ],
+        ),
         ({"value": 3.25, "unit": "mm"}, [("value: 3.25", None, None), ("unit: mm", None, None)]),
     ],
 )
@@ -94,7 +110,7 @@ def test_the_answer_names_patient_model_sources_and_limits():
         "The model was trained on synthetic patients alone: no clinical meaning.",
         "Research software: not a medical device.",
     ]
-    assert each["DiagnosticReport"]["conclusion"].startswith("Predicted: class: high; low: 0.250; high: 0.750.\n")
+    assert each["DiagnosticReport"]["conclusion"].startswith("Predicted: class: high; low: 25.0 %; high: 75.0 %.\n")
 
 
 def test_where_the_model_abstains_no_number_is_sent():
@@ -103,10 +119,12 @@ def test_where_the_model_abstains_no_number_is_sent():
     assert "prediction" not in each["RiskAssessment"]
     assert each["RiskAssessment"]["note"][0]["text"] == "The model abstains: report unlike any learnt from."
     assert each["DiagnosticReport"]["conclusion"].startswith("The model abstains.\n")
-    assert "0.75" not in json.dumps(each)
+    assert not re.search(r"0\.75|75\.0|\b75\b", json.dumps(each))
 
 
-@pytest.mark.parametrize("prediction", [CLASSES, SURVIVAL, {"labels": {"IDH1": 0.5}}, {"value": 3.25, "unit": "mm"}])
+@pytest.mark.parametrize(
+    "prediction", [CLASSES, SURVIVAL, COMPETING, {"labels": {"IDH1": 0.5}}, {"value": 3.25, "unit": "mm"}]
+)
 @pytest.mark.parametrize("reliability", [None, SURE, {**SURE, "abstain": True, "reasons": ["?"]}])
 def test_the_answer_is_fhir_by_another_s_models(prediction: dict[str, Any], reliability: dict[str, Any] | None):
     oracle = pytest.importorskip("fhir.resources.R4B.bundle", reason="fhir.resources is an oracle of tests alone")
@@ -137,7 +155,7 @@ def test_hosts_answer_a_bundle_beside_requests_of_their_own_form(
     prediction = json.loads(own.body)["prediction"]
     risks = resources(bundle)["RiskAssessment"]["prediction"]
     sent = {one["outcome"]["text"]: one["probabilityDecimal"] for one in risks if "probabilityDecimal" in one}
-    assert alike(sent, prediction["probabilities"])
+    assert alike(sent, {name: 100 * chance for name, chance in prediction["probabilities"].items()})
     assert own.counted is not None and alike(own.counted, answered.counted)
     usage = Usage()
     usage.add(answered.status, answered.counted)
