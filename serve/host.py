@@ -102,7 +102,9 @@ def _hear(predictor: "Predictor", call: Call) -> "Reading | RequestError | None"
 
 
 def to_reply(
-    result: Response | RequestError, request_id: str, write_fhir: Callable[[Response], dict[str, Any]] | None = None
+    result: Response | RequestError,
+    request_id: str,
+    write_fhir: Callable[[Response], dict[str, Any] | RequestError] | None = None,
 ) -> Reply:
     """An answer or a refusal as HTTP carries it.
 
@@ -118,7 +120,10 @@ def to_reply(
     content, kind = result.model_dump(), JSON
     counted = {name: content[name] for name in ("reliability", "modalities_used", "examined", "version")}
     if write_fhir is not None:
-        content, kind = write_fhir(result), FHIR
+        written = write_fhir(result)
+        if isinstance(written, RequestError):
+            return to_reply(written, request_id)
+        content, kind = written, FHIR
     return Reply(HTTPStatus.OK, _encode(content), {"content-type": kind, REQUEST_ID: request_id}, counted)
 
 

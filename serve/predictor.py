@@ -99,10 +99,10 @@ class Predictor:
             return RequestError("Content-Type", reason, advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         return _guarded(read_bundle, body, self.fhir, self.schema)
 
-    def write_fhir(self, reading: Reading, response: Response) -> dict[str, Any]:
-        """The answer about what was read, as FHIR."""
+    def write_fhir(self, reading: Reading, response: Response) -> dict[str, Any] | RequestError:
+        """The answer about what was read, as FHIR; a refusal where it cannot be written, which fails nobody else."""
         warnings = [*reading.warnings, *response.warnings]
-        return write_bundle(response.model_copy(update={"warnings": warnings}), reading)
+        return _guarded(write_bundle, response.model_copy(update={"warnings": warnings}), reading)
 
     def guarded(self, do: Callable[..., Value], *arguments: Any) -> Value | RequestError:
         """What `do` makes of this predictor for one request, or its refusal: it fails nobody else's."""

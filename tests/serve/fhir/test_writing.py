@@ -19,8 +19,9 @@ from serve.host import Call
 from serve.monitoring.usage import Usage
 from serve.predictor import Predictor
 from serve.schema import Digests, ExaminedPart, Response
+from tests.foundation.data.fhir_exports import patient
 from tests.serve.conftest import alike
-from tests.serve.fhir.bundles import COLUMNS, DECLARATION, body, whole
+from tests.serve.fhir.bundles import COLUMNS, DECLARATION, body, report, whole
 
 NOW = datetime(2026, 11, 27, 3, 25, tzinfo=UTC)
 READING = Reading({}, {"reference": "Patient/a"}, ["urn:uuid:0"], [], "d" * 64)
@@ -164,6 +165,21 @@ def test_hosts_answer_a_bundle_beside_requests_of_their_own_form(
         (422, "application/problem+json"),
         (400, "application/problem+json"),
     ]
+
+
+def test_an_answer_that_cannot_be_written_fails_nobody_else(reading_fhir: Predictor, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> None:
+        raise TypeError("a patient's value")
+
+    monkeypatch.setattr("serve.predictor.write_bundle", fail)
+    fhir = {"Content-Type": "application/fhir+json"}
+    calls = [
+        Call(b'{"report": "Atypia."}', {}, "one"),
+        Call(body([patient("a", "1960", "female"), report("a", "Atypia.")]), fhir, "two"),
+    ]
+    plain, unwritten = host.answer(reading_fhir, calls)
+    assert (plain.status, unwritten.status) == (200, 500)
+    assert b"a patient's value" not in unwritten.body and unwritten.counted is None
 
 
 def test_a_model_without_a_declaration_says_so(predictor: Predictor):
