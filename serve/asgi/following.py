@@ -98,9 +98,15 @@ class Follower:
         self._app.card, self._app.examples = release.card, release.examples
         labels = {"model": self._app.model, "version": release.version, "release": installed_release()}
         await self._app.in_recorder(self._app.observer.replace, release.reference, labels)
+        try:
+            self._write(release)
+        except (UserError, OSError) as error:  # a full disk must not end the following
+            _LOG.error("version %s is served, and the host's own files do not say so (%s)", release.version, error)
+        _LOG.warning("serving version %s", release.version)
+
+    def _write(self, release: _Release) -> None:
         facts = {"version": release.version, "bundle": str(release.bundle.resolve()), "seal": release.seal}
         write_json(self._settings, {**read_json(self._settings, "start the server again"), **facts})
         state = self._settings.with_name(STATE)
         if state.is_file():
             write_json(state, {**read_json(state, "start the server again"), "version": release.version})
-        _LOG.warning("serving version %s", release.version)

@@ -198,3 +198,22 @@ def test_a_pointer_that_is_gone_or_half_written_changes_nothing(follower: tuple[
     pointer.unlink()
     assert looks(one) == [False]
     assert not served.versions
+
+
+def test_a_full_disk_does_not_end_the_following(
+    follower: tuple[Follower, Served, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, served, pointer = follower
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(following, "write_json", full)
+        point(pointer, "2")
+        assert looks(one) == [True]
+    assert "version 2 is served, and the host's own files do not say so" in caplog.text
+    point(pointer, "3")
+    assert looks(one) == [True]
+    assert served.versions == ["2", "3"]
+    assert read_json(pointer.with_name("host.json"), "")["version"] == "3"
