@@ -118,6 +118,38 @@ def test_a_renewed_certificate_is_taken_and_half_a_pair_is_not(
     assert first == kept != last == number
 
 
+@pytest.mark.parametrize(("name", "passes"), [("host", True), ("neighbour", False)])
+def test_who_has_another_certificate_of_the_same_issuer_is_not_the_server(tmp_path: Path, name: str, passes: bool):
+    write_pair(tmp_path, "issuer")
+    for one in ("host", "neighbour"):
+        write_pair(tmp_path, one, issuer="issuer")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pair(context, tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+    (tmp_path / "host.crt").write_text("subject: Krankenhaus Süd\n" + (tmp_path / "host.crt").read_text())
+
+    async def trusted() -> bool:
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=pinned(tmp_path / "host.crt"))
+            writer.close()
+        except ssl.SSLCertVerificationError:
+            return False
+        finally:
+            server.close()
+        return True
+
+    assert asyncio.run(trusted()) == passes
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n\xff"])
+def test_what_is_no_certificate_cannot_be_pinned(tmp_path: Path, content: bytes | None):
+    if content is not None:
+        (tmp_path / "host.crt").write_bytes(content)
+    with pytest.raises(UserError, match=r"host\.crt: no certificate in PEM"):
+        pinned(tmp_path / "host.crt")
+
+
 @pytest.fixture(scope="module")
 def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     output = tmp_path_factory.mktemp("tls")
