@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from foundation.errors import UserError
 from serve.conversation import RETRIES, Conversation, Patient, RefusedError, Retries, encode, transport
 from serve.host import FHIR
 from serve.schema import Response
@@ -81,8 +82,10 @@ class AsyncClient:
             at_once: most requests on their way.
 
         Raises:
-            UserError: if nobody answers, or it is no server of this release.
+            UserError: if nobody answers, it is no server of this release, or none may be on their way.
         """
+        if at_once < 1:
+            raise UserError(f"at_once: found {at_once}; give 1 or more")
         room = asyncio.Semaphore(at_once)
 
         async def ask(patient: Patient) -> Response | RefusedError:

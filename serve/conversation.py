@@ -222,7 +222,7 @@ def refusal(status: int, body: bytes, phrase: str) -> RefusedError:
 def _seconds(retry_after: str | None) -> float | None:
     """What the header asks for; None where it is missing, or neither seconds nor a date."""
     text = (retry_after or "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         date = parsedate_to_datetime(text)
