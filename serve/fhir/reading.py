@@ -54,7 +54,8 @@ class _Bundle:
     """A Bundle while it is read."""
 
     each: list[tuple[str, Located[Any], str]]  # kind, resource, full URL
-    patients: set[str]
+    patients: set[str]  # names by which others refer to the patient
+    servers: set[str]  # that the patient is of, where the Bundle says so
     basis: dict[str, None] = field(default_factory=dict)  # in order
     ignored: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
@@ -68,10 +69,16 @@ class _Bundle:
         except ValidationError as error:
             raise refuse_invalid(raw.path, error, _MEND, f"entry[{raw.entry}]") from error
 
-    def check_subject(self, raw: Located[Any], reference: str) -> None:
-        """Whose it is must be said: another's picture is nobody's guess."""
+    def check_subject(self, raw: Located[Any], url: str, reference: str) -> None:
+        """Whose it is must be said: another's picture is nobody's guess, nor is who has the same id elsewhere."""
+        finding = ""
         if target(reference) not in self.patients:
             finding = "refers to no Patient of the Bundle" if reference else "does not say whose it is"
+        elif reference not in self.patients or reference.startswith("Patient/"):
+            server = _server(reference) or _server(url)  # a relative reference is of the server of its resource
+            if server and self.servers and server not in self.servers:
+                finding = "refers to a Patient of another server"
+        if finding:
             raise raw.refuse(finding, "refer to the Patient", "subject.reference", reference)
 
 
@@ -105,8 +112,9 @@ def _read(content: dict[str, Any], declaration: FhirDeclaration, schema: BundleS
         advice = "send each patient in a Bundle of their own"
         raise RequestError("entry", f"{len(export.patients)} Patients", advice)
     people = [(raw, url) for kind, raw, url in each if kind == "Patient"]
-    names = {f"Patient/{raw.resource.get('id')}" for raw, _ in people} | {url for _, url in people if url}
-    bundle = _Bundle(each, names)
+    names = {f"Patient/{raw.resource['id']}" for raw, _ in people if raw.resource.get("id")}
+    names |= {url for _, url in people if url}
+    bundle = _Bundle(each, names, {_server(url) for _, url in people} - {""})
     request: dict[str, Any] = {}
     record = _record(bundle, export, declaration, schema, codes)
     if record:
@@ -132,10 +140,13 @@ def _record(
     if form is None or not declaration.columns:
         bundle.ignored.update(f"{kind}s" for kind, _, _ in bundle.each if kind in _RECORDS)
         return {}
-    kept = {one.entry for located in export.conditions.values() for one in located}
-    kept |= {one.entry for located in export.observations.values() for one in located}
+    both = (export.conditions, export.observations)
+    located: list[Located[Any]] = [one for by_patient in both for listed in by_patient.values() for one in listed]
+    kept = {one.entry: one.resource.subject.reference for one in located}
     coded = 0
     for kind, raw, url in bundle.each:
+        if raw.entry in kept:
+            bundle.check_subject(raw, url, kept[raw.entry])
         if kind == "Patient" or raw.entry in kept:
             bundle.read_from(raw, url, kind)
         if kind in _RECORDS:
@@ -157,7 +168,7 @@ def _report(bundle: _Bundle, declaration: FhirDeclaration) -> str:
     """The text of the reports, the earliest first."""
     texts: list[tuple[datetime | None, Located[Any], str]] = []
     for raw, url, report in _reports(bundle, declaration):
-        bundle.check_subject(raw, report.subject.reference)
+        bundle.check_subject(raw, url, report.subject.reference)
         try:
             text = report.text()
         except ValueError as error:
@@ -207,7 +218,7 @@ def _images(bundle: _Bundle, declaration: FhirDeclaration) -> dict[str, list[str
         elif not belongs:
             bundle.ignored["Media of a modality that is not declared"] += 1
         elif (data := _picture(bundle, media.content, binaries)) is not None:
-            bundle.check_subject(raw, media.subject.reference)
+            bundle.check_subject(raw, url, media.subject.reference)
             bundle.read_from(raw, url, "Media")
             images.setdefault(belongs[0], []).append(data)
     return images
@@ -248,6 +259,13 @@ def _subject(export: Export, declaration: FhirDeclaration, people: list[tuple[Lo
     if len(numbers) == 1:
         subject["identifier"] = {"system": numbers[0].system, "value": numbers[0].value}
     return subject
+
+
+def _server(url: str) -> str:
+    """That a resource's URL is of, by whatever scheme; empty where it is of none, as `urn:uuid:…` and `Patient/7`."""
+    scheme, _, rest = url.partition("/_history/")[0].partition("://")
+    parts = rest.rsplit("/", 2)
+    return parts[0] if scheme in ("http", "https") and len(parts) == 3 else ""
 
 
 def _name(kind: str, raw: Located[Any], url: str) -> str:

@@ -94,6 +94,48 @@ def test_what_cannot_be_read_rightly_is_refused_by_entry_and_field(
     assert refused.value.reason.startswith(reason)
 
 
+HERE, THERE = "https://here.example/fhir", "https://there.example/fhir"
+
+
+def of_servers(patient_url: str, other_url: str, reference: str, other: dict[str, Any]) -> bytes:
+    """A patient and something that refers to them, each by its full URL."""
+    resources = [patient("a", "1960-03-01", "female"), other | {"subject": {"reference": reference}}]
+    entries = [{"fullUrl": url, "resource": one} for url, one in zip((patient_url, other_url), resources, strict=True)]
+    return json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}).encode()
+
+
+@pytest.mark.parametrize(
+    "other", [ldh("a", 210, "2020-03-02"), report("a", "Atypia.")], ids=lambda one: one["resourceType"]
+)
+@pytest.mark.parametrize(
+    ("patient_url", "other_url", "reference", "reads"),
+    [
+        (f"{HERE}/Patient/a", f"{HERE}/Observation/1", f"{THERE}/Patient/a", False),
+        (f"{HERE}/Patient/a", f"{THERE}/Observation/1", "Patient/a", False),
+        (f"{HERE}/Patient/a", f"{THERE}/Observation/1", f"{HERE}/Patient/a/_history/2", True),
+        (f"{HERE}/Patient/a", f"{HERE}/Observation/1", "Patient/a", True),
+        (f"{HERE}/Patient/a", "urn:uuid:1", "Patient/a", True),
+        ("urn:uuid:0", f"{HERE}/Observation/1", "urn:uuid:0", True),
+    ],
+)
+def test_the_same_id_on_another_server_is_another_patient(
+    patient_url: str, other_url: str, reference: str, reads: bool, other: dict[str, Any], predictor: Predictor
+):
+    content = of_servers(patient_url, other_url, reference, other)
+    if reads:
+        assert read_bundle(content, DECLARATION, predictor.schema).basis[-1] == other_url
+        return
+    with pytest.raises(RequestError, match="refers to a Patient of another server") as refused:
+        read_bundle(content, DECLARATION, predictor.schema)
+    assert refused.value.field == "entry[1].subject.reference"
+
+
+def test_a_patient_without_id_is_referred_to_by_url_alone(predictor: Predictor):
+    nameless = {key: value for key, value in patient("a", "1960-03-01", "female").items() if key != "id"}
+    with pytest.raises(RequestError, match="refers to no Patient of the Bundle"):
+        read([nameless, report("None", "Nobody's.")], predictor)
+
+
 def test_a_picture_that_does_not_say_whose_it_is_is_refused(predictor: Predictor, picture: str):
     nobody = {key: value for key, value in media("a", PATHOLOGY, data=picture).items() if key != "subject"}
     with pytest.raises(RequestError, match="does not say whose it is"):
