@@ -153,7 +153,7 @@ def _other_subject(resource: Condition | Observation, kinds: dict[str, str], unr
     reference = resource.subject.reference
     if not reference and isinstance(resource, Observation) and unread:
         return "subject not given"
-    match = re.search(r"(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.-]+(?:/_history/.*)?$", reference)
+    match = re.search(r"(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.-]+$", _without_version(reference))
     kind = kinds.get(reference) or (match.group(1) if match else "")
     return "" if kind == "Patient" else kind
 
@@ -280,8 +280,13 @@ def _register(export: Export, names: dict[str, str], located: Located[Patient], 
 
 def target(reference: str) -> str:
     """Whom a reference names: `https://server/fhir/Patient/7/_history/2` → `Patient/7`; `urn:uuid:…` as it is."""
-    match = re.search(r"(?:^|/)(Patient/[^/]+)(?:/_history/.*)?$", reference)
-    return match.group(1) if match else reference
+    *_, kind, name = ["", *_without_version(reference).rsplit("/", 2)]
+    return f"Patient/{name}" if kind == "Patient" and name else reference
+
+
+def _without_version(reference: str) -> str:
+    """Cut at the version before any pattern is tried: over one repeated in a reference it would take hours."""
+    return reference.partition("/_history/")[0]
 
 
 def _retracted(resource: Condition | Observation) -> bool:
