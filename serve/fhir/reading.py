@@ -128,7 +128,7 @@ def _read(content: dict[str, Any], declaration: FhirDeclaration, schema: BundleS
         reason = "nothing in it that the model takes"
         raise RequestError("bundle", reason, f"it takes {', '.join(schema.modalities)}; {_told(bundle.ignored)}")
     warnings = [*bundle.lines, *([f"not read: {_told(bundle.ignored)}"] if bundle.ignored else [])]
-    digest = hashlib.sha256(body if isinstance(body, bytes) else str(body).encode()).hexdigest()
+    digest = hashlib.sha256(body if isinstance(body, bytes | bytearray) else str(body).encode()).hexdigest()
     return Reading(request, _subject(export, declaration, people), list(bundle.basis), warnings, digest)
 
 

@@ -1,5 +1,6 @@
 """A FHIR Bundle as a request: what preparation reads of it, whose it is, and what of it is told to be left out."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +204,5 @@ def test_a_body_s_digest_is_of_its_bytes(predictor: Predictor, picture: str):
     one, other = body(whole(picture)), json.dumps(json.loads(body(whole(picture))), indent=1).encode()
     digests = {read_bundle(content, DECLARATION, predictor.schema).digest for content in (one, other)}
     assert len(digests) == 2
+    for same in (bytearray(one), one.decode()):  # TorchServe hands over the former
+        assert read_bundle(same, DECLARATION, predictor.schema).digest == hashlib.sha256(one).hexdigest()
