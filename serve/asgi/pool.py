@@ -23,6 +23,7 @@ from serve.problems import internal_error
 _LOG = logging.getLogger("serve")
 _ATTEMPTS = 2  # alone, before a request counts as what ends workers
 _TURN = 1 / 3  # of the time limit: one for a batch, one for what hangs in it, and one for those that it kept waiting
+_EXPLANATIONS = 4  # that wait for each worker: more would not have their turn in time
 _LONGEST_PAUSE = 10.0  # seconds between starts that fail
 
 
@@ -61,6 +62,11 @@ class _Job:
     reply: asyncio.Future[Reply]
     deadline: float  # of the loop's clock
     deaths: int = 0
+
+    @property
+    def explains(self) -> bool:
+        """Whether it asks the model a hundred times, not once."""
+        return self.call.header(EXPLAIN) is not None
 
 
 class Pool:
@@ -141,10 +147,14 @@ class Pool:
         self._bytes -= size
 
     async def answer(self, call: Call) -> Reply:
-        """A worker's reply, or a refusal where none came in time."""
+        """A worker's reply, or a refusal where none came in time.
+
+        Raises:
+            RequestError: if it is an explanation, and as many wait as can be given in time.
+        """
         loop = asyncio.get_running_loop()
         job = _Job(call, loop.create_future(), loop.time() + self.limits.response_seconds)
-        self._waiting.append(job)
+        self._put(job)
         self._arrived.set()
         try:
             async with asyncio.timeout_at(job.deadline):
@@ -154,6 +164,14 @@ class Pool:
             advice = "send less of it, or again when fewer ask"
             error = RequestError("request", reason, advice, HTTPStatus.SERVICE_UNAVAILABLE)
             return to_reply(error, call.request_id)
+
+    def _put(self, job: _Job) -> None:
+        """Has it wait: explanations behind all answers, so that nobody's are kept from the others by them."""
+        places = [place for place, one in enumerate(self._waiting) if one.explains and not one.reply.done()]
+        if job.explains and len(places) >= _EXPLANATIONS * self.limits.workers:
+            reason = "more explanations wait than can be given in time"
+            raise RequestError("request", reason, "send it again in a minute", HTTPStatus.TOO_MANY_REQUESTS)
+        self._waiting.insert(len(self._waiting) if job.explains or not places else places[0], job)
 
     def _over(self, generation: int) -> bool:
         """Whether workers of a program are to end."""
@@ -260,7 +278,7 @@ class Pool:
         share = -(-len(self._waiting) // max(1, idle))
         jobs: list[_Job] = []
         while self._waiting and len(jobs) < min(share, self.limits.batch_size):
-            alone = self._waiting[0].deaths > 0 or self._waiting[0].call.header(EXPLAIN) is not None
+            alone = self._waiting[0].deaths > 0 or self._waiting[0].explains
             if jobs and alone:
                 break
             jobs.append(self._waiting.popleft())

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
+from foundation.modalities.request import RequestError
 from serve.asgi.pool import Limits, Pool
 from serve.host import Call, Reply
 
@@ -54,7 +55,7 @@ def test_pool_gives_what_waits_to_a_free_worker_together():
     assert parts(replies) == [b"a of 3", b"b of 3", b"c of 3", b"d of 1", b"slow of 1"]
 
 
-def test_pool_gives_an_explanation_to_a_worker_alone():
+def test_pool_gives_an_explanation_to_a_worker_alone_after_the_answers_that_wait():
     async def use(pool: Pool) -> list[Reply]:
         first = asyncio.create_task(pool.answer(call(b"slow")))
         await asyncio.sleep(0.1)
@@ -63,7 +64,24 @@ def test_pool_gives_an_explanation_to_a_worker_alone():
         return [await first, *replies]
 
     texts = parts(with_pool(Limits(), use))
-    assert texts == [b"slow of 1", b"one of 1", b"why of 1", b"two of 2", b"three of 2"]
+    assert texts == [b"slow of 1", b"one of 3", b"why of 1", b"two of 3", b"three of 3"]
+
+
+def test_a_sender_of_many_explanations_keeps_nobody_from_an_answer():
+    why = Call(b"slow", {"explain": "True"}, "why")
+
+    async def use(pool: Pool) -> tuple[list[Any], bytes, int]:
+        many = [asyncio.create_task(pool.answer(why)) for _ in range(12)]
+        await asyncio.sleep(0.1)
+        reply = await pool.answer(call(b"a"))
+        before = sum(one.done() and one.exception() is None for one in many)
+        return await asyncio.gather(*many, return_exceptions=True), reply.body, before
+
+    explained, body, before = with_pool(Limits(waiting=16), use)
+    refused = [one for one in explained if isinstance(one, RequestError)]
+    assert body.startswith(b"a of 1") and before <= 1
+    assert {one.status for one in refused} == {429} and len(refused) >= 7
+    assert all(reply.status == 200 for reply in explained if reply not in refused)
 
 
 def test_pool_shares_what_waits_among_free_workers():
