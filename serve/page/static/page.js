@@ -12,6 +12,7 @@ const say = (text, shown = true) => {
   byId("status").textContent = text;
   byId("status").classList.toggle("heard", !shown); // an answer is read aloud in a sentence, and stands below in full
 };
+let turn = 0; // of asking and clearing: what comes back in a later one is of a patient who is no longer there
 let endpoint = null; // {paths, parts}: where it is asked, by operation, and the form's parts by modality
 
 byId("connect").addEventListener("submit", async (event) => {
@@ -23,9 +24,8 @@ byId("patient").addEventListener("submit", async (event) => {
   await ask();
 });
 byId("patient").addEventListener("reset", () => {
-  clear();
+  forget();
   Object.values(endpoint.parts).forEach((part) => part.write(undefined));
-  byId("result").replaceChildren();
   say("Nothing asked yet.");
 });
 const kept = sessionStorage.getItem(TOKEN);
@@ -61,7 +61,7 @@ async function offerExamples() {
   const reply = await call("examples");
   const examples = reply.ok ? Object.entries(reply.content) : [];
   const fill = (request) => () => {
-    clear();
+    forget();
     Object.entries(endpoint.parts).forEach(([name, part]) => part.write(request[name]));
     say("Example filled in; ask when ready.");
   };
@@ -80,13 +80,15 @@ async function ask() {
     refuse({ field: error.field, reason: error.message, remedy: "mend the table" });
     return;
   }
-  const button = byId("patient").querySelector(".main");
+  turn += 1;
+  const asked = turn;
+  byId("result").replaceChildren();
   say("Asking …");
   byId("answer").setAttribute("aria-busy", "true");
-  button.disabled = true;
+  main().disabled = true;
   const reply = await call(endpoint.paths.predict, request);
-  button.disabled = false;
-  byId("answer").removeAttribute("aria-busy");
+  if (asked !== turn) return;
+  idle();
   if (!reply.ok) {
     refuse(reply.problem);
     return;
@@ -96,15 +98,35 @@ async function ask() {
   if (byId("answer").getBoundingClientRect().top > innerHeight / 2) byId("answer").scrollIntoView();
 }
 
+/** Another patient comes into the form: nothing of the one before stays, or comes later. */
+function forget() {
+  turn += 1;
+  idle();
+  clear();
+  byId("result").replaceChildren();
+}
+
+/** Whatever was asked is answered, or no longer wanted. */
+function idle() {
+  main().disabled = false;
+  byId("answer").removeAttribute("aria-busy");
+}
+
+function main() {
+  return byId("patient").querySelector(".main");
+}
+
 /** A button that asks what the answer goes by: the model is asked again without each part, which takes a while. */
 function explainer(request) {
   if (!endpoint.paths.explain) return [];
   const place = element("div", { id: "explanation" });
   const button = element("button", { type: "button", id: "explain" }, "What does it go by?");
   button.addEventListener("click", async () => {
+    const asked = turn;
     button.disabled = true;
     say("Asking again without each part …", false);
     const reply = await call(endpoint.paths.explain, request);
+    if (asked !== turn) return;
     button.disabled = false;
     button.hidden = reply.ok;
     const { reason, remedy } = reply.problem ?? {};

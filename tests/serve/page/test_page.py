@@ -140,6 +140,34 @@ def test_nothing_of_a_patient_stays_and_nobody_else_is_asked(connected: Any, sit
     assert connected.input_value("#report-text") == ""
 
 
+@pytest.mark.parametrize("button", ["button.main", "#explain"])
+@pytest.mark.parametrize(
+    ("leave", "status"),
+    [("button[type=reset]", "Nothing asked yet."), ("text=Everything", "Example filled in; ask when ready.")],
+)
+def test_what_comes_back_once_another_patient_is_in_the_form_is_not_shown(
+    connected: Any, button: str, leave: str, status: str
+):
+    held: list[Any] = []
+    if button == "#explain":
+        connected.fill("#report-text", "Nuclear atypia is high.")
+        connected.click("button.main")
+        connected.wait_for_selector("#explain")
+    connected.route(re.compile("/(predictions|explanations)/"), lambda route: held.append(route))
+    connected.fill("#report-text", "Nuclear atypia is high.")
+    connected.click(button)
+    while not held:
+        connected.wait_for_timeout(20)
+    connected.click(leave)
+    connected.fill("#report-text", "Of another patient.")
+    with connected.expect_response(re.compile("/(predictions|explanations)/")):
+        held[0].continue_()
+    connected.wait_for_timeout(200)
+    assert connected.inner_text("#status") == status
+    assert connected.inner_text("#result") == ""
+    assert connected.is_enabled("button.main")
+
+
 def press_until(page: Any, reached: str, most: int = 80) -> None:
     for _ in range(most):
         page.keyboard.press("Tab")
