@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
         subgroups=list(cfg.subgroups),
         source=str(run),
         folder=kept and Path(kept),
-        trained=trained_groups(record for _, record in walk(run)),
+        trained=trained_groups(record.content for record in walk(run)),
     )
     if evaluator.ignored:
         print(_ignored(evaluator))

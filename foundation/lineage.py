@@ -62,7 +62,7 @@ def trained_on(run: Path) -> tuple[list[Trained], list[str]]:
         UserError: if a list is gone or was changed, or a linked run was.
     """
     known, untold = [], []
-    for folder, record in walk(run):
+    for folder, record, _ in walk(run):
         command = str(record["command"])
         if not command.startswith(_TRAINS) or command in _READS:
             continue

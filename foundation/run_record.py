@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -23,6 +24,7 @@ from foundation.files import read_json, write_json
 from foundation.release import installed_release
 
 FILE = "run.json"
+EARLIER = "earlier_records"  # of a cohort that has grown since, by their digests
 _ADVICE = "run that step again"
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # as torchrun, Lightning's launcher and Slurm set them
 _PACKAGES = (
@@ -127,32 +129,69 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} found; give the output folder of an earlier command")
-    content = read_json(folder / FILE, _ADVICE)
-    validated(RunFile, content, folder / FILE, _ADVICE)
+    return _read(folder / FILE)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = read_json(file, _ADVICE)
+    validated(RunFile, content, file, _ADVICE)
     return content
 
 
-def walk(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+class Record(NamedTuple):
+    """A run among those that another builds on.
+
+    Attributes:
+        folder: of the run.
+        content: its record, as it was built on.
+        file: where that is kept.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    file: Path
+
+
+def walk(folder: Path) -> list[Record]:
     """This run and all that it builds on, nearest first, each once.
 
     Raises:
         UserError: if a linked run is gone or has changed since it was built on.
     """
-    records: dict[Path, dict[str, Any]] = {}
-    queue = [folder.resolve()]
+    records: dict[Path, Record] = {}
+    queue = [(folder.resolve(), folder.resolve() / FILE)]
     while queue:
-        here = queue.pop(0)
-        if here in records:
+        here, file = queue.pop(0)
+        if file in records:
             continue
-        records[here] = read_run(here)
-        if "builds_on" not in records[here]:  # nobody's ancestors are left out in silence
-            raise UserError(f"{here / FILE}: holds no 'builds_on'; {_ADVICE}")
-        for link in records[here]["builds_on"]:
+        content = read_run(here) if file == here / FILE else _read(file)
+        records[file] = Record(here, content, file)
+        if "builds_on" not in content:  # nobody's ancestors are left out in silence
+            raise UserError(f"{file}: holds no 'builds_on'; {_ADVICE}")
+        for link in content["builds_on"]:
             parent = (here / link["path"]).resolve()
-            if _file_digest(parent / FILE) != link["digest"]:
-                raise UserError(f"{parent / FILE}: changed since {here} was built on it; run that step again")
-            queue.append(parent)
-    return list(records.items())
+            queue.append((parent, _linked(parent, link["digest"], here)))
+    return list(records.values())
+
+
+def keep_records(folder: Path, replacement: Path) -> None:
+    """Copies a cohort's record, and those of what it was before, to what replaces it: runs go on building on them."""
+    kept = replacement / EARLIER
+    if (folder / EARLIER).is_dir():
+        shutil.copytree(folder / EARLIER, kept)
+    if (folder / FILE).is_file():
+        kept.mkdir(exist_ok=True)
+        shutil.copy2(folder / FILE, kept / f"{_file_digest(folder / FILE)}.json")
+
+
+def _linked(parent: Path, digest: str, child: Path) -> Path:
+    """Where the record is that a run was built on."""
+    if _file_digest(parent / FILE) == digest:
+        return parent / FILE
+    earlier = parent / EARLIER / f"{digest}.json"
+    if not earlier.is_file() or _file_digest(earlier) != digest:
+        raise UserError(f"{parent / FILE}: changed since {child} was built on it; run that step again")
+    return earlier
 
 
 def digest_of(content: Any) -> str:

@@ -165,7 +165,7 @@ def _model(encoder: MultimodalEncoder, task: TaskModel | None, run: Path) -> Mod
     """By what a run's records tell: the modalities that patients trained, and the data dictionary of its cohort."""
     names = list(encoder.modalities)
     try:
-        trained = trained_groups(record for _, record in walk(run))
+        trained = trained_groups(record.content for record in walk(run))
         dictionary = Cohort.of_run(run).dictionary
     except UserError:  # runs or cohort lie elsewhere by now: patients of a cohort can be given all the same
         return Model(encoder, task, None, names)

@@ -165,7 +165,7 @@ def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]
     if not _NAME.fullmatch(name):
         raise UserError(f"name: found {name!r}; give letters, digits, '-', '_' and '.', a letter or digit first")
     train = _split(run, cohort).train
-    trained = trained_groups(record for _, record in walk(run))
+    trained = trained_groups(record.content for record in walk(run))
     forms: dict[str, RequestForm] = {
         key: modality.request_form(cohort.dictionary)  # type: ignore[operator]
         for key, modality in model.encoder.modalities.items()

@@ -32,7 +32,7 @@ class ModelInputs:
             UserError: if a file of a run that it builds on is gone or damaged.
         """
         asked: dict[str, object] | None = None  # of a cross-validation, which keeps no model
-        for folder, record in walk(run):
+        for folder, record, _ in walk(run):
             if (folder / "task.json").is_file():
                 task = read_json(folder / "task.json", _ADVICE, "modalities", "drop_inputs")
                 return cls(tuple(task["modalities"]), task["drop_inputs"])

@@ -73,7 +73,7 @@ class Cohort:
         Raises:
             UserError: if no run that it builds on is a prepared cohort.
         """
-        for folder, _ in walk(run):
+        for folder, *_ in walk(run):
             if (folder / FILE).is_file():
                 return cls(folder)
         raise UserError(f"{run}: no run that it builds on is a prepared cohort; run python -m finetune again")

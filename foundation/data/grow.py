@@ -32,6 +32,7 @@ from foundation.data.provenance import by_rule
 from foundation.data.site import Site
 from foundation.errors import UserError
 from foundation.files import replacing_folder, unfinished, write_json
+from foundation.run_record import keep_records
 
 
 def grow(
@@ -87,6 +88,7 @@ def grow(
         content |= _history(before, growth, tables, counts)
         write_json(temporary / FILE, content)
         state.write(temporary)
+        keep_records(before.folder, temporary)
     shutil.rmtree(cache, ignore_errors=True)
     return found_in(content, tables, growth.dictionary, len(growth.problems.warnings)) | {
         "grown": counts,

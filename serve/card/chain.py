@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-from foundation.run_record import FILE, walk
+from foundation.run_record import Record, walk
 from serve.card.graph import File, Graph
 
 EVALUATION, FOLDS, RESULTS, PREDICTIONS = (
@@ -162,15 +162,15 @@ def gather(
 
 
 def _chain(graph: Graph, folder: Path, runs: dict[Path, Run]) -> tuple[Run, ...]:
-    paths = [path for path, _ in walk(folder)]
-    for path in paths:
-        if path not in runs:
-            runs[path] = _run(graph, path, {run.id for run in runs.values()})
-    return tuple(runs[path] for path in paths)
+    records = walk(folder)
+    for record in records:
+        if record.file not in runs:
+            runs[record.file] = _run(graph, record, {run.id for run in runs.values()})
+    return tuple(runs[record.file] for record in records)
 
 
-def _run(graph: Graph, folder: Path, taken: set[str]) -> Run:
-    file = graph.read(folder / FILE)
+def _run(graph: Graph, record: Record, taken: set[str]) -> Run:
+    folder, file = record.folder, graph.read(record.file)
     name = f"run/{folder.name}"
     names = [name, *(f"{name}~{number}" for number in range(2, len(taken) + 3))]
     stage = str(file.content["command"]).removeprefix("python -m ").split()[0]

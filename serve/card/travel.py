@@ -25,6 +25,6 @@ def checked(folder: Path, run: Path) -> Path:
             f", and {len(problems) - 1} more; python -m serve.card check {folder} names all" if problems[1:] else ""
         )
         raise UserError(f"card: {problems[0]}{others}")
-    if run.resolve() not in {path for path, _ in walk(folder)}:
+    if run.resolve() not in {record.folder for record in walk(folder)}:
         raise UserError(f"card: {folder} tells of another model than {run}; {_ADVICE}")
     return folder

@@ -33,7 +33,8 @@ def parts(cohort: Cohort, build) -> Callable[..., tuple[MultimodalEncoder, Patie
 def trained(output: Path, parts: tuple, *overrides: str) -> FinetuneModule:
     torch.manual_seed(0)
     encoder, train, validation = parts
-    cfg = configured(output, "frozen=true", "steps=18", "validate_every=6", "reliability=null", *overrides)
+    unfitted = ["reliability=null", "calibration=null"]  # both look at validation patients by subset
+    cfg = configured(output, "frozen=true", "steps=18", "validate_every=6", *unfitted, *overrides)
     return fit(cfg, encoder, Classification(encoder.width, "biomarker"), train, validation)[0]
 
 

@@ -1,9 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from foundation.errors import UserError
-from foundation.run_record import RunRecord, read_run, walk
+from foundation.run_record import RunRecord, keep_records, read_run, walk
 
 
 def test_records_link_back(tmp_path: Path):
@@ -12,9 +13,10 @@ def test_records_link_back(tmp_path: Path):
     with RunRecord.open(tmp_path / "second", "python -m second", {}, 3, builds_on=[tmp_path / "first"]):
         assert read_run(tmp_path / "second")["status"] == "running"
     found = walk(tmp_path / "second")
-    assert [run["command"] for _, run in found] == ["python -m second", "python -m first"]
-    assert found[1][1]["metrics"] == {"loss": 0.5}
-    assert found[1][1]["status"] == "finished"
+    assert [run.content["command"] for run in found] == ["python -m second", "python -m first"]
+    assert found[1].content["metrics"] == {"loss": 0.5}
+    assert found[1].content["status"] == "finished"
+    assert found[1].file == tmp_path / "first" / "run.json"
 
 
 def test_a_changed_parent_breaks_the_chain(tmp_path: Path):
@@ -26,6 +28,26 @@ def test_a_changed_parent_breaks_the_chain(tmp_path: Path):
     record.write_text(record.read_text().replace("finished", "FINISHED"))
     with pytest.raises(UserError, match="changed since"):
         walk(tmp_path / "second")
+
+
+def test_runs_go_on_building_on_what_a_cohort_was_before_it_grew(tmp_path: Path):
+    cohort = tmp_path / "cohort"
+    for name in ("one", "two", "three"):
+        if name != "one":  # replaced whole, as growth does
+            (tmp_path / "grown").mkdir()
+            keep_records(cohort, tmp_path / "grown")
+            shutil.rmtree(cohort)
+            (tmp_path / "grown").rename(cohort)
+        with RunRecord.open(cohort, name, {}, 0):
+            pass
+        with RunRecord.open(tmp_path / name, "run", {}, 0, builds_on=[cohort]):
+            pass
+    assert [walk(tmp_path / name)[1].content["command"] for name in ("one", "two", "three")] == ["one", "two", "three"]
+    kept = walk(tmp_path / "one")[1].file
+    assert kept.parent.parent == walk(tmp_path / "one")[1].folder == cohort
+    kept.write_text(kept.read_text().replace("finished", "FINISHED"))
+    with pytest.raises(UserError, match="changed since"):
+        walk(tmp_path / "one")
 
 
 def test_a_failed_run_says_so(tmp_path: Path):

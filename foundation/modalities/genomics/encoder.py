@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from foundation.data.dictionary import DataDictionary
-from foundation.distributed import several_processes, sum_over_processes
+from foundation.distributed import gather_rows, several_processes
 from foundation.errors import UserError
 from foundation.masks import to_device
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views
@@ -111,14 +111,12 @@ class Genomics(Modality):
 
     @torch.no_grad()
     def _update_moments(self, expression: Float[Tensor, "present genes"]) -> None:
-        expression = without_extremes(expression)
+        expression = without_extremes(gather_rows(expression))  # extreme among all processes' patients, as on one
         known = ~expression.isnan()
-        sums = torch.stack([known.sum(0).float(), expression.nan_to_num().float().sum(0)])
-        patients = sum_over_processes(torch.full((1,), float(len(expression)), device=expression.device))
-        count, total = sum_over_processes(sums)
-        enough = patients > 1  # of which the device is not asked: with too few, rates of change are zero
-        mean = total / count.clamp(min=1)
-        squares = sum_over_processes(((expression - mean).nan_to_num() ** 2).sum(0))
+        count = known.sum(dim=0)
+        enough = len(expression) > 1
+        mean = expression.nan_to_num().float().sum(dim=0) / count.clamp(min=1)
+        squares = ((expression - mean).nan_to_num() ** 2).sum(dim=0)
         variance = squares / (count - 1).clamp(min=1)
         self.seen += enough
         momentum = torch.maximum(1 / self.seen.clamp(min=1), torch.full_like(self.seen, _MOMENTUM))

@@ -134,7 +134,7 @@ def test_a_second_call_adds_a_site_and_keeps_every_key(tmp_path):
         ("sites=[a,a]", "sites: 'a' is given twice"),
         ("sites=['a/b']", "sites: 'a/b' is no name of a folder"),
         ("sites=['..']", "sites: '..' is no name of a folder"),
-        ("port=0", "port: found 0; give a TCP port"),
+        ("port=0", "port: found 0; give a whole number from 1 to 65535"),
     ],
 )
 def test_bad_settings_are_named_before_anything_is_written(tmp_path, override, line):
