@@ -93,8 +93,10 @@ def _fit_subsets(
     cfg: DictConfig, module: FinetuneModule, train: PatientDataset, validation: PatientDataset, targets: Targets
 ) -> None:
     """What is fitted by subset of modalities: calibration, and how far answers from it can be relied on."""
-    scores = subset_scores(module.encoder, module.head, validation)
     calibration, settings = _settings(cfg, "calibration", Support), _reliability(cfg)
+    if calibration is None and settings is None:
+        return
+    scores = subset_scores(module.encoder, module.head, validation)
     if calibration is not None:
         module.subsets = fit_subsets(module.head, validation.modalities, scores, targets, calibration)
     if settings is not None:
