@@ -19,8 +19,10 @@ Dropout = Annotated[float, Field(ge=0, le=0.95)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-# Words; between them a space or one of .+&-', or a word in brackets: names of places, and nothing that calls.
-Hospital = Annotated[str, Field(pattern=r"^\w+(?:(?:\. ?| ?[+&-] ?| |'| \()\w+\)?)*\.?$", max_length=100)]
+# Words or initials; between them a space, one of +&-', or a dot with a space (os.system is no place), or a word in
+# brackets: names of places, and nothing that calls.
+_WORD = r"(?:\w\.)*\w+"
+Hospital = Annotated[str, Field(pattern=rf"^{_WORD}(?:(?:\. | ?[+&-] ?| |'| \(){_WORD}\)?)*\.?$", max_length=100)]
 Group = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,79}(:[A-Za-z_][A-Za-z0-9_]{0,79})?$")]
 Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*:-]{1,300}$")]  # of parameters' names; * alone is a wildcard
 Release = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,39}$")]

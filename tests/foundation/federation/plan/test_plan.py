@@ -168,10 +168,8 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
         if isinstance(value, str) and len(value) > 12:
             assert value not in line, "what came is not repeated"
         return
-    # A hospital may be called so, as one is called St.Gallen: names are compared, and reach nothing else.
-    called = {"os.system"} & {*plan.training, *plan.evaluating}
     for word in strings(plan.values()):
-        assert word not in HOSTILE or word in called
+        assert word not in HOSTILE
         assert not set('${}/\\:"\n;|`<>@') - {":"} & set(word), word
         assert not re.search(r"\W'|'\W|\w\(", word), "an apostrophe stands within a word, a bracket never behind one"
         assert len(word) <= 300
@@ -193,6 +191,8 @@ def test_a_kind_that_no_plan_knows_is_not_repeated(whole: dict[str, Any], place:
         ("St. Mary's (East)", True),
         ("Henry Ford & Sons - 2", True),
         ("55", True),
+        ("U.S.C. Norris", True),
+        ("os.system", False),
         ("__import__('os').system('id')", False),
         ("exit()", False),
         ("a b\n", False),
