@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     claim(output, _COMMAND, plain(cfg))
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = asdict(Split.read(run / "split.json", cohort.digest, cohort.patients.index))
+    split = asdict(Split.read(run / "split.json", cohort.digest, cohort.patients.index, cohort.earlier))
     _check(cfg)
     kept = read_run(run)["config"].get("embeddings")
     evaluator = Evaluator(

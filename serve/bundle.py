@@ -198,4 +198,6 @@ def _count_reference(run: Path, bundle: Path, schema: BundleSchema, cohort: Coho
 def _split(run: Path, cohort: Cohort) -> Split:
     """The patients of a run by part; none where it left no word of them, as in a federation."""
     path = run / "split.json"
-    return Split.read(path, cohort.digest, cohort.patients.index) if path.is_file() else Split([], [], [])
+    return (
+        Split.read(path, cohort.digest, cohort.patients.index, cohort.earlier) if path.is_file() else Split([], [], [])
+    )

@@ -33,6 +33,7 @@ class Cohort:
         self.folder = folder
         self.name: str = content["name"]
         self.digest: str = content["digest"]
+        self.earlier: list[str] = [step["from"] for step in content.get("grown", [])]  # digests before it grew
         self.synthetic: bool = content["synthetic"]
         self.dictionary = DataDictionary.model_validate(content["dictionary"])
         self.declared: list[str] = content["hospitals"]

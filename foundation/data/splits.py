@@ -53,19 +53,26 @@ class Split:
         return digest_of([self.train, self.validation])
 
     @classmethod
-    def read(cls, path: Path, cohort_digest: str, patients: Collection[str]) -> "Split":
+    def read(cls, path: Path, cohort_digest: str, patients: Collection[str], earlier: Collection[str] = ()) -> "Split":
         """What `save` wrote of a cohort.
+
+        Args:
+            path: of the file.
+            cohort_digest: of the cohort.
+            patients: of the cohort.
+            earlier: digests that it had before it grew; of a split of those, whoever has left since is left out.
 
         Raises:
             UserError: if it is damaged, of another cohort, or names somebody who is none of its patients.
         """
         content = read_json(path, _ADVICE, "cohort_digest", *PARTS)
-        if content["cohort_digest"] != cohort_digest:
+        known, now = set(patients), content["cohort_digest"] == cohort_digest
+        if not now and content["cohort_digest"] not in earlier:
             raise UserError(f"{path}: its cohort was prepared anew since; {_ADVICE}")
         for name in PARTS:
-            if not isinstance(content[name], list) or not set(map(str, content[name])) <= set(patients):
+            if not isinstance(content[name], list) or (now and not set(map(str, content[name])) <= known):
                 raise UserError(f"{path}: {name} is no list of the cohort's patients; {_ADVICE}")
-        return cls(*(list(map(str, content[name])) for name in PARTS))
+        return cls(*([patient for patient in map(str, content[name]) if patient in known] for name in PARTS))
 
     def save(self, path: Path, cohort_digest: str) -> None:
         """Writes the split beside the digest of the cohort that it was drawn from."""

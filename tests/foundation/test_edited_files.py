@@ -68,3 +68,11 @@ def test_an_edited_split_is_one_line(tmp_path, values, words):
     edit(path, **values)
     with pytest.raises(UserError, match=rf"split\.json: {words}; run python -m finetune again"):
         Split.read(path, "digest", names)
+
+
+def test_a_split_of_what_a_cohort_was_is_without_those_who_left(tmp_path):
+    split, path = Split(["a", "b"], ["c"], ["d", "e"]), tmp_path / "split.json"
+    split.save(path, "before")
+    assert Split.read(path, "now", ["a", "c", "d", "newcomer"], ["first", "before"]) == Split(["a"], ["c"], ["d"])
+    with pytest.raises(UserError, match="its cohort was prepared anew since"):
+        Split.read(path, "now", ["a", "c", "d"], ["first"])
