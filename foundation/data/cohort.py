@@ -51,21 +51,32 @@ class Cohort:
         """Whether patients came or left since it was first prepared."""
         return self._places is not None
 
+    @property
+    def origins(self) -> list[str]:
+        """Hospitals where the view's patients were first: its own, then others whence some have moved."""
+        if self._places is None:
+            return self.hospitals
+        others = self._places.place.keys() - set(self.hospitals)
+        return self.hospitals + sorted(name for name in others if self._placed(name))
+
     def first(self, hospital: str) -> list[str | None]:
-        """A hospital's patients when the cohort was first prepared, in order; None where one has left since."""
+        """A hospital's patients when the cohort was first prepared, in order; None where one is not in the view now."""
         if self._places is None:
             return sorted(self.patients.index[self.patients["hospital"] == hospital])
         patients: list[str | None] = [None] * self._places.counts.get(hospital, 0)
-        for patient, place in self._places.place.get(hospital, pd.Series(dtype="int64")).items():
+        for patient, place in self._placed(hospital).items():
             if place != LATER:
-                patients[place] = str(patient)
+                patients[place] = patient
         return patients
 
     def later(self, hospital: str) -> list[str]:
-        """Those who came since, in order."""
-        first = set(self.first(hospital))
-        here = self.patients.index[self.patients["hospital"] == hospital] if self.grown else ()
-        return sorted(patient for patient in here if patient not in first)
+        """Those who came to it first, and since, in order."""
+        return sorted(patient for patient, place in self._placed(hospital).items() if place == LATER)
+
+    def _placed(self, hospital: str) -> dict[str, int]:
+        """Places of the view's patients who were at a hospital first."""
+        places = {} if self._places is None else self._places.place.get(hospital, {})
+        return {str(patient): int(place) for patient, place in places.items() if patient in self.patients.index}
 
     @classmethod
     def of_run(cls, run: Path) -> "Cohort":

@@ -1,10 +1,15 @@
 """Where each patient stood when the cohort was first prepared: what keeps the parts of every split as they were.
 
 A split draws positions in a hospital's sorted list. In a cohort that grew, `places.parquet` holds for each patient the
-position of that first list, so that the draw is the same one whoever came or left since; who came later has none.
+hospital they came to first and the position in its first list, so that the draw is the same one whoever came, left or
+changed hospital since; who came later has no position. Whoever left stands there by a keyed digest alone, so that they
+find their place again if they return. The key lies beside it: nobody is named, but who holds the file and an id can
+tell whether its patient was there once.
 """
 
+import hashlib
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from foundation.files import replacing
 
 FILE = "places.parquet"
 LATER = -1
-_META = b"consilium"
+_META, _KEY = b"consilium", b"key"
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,21 @@ class Places:
 
     Attributes:
         counts: patients of each hospital when it was first prepared.
-        place: by hospital, position by patient.
+        place: by the hospital where a patient was first, position by patient; of those who are in the cohort.
+        left: by digest of the id, hospital and position of those who are not any more.
+        key: of the digests.
     """
 
     counts: dict[str, int]
     place: "dict[str, pd.Series[int]]"
+    left: dict[str, tuple[str, int]]
+    key: bytes
 
     @classmethod
     def first(cls, tables: "dict[str, pd.Index[str]]") -> "Places":
         """Those of a cohort that has not grown."""
         place = {name: pd.Series(range(len(index)), sorted(index)) for name, index in tables.items()}
-        return cls({name: len(index) for name, index in tables.items()}, place)
+        return cls({name: len(index) for name, index in tables.items()}, place, {}, secrets.token_bytes(32))
 
     @classmethod
     def read(cls, folder: Path, grown: bool) -> "Places | None":
@@ -56,28 +65,45 @@ class Places:
             return None
         try:
             table = pq.read_table(path)
-            counts = json.loads(table.schema.metadata[_META])
+            counts = {str(name): int(count) for name, count in json.loads(table.schema.metadata[_META]).items()}
+            key = table.schema.metadata.get(_KEY, b"").hex() or secrets.token_hex(32)
             frame = table.to_pandas()
-            place = {str(name): part.set_index("patient_id")["place"] for name, part in frame.groupby("hospital")}
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            if (frame["place"] >= frame["hospital"].map(counts).fillna(0)).any():
+                raise ValueError("a place beyond its hospital's first list")
+            # A release that forgot who left wrote neither key nor column.
+            gone = frame["left"].astype(bool) if "left" in frame else pd.Series(False, frame.index)
+            here, away = frame[~gone], frame[gone]
+            place = {str(name): part.set_index("patient_id")["place"] for name, part in here.groupby("hospital")}
+            left = dict(
+                zip(away["patient_id"], zip(away["hospital"], away["place"].map(int), strict=True), strict=True)
+            )
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not readable ({error}); restore it: splits depend on it") from error
-        return cls({str(name): int(count) for name, count in counts.items()}, place)
+        return cls(counts, place, left, bytes.fromhex(key))
 
     def grown(self, tables: "dict[str, pd.Index[str]]") -> "Places":
-        """The same for the patients there are now."""
-        nobody = pd.Series(dtype="int64")
-        place = {
-            name: self.place.get(name, nobody).reindex(index, fill_value=LATER).astype("int64")
-            for name, index in tables.items()
-        }
-        return Places({name: self.counts.get(name, 0) for name in tables}, place)
+        """The same for the patients there are now: nobody's place changes, whether they stayed, moved or returned."""
+        known = {str(one): (name, int(at)) for name, place in self.place.items() for one, at in place.items()}
+        left = dict(self.left)
+        places: dict[str, dict[str, int]] = {}
+        for hospital, index in tables.items():
+            for patient in index:
+                origin, at = known.pop(patient, left.pop(self._digest(patient), (hospital, LATER)))
+                places.setdefault(origin, {})[patient] = at
+        left |= {self._digest(patient): place for patient, place in known.items()}
+        place = {name: pd.Series(each, dtype="int64") for name, each in places.items()}
+        counts = dict.fromkeys(tables, 0) | self.counts
+        return Places(counts, place, left, self.key)
+
+    def _digest(self, patient: str) -> str:
+        """128 bits of keyed BLAKE2b (RFC 7693)."""
+        return hashlib.blake2b(patient.encode(), digest_size=16, key=self.key).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Writes them into a prepared cohort's folder."""
-        parts = [
-            pd.DataFrame({"hospital": name, "patient_id": place.index, "place": place.to_numpy()})
-            for name, place in self.place.items()
-        ]
-        table = pa.Table.from_pandas(pd.concat(parts), preserve_index=False)
+        rows = [(name, one, at, False) for name, place in self.place.items() for one, at in place.items()]
+        rows += [(name, digest, at, True) for digest, (name, at) in sorted(self.left.items())]
+        frame = pd.DataFrame(rows, columns=["hospital", "patient_id", "place", "left"])
+        table = pa.Table.from_pandas(frame, preserve_index=False)
         with replacing(folder / FILE) as temporary:
-            pq.write_table(table.replace_schema_metadata({_META: json.dumps(self.counts)}), temporary)
+            pq.write_table(table.replace_schema_metadata({_META: json.dumps(self.counts), _KEY: self.key}), temporary)

@@ -1,7 +1,8 @@
 """Splits by patient: whole hospitals held out, folds, or parts given in a file; the rest's share for validation.
 
 In a cohort that grows nobody moves: who was there first stays where the first draw put them, whoever has left since,
-and who came later goes by a keyed hash of the patient's id alone.
+and who came later goes by a keyed hash of the patient's id alone. Both go by the hospital where a patient was first, so
+that whoever leaves and returns, or changes hospital, keeps the part; but a hospital held out tests all it has.
 """
 
 import hashlib
@@ -127,7 +128,11 @@ def split(cohort: Cohort, test_hospitals: list[str], validation_fraction: float,
     def tested_later(hospital: str, patient: str) -> bool:
         return hospital in test_hospitals
 
-    return _drawn(cohort, tested, tested_later, validation_fraction, seed)
+    drawn = _drawn(cohort, tested, tested_later, validation_fraction, seed)
+    held_out = set(cohort.patients.index[cohort.patients["hospital"].isin(test_hospitals)])
+    train, validation = ([one for one in part if one not in held_out] for part in (drawn.train, drawn.validation))
+    moved = [one for one in (*drawn.train, *drawn.validation) if one in held_out]
+    return Split(train, validation, [*drawn.test, *moved])
 
 
 def split_folds(
@@ -204,7 +209,7 @@ def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) ->
     if parts.validation:
         finding = f"split_file: {len(parts.validation)} patients of validation stand in it"
         raise UserError(f"{finding}; say validation: file, or list them under train")
-    if any(None in cohort.first(hospital) for hospital in cohort.hospitals):
+    if any(None in cohort.first(hospital) for hospital in cohort.origins):
         finding = f"split_file: patients have left {cohort.name}, and drawing others for validation would move some"
         raise UserError(f"{finding}; list the parts, and say validation: file")
     train = set(parts.train)
@@ -227,12 +232,12 @@ def _drawn(
     Args:
         cohort: prepared.
         tested: positions of test patients in a hospital's first list, in which None stands for one who left.
-        tested_later: whether one who came since is a test patient.
+        tested_later: whether one who came to a hospital since is a test patient.
         fraction: of the patients not tested.
         key: of the draw.
     """
     parts: dict[str, list[str | None]] = {name: [] for name in PARTS}
-    for hospital in cohort.hospitals:
+    for hospital in cohort.origins:
         first = cohort.first(hospital)
         chosen = tested(hospital, first)
         rest = sorted(set(range(len(first))).difference(chosen))

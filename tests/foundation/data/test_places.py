@@ -57,8 +57,7 @@ def test_everybody_stays_in_their_part(cohorts, seed, fraction, held_out, fold):
     for each in (by_hospital, by_fold):
         for cohort, parts in zip(cohorts, each, strict=True):
             assert parts.keys() == set(cohort.patients.index)
-        # those who left and came back go by the rule for who comes later
-        for before, after in ((each[0], each[1]), (each[1], each[2])):
+        for before, after in ((each[0], each[1]), (each[1], each[2]), (each[0], each[2])):
             assert all(after[patient] == part for patient, part in before.items() if patient in after)
     tested = cohorts[2].patients["hospital"].isin(held_out)
     assert {patient for patient, part in by_hospital[2].items() if part == "test"} == set(tested.index[tested])
@@ -76,6 +75,52 @@ def test_a_grown_cohort_without_its_places_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "sites", LAST)
     with pytest.raises(UserError, match=r"places\.parquet: missing"):
         grow(tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites"))
+
+
+def write_moves(root: Path, patients: dict[str, list[str]]) -> None:
+    write(root, {"alpha": [], "beta": []})
+    for hospital, names in patients.items():
+        for file, column in (("patients.csv", "idh"), ("record.csv", "age")):
+            pd.DataFrame({"patient_id": names, column: 1}).to_csv(root / hospital / file, index=False)
+
+
+def test_whoever_returns_or_changes_hospital_keeps_the_part(tmp_path: Path) -> None:
+    alpha, beta, later = ([f"{letter}{number}" for number in range(10, 40)] for letter in "abl")
+    steps = [
+        {"alpha": alpha, "beta": beta},
+        {"alpha": alpha[10:], "beta": [*beta, *later]},
+        {"alpha": [*alpha[:5], *alpha[15:], *later], "beta": [*beta, *alpha[5:15]]},
+    ]
+    before: list[dict[str, str]] = []
+    for number, step in enumerate(steps):
+        write_moves(tmp_path / "sites", step)
+        pack(tmp_path / "sites", tmp_path / "out") if number == 0 else grow(
+            tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites")
+        )
+        cohort = Cohort(tmp_path / "out")
+        drawn = [split(cohort, [], 0.5, 3), *(split_folds(cohort, 3, fold, None, 0.5, 3) for fold in range(3))]
+        after = [parts_of(one) for one in drawn]
+        assert all(parts.keys() == set(cohort.patients.index) for parts in after)
+        for name in ("alpha", "beta"):  # a hospital alone has what it has among all
+            alone = parts_of(split(Cohort(tmp_path / "out", [name]), [], 0.5, 3))
+            assert alone == {one: after[0][one] for one in alone} and alone.keys() == set(step[name])
+        for first, now in zip(before, after, strict=False):
+            assert all(first[patient] == part for patient, part in now.items() if patient in first)
+        before = [{**now, **first} for first, now in zip(before or [{}] * 4, after, strict=True)]
+    held_out = split(cohort, ["beta"], 0.5, 3)
+    assert set(steps[2]["beta"]) <= set(held_out.test)
+    assert set(later) <= set(held_out.test)  # they were tested there before they went to alpha
+
+
+def test_no_file_of_a_grown_cohort_names_who_left(tmp_path: Path) -> None:
+    write(tmp_path / "sites", SIZES)
+    pack(tmp_path / "sites", tmp_path / "out")
+    write(tmp_path / "sites", LATER)
+    grow(tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites"))
+    tables = [pd.read_parquet(path).reset_index().astype(str) for path in (tmp_path / "out").rglob("*.parquet")]
+    words = {word for table in tables for word in table.to_numpy().ravel()}
+    assert "gamma2" in words and "gamma1" not in words
+    assert not any(b"gamma1" in path.read_bytes() for path in (tmp_path / "out").rglob("*.json"))
 
 
 def test_each_patient_is_tested_in_one_fold(cohorts):
