@@ -195,7 +195,7 @@ class SurvivalStatistics(TaskStatistics):
                 "variance": listed(curve.variance[0]),
                 "at_risk": curve.at_risk[0].tolist(),
             }
-            for place, curve in enumerate(groups.arm(cell).kaplan_meier() for cell in range(len(groups.scores)))
+            for place, curve in enumerate(groups.group(cell).kaplan_meier() for cell in range(len(groups.scores)))
         ]
         if self.believes:
             curves["d_calibration"] = listed(tables["d_calibration"].shares()[0])

@@ -79,7 +79,7 @@ class Comparison:
         figures: dict[str, Figure] = {}
         means = []
         for group, name in enumerate(self.names):
-            arm, size = self.table.arm(group), self.sizes[group]
+            arm, size = self.table.group(group), self.sizes[group]
             n, followed = sum(size.values()), self._followed(group, days)
             reason = f"{followed} patients of the group at risk at {days:g} days, of {self.least} that it takes"
             curve, inside = arm.kaplan_meier(), arm.times.up_to(days)

@@ -22,7 +22,7 @@ def curves(comparison: Comparison, unit: str = "days") -> Figure:
     colours = [COLOURS[0], COLOURS[2], COLOURS[6]] if len(names) == 3 else COLOURS
     for group, name in enumerate(names):
         size = sum(comparison.sizes[group].values())
-        curve = comparison.table.arm(group).kaplan_meier()
+        curve = comparison.table.group(group).kaplan_meier()
         followed = curve.at_risk[0] > 0
         days = np.concatenate([[0.0], times[followed]])
         value = np.concatenate([[1.0], curve.value[0, followed]])

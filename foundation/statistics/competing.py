@@ -7,35 +7,20 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from foundation.errors import UserError
+from foundation.statistics.followup import PredictionTable, ScoreTable
 from foundation.statistics.grid import Grid
 from foundation.statistics.survival import SurvivalTable
-from foundation.statistics.table import Floats, Integers, Table, columns, counted, once, ratio, summed
+from foundation.statistics.table import Floats, Integers, columns, ratio
 
 _PAIRS = 1 << 20  # at a time
 KINDS = ("censored", "cause", "other cause")
 
 
 @dataclass(frozen=True, eq=False)
-class CauseTable(Table):
-    """Patients by what ended their follow-up, time and score of one cause.
+class CauseTable(ScoreTable):
+    """Patients by what ended their follow-up (see `KINDS`), time and score; a higher one means a higher risk."""
 
-    Events at a time come before the censorings at it. Follow-up past the last grid time is censored there.
-
-    Attributes:
-        times: the grid; rounded up, so that what happened up to a grid time is exact.
-        scores: the grid, a higher one means a higher risk of the cause.
-        counts: `[replicates, 3, times, scores]`: censored, the cause, another cause.
-    """
-
-    summed: ClassVar[tuple[str, ...]] = ("counts",)
-    times: Grid
-    scores: Grid
-    counts: Integers
-
-    @classmethod
-    def empty(cls, times: Grid, scores: Grid, replicates: int = 0) -> "CauseTable":
-        return cls(times, scores, np.zeros((1 + replicates, 3, len(times), len(scores)), dtype=np.int64))
+    ends: ClassVar[int] = len(KINDS)
 
     @classmethod
     def from_patients(
@@ -49,13 +34,7 @@ class CauseTable(Table):
     ) -> "CauseTable":
         """Of kinds (0 censored, 1 the cause, 2 another cause), times and scores, `[patients]` each."""
         kind, time, score = columns(len(np.asarray(kind)), kind=kind, time=time, score=score)
-        cells = kinds_on_times(kind, time, times) * len(scores) + scores.index(score)
-        counts = counted(cells, 3 * len(times) * len(scores), once(weights, len(kind)))
-        return cls(times, scores, counts.reshape(len(counts), 3, len(times), len(scores)))
-
-    def outcomes(self) -> Integers:
-        """Censored, events of the cause and of others: `[replicates, 3]`."""
-        return np.asarray(self.counts.sum(axis=(2, 3)))
+        return cls._of(kinds_on_times(kind, time, times), score, times, scores, weights)
 
     def any_event(self) -> SurvivalTable:
         """The same patients, whatever the cause."""
@@ -69,17 +48,6 @@ class CauseTable(Table):
         """
         counts = np.stack([self.counts[:, 0] + self.counts[:, 2], self.counts[:, 1]], axis=1)
         return SurvivalTable(self.times, self.scores, counts)
-
-    def by_group(self, cuts: ArrayLike) -> "CauseTable":
-        """Risk groups 0, 1, ...: scores below the first cut, from it to below the next, and so on."""
-        group = np.searchsorted(np.asarray(cuts, dtype=np.float64), self.scores.values, side="right")
-        groups = np.arange(len(np.asarray(cuts)) + 1)
-        onto = (group[:, None] == groups).astype(np.int64)
-        return CauseTable(self.times, Grid(groups.astype(np.float64)), self.counts @ onto)
-
-    def group(self, cell: int) -> "CauseTable":
-        """The patients of one score or group alone."""
-        return CauseTable(self.times, Grid(self.scores.values[[cell]]), self.counts[..., cell : cell + 1])
 
     def incidence(self) -> Floats:
         """Cumulative incidence of the cause at each grid time: `[replicates, times]`; NaN once nobody is at risk.
@@ -140,27 +108,12 @@ class CauseTable(Table):
 
 
 @dataclass(frozen=True, eq=False)
-class IncidenceTable(Table):
-    """Patients by what ended their follow-up and when, and sums of the incidence predicted for them at each horizon.
+class IncidenceTable(PredictionTable):
+    """Patients by what ended their follow-up (see `KINDS`) and when, and sums of their predicted incidence."""
 
-    Attributes:
-        times: the grid; a horizon between two of its times sees events up to the one before it.
-        horizons: days, ascending.
-        counts: `[replicates, 3, times]`: censored, the cause, another cause.
-        sums: of predicted incidence and of its square, `[replicates, 2, horizons, 3, times]`.
-    """
-
-    summed: ClassVar[tuple[str, ...]] = ("counts", "sums")
-    times: Grid
-    horizons: tuple[float, ...]
-    counts: Integers
-    sums: Floats
-
-    @classmethod
-    def empty(cls, times: Grid, horizons: tuple[float, ...], replicates: int = 0) -> "IncidenceTable":
-        rows, cells = 1 + replicates, len(times)
-        counts = np.zeros((rows, 3, cells), dtype=np.int64)
-        return cls(times, horizons, counts, np.zeros((rows, 2, len(horizons), 3, cells)))
+    ends: ClassVar[int] = len(KINDS)
+    end: ClassVar[str] = "kind"
+    prediction: ClassVar[str] = "incidence"
 
     @classmethod
     def from_patients(
@@ -173,19 +126,8 @@ class IncidenceTable(Table):
         weights: ArrayLike | None = None,
     ) -> "IncidenceTable":
         """Of kinds (0 censored, 1 the cause, 2 another), times, and predicted incidence `[patients, horizons]`."""
-        incidence = np.asarray(incidence, dtype=np.float64)
-        kind, time, incidence = columns(len(incidence), kind=kind, time=time, incidence=incidence)
-        if incidence.ndim != 2 or incidence.shape[1] != len(horizons):
-            raise UserError(f"statistics: incidence has shape {incidence.shape}, expected [patients, {len(horizons)}]")
-        cells = kinds_on_times(kind, time, times)
-        rows, size = once(weights, len(kind)), 3 * len(times)
-        values = rows[:, None, None] * np.stack([incidence.T, incidence.T**2])
-        return cls(
-            times,
-            horizons,
-            counted(cells, size, rows).reshape(len(rows), 3, len(times)),
-            summed(cells, size, values).reshape(len(rows), 2, len(horizons), 3, len(times)),
-        )
+        kind, time, incidence = cls._checked(kind, time, incidence, horizons)
+        return cls._of(kinds_on_times(kind, time, times), incidence, times, horizons, weights)
 
     def patients(self) -> CauseTable:
         """The same patients without their predictions."""
@@ -207,32 +149,18 @@ class IncidenceTable(Table):
         G is the Kaplan–Meier curve of censoring of these patients.
         """
         plain, square = self.sums[:, 0, :, 1], self.sums[:, 1]
-        return self._weighed(self.counts[:, None, 1] - 2 * plain + square[:, :, 1], square[:, :, 2], square.sum(axis=2))
+        of_events = self.counts[:, None, 1] - 2 * plain + square[:, :, 1] + square[:, :, 2]
+        return self._weighed(self._censoring(), of_events, square.sum(axis=2))
 
     def brier_of_incidence(self) -> Floats:
         """The same of a prediction that tells nobody apart: the incidence of these patients."""
         curve, counts = self.observed()[..., None], self.counts[:, None]
         everybody = counts.sum(axis=2)
-        return self._weighed((1 - curve) ** 2 * counts[:, :, 1], curve**2 * counts[:, :, 2], curve**2 * everybody)
+        of_events = (1 - curve) ** 2 * counts[:, :, 1] + curve**2 * counts[:, :, 2]
+        return self._weighed(self._censoring(), of_events, curve**2 * everybody)
 
-    def integrated_brier(self) -> Floats:
-        """Mean of the Brier score from the first to the last horizon, by the trapezium rule: `[replicates]`."""
-        brier = self.brier()
-        if len(self.horizons) == 1:
-            return brier[:, 0]
-        return np.asarray(np.trapezoid(brier, self.horizons, axis=1) / (self.horizons[-1] - self.horizons[0]))
-
-    def _weighed(self, of_cause: Floats, of_others: Floats, of_followed: Floats) -> Floats:
-        """Errors by horizon and time, `[replicates, horizons, times]`, weighed and averaged over patients."""
-        curve = np.pad(self.patients().any_event().censoring(), ((0, 0), (1, 0)), constant_values=1.0)
-        total = []
-        for place, horizon in enumerate(self.horizons):
-            cell = self.times.up_to(horizon)
-            ended = of_cause[:, place, :cell] + of_others[:, place, :cell]
-            followed = of_followed[:, place, cell:].sum(axis=1)
-            left = np.where(followed > 0, ratio(followed, curve[:, cell]), 0.0)
-            total.append(np.nan_to_num(ratio(ended, curve[:, :cell])).sum(axis=1) + left)
-        return ratio(np.stack(total, axis=1), self.counts.sum(axis=(1, 2))[:, None])
+    def _censoring(self) -> Floats:
+        return self.patients().any_event().censoring()
 
 
 def kinds_on_times(kind: Floats, time: Floats, times: Grid) -> Integers:

@@ -6,34 +6,19 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from foundation.errors import UserError
+from foundation.statistics.followup import PredictionTable
 from foundation.statistics.grid import Grid
 from foundation.statistics.survival import ChiSquared, SurvivalTable, on_times
-from foundation.statistics.table import Floats, Integers, Table, columns, counted, once, ratio, summed
+from foundation.statistics.table import Floats, Integers, Table, columns, once, ratio
 
 
 @dataclass(frozen=True, eq=False)
-class HorizonTable(Table):
-    """Patients by event and time, and sums of their predicted survival at each horizon.
+class HorizonTable(PredictionTable):
+    """Patients by event and time, and sums of their predicted survival at each horizon."""
 
-    Attributes:
-        times: the grid; a horizon between two of its times sees events up to the one before it.
-        horizons: days, ascending.
-        counts: `[replicates, 2, times]`, censored first.
-        sums: of predicted survival and of its square, `[replicates, 2, horizons, 2, times]`.
-    """
-
-    summed: ClassVar[tuple[str, ...]] = ("counts", "sums")
-    times: Grid
-    horizons: tuple[float, ...]
-    counts: Integers
-    sums: Floats
-
-    @classmethod
-    def empty(cls, times: Grid, horizons: tuple[float, ...], replicates: int = 0) -> "HorizonTable":
-        rows, cells = 1 + replicates, len(times)
-        counts = np.zeros((rows, 2, cells), dtype=np.int64)
-        return cls(times, horizons, counts, np.zeros((rows, 2, len(horizons), 2, cells)))
+    ends: ClassVar[int] = 2
+    end: ClassVar[str] = "event"
+    prediction: ClassVar[str] = "survival"
 
     @classmethod
     def from_patients(
@@ -46,20 +31,9 @@ class HorizonTable(Table):
         weights: ArrayLike | None = None,
     ) -> "HorizonTable":
         """Of events (1 seen, 0 censored), times, and predicted survival `[patients, horizons]`."""
-        survival = np.asarray(survival, dtype=np.float64)
-        event, time, survival = columns(len(survival), event=event, time=time, survival=survival)
-        if survival.ndim != 2 or survival.shape[1] != len(horizons):
-            raise UserError(f"statistics: survival has shape {survival.shape}, expected [patients, {len(horizons)}]")
+        event, time, survival = cls._checked(event, time, survival, horizons)
         seen, at = on_times(event, time, times)
-        cells = seen * len(times) + at
-        rows = once(weights, len(event))
-        values = rows[:, None, None] * np.stack([survival.T, survival.T**2])
-        return cls(
-            times,
-            horizons,
-            counted(cells, 2 * len(times), rows).reshape(len(rows), 2, len(times)),
-            summed(cells, 2 * len(times), values).reshape(len(rows), 2, len(horizons), 2, len(times)),
-        )
+        return cls._of(seen * len(times) + at, survival, times, horizons, weights)
 
     def outcomes(self) -> Integers:
         """Censored and events: `[replicates, 2]`."""
@@ -77,7 +51,9 @@ class HorizonTable(Table):
         """
         plain, square = self.sums[:, 0], self.sums[:, 1]
         return self._weighed(
-            square[:, :, 1], self.counts.sum(axis=1)[:, None] - 2 * plain.sum(axis=2) + square.sum(axis=2)
+            self.survival().censoring(),
+            square[:, :, 1],
+            self.counts.sum(axis=1)[:, None] - 2 * plain.sum(axis=2) + square.sum(axis=2),
         )
 
     def brier_of_kaplan_meier(self) -> Floats:
@@ -85,31 +61,15 @@ class HorizonTable(Table):
         cells = [self.times.up_to(horizon) for horizon in self.horizons]
         curve = np.pad(self.survival().kaplan_meier().value, ((0, 0), (1, 0)), constant_values=1.0)[:, cells]
         events, everybody = self.counts[:, None, 1], self.counts.sum(axis=1)[:, None]
-        return self._weighed(curve[..., None] ** 2 * events, (1 - curve[..., None]) ** 2 * everybody)
-
-    def integrated_brier(self) -> Floats:
-        """Mean of the Brier score from the first to the last horizon, by the trapezium rule: `[replicates]`."""
-        brier = self.brier()
-        if len(self.horizons) == 1:
-            return brier[:, 0]
-        return np.asarray(np.trapezoid(brier, self.horizons, axis=1) / (self.horizons[-1] - self.horizons[0]))
+        return self._weighed(
+            self.survival().censoring(), curve[..., None] ** 2 * events, (1 - curve[..., None]) ** 2 * everybody
+        )
 
     def observed_to_expected(self) -> Floats:
         """Events by each horizon, by Kaplan–Meier, over those predicted: `[replicates, horizons]`."""
         table, patients = self.survival(), self.counts.sum(axis=(1, 2))
         observed = np.stack([patients * (1 - table.survival_at(horizon)) for horizon in self.horizons], axis=1)
         return ratio(observed, patients[:, None] - self.sums[:, 0].sum(axis=(2, 3)))
-
-    def _weighed(self, of_events: Floats, of_followed: Floats) -> Floats:
-        """Errors by horizon and time, `[replicates, horizons, times]`, of events and of all, weighed and averaged."""
-        curve = np.pad(self.survival().censoring(), ((0, 0), (1, 0)), constant_values=1.0)
-        total = []
-        for place, horizon in enumerate(self.horizons):
-            cell = self.times.up_to(horizon)
-            cases = np.nan_to_num(ratio(of_events[:, place, :cell], curve[:, :cell])).sum(axis=1)
-            followed = of_followed[:, place, cell:].sum(axis=1)
-            total.append(cases + np.where(followed > 0, ratio(followed, curve[:, cell]), 0.0))
-        return ratio(np.stack(total, axis=1), self.counts.sum(axis=(1, 2))[:, None])
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from foundation.statistics.followup import ScoreTable
 from foundation.statistics.grid import Grid
-from foundation.statistics.table import Floats, Integers, Table, columns, counted, once, ratio
+from foundation.statistics.table import Floats, Integers, columns, ratio
 
 
 class Curve(NamedTuple):
@@ -42,26 +43,10 @@ class ChiSquared(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SurvivalTable(Table):
-    """Patients by event, time and score.
+class SurvivalTable(ScoreTable):
+    """Patients by event, time and score, a higher one meaning a higher risk; arms as 0, 1, ... do as well."""
 
-    An event and a censoring at the same time are taken in this order. Follow-up past the last grid time is censored
-    there.
-
-    Attributes:
-        times: the grid; rounded up, so that what happened up to a grid time is exact.
-        scores: the grid, a higher one means a higher risk; arms or risk groups as 0, 1, ... do as well.
-        counts: `[replicates, 2, times, scores]`, censored first.
-    """
-
-    summed: ClassVar[tuple[str, ...]] = ("counts",)
-    times: Grid
-    scores: Grid
-    counts: Integers
-
-    @classmethod
-    def empty(cls, times: Grid, scores: Grid, replicates: int = 0) -> "SurvivalTable":
-        return cls(times, scores, np.zeros((1 + replicates, 2, len(times), len(scores)), dtype=np.int64))
+    ends: ClassVar[int] = 2
 
     @classmethod
     def from_patients(
@@ -76,24 +61,7 @@ class SurvivalTable(Table):
         """Of events (1 seen, 0 censored), times and scores, `[patients]` each."""
         event, time, score = columns(len(np.asarray(event)), event=event, time=time, score=score)
         seen, at = on_times(event, time, times)
-        cells = (seen * len(times) + at) * len(scores) + scores.index(score)
-        counts = counted(cells, 2 * len(times) * len(scores), once(weights, len(event)))
-        return cls(times, scores, counts.reshape(len(counts), 2, len(times), len(scores)))
-
-    def outcomes(self) -> Integers:
-        """Censored and events: `[replicates, 2]`."""
-        return np.asarray(self.counts.sum(axis=(2, 3)))
-
-    def by_group(self, cuts: ArrayLike) -> "SurvivalTable":
-        """Risk groups 0, 1, ...: scores below the first cut, from it to below the next, and so on."""
-        group = np.searchsorted(np.asarray(cuts, dtype=np.float64), self.scores.values, side="right")
-        groups = np.arange(len(np.asarray(cuts)) + 1)
-        onto = (group[:, None] == groups).astype(np.int64)
-        return SurvivalTable(self.times, Grid(groups.astype(np.float64)), self.counts @ onto)
-
-    def arm(self, cell: int) -> "SurvivalTable":
-        """The patients of one score, arm or group alone."""
-        return SurvivalTable(self.times, Grid(self.scores.values[[cell]]), self.counts[..., cell : cell + 1])
+        return cls._of(seen * len(times) + at, score, times, scores, weights)
 
     def kaplan_meier(self) -> Curve:
         """Survival (Kaplan & Meier 1958) with Greenwood's variance; NaN where nobody is at risk any more."""
