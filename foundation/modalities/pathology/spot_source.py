@@ -1,6 +1,8 @@
 """The declaration of spatial transcriptomics among a hospital's pathology."""
 
-from pydantic import Field
+from pathlib import PurePath
+
+from pydantic import Field, field_validator
 
 from foundation.data.dialect import Dialect
 
@@ -19,6 +21,13 @@ class SpotSettings(Dialect):
 
     picture: str | None = None
     positions: str = "positions.csv"
-    diameter: float | None = Field(None, gt=0)
-    around: float = Field(2.0, gt=0)
+    diameter: float | None = Field(None, gt=0, allow_inf_nan=False)
+    around: float = Field(2.0, gt=0, allow_inf_nan=False)
     counts: bool = True
+
+    @field_validator("picture", "positions")
+    @classmethod
+    def _beside(cls, name: str | None) -> str | None:
+        if name is not None and (not PurePath(name).name or PurePath(name).is_absolute()):
+            raise ValueError(f"'{name}' is no name beside the file of spots; give one such as {{stem}}.tif")
+        return name

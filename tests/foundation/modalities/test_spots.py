@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
@@ -171,3 +172,11 @@ def test_the_objective_reads_spots_and_leaves_patients_without_alone(cohort):
     assert torch.allclose(terms[0].loss, terms[1].loss, atol=1e-6)
     nobody = encoder.collate(rows[1:])
     assert objective(encoder, encoder(nobody), nobody) is None
+
+
+@pytest.mark.parametrize(
+    "setting", [{"picture": "/slides/{stem}.tif"}, {"picture": ""}, {"positions": "/a.csv"}, {"around": float("inf")}]
+)
+def test_settings_that_nothing_can_be_read_by_are_refused(setting):
+    with pytest.raises(ValidationError, match=r"no name beside the file of spots|finite"):
+        SpotSettings(**setting)
