@@ -60,12 +60,20 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
 
     Args:
         cohort: as prepared now; of a federation's site, its own.
-        roots: folders in which runs are looked for, releases among them.
+        roots: folders in which runs are looked for, releases among them. Runs elsewhere that these build on are asked
+            whom they learned from; their files are left alone.
 
     Raises:
         UserError: if a root is no folder, or a run's list cannot be read.
     """
     records = dict(_runs(roots))
+    within = set(records)
+    queue = [parent for run, record in records.items() for parent in _parents(run, record)]
+    while queue:
+        parent = queue.pop()
+        if parent not in records and (parent / FILE).is_file():
+            records[parent] = read_run(parent)
+            queue += _parents(parent, records[parent])
     lists = {run: _lists(run) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name}
     present = set(cohort.patients.index)
     gone = {one for each in lists.values() for patients in each.values() for one in patients} - present
@@ -77,7 +85,7 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
             if path.name not in ("split.json", _PREDICTIONS)
             for one in patients
         }
-        files = list(_files_that_name(run, gone)) if run in lists else []
+        files = list(_files_that_name(run, gone)) if run in lists and run in within else []
         if trained & gone or files:
             each[run] = Affected(run, str(record.get("command")), len(trained & gone), [], files)
     learned = {run for run, one in each.items() if one.patients}

@@ -123,3 +123,16 @@ def test_a_table_that_cannot_be_read_is_named(cohort: Cohort, tmp_path: Path) ->
 def test_a_folder_that_is_not_there_is_refused(cohort: Cohort, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no folder; give runs="):
         affected_by_withdrawal(cohort, [tmp_path / "nowhere"])
+
+
+def test_an_encoder_elsewhere_is_named_and_its_files_are_left_alone(cohort: Cohort, tmp_path: Path) -> None:
+    encoder = run(tmp_path / "elsewhere/encoder", "python -m pretrain", ["P1", "P8"])
+    write_json(encoder / "embeddings/x/rows.json", {"rows": [["P8", ["report"]]]})
+    head = run(tmp_path / "runs/head", "python -m finetune", ["P1", "P2"], [encoder])
+    run(tmp_path / "runs/export", "python -m serve.export", None, [head])
+    count, affected = affected_by_withdrawal(cohort, [tmp_path / "runs"])
+    assert (count, {one.run.name: (one.patients, [path.name for path in one.through]) for one in affected}) == (
+        1,
+        {"encoder": (1, []), "head": (0, ["encoder"]), "export": (0, ["head"])},
+    )
+    assert remove_caches(affected) == []
