@@ -20,16 +20,7 @@ from foundation.data.problems import DataError, Problems
 from foundation.modalities.pathology.slides import Slide
 from foundation.modalities.pathology.tile_survey import TileSurvey, draw
 from foundation.modalities.pathology.tiling import TileSettings, read_tiles, tile_slide, tile_slides
-from tests.foundation.slide_files import (
-    REAL,
-    SETTINGS,
-    cut,
-    halved,
-    tissue,
-    write_dicom,
-    write_tiff,
-    written,
-)
+from tests.foundation.slide_files import REAL, SETTINGS, cut, halved, tissue, write_dicom, write_tiff, written
 
 
 def test_tiles_lie_where_their_table_says(tmp_path, pyramid, picture):
