@@ -1,5 +1,6 @@
 """Classification by words: which class's prompts lie nearest to a patient (CLIP; Radford et al. 2021)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class ZeroShot(Classification):
         blocks: sizes of blocks of features, to be read by experts instead.
 
     Raises:
-        UserError: if a class has no prompt, or a template has no place for one.
+        UserError: if a class has no prompt, prompts are no lists of texts, or a template has no place for one.
     """
 
     texts: Tensor
@@ -52,7 +53,13 @@ class ZeroShot(Classification):
         blocks: Blocks | None = None,
     ) -> None:
         super().__init__(width, target, classes, class_weights, dropout, blocks)
-        self.prompts = [[str(text) for text in texts] for texts in prompts]
+        if not _is_list(prompts) or not all(_is_list(texts) and all(map(_is_text, texts)) for texts in prompts):
+            raise UserError(
+                f"task.head.prompts: found {prompts}; give a list of texts for each class, in the order of its classes"
+            )
+        if not _is_list(templates):
+            raise UserError(f"task.head.templates: found {templates!r}; give a list of sentences")
+        self.prompts = [list(texts) for texts in prompts]
         self.templates = [str(template) for template in templates]
         self.scale = float(scale)
         if len(self.prompts) != len(self.classes) or not all(self.prompts):
@@ -63,8 +70,8 @@ class ZeroShot(Classification):
         wrong = next((template for template in self.templates if template.count("{}") != 1), None)
         if wrong is not None or not self.templates:
             raise UserError(f"task.head.templates: found {wrong!r}; each holds {{}} once, where the prompt goes")
-        if not self.scale > 0:
-            raise UserError(f"task.head.scale: found {self.scale:g}; give a number above 0")
+        if not 0 < self.scale < math.inf:
+            raise UserError(f"task.head.scale: found {self.scale:g}; give a finite number above 0")
         if blocks is None:
             self.score = nn.Identity()  # cosines need no layer
         self.register_buffer("texts", torch.zeros(len(self.classes), width))
@@ -95,3 +102,12 @@ class ZeroShot(Classification):
     def forward(self, fused: Float[Tensor, "batch width"]) -> Float[Tensor, "batch outputs"]:
         """Scaled cosines of aligned embeddings of unit length; of features, as experts score them."""
         return super().forward(fused) if self.reads_features else self.scale * fused @ self.texts.T
+
+
+def _is_list(value: object) -> bool:
+    """A text is a sequence too, of letters, and a mapping of names: neither is a list of prompts."""
+    return isinstance(value, list | tuple)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

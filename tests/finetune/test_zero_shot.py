@@ -79,9 +79,13 @@ def test_beside_it_stands_a_plain_classifier_of_features():
     [
         ({"prompts": [["one"]]}, "1 lists of prompts for 2 classes"),
         ({"prompts": [["one"], []]}, "give each class a list of one or more"),
+        ({"prompts": ["low", "high"]}, "give a list of texts for each class"),  # not a prompt a letter
+        ({"prompts": [["low"], [" "]]}, "give a list of texts for each class"),
+        ({"templates": "{}"}, "give a list of sentences"),
         ({"templates": ["no place"]}, "found 'no place'"),
         ({"templates": []}, "task.head.templates"),
         ({"scale": 0.0}, "task.head.scale"),
+        ({"scale": float("inf")}, "task.head.scale"),
     ],
 )
 def test_prompts_that_cannot_be_are_refused(settings, expected):
