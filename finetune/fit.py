@@ -48,8 +48,10 @@ def fit(
     On several processes each calls it; only the first one's module has the trained weights.
 
     Raises:
-        UserError: if a part has too few patients, or there is nothing to resume from.
+        UserError: if a part has too few patients, a setting cannot be, or there is nothing to resume from.
     """
+    # Read before anything is trained: what is wrong with them must not come to light at the run's end.
+    calibration, reliability = _settings(cfg, "calibration", Support), _settings(cfg, "reliability", Settings)
     for name, part in (("train", train), ("validation", validation)):
         if len(part) < 2:
             raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
@@ -58,7 +60,7 @@ def fit(
         if not is_main_process():
             return module, {}
         metrics, module.reliability = fit_exactly(
-            feature_cache(cfg, encoder, train), head, train, validation, _reliability(cfg)
+            feature_cache(cfg, encoder, train), head, train, validation, reliability
         )
         return module, metrics
     if isinstance(head, ZeroShot):  # its prompts are all that it knows
@@ -85,32 +87,32 @@ def fit(
     # Under privacy nothing of a training patient counts but the noisy gradients.
     module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
     if private is None:
-        _fit_subsets(cfg, module, train, validation, targets)
+        _fit_subsets(cfg, module, train, validation, targets, calibration, reliability)
     return module, metrics
 
 
 def _fit_subsets(
-    cfg: DictConfig, module: FinetuneModule, train: PatientDataset, validation: PatientDataset, targets: Targets
+    cfg: DictConfig,
+    module: FinetuneModule,
+    train: PatientDataset,
+    validation: PatientDataset,
+    targets: Targets,
+    calibration: Support | None,
+    reliability: Settings | None,
 ) -> None:
     """What is fitted by subset of modalities: calibration, and how far answers from it can be relied on."""
-    calibration, settings = _settings(cfg, "calibration", Support), _reliability(cfg)
-    if calibration is None and settings is None:
+    if calibration is None and reliability is None:
         return
     scores = subset_scores(module.encoder, module.head, validation)
     if calibration is not None:
         module.subsets = fit_subsets(module.head, validation.modalities, scores, targets, calibration)
-    if settings is not None:
+    if reliability is not None:
         # Features of an encoder that this run trained are of no use to another.
         kept = Path(cfg.embeddings) if cfg.frozen and cfg.embeddings is not None else None
         features = FeatureCache(kept, module.encoder, train.cohort, train.drop_inputs)
         subsets = module.subsets
         answered = scores if subsets is None else lambda names: subsets.of_subset(scores(names), names)
-        module.reliability = fit_after_steps(features, module.head, train, validation, answered, settings)
-
-
-def _reliability(cfg: DictConfig) -> Settings | None:
-    """The config's `reliability`, read."""
-    return _settings(cfg, "reliability", Settings)
+        module.reliability = fit_after_steps(features, module.head, train, validation, answered, reliability)
 
 
 def _settings(cfg: DictConfig, setting: str, kind: type[T]) -> T | None:

@@ -79,6 +79,20 @@ def test_a_head_learns_and_leaves_curves_speed_and_its_best_weights(train: Train
     )
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("calibration.patients=0", "calibration.patients: found 0; give a count from 1 on"),
+        ("+calibration.pateints=9", "calibration.pateints: no such setting; there are patients, outcome"),
+        ("reliability.coverage=2", "reliability.coverage: found 2"),
+    ],
+)
+def test_settings_of_what_follows_training_are_refused_before_it(train: Train, tmp_path: Path, override, expected):
+    with pytest.raises(UserError, match=expected):
+        train("wrong", override)
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_the_best_weights_are_those_of_the_metric_that_is_asked_for(train: Train, tmp_path: Path):
     settings = ["steps=20", "validate_every=2", "optimizer.learning_rate=0.02"]
     _, metrics = train("run", *settings, "best_by=auc")
