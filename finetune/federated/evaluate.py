@@ -104,7 +104,7 @@ def exchange(cfg: DictConfig) -> dict[str, Any]:
 def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     """The figures of what came back."""
     from finetune.federated.evaluation import FOLDER
-    from finetune.federated.figures import figures
+    from finetune.federated.figures import ALL, figures
     from finetune.federated.tables import from_arrays
     from foundation.arrays import read_arrays
     from foundation.statistics.figure import Support
@@ -112,8 +112,9 @@ def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     folder = Path(cfg.output) / FOLDER
     total = from_arrays(read_arrays(folder / "total.safetensors", "evaluate again"), declared)
     paths = [folder / "sites" / f"{site}.safetensors" for site in cfg.sites]
+    everybody = {ALL: declared[ALL]}  # of a hospital, subgroups are not shown: each costs as much as everybody
     by_site = {
-        path.name.removesuffix(".safetensors"): from_arrays(read_arrays(path, "evaluate again"), declared)
+        path.name.removesuffix(".safetensors"): from_arrays(read_arrays(path, "evaluate again"), everybody)
         for path in paths
         if path.is_file()
     }

@@ -40,6 +40,20 @@ def drawn_hospitals(tables: Sequence[T], draws: Integers) -> T:
     arrays = {}
     for name in pooled.summed:
         stacked = np.concatenate([getattr(table, name) for table in firsts])
-        sums = np.tensordot(draws.astype(np.float64), stacked.astype(np.float64), axes=1)
-        arrays[name] = np.rint(sums).astype(np.int64) if stacked.dtype == np.int64 else sums
+        if stacked.dtype == np.int64:
+            arrays[name] = _drawn_counts(stacked, draws)
+        else:
+            arrays[name] = np.tensordot(draws.astype(np.float64), stacked.astype(np.float64), axes=1)
     return replace(pooled, **arrays)
+
+
+def _drawn_counts(counts: Integers, draws: Integers) -> Integers:
+    """Counts of each draw, `[draws, ...]`, of those of hospitals, `[hospitals, ...]`.
+
+    Few cells of a fine grid hold anybody, and draws of those alone are multiplied.
+    """
+    flat = counts.reshape(len(counts), -1)
+    present = np.flatnonzero(flat.any(axis=0))
+    drawn = np.zeros((len(draws), flat.shape[1]), dtype=np.int64)
+    drawn[:, present] = draws @ flat[:, present]
+    return drawn.reshape(len(draws), *counts.shape[1:])

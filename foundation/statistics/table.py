@@ -51,10 +51,10 @@ class Table:
                     f"{type(self).__name__}: {name} has shape {theirs.shape}, declared is {mine.shape}; "
                     "hospitals must share one declaration of grids and replicates"
                 )
-            if not np.isfinite(theirs).all():
+            if theirs.dtype.kind not in "iu" and not np.isfinite(theirs).all():
                 raise UserError(f"{type(self).__name__}: {name} holds a value that is not finite; mend it at its site")
             theirs = np.rint(theirs) if mine.dtype == np.int64 and theirs.dtype != np.int64 else theirs
-            values[name] = (mine + theirs if add else theirs).astype(mine.dtype)
+            values[name] = (mine + theirs if add else theirs).astype(mine.dtype, copy=not add)
         return replace(self, **values)
 
     def to_arrays(self) -> Arrays:
@@ -94,8 +94,13 @@ def counted(cells: NDArray[Any], count: int, weights: NDArray[Any]) -> Integers:
         count: of cells.
         weights: how often a patient counts, `[replicates, patients]`, integers.
     """
-    rows = [np.bincount(cells, weights=row, minlength=count) for row in weights]
-    return np.rint(np.stack(rows)).astype(np.int64)
+    # A hospital's patients are in few of a fine grid's cells, and those alone are counted once a replicate.
+    present = np.flatnonzero(np.bincount(cells, minlength=count))
+    among = np.searchsorted(present, cells)
+    rows = [np.bincount(among, weights=row, minlength=len(present)) for row in weights]
+    counts = np.zeros((len(weights), count), dtype=np.int64)
+    counts[:, present] = np.rint(np.stack(rows))
+    return counts
 
 
 def summed(cells: NDArray[Any], count: int, values: NDArray[Any]) -> Floats:

@@ -13,13 +13,13 @@ from foundation.statistics.confusion import ConfusionTable
 from foundation.statistics.cox import CoxSums, RiskSums
 from foundation.statistics.grid import Grid
 from foundation.statistics.horizons import DCalibrationTable, HorizonTable
-from foundation.statistics.hospitals import hospital_bootstrap
+from foundation.statistics.hospitals import hospital_bootstrap, hospital_draws
 from foundation.statistics.logistic import calibration_line, logistic_sums
 from foundation.statistics.probabilities import ProbabilityTable
 from foundation.statistics.regression import RegressionTable
 from foundation.statistics.scores import PairedScoreTable, ScoreTable
 from foundation.statistics.survival import SurvivalTable
-from foundation.statistics.table import Table, total
+from foundation.statistics.table import Table, counted, total
 from foundation.statistics.weights import poisson_weights
 from tests.foundation.statistics.patients import DAYS, RISKS, SCORES, Patients, drawn
 
@@ -154,6 +154,26 @@ def test_hospital_bootstrap_draws_whole_hospitals():
     assert (times_drawn.sum(axis=1) == 4).all()
     assert times_drawn.var() == pytest.approx(0.75, abs=0.1), "of a draw of 4 out of 4"
     np.testing.assert_array_equal(table.counts, hospital_bootstrap(sites, 300, 0).counts)
+
+
+@pytest.mark.parametrize(("patients", "cells"), [(0, 7), (5, 300), (40, 3)])
+def test_counts_and_draws_of_a_mostly_empty_grid_are_those_of_every_cell(patients: int, cells: int):
+    rng = np.random.default_rng(0)
+    at, weights = rng.integers(0, cells, patients), rng.poisson(1, (9, patients))
+    by_hand = [[int(row[at == cell].sum()) for cell in range(cells)] for row in weights]
+    np.testing.assert_array_equal(counted(at, cells, weights), by_hand)
+    times, scores = Grid(np.arange(3.0)), Grid(np.arange(cells))
+    sites = [SurvivalTable.from_patients(at % 2, at % 3, at, times, scores, None) for at in (at[::2], at[1::2])]
+    drawn_sites = hospital_bootstrap(sites, 20, 0)
+    for row, (first, second) in enumerate(hospital_draws(2, 20, 0)):
+        expected = first * sites[0].counts[0] + second * sites[1].counts[0]
+        np.testing.assert_array_equal(drawn_sites.counts[row], expected)
+
+
+def test_a_cell_that_the_grid_does_not_have_is_not_counted_elsewhere():
+    for cell in (-1, 3):
+        with pytest.raises((ValueError, IndexError)):
+            counted(np.array([0, cell]), 3, np.ones((1, 2), dtype=np.int64))
 
 
 def test_tables_of_other_declarations_do_not_add():
