@@ -45,29 +45,30 @@ class MultiLabelPart(Part):
     dropout: Dropout = 0.1
 
 
-class SurvivalPart(Part):
+class FollowUpPart(Part):
+    """An event in time; see `finetune.heads.follow_up`."""
+
+    event: Label = "os_event"
+    time: Label = "os_days"
+    horizons: Days | None = None
+    dropout: Dropout = 0.1
+
+
+class SurvivalPart(FollowUpPart):
     """A proportional hazard; see `finetune.heads.survival`."""
 
     target_name: ClassVar[str] = f"{_HEADS}survival.Survival"
 
     kind: Literal["survival"]
-    event: Label = "os_event"
-    time: Label = "os_days"
-    horizons: Days | None = None
-    dropout: Dropout = 0.1
 
 
-class DiscretePart(Part):
+class DiscretePart(FollowUpPart):
     """Hazards of intervals; see `finetune.heads.discrete`."""
 
     target_name: ClassVar[str] = f"{_HEADS}discrete.DiscreteHazards"
 
     kind: Literal["discrete"]
-    event: Label = "os_event"
-    time: Label = "os_days"
-    horizons: Days | None = None
     edges: Days | None = None
-    dropout: Dropout = 0.1
 
 
 class CompetingPart(Part):

@@ -1,9 +1,12 @@
 """A pretrained encoder on disk, and runs of a head over simulated hospitals."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
@@ -41,3 +44,14 @@ def configured(pretrained: Path, small_cohort: Path, tmp_path: Path) -> Configur
         return cfg
 
     return compose
+
+
+def add_causes(cohort: Path) -> None:
+    """Gives every patient of a cohort's folder a `cause`: of events, one in three is another cause's."""
+    for path in cohort.glob("*/patients.parquet"):
+        table = pd.read_parquet(path)
+        table["cause"] = table["os_event"] * (1 + (np.arange(len(table)) % 3 == 0))
+        table.to_parquet(path)
+    content = json.loads((cohort / "cohort.json").read_text())
+    content["dictionary"]["labels"] += ["cause"]
+    (cohort / "cohort.json").write_text(json.dumps(content))

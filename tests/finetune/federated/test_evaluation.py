@@ -31,6 +31,7 @@ from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.run_record import RunRecord
 from foundation.statistics.figure import Support
+from tests.finetune.federated.conftest import add_causes
 
 SITES = ("riverside", "northgate", "lakeview", "summit")
 Evaluate = Callable[..., tuple[DictConfig, dict]]
@@ -56,13 +57,7 @@ def uneven(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         table = pd.read_parquet(folder / hospital / "patients.parquet")
         table[column] = value
         table.to_parquet(folder / hospital / "patients.parquet")
-    for path in folder.glob("*/patients.parquet"):
-        table = pd.read_parquet(path)
-        table["cause"] = table["os_event"] * (1 + (np.arange(len(table)) % 3 == 0))
-        table.to_parquet(path)
-    content = json.loads((folder / "cohort.json").read_text())
-    content["dictionary"]["labels"] += ["cause"]
-    (folder / "cohort.json").write_text(json.dumps(content))
+    add_causes(folder)
     return folder
 
 

@@ -1,11 +1,9 @@
 """Heads of quantities, intervals and causes across hospitals: what counts tell them, and how they are calibrated."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from finetune.federated.features import targets_of
 from finetune.federated.task import Finetuning
 from finetune.predictor import TaskModel
 from foundation.federation.runtime.command import federate
-from tests.finetune.federated.conftest import Configure
+from tests.finetune.federated.conftest import Configure, add_causes
 
 COMMAND = "python -m finetune.federated"
 TASKS = {
@@ -27,13 +25,7 @@ TASKS = {
 def with_causes(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("causes") / "demo"
     shutil.copytree(small_cohort, folder)
-    for path in folder.glob("*/patients.parquet"):
-        table = pd.read_parquet(path)
-        table["cause"] = table["os_event"] * (1 + (np.arange(len(table)) % 3 == 0))
-        table.to_parquet(path)
-    content = json.loads((folder / "cohort.json").read_text())
-    content["dictionary"]["labels"] += ["cause"]
-    (folder / "cohort.json").write_text(json.dumps(content))
+    add_causes(folder)
     return folder
 
 
