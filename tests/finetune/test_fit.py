@@ -93,6 +93,15 @@ def test_settings_of_what_follows_training_are_refused_before_it(train: Train, t
     assert not (tmp_path / "wrong").exists()
 
 
+def test_a_trained_head_is_calibrated_by_subset_unless_told_not_to(train: Train):
+    settings = ["steps=2", "validate_every=2", "reliability=null"]
+    module, _ = train("subsets", *settings, "calibration={patients: 5, outcome: 1}")
+    assert module.subsets is not None and module.subsets.fitted
+    code = sum(1 << module.subsets.modalities.index(name) for name in module.subsets.fitted[0]["modalities"])
+    assert (module.subsets.scale[code] != 1).all()
+    assert train("pooled", *settings, "calibration=null")[0].subsets is None
+
+
 def test_the_best_weights_are_those_of_the_metric_that_is_asked_for(train: Train, tmp_path: Path):
     settings = ["steps=20", "validate_every=2", "optimizer.learning_rate=0.02"]
     _, metrics = train("run", *settings, "best_by=auc")
