@@ -76,10 +76,10 @@ class _Bundle:
             finding = "refers to no Patient of the Bundle" if reference else "does not say whose it is"
         elif reference not in self.patients or reference.startswith("Patient/"):
             server = _server(reference) or _server(url)  # a relative reference is of the server of its resource
-            if server and self.servers and server not in self.servers:
+            if server and server not in self.servers:  # a Patient that says no server is nobody's of any
                 finding = "refers to a Patient of another server"
         if finding:
-            raise raw.refuse(finding, "refer to the Patient", "subject.reference", reference)
+            raise raw.refuse(finding, "refer to the Patient by its fullUrl", "subject.reference", reference)
 
 
 def read_bundle(body: Any, declaration: FhirDeclaration, schema: BundleSchema) -> Reading:

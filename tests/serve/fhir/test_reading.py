@@ -98,10 +98,11 @@ def test_what_cannot_be_read_rightly_is_refused_by_entry_and_field(
 HERE, THERE = "https://here.example/fhir", "https://there.example/fhir"
 
 
-def of_servers(patient_url: str, other_url: str, reference: str, other: dict[str, Any]) -> bytes:
-    """A patient and something that refers to them, each by its full URL."""
+def of_servers(patient_url: str | None, other_url: str | None, reference: str, other: dict[str, Any]) -> bytes:
+    """A patient and something that refers to them, each by its full URL, where it has one."""
     resources = [patient("a", "1960-03-01", "female"), other | {"subject": {"reference": reference}}]
-    entries = [{"fullUrl": url, "resource": one} for url, one in zip((patient_url, other_url), resources, strict=True)]
+    urls = ({} if url is None else {"fullUrl": url} for url in (patient_url, other_url))
+    entries = [{**url, "resource": one} for url, one in zip(urls, resources, strict=True)]
     return json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}).encode()
 
 
@@ -117,14 +118,25 @@ def of_servers(patient_url: str, other_url: str, reference: str, other: dict[str
         (f"{HERE}/Patient/a", f"{HERE}/Observation/1", "Patient/a", True),
         (f"{HERE}/Patient/a", "urn:uuid:1", "Patient/a", True),
         ("urn:uuid:0", f"{HERE}/Observation/1", "urn:uuid:0", True),
+        ("urn:uuid:0", "urn:uuid:1", "Patient/a", True),
+        ("urn:uuid:0", "urn:uuid:1", f"{THERE}/Patient/a", False),
+        ("urn:uuid:0", f"{THERE}/Observation/1", "Patient/a", False),
+        (None, "urn:uuid:1", f"{THERE}/Patient/a", False),
+        (None, None, "Patient/a", True),
     ],
 )
 def test_the_same_id_on_another_server_is_another_patient(
-    patient_url: str, other_url: str, reference: str, reads: bool, other: dict[str, Any], predictor: Predictor
+    patient_url: str | None,
+    other_url: str | None,
+    reference: str,
+    reads: bool,
+    other: dict[str, Any],
+    predictor: Predictor,
 ):
     content = of_servers(patient_url, other_url, reference, other)
     if reads:
-        assert read_bundle(content, DECLARATION, predictor.schema).basis[-1] == other_url
+        basis = read_bundle(content, DECLARATION, predictor.schema).basis
+        assert basis[-1] == (other_url or f"{other['resourceType']}/{other.get('id', '')}")
         return
     with pytest.raises(RequestError, match="refers to a Patient of another server") as refused:
         read_bundle(content, DECLARATION, predictor.schema)
