@@ -8,9 +8,10 @@ answer.
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http import HTTPStatus
 
 from foundation.errors import UserError
@@ -40,7 +41,8 @@ class Limits:
         start_seconds: after which a worker's start is given up.
 
     Raises:
-        UserError: naming one that is not above 0, with which every request would wait for nothing.
+        UserError: naming one that is not above 0, with which every request would wait for nothing, or is no whole
+            number of what is counted.
     """
 
     workers: int = 1
@@ -51,9 +53,12 @@ class Limits:
     start_seconds: float = 120
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, int | float) or value <= 0:
-                raise UserError(f"{name}: found {value}; give more than 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise UserError(f"{field.name}: found {value}; give more than 0")
+            if field.type is int and not isinstance(value, int):
+                raise UserError(f"{field.name}: found {value}; give a whole number")
 
 
 @dataclass

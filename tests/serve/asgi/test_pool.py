@@ -172,6 +172,22 @@ def test_limits_of_nothing_are_refused(name: str):
         Limits(**{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("workers", 1.5, "give a whole number"),
+        ("batch_size", 1.5, "give a whole number"),
+        ("waiting", True, "give more than 0"),
+        ("waiting_bytes", 1e6, "give a whole number"),
+        ("response_seconds", float("nan"), "give more than 0"),
+        ("start_seconds", float("inf"), "give more than 0"),
+    ],
+)
+def test_limits_that_are_no_count_or_time_are_refused(name: str, value: float, advice: str):
+    with pytest.raises(UserError, match=f"{name}: found .*; {advice}"):
+        Limits(**{name: value})
+
+
 def test_pool_does_not_start_where_no_worker_does():
     with pytest.raises(EOFError):
         with_pool(Limits(), lambda pool: ask(pool, b"a"), [sys.executable, "-c", "raise SystemExit(2)"])
