@@ -5,8 +5,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -165,23 +166,15 @@ class App:
         refusal = exchange.call.refusal()
         if refusal is not None:
             raise refusal
-        size = self._reserve(exchange)
-        try:
-            exchange.call.body = await exchange.body()
+        async with self._body(exchange) as exchange.call.body:
             return await self.pool.answer(exchange.call)
-        finally:
-            self.pool.release(size)
 
     async def _infer(self, exchange: Exchange) -> Reply:
         """Patients, in the form of the Open Inference Protocol."""
-        size = self._reserve(exchange)
-        call = exchange.call
-        try:
-            calls = await self._patients(await exchange.body(), call)
+        async with self._body(exchange) as body:
+            calls = await self._patients(body, exchange.call)
             replies = await asyncio.gather(*(self.pool.answer(one) for one in calls))
             exchange.asked = list(zip(calls, replies, strict=True))
-        finally:
-            self.pool.release(size)
         request_id = calls[0].request_id.rpartition("/")[0] if len(calls) > 1 else calls[0].request_id
         status, content = inference.of_replies(replies, self.model, self.version, request_id)
         return json_reply(content, status)
@@ -193,14 +186,27 @@ class App:
         headers = {**call.headers, "content-type": inference.MEDIA_TYPE}
         return inference.joined(await self.pool.answer(Call(body, headers, call.default_id)))
 
-    def _reserve(self, exchange: Exchange) -> int:
-        size = exchange.declared_size()
-        if size > MOST_BYTES:
-            raise too_large(size)
-        refusal = self.pool.reserve(size)
-        if refusal is not None:
-            raise refusal
-        return size
+    @asynccontextmanager
+    async def _body(self, exchange: Exchange) -> AsyncIterator[bytes]:
+        """A body with its room: what its sender counts is taken before it is read, and the rest as it comes."""
+        declared = exchange.declared_size()
+        if declared > MOST_BYTES:
+            raise too_large(declared)
+        reserved = 0
+
+        def reserve(size: int) -> None:
+            nonlocal reserved
+            if size <= reserved:
+                return
+            if (refusal := self.pool.reserve(size - reserved)) is not None:
+                raise refusal
+            reserved = size
+
+        try:
+            reserve(max(1, declared))  # where too many wait, nothing is read
+            yield await exchange.body(reserve)
+        finally:
+            self.pool.release(reserved)
 
     def _refusal(self, exchange: Exchange, error: RequestError) -> Reply:
         reply = to_reply(error, exchange.call.request_id)

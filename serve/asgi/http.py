@@ -44,15 +44,18 @@ class Exchange:
         self.call = Call(b"", kept, request_id)
 
     def declared_size(self) -> int:
-        """Bytes of the body as its sender counts them; as many as may be read where it does not."""
+        """Bytes of the body as its sender counts them; 0 where it does not."""
         text = self.headers.get(b"content-length", b"")
-        return int(text) if text.isdigit() and len(text) < 20 else MOST_BYTES
+        return int(text) if text.isdigit() and len(text) < 20 else 0
 
-    async def body(self) -> bytes:
+    async def body(self, reserve: Callable[[int], None]) -> bytes:
         """The whole body.
 
+        Args:
+            reserve: takes room for so many bytes in all, or raises what the sender is told.
+
         Raises:
-            RequestError: if it is larger than what is read.
+            RequestError: if it is larger than what is read, or than there is room for.
             SenderGoneError: if it never ends.
         """
         parts: list[bytes] = []
@@ -65,6 +68,7 @@ class Exchange:
             size += len(parts[-1])
             if size > MOST_BYTES:
                 raise too_large(size)
+            reserve(size)
             if not message.get("more_body", False):
                 return b"".join(parts)
 

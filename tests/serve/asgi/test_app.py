@@ -149,6 +149,14 @@ def test_app_refuses_more_than_it_may_hold(app: App, tmp_path: Path):
     assert (status, replied["retry-after"]) == (429, "1")
 
 
+def test_app_takes_room_for_a_body_that_is_not_counted_as_it_comes(app: App, tmp_path: Path):
+    app.pool.limits.waiting_bytes = 10
+    for headers in ({}, {"content-length": "1", "transfer-encoding": "chunked"}):  # chunks are not held to the count
+        assert ask(app, "POST", predictions(app), headers, b"x" * 10, key(tmp_path))[0] == 200
+        assert ask(app, "POST", predictions(app), headers, b"x" * 11, key(tmp_path))[0] == 429
+    assert app.pool.reserve(10) is None  # nothing stays reserved
+
+
 def test_app_serves_the_bundle_s_openapi_document(app: App, tmp_path: Path, bundle: Path):
     status, _, content = ask(app, "GET", "/openapi.json", {}, token=key(tmp_path))
     assert (status, content) == (200, json.loads((bundle / "openapi.json").read_text()))
