@@ -71,21 +71,23 @@ async function offerExamples() {
 }
 
 async function ask() {
-  clear();
-  let request;
-  try {
-    request = requestOf(endpoint.parts);
-  } catch (error) {
-    if (!error.field) throw error;
-    refuse({ field: error.field, reason: error.message, remedy: "mend the table" });
-    return;
-  }
-  turn += 1;
+  forget();
   const asked = turn;
-  byId("result").replaceChildren();
   say("Asking …");
   byId("answer").setAttribute("aria-busy", "true");
   main().disabled = true;
+  let request;
+  try {
+    request = await requestOf(endpoint.parts);
+  } catch (error) {
+    if (asked !== turn) return;
+    idle();
+    if (!error.field) throw error;
+    clear(); // a file that could not be read stands there already
+    refuse({ field: error.field, reason: error.message, remedy: error.remedy });
+    return;
+  }
+  if (asked !== turn) return;
   const reply = await call(endpoint.paths.predict, request);
   if (asked !== turn) return;
   idle();
@@ -138,7 +140,9 @@ function explainer(request) {
   return [button, place];
 }
 
-function requestOf(parts) {
+/** What the form says, once all files of it are read. */
+async function requestOf(parts) {
+  await Promise.all(Object.values(parts).map((part) => part.ready()));
   const read = Object.entries(parts).map(([name, part]) => [name, part.read()]);
   return Object.fromEntries(read.filter(([, value]) => value !== undefined));
 }
