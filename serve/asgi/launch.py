@@ -70,6 +70,7 @@ def start(
     Raises:
         UserError: if the port is in use, a server runs in `output` already, or it does not come up.
     """
+    certificate, key, callers = (_absolute(path) for path in (certificate, key, callers))
     listening = Listening(address, port, certificate, key, unencrypted)
     listening.check_free()
     output = claim(output)
@@ -115,6 +116,11 @@ def start(
         drain_seconds=drain_seconds,
     )
     return await_ready(server, output, lambda: _ready(server), every=0.05, seconds=start_seconds)
+
+
+def _absolute(path: str | None) -> str | None:
+    """As any folder reaches it; links stay, for a mounted secret is renewed by pointing its link elsewhere."""
+    return None if path is None else str(Path(path).absolute())
 
 
 def _ready(server: Server) -> bool:

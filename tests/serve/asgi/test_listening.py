@@ -1,6 +1,7 @@
 """Where the host listens and by which certificate; and that stopping lets the last requests be answered."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -155,12 +156,12 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     output = tmp_path_factory.mktemp("tls")
     write_pair(output)
     (output / "callers.json").write_text('{"clinic": {"key": "of the clinic"}}')
-    pair = {"certificate": str(output / "host.crt"), "key": str(output / "host.key")}
+    files = {"certificate": "host.crt", "key": "host.key", "callers": "callers.json"}
     (port,) = free_ports(1)
     schema = BundleSchema.load(bundle)
-    started = launch.start(
-        bundle, schema, output, port, start_seconds=60, drain_seconds=10, callers=str(output / "callers.json"), **pair
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(output)  # as a user who stands there names them
+        started = launch.start(bundle.resolve(), schema, output, port, start_seconds=60, drain_seconds=10, **files)
     yield started
     if (output / STATE).is_file():
         stop(output)
@@ -182,6 +183,15 @@ def test_clients_of_both_kinds_ask_over_tls_by_the_server_s_own_certificate(serv
             Client(server.address, server.token(), trust=trust).predict(PATIENT)
     with pytest.raises(UserError, match="nobody answers"):
         Client(server.address.replace("https", "http"), server.token()).predict(PATIENT)
+
+
+@pytest.mark.process
+def test_files_that_were_named_from_a_folder_are_reached_from_any(server: Server):
+    folder = Path(server.key_file).parent
+    settings = json.loads((folder / "host.json").read_text())
+    assert server.certificate == settings["listening"]["certificate"] == str(folder / "host.crt")
+    assert settings["listening"]["key"] == str(folder / "host.key")
+    assert settings["callers"] == str(folder / "callers.json")
 
 
 @pytest.mark.process
