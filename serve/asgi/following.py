@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from serve.verification import verify_bundle
 
 _LOG = logging.getLogger("serve")
 _EVERY = 0.5  # seconds between two looks
+_PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds before what could not be served is tried again: a start is costly
 _ADVICE = "any command of the registry writes it anew"
 
 
@@ -40,7 +42,8 @@ class Follower:
     """Looks at the pointer of a registry, and has a running application serve what it names.
 
     A release that cannot be served (altered, unsigned, of another model, or one whose worker does not start) is said
-    in the log, and the one before goes on.
+    in the log, and the one before goes on; it is tried again, ever more rarely, for it may be mended, or have been
+    short of memory for a moment, and may be what a rollback asks for.
 
     Args:
         settings: `host.json` of the running host.
@@ -53,6 +56,8 @@ class Follower:
         self._pointer = Path(content["follows"])
         self._key = None if content.get("trusted_key") is None else Path(content["trusted_key"])
         self._seal = str(content["seal"])
+        self._failed = ""  # the seal of what could not be served
+        self._pause = self._again = 0.0  # seconds; when it is tried again, by the monotonic clock
 
     async def follow(self) -> None:
         """Looks until it is cancelled."""
@@ -69,16 +74,20 @@ class Follower:
             pointer = read_json(self._pointer, _ADVICE, "bundle", "seal")
         except UserError:  # between two writings, or taken away: what is served goes on
             return False
-        if pointer["seal"] == self._seal:
+        seal = str(pointer["seal"])
+        if seal == self._seal or (seal == self._failed and time.monotonic() < self._again):
             return False
-        self._seal = str(pointer["seal"])  # one that cannot be served is tried, and told of, once
         bundle = self._pointer.parent / str(pointer["bundle"])
         try:
-            release = await asyncio.to_thread(self._read, bundle, self._seal)
+            release = await asyncio.to_thread(self._read, bundle, seal)
             await self._app.pool.replace(worker.command(release.bundle, release.seal))
         except (UserError, EOFError, OSError, TimeoutError) as error:
-            _LOG.error("the release in use by the registry cannot be served (%s); the one before goes on", error)
+            self._pause = min(_LONGEST_PAUSE, 2 * self._pause) if seal == self._failed else _PAUSE
+            self._failed, self._again = seal, time.monotonic() + self._pause
+            advice = f"the one before goes on; tried again in {self._pause:g} s"
+            _LOG.error("the release in use by the registry cannot be served (%s); %s", error, advice)
             return False
+        self._seal, self._failed = seal, ""
         await self._serve(release)
         return True
 

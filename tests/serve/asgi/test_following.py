@@ -156,6 +156,34 @@ def test_a_release_that_cannot_be_served_leaves_the_one_before(
     assert caplog.text.count("the one before goes on") == 1
 
 
+@pytest.mark.parametrize("error", [EOFError("the worker ended"), UserError("not readable")])
+def test_a_rollback_whose_worker_fails_for_a_moment_is_tried_again(
+    error: Exception, follower: tuple[Follower, Served, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, served, pointer = follower
+    now = [100.0]
+    monkeypatch.setattr(following.time, "monotonic", lambda: now[0])
+    failures = [error] * 2
+    start = served.replace
+
+    async def failing(program: list[str]) -> None:
+        if failures:
+            raise failures.pop()
+        await start(program)
+
+    async def use() -> list[tuple[bool, int]]:
+        seen = []
+        for time in (100, 104, 106, 110, 117, 130):
+            now[0] = time
+            seen.append((await one.look(), len(failures)))
+        return seen
+
+    monkeypatch.setattr(served, "replace", failing)
+    point(pointer, "2")
+    assert asyncio.run(use()) == [(False, 1), (False, 1), (False, 0), (False, 0), (True, 0), (False, 0)]
+    assert served.versions == ["2"]
+
+
 def test_the_contract_of_a_release_that_takes_fhir_says_so(follower: tuple[Follower, Served, Path]) -> None:
     one, served, pointer = follower
     point(pointer, "2")
