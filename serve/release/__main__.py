@@ -72,6 +72,9 @@ def promote(cfg: DictConfig) -> None:
     """Puts a challenger to use where every rule holds; code 2 where one is broken."""
     registry, rules = _opened(cfg)
     release = _release(cfg, registry)
+    stage = registry.stages().get(release)
+    if cfg.release is None and stage in ("rolled back", "replaced"):
+        raise UserError(f"release: {release}, the latest, was {stage}; say release={release} if it is to be used again")
     evidence = registry.promote(release, rules, _cohort(cfg), _before(cfg))
     _show(evidence)
     if evidence.broken:

@@ -6,7 +6,36 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from serve.chained_file import ChainedFile
 from serve.release.__main__ import main
+from serve.release.registry import Registry
+from serve.release.rules import Evidence
+
+
+def test_a_release_that_was_rolled_back_is_promoted_by_its_name_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promoted: list[str] = []
+    monkeypatch.setattr(Registry, "stages", lambda self: {"own-1": "promoted", "own-2": "rolled back"})
+    monkeypatch.setattr(ChainedFile, "entries", lambda self: [{}])
+    monkeypatch.setattr(Registry, "point", lambda self: None)
+
+    def promote(self: Registry, release: str, *_: object) -> Evidence:
+        promoted.append(release)
+        return Evidence(release, None, "", (), "none")
+
+    monkeypatch.setattr(Registry, "promote", promote)
+    command = ["python -m serve.release", "promote", f"registry={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", list(command))
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        main()
+    assert "release: own-2, the latest, was rolled back; say release=own-2" in capsys.readouterr().err
+    assert promoted == []
+    monkeypatch.setattr(sys, "argv", [*command, "release=own-2"])
+    GlobalHydra.instance().clear()
+    main()
+    assert promoted == ["own-2"]
 
 
 @pytest.mark.parametrize("action", ["show", "rollback", "compare", "promote"])
