@@ -58,7 +58,7 @@ function filesPart(name, schema) {
   });
   const show = () => {
     list.replaceChildren(...kept.map((file, place) => {
-      const again = () => { kept.splice(place, 1); show(); input.focus(); };
+      const again = () => { kept.splice(place, 1); show(); input.focus(); changed(input); };
       const address = pictureOf(file.data);
       const what = address ? element("img", { src: address, alt: file.name }) : element("span", { class: "file" }, file.name);
       return element("li", { "data-field": `${name}[${place}]` }, what,
@@ -66,7 +66,7 @@ function filesPart(name, schema) {
     }));
   };
   const reading = intake(name, base64, (files) => { kept.push(...files); show(); });
-  const drop = dropping(field(input), reading.take);
+  const drop = dropping(field(input), input, reading.take);
   return {
     nodes: [drop, list],
     hint: schema.items.description,
@@ -110,7 +110,7 @@ function tableCell(path, label) {
     onchange: () => { reading.take(input.files); input.value = ""; },
   });
   return {
-    node: dropping(field(area, label, "a line a gene: symbol,value", input), ([file]) => reading.take(file ? [file] : [])),
+    node: dropping(field(area, label, "a line a gene: symbol,value", input), area, ([file]) => reading.take(file ? [file] : [])),
     ready: reading.ready,
     read: () => {
       if (area.value.trim() === "") return undefined;
@@ -203,11 +203,16 @@ function intake(path, load, put) {
   };
 }
 
-/** A place that takes dropped files, too. */
-function dropping(node, take) {
+/** Tells the form of a change that no browser tells it of. */
+function changed(node) {
+  node.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+/** A place that takes dropped files, too, as its control does. */
+function dropping(node, control, take) {
   const over = (on) => (event) => { event.preventDefault(); node.classList.toggle("over", on); };
   node.addEventListener("dragover", over(true));
   node.addEventListener("dragleave", over(false));
-  node.addEventListener("drop", (event) => { over(false)(event); take(event.dataTransfer.files); });
+  node.addEventListener("drop", (event) => { over(false)(event); changed(control); take(event.dataTransfer.files); });
   return node;
 }

@@ -28,6 +28,11 @@ byId("patient").addEventListener("reset", () => {
   Object.values(endpoint.parts).forEach((part) => part.write(undefined));
   say("Nothing asked yet.");
 });
+byId("patient").addEventListener("input", () => {
+  if (!main().disabled && !byId("result").hasChildNodes()) return;
+  forget(); // an answer beside another form would be taken for its own
+  say("The form has changed since; ask again.");
+});
 const kept = sessionStorage.getItem(TOKEN);
 if (kept) connect(kept);
 

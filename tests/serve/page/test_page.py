@@ -149,12 +149,11 @@ def test_what_comes_back_once_another_patient_is_in_the_form_is_not_shown(
     connected: Any, button: str, leave: str, status: str
 ):
     held: list[Any] = []
+    connected.fill("#report-text", "Nuclear atypia is high.")
     if button == "#explain":
-        connected.fill("#report-text", "Nuclear atypia is high.")
         connected.click("button.main")
         connected.wait_for_selector("#explain")
     connected.route(re.compile("/(predictions|explanations)/"), lambda route: held.append(route))
-    connected.fill("#report-text", "Nuclear atypia is high.")
     connected.click(button)
     while not held:
         connected.wait_for_timeout(20)
@@ -164,6 +163,46 @@ def test_what_comes_back_once_another_patient_is_in_the_form_is_not_shown(
         held[0].continue_()
     connected.wait_for_timeout(200)
     assert connected.inner_text("#status") == status
+    assert connected.inner_text("#result") == ""
+    assert connected.is_enabled("button.main")
+
+
+def test_an_answer_goes_once_its_form_is_changed(connected: Any, bundle: Path):
+    tile = base64.b64decode(example(bundle)["pathology"][0])
+    files = {"name": "tile.png", "mimeType": "image/png", "buffer": tile}
+
+    def drop() -> None:
+        data = connected.evaluate_handle(
+            "() => { const d = new DataTransfer(); d.items.add(new File([], 'a')); return d; }"
+        )
+        connected.dispatch_event("#pathology .field", "drop", {"dataTransfer": data})
+
+    changes = [
+        lambda: connected.fill("[id='record.age']", "61"),
+        lambda: connected.set_input_files("#pathology-files", files),
+        lambda: connected.click("text=Remove"),
+        drop,
+    ]
+    connected.fill("#report-text", "Nuclear atypia is high.")
+    for change in changes:
+        connected.click("button.main")
+        connected.wait_for_selector("#result .verdict")
+        change()
+        assert connected.inner_text("#result") == ""
+        assert connected.inner_text("#status") == "The form has changed since; ask again."
+
+
+def test_an_answer_to_a_form_that_has_changed_meanwhile_is_not_shown(connected: Any):
+    held: list[Any] = []
+    connected.route("**/predictions/**", lambda route: held.append(route))
+    connected.fill("#report-text", "Nuclear atypia is high.")
+    connected.click("button.main")
+    while not held:
+        connected.wait_for_timeout(20)
+    connected.fill("#report-text", "Of another patient.")
+    with connected.expect_response("**/predictions/**"):
+        held[0].continue_()
+    connected.wait_for_timeout(200)
     assert connected.inner_text("#result") == ""
     assert connected.is_enabled("button.main")
 
