@@ -30,7 +30,7 @@ class AsyncClient:
     Args:
         address: of its predictions, as `python -m serve` printed it.
         token: of the caller.
-        seconds: to wait for a reply.
+        seconds: to wait for a reply, until its last byte.
         retries: of requests that find it busy.
         trust: what its certificate is checked by; the machine's authorities if None.
     """
@@ -106,15 +106,8 @@ class AsyncClient:
         attempt = 0
         while True:
             attempt += 1
-            reply = await self._post(body, headers)
+            reply = await self._conversation.post(self._http, body, headers)
             pause = self._conversation.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
             if pause is None:
                 return reply
             await asyncio.sleep(pause)
-
-    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        talk = self._conversation
-        try:
-            return await self._http.post(talk.address, content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise talk.failure(error) from error

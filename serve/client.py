@@ -6,8 +6,10 @@ client = Client.of(Path("runs/serve"))
 client.predict({"report": "Diffuse glioma."}).prediction
 """
 
+import asyncio
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class Client:
     Args:
         address: of its predictions, as `python -m serve` printed it.
         token: of the caller.
-        seconds: to wait for a reply.
+        seconds: to wait for a reply, until its last byte.
         retries: of requests that find it busy.
         trust: what its certificate is checked by; the machine's authorities if None.
     """
@@ -89,10 +91,13 @@ class Client:
             time.sleep(pause)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        try:
-            return httpx.post(self._conversation.address, content=body, headers=headers, **self._options)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._conversation.failure(error) from error
+        async def post() -> httpx.Response:
+            async with httpx.AsyncClient(**self._options) as http:
+                return await self._conversation.post(http, body, headers)
+
+        # Only asyncio ends a whole request in time; in a thread of its own, for notebooks have a loop in theirs.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, post()).result()
 
 
 def to_request(sample: dict[str, Any], schema: BundleSchema) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the clients share, whatever carries it: requests as HTTP, replies as answers or refusals, when to ask again."""
 
+import asyncio
 import json
 import logging
 import random
@@ -88,7 +89,7 @@ class Conversation:
     Attributes:
         address: of its predictions, as `python -m serve` printed it.
         token: of the caller.
-        seconds: to wait for a reply.
+        seconds: to wait for a reply, until its last byte.
         retries: of requests that find it busy.
     """
 
@@ -106,6 +107,18 @@ class Conversation:
         """
         named = {} if request_id is None else {"X-Request-ID": request_id}
         return {"Authorization": f"Bearer {self.token}", "Content-Type": media_type, **named}
+
+    async def post(self, http: httpx.AsyncClient, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        """Sends a request once; httpx's own time limit is of each read, by which a dripping server has no end.
+
+        Raises:
+            UserError: where no reply came in time, or none at all.
+        """
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await http.post(self.address, content=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise self.failure(error) from error
 
     def read(self, status: int, body: bytes, phrase: str) -> Response:
         """A reply's answer.
@@ -140,9 +153,9 @@ class Conversation:
         """Where no reply came.
 
         Args:
-            error: of httpx.
+            error: of httpx, or the end of the time.
         """
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
             return UserError(
                 f"{self.address}: no answer within {self.seconds:g} s; send fewer images or raise seconds="
             )

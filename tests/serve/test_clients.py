@@ -1,10 +1,13 @@
 """Both clients, sync and async, before an endpoint that is busy: when they ask again, and when they do not."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,7 +24,7 @@ from serve.conversation import RefusedError, Retries
 from serve.schema import Response
 from tests.serve.test_predict import ANSWER, PATIENT
 
-Ask = Callable[[str, Retries], Response]
+Ask = Callable[..., Response]
 
 
 class Busy(BaseHTTPRequestHandler):
@@ -54,13 +57,13 @@ def busy() -> Iterator[tuple[type[Busy], str]]:
     web.server_close()
 
 
-def ask(address: str, retries: Retries) -> Response:
-    return Client(address, "token", 5, retries).predict(PATIENT)
+def ask(address: str, retries: Retries, seconds: float = 5) -> Response:
+    return Client(address, "token", seconds, retries).predict(PATIENT)
 
 
-def ask_async(address: str, retries: Retries) -> Response:
+def ask_async(address: str, retries: Retries, seconds: float = 5) -> Response:
     async def run() -> Response:
-        async with AsyncClient(address, "token", 5, retries) as client:
+        async with AsyncClient(address, "token", seconds, retries) as client:
             return await client.predict(PATIENT)
 
     return asyncio.run(run())
@@ -107,6 +110,32 @@ def test_where_nobody_answers_it_is_one_line(client: Ask):
         client("ftp://127.0.0.1/", Retries())
 
 
+@both
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
+def test_a_server_that_drips_its_reply_holds_nobody(client: Ask, head: bytes):
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            while not ended.wait(0.05):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        stop = threading.Timer(5, ended.set)  # else a client without an end would hold the test, too
+        stop.start()
+        begun = time.monotonic()
+        with pytest.raises(UserError, match=r"no answer within 0\.5 s"):
+            client(f"http://127.0.0.1:{listener.getsockname()[1]}/", Retries(), 0.5)
+        assert time.monotonic() - begun < 4
+        ended.set()
+        stop.cancel()
+        thread.join(5)
+
+
 def test_many_patients_where_nobody_answers_are_one_error():
     async def run() -> Any:
         async with AsyncClient(f"http://127.0.0.1:{free_ports(1)[0]}/", "token", 5) as client:
@@ -114,6 +143,13 @@ def test_many_patients_where_nobody_answers_are_one_error():
 
     with pytest.raises(UserError, match="nobody answers"):
         asyncio.run(run())
+
+
+def test_the_client_asks_from_within_a_running_loop(busy: tuple[type[Busy], str]):
+    async def notebook() -> Response:
+        return ask(busy[1], Retries())
+
+    assert asyncio.run(notebook()).model_dump() == ANSWER
 
 
 def test_none_on_their_way_at_a_time_is_refused_not_waited_for():
