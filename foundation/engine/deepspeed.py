@@ -185,8 +185,6 @@ def set_masters(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
     Buffers that stay in single precision are set likewise.
     """
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
-
     for name, buffer in module.named_buffers():
         if (
             name in weights and buffer.dtype == torch.float32
@@ -194,13 +192,36 @@ def set_masters(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             buffer.copy_(weights[name])
     for name, parameter in _with_masters(module):
         value = weights[name].float().to(parameter.device)
-        if not hasattr(parameter, "ds_id"):
-            safe_set_full_fp32_param(parameter, value)
-            continue
-        size = parameter.ds_tensor.numel()  # ZeRO-3 pads the last process's part
-        start = torch.distributed.get_rank() * size
-        part = value.flatten()[start : start + size]
-        safe_set_local_fp32_param(parameter, nn.functional.pad(part, (0, size - part.numel())))
+        if hasattr(parameter, "ds_id"):
+            size = parameter.ds_tensor.numel()  # ZeRO-3 pads the last process's part
+            start = torch.distributed.get_rank() * size
+            part = value.flatten()[start : start + size]
+            value = nn.functional.pad(part, (0, size - part.numel()))
+        set_master(parameter, value)
+
+
+def set_master(parameter: nn.Parameter, part: Tensor) -> None:
+    """Sets what DeepSpeed's optimiser keeps of a parameter in single precision.
+
+    Args:
+        parameter: of a module in training.
+        part: all of it, or under ZeRO-3 this process's part.
+    """
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+
+    (safe_set_local_fp32_param if hasattr(parameter, "ds_id") else safe_set_full_fp32_param)(parameter, part)
+
+
+def set_part(parameter: Any, part: Tensor) -> None:
+    """Sets a parameter in place between two steps; under ZeRO-3 this process's part of it, as all processes do."""
+    if not hasattr(parameter, "ds_id"):
+        parameter.data.copy_(part)
+        return
+    from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+    parameter.ds_tensor.data.copy_(part)
+    if parameter.ds_status == ZeroParamStatus.AVAILABLE:  # a small one, of which each process has a whole copy
+        parameter.partition()
 
 
 def master_state(module: nn.Module) -> dict[str, Tensor]:

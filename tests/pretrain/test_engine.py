@@ -1,4 +1,4 @@
-"""What a run does beside learning: it stops in order, skips bad losses, watches, averages, compiles and logs."""
+"""What a run does beside learning: it stops in order, skips bad losses, watches, compiles and logs."""
 
 import json
 import sqlite3
@@ -109,29 +109,6 @@ def test_a_good_loss_ends_a_row_of_bad_ones(tmp_path):
     bad, good = torch.tensor(float("inf")), torch.tensor(1.0)
     assert [finite.accepts(loss, batch, 0) for loss in (bad, bad, good, bad, bad, None)] == [0, 0, 1, 0, 0, 1]
     assert finite.skipped == 4
-
-
-def test_an_average_of_the_weights_is_what_is_exported(configure, tmp_path, monkeypatch):
-    steps = []
-    monkeypatch.setattr(PretrainModule, "on_train_batch_end", lambda module, *_: steps.append(snapshot(module)))
-
-    def snapshot(module: PretrainModule) -> torch.Tensor:
-        return module.encoder.fusion.patient.detach().clone()
-
-    cfg = configure("ema=0.5", "validate_every=0", "monitor_every=0")
-    result = fit_round(cfg, HOSPITALS, None, tmp_path, 4, 0, 4)
-    mean = steps[0]
-    for value in steps[1:]:
-        mean = 0.5 * mean + 0.5 * value
-    np.testing.assert_allclose(result.weights["encoder.fusion.patient"], mean.numpy(), atol=1e-6)
-
-
-def test_an_averaged_run_resumes_exactly(configure, tmp_path):
-    cfg = configure("ema=0.9", "checkpoint_every=3", "validate_every=0", "monitor_every=0", "keep_checkpoints=3")
-    whole = fit_round(cfg, HOSPITALS, None, tmp_path / "a", 6, 0, 6)
-    kept = sorted((tmp_path / "a" / "checkpoints").glob("*step=3.ckpt"))
-    again = fit_round(cfg, HOSPITALS, None, tmp_path / "b", 6, 0, 6, resume=kept[0])
-    assert all(np.array_equal(whole.weights[name], again.weights[name]) for name in whole.weights)
 
 
 def test_the_latest_checkpoints_and_the_best_are_kept(configure, tmp_path):
