@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from foundation.errors import UserError
 from serve.conversation import RETRIES, Conversation, Patient, RefusedError, Retries, encode, transport
 from serve.host import FHIR
+from serve.limits import check_counts
 from serve.schema import Response
 from serve.server import Server
 
@@ -84,8 +84,7 @@ class AsyncClient:
         Raises:
             UserError: if nobody answers, it is no server of this release, or none may be on their way.
         """
-        if at_once < 1:
-            raise UserError(f"at_once: found {at_once}; give 1 or more")
+        check_counts(at_once=at_once)
         room = asyncio.Semaphore(at_once)
 
         async def ask(patient: Patient) -> Response | RefusedError:

@@ -17,6 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 from foundation.errors import UserError
+from serve.limits import check_above_zero, check_at_least_zero, check_counts
 from serve.problems import ProblemDetails
 from serve.schema import Response
 
@@ -58,9 +59,8 @@ class Retries:
     longest_seconds: float = 30
 
     def __post_init__(self) -> None:
-        for name, least in (("attempts", 1), ("pause_seconds", 0), ("longest_seconds", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: found {getattr(self, name)}; give {least} or more")
+        check_counts(attempts=self.attempts)
+        check_at_least_zero(pause_seconds=self.pause_seconds, longest_seconds=self.longest_seconds)
 
     def pause(self, attempt: int, status: int, retry_after: str | None) -> float | None:
         """Seconds to wait after an attempt; None where its reply is the last word.
@@ -97,6 +97,9 @@ class Conversation:
     token: str
     seconds: float = 60
     retries: Retries = RETRIES
+
+    def __post_init__(self) -> None:
+        check_above_zero(seconds=self.seconds)
 
     def headers(self, request_id: str | None = None, media_type: str = "application/json") -> dict[str, str]:
         """Of a request.

@@ -15,6 +15,7 @@ from serve.asgi.listening import Listening
 from serve.asgi.pool import Limits
 from serve.conversation import transport
 from serve.key_file import write_key_file
+from serve.limits import check_above_zero, check_counts
 from serve.openapi import predictions_path
 from serve.schema import BundleSchema
 from serve.server import KEY_FILE, Server, await_ready, claim
@@ -68,13 +69,16 @@ def start(
         trusted_key: that must have signed what is followed; see `verify_bundle`.
 
     Raises:
-        UserError: if the port is in use, a server runs in `output` already, or it does not come up.
+        UserError: if a limit is no number above 0, the port is in use, a server runs in `output` already, or it does
+            not come up.
     """
+    check_counts(waiting_mib=waiting_mib)
+    check_above_zero(receive_seconds=receive_seconds, drain_seconds=drain_seconds)
+    limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     certificate, key, callers = (_absolute(path) for path in (certificate, key, callers))
     listening = Listening(address, port, certificate, key, unencrypted)
     listening.check_free()
     output = claim(output)
-    limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     write_key_file(output / KEY_FILE)
     fhir = manifest.read_file(bundle, manifest.FHIR) is not None
     write_json(output / openapi.FILE, openapi.describe(schema, fhir), sort_keys=False)

@@ -8,17 +8,16 @@ answer.
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 
-from foundation.errors import UserError
 from foundation.modalities.request import RequestError
 from serve.asgi.process import WorkerProcess
 from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
+from serve.limits import check_above_zero, check_counts
 from serve.problems import internal_error
 
 _LOG = logging.getLogger("serve")
@@ -54,11 +53,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise UserError(f"{field.name}: found {value}; give more than 0")
-            if field.type is int and not isinstance(value, int):
-                raise UserError(f"{field.name}: found {value}; give a whole number")
+            check = check_counts if field.type is int else check_above_zero
+            check(**{field.name: getattr(self, field.name)})
 
 
 @dataclass

@@ -17,6 +17,7 @@ from foundation.modalities.request import UNREADABLE
 from foundation.ports import LOOPBACK, check_port
 from serve.conversation import Conversation, transport
 from serve.key_file import callers
+from serve.limits import check_above_zero, check_at_least_zero, check_counts
 from serve.schema import BundleSchema
 from serve.server import KEY_FILE, Server, await_ready, claim, last_line
 
@@ -63,9 +64,14 @@ def start(
         token_minutes: how long the token is good for.
 
     Raises:
-        UserError: if the port is in use, a server runs in `output` already, or it does not come up.
+        UserError: if a limit is no number above 0, the port is in use, a server runs in `output` already, or it does
+            not come up.
     """
     check_port(port)
+    check_counts(workers=workers, batch_size=batch_size, response_seconds=response_seconds, request_mib=request_mib)
+    check_counts(token_minutes=token_minutes)
+    check_at_least_zero(batch_delay_ms=batch_delay_ms)
+    check_above_zero(start_seconds=start_seconds)
     output = claim(output)
     if callers(output / KEY_FILE):
         finding = "holds callers that TorchServe does not know, and would be overwritten"

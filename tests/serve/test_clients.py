@@ -157,7 +157,7 @@ def test_none_on_their_way_at_a_time_is_refused_not_waited_for():
         async with AsyncClient("http://127.0.0.1:9/", "token") as client, asyncio.timeout(5):
             return await client.predict_all([PATIENT], at_once=0)
 
-    with pytest.raises(UserError, match="at_once: found 0; give 1 or more"):
+    with pytest.raises(UserError, match="at_once: found 0; give more than 0"):
         asyncio.run(run())
 
 
@@ -179,7 +179,7 @@ def test_pauses_follow_the_server_or_double():
     for attempt, least, most in ((1, 1, 1.5), (2, 2, 3), (3, 4, 6), (5, 10, 10)):
         assert all(least <= (retries.pause(attempt, 429, text) or 0) <= most for text in (None, "soon", "-1", "²"))
     assert retries.pause(9, 429, None) is None and retries.pause(1, 200, "7") is None
-    with pytest.raises(UserError, match="attempts: found 0; give 1 or more"):
+    with pytest.raises(UserError, match="attempts: found 0; give more than 0"):
         Retries(attempts=0)
 
 
