@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from serve.conversation import RETRIES, Conversation, Patient, RefusedError, Retries, encode, transport
+from serve.explained import Explanation
 from serve.host import FHIR
 from serve.limits import check_counts
 from serve.schema import Response
@@ -62,12 +63,27 @@ class AsyncClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends its connections."""
         await self._http.aclose()
 
     async def predict(self, patient: Patient, request_id: str | None = None) -> Response:
         """The answer about one patient; see `serve.client.Client.predict`."""
         reply = await self._ask(encode(patient), self._conversation.headers(request_id))
         return self._conversation.read(reply.status_code, reply.content, reply.reason_phrase)
+
+    async def explain(self, patient: Patient, request_id: str | None = None) -> Explanation:
+        """What the answer about one patient goes by; the server takes some hundred passes for it.
+
+        Args:
+            patient: as of `predict`.
+            request_id: to be echoed.
+        """
+        headers = self._conversation.headers(request_id)
+        reply = await self._ask(encode(patient), headers, self._conversation.explanations)
+        return self._conversation.read_explanation(reply.status_code, reply.content, reply.reason_phrase)
 
     async def predict_fhir(self, bundle: Patient, request_id: str | None = None) -> dict[str, Any]:
         """The answer about the patient of a FHIR R4 Bundle; see `serve.client.Client.predict_fhir`."""
@@ -101,11 +117,11 @@ class AsyncClient:
             for task in tasks:  # where one found nobody, the others need not try
                 task.cancel()
 
-    async def _ask(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def _ask(self, body: bytes, headers: dict[str, str], address: str | None = None) -> httpx.Response:
         attempt = 0
         while True:
             attempt += 1
-            reply = await self._conversation.post(self._http, body, headers)
+            reply = await self._conversation.post(self._http, body, headers, address)
             pause = self._conversation.retries.pause(attempt, reply.status_code, reply.headers.get("Retry-After"))
             if pause is None:
                 return reply

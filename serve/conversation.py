@@ -17,6 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 from foundation.errors import UserError
+from serve.explained import Explanation
 from serve.limits import check_above_zero, check_at_least_zero, check_counts
 from serve.problems import ProblemDetails
 from serve.schema import Response
@@ -101,6 +102,12 @@ class Conversation:
     def __post_init__(self) -> None:
         check_above_zero(seconds=self.seconds)
 
+    @property
+    def explanations(self) -> str:
+        """Where it says what an answer goes by."""
+        head, _, name = self.address.rpartition("/predictions/")
+        return f"{head}/explanations/{name}"
+
     def headers(self, request_id: str | None = None, media_type: str = "application/json") -> dict[str, str]:
         """Of a request.
 
@@ -111,15 +118,23 @@ class Conversation:
         named = {} if request_id is None else {"X-Request-ID": request_id}
         return {"Authorization": f"Bearer {self.token}", "Content-Type": media_type, **named}
 
-    async def post(self, http: httpx.AsyncClient, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def post(
+        self, http: httpx.AsyncClient, body: bytes, headers: dict[str, str], address: str | None = None
+    ) -> httpx.Response:
         """Sends a request once; httpx's own time limit is of each read, by which a dripping server has no end.
+
+        Args:
+            http: that carries it.
+            body: to send.
+            headers: likewise.
+            address: that of predictions if None.
 
         Raises:
             UserError: where no reply came in time, or none at all.
         """
         try:
             async with asyncio.timeout(self.seconds):
-                return await http.post(self.address, content=body, headers=headers)
+                return await http.post(address or self.address, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise self.failure(error) from error
 
@@ -135,6 +150,15 @@ class Conversation:
         try:
             return Response.model_validate_json(body)
         except ValidationError as error:  # no JSON, or another object; what stands in it is not ours to show
+            raise self._foreign() from error
+
+    def read_explanation(self, status: int, body: bytes, phrase: str) -> Explanation:
+        """A reply's explanation; see `read`."""
+        if status != HTTPStatus.OK:
+            raise refusal(status, body, phrase)
+        try:
+            return Explanation.model_validate_json(body)
+        except ValidationError as error:
             raise self._foreign() from error
 
     def read_fhir(self, status: int, body: bytes, phrase: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ COMMANDS = {
     "finetune.trial": ("subse=all", "subset", "run={}"),
     "serve.export": ("exampel=P1", "example", "run={}"),
     "serve": ("porrt=8081", "port", "bundle={}"),
+    "serve.clinic start": ("oncee=true", "once", "bundle={}"),
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),
     "serve.card": ("licence=mit", "license", "evaluation={}"),
     "serve.card questions": ("fil=x", "file", ""),
@@ -67,6 +68,7 @@ STANDING = {
 }
 _OWN = ["cohort=folder", "cohort.name=own"]
 REQUIRED = {
+    "serve.clinic start": ["archive.address=http://127.0.0.1:1/dicom-web"],
     "foundation.data prepare": _OWN,
     "foundation.data validate": _OWN,
     "pretrain.controls": ["label=biomarker"],

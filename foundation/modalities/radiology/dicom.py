@@ -93,7 +93,11 @@ def read_series(source: Path | list[Path], settings: SliceSettings, problems: Pr
     Raises:
         DataError: if it cannot be read.
     """
-    series = open_series(source, problems, settings.rescale)
+    return to_scan(open_series(source, problems, settings.rescale), settings)
+
+
+def to_scan(series: Series, settings: SliceSettings) -> Scan:
+    """What of a series becomes slices, and how bright."""
     window = (settings.window or CT_WINDOW) if series.computed_tomography else None
     return Scan(series.voxels, series.spacing or (1.0, 1.0), window, series.inverted)
 

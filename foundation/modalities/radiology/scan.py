@@ -95,12 +95,23 @@ def choose(count: int, wanted: int | None) -> NDArray[np.intp]:
     return np.linspace(0, count - 1, wanted).round().astype(np.intp)
 
 
+def fitted(shape: tuple[int, ...], side: int, spacing: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Where a picture lies in its true proportions on a square: top, left, height and width, in the square's pixels.
+
+    Args:
+        shape: of the picture, rows and columns first.
+        side: of the square.
+        spacing: millimetres from row to row and from column to column.
+    """
+    extent = [pixels * step for pixels, step in zip(shape[:2], spacing, strict=True)]
+    height, width = (max(round(side * length / max(extent)), 1) for length in extent)
+    return (side - height) // 2, (side - width) // 2, height, width
+
+
 def _fit(picture: NDArray[Any], side: int, spacing: tuple[float, float]) -> NDArray[np.uint8]:
     """In its true proportions on a black square."""
-    extent = [pixels * step for pixels, step in zip(picture.shape[:2], spacing, strict=True)]
-    height, width = (max(round(side * length / max(extent)), 1) for length in extent)
+    top, left, height, width = fitted(picture.shape, side, spacing)
     square = np.zeros((side, side, 3), np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
     resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     square[top : top + height, left : left + width] = np.asarray(resized)
     return square

@@ -32,10 +32,9 @@ def read_volume(
     Raises:
         DataError: if the scan cannot be read, or does not say how it lies in space.
     """
-    if kind == "nifti":
-        volume = open_nifti(path, channel, problems)
-    else:
-        volume = _in_space(path, open_series(path, problems, rescale))
+    if kind != "nifti":
+        return to_volume(path, open_series(path, problems, rescale))
+    volume = open_nifti(path, channel, problems)
     check_spacing(volume, path)
     return volume
 
@@ -52,7 +51,16 @@ def check_spacing(volume: Volume, path: Path) -> None:
         raise refuse(path, finding, advice, field="spacing", value=", ".join(f"{step:g}" for step in steps))
 
 
-def _in_space(path: Path, series: Series) -> Volume:
+def to_volume(path: Path, series: Series) -> Volume:
+    """A series that was read, its axes turned to those next to the body's.
+
+    Args:
+        path: of the series, for errors.
+        series: likewise.
+
+    Raises:
+        DataError: if it does not say how it lies in space.
+    """
     if series.voxels.ndim != 3:
         raise refuse(path, "colour pictures", "give scans with one number a voxel", field="SamplesPerPixel")
     if len(series.slices) < 2:
@@ -65,7 +73,9 @@ def _in_space(path: Path, series: Series) -> Volume:
     image = nibabel.Nifti1Image(np.ascontiguousarray(voxels.transpose(2, 1, 0)), _affine(series.slices, series.spacing))
     image = nibabel.as_closest_canonical(image)
     right, front, up = (float(step) for step in nibabel.affines.voxel_sizes(image.affine))
-    return Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine), (right, front, up))
+    volume = Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine), (right, front, up))
+    check_spacing(volume, path)
+    return volume
 
 
 def _affine(slices: list[DicomSlice], spacing: tuple[float, float]) -> NDArray[np.float64]:

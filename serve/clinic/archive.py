@@ -1,0 +1,197 @@
+"""An archive that speaks DICOMweb: which studies there are, their instances, and what is stored there.
+
+Source: DICOM PS3.18 (QIDO-RS, WADO-RS, STOW-RS) and its annex F (DICOM as JSON).
+"""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from foundation.errors import UserError
+from serve.clinic.multipart import joined, parts
+from serve.conversation import transport as options
+
+_JSON, _DICOM = "application/dicom+json", "application/dicom"
+_PAGE = 200  # results asked for at a time
+_PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
+_MODALITY, _COUNT = "00080060", "00201208"
+_FAILED = "00081198"  # FailedSOPSequence
+
+
+class UnavailableError(UserError):
+    """Nobody answers, or not now: no fault of a study."""
+
+
+class ArchiveError(UserError):
+    """The archive refused something of one study, or its reply is none."""
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """A study as the archive lists it.
+
+    Attributes:
+        study: its StudyInstanceUID.
+        patient: PatientID; empty where there is none.
+        instances: how many it holds.
+    """
+
+    study: str
+    patient: str
+    instances: int
+
+
+@dataclass(frozen=True, order=True)
+class ListedInstance:
+    """An instance of a study, likewise.
+
+    Attributes:
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        modality: of the series.
+        patient: PatientID as the archive has it.
+    """
+
+    series: str
+    instance: str
+    modality: str
+    patient: str
+
+
+class Archive:
+    """Speaks with one DICOMweb server over connections that it keeps.
+
+    Args:
+        address: above `/studies`, such as `https://pacs.example.org/dicom-web`.
+        authorization: what the header of this name says; none if None.
+        seconds: to wait for a reply, until its last byte.
+        trust: what its certificate is checked by; the machine's authorities if None.
+        carrier: of requests; the network if None.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        authorization: str | None = None,
+        seconds: float = 60,
+        trust: ssl.SSLContext | None = None,
+        carrier: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._address = address.rstrip("/")
+        self._seconds = seconds
+        headers = {} if authorization is None else {"Authorization": authorization}
+        self._http = httpx.AsyncClient(headers=headers, transport=carrier, **options(seconds, trust))
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        await self._http.aclose()
+
+    async def studies(self, filters: Mapping[str, str]) -> list[ListedStudy]:
+        """Those that match, such as `{"ModalitiesInStudy": "CT", "StudyDate": "20260101-"}`."""
+        items = await self._all("/studies", {**filters, "includefield": _COUNT}, (_STUDY, _PATIENT))
+        return [ListedStudy(_text(item, _STUDY), _text(item, _PATIENT), _number(item, _COUNT)) for item in items]
+
+    async def instances(self, study: str, instance: str | None = None) -> list[ListedInstance]:
+        """Those of a study, in order; only the one of a SOPInstanceUID where that is asked."""
+        wanted = {} if instance is None else {"SOPInstanceUID": instance}
+        fields = {"includefield": f"{_MODALITY},{_PATIENT}"}
+        items = await self._all(f"/studies/{study}/instances", {**wanted, **fields}, (_INSTANCE,))
+        listed = [
+            ListedInstance(_text(one, _SERIES), _text(one, _INSTANCE), _text(one, _MODALITY), _text(one, _PATIENT))
+            for one in items
+        ]
+        return sorted(one for one in listed if instance in (None, one.instance))
+
+    async def retrieve(self, study: str, listed: ListedInstance) -> bytes:
+        """An instance as a DICOM file, encoded as the archive keeps it.
+
+        Raises:
+            ArchiveError: if it comes not, not whole, or with others.
+        """
+        path = f"/studies/{study}/series/{listed.series}/instances/{listed.instance}"
+        accept = f'multipart/related; type="{_DICOM}"; transfer-syntax=*'
+        reply = await self._send("GET", path, {"Accept": accept})
+        files = parts(reply.headers.get("content-type", ""), reply.content)
+        if files is None or len(files) != 1:
+            raise ArchiveError(f"{self._address}: a retrieved instance came not whole; look into the archive's log")
+        return files[0]
+
+    async def store(self, study: str, files: Sequence[bytes]) -> None:
+        """Stores DICOM files in a study; those that are there already stay as they are.
+
+        Raises:
+            ArchiveError: if it does not take all.
+        """
+        boundary = secrets.token_hex(16)
+        headers = {
+            "Content-Type": f'multipart/related; type="{_DICOM}"; boundary={boundary}',
+            "Accept": _JSON,
+        }
+        reply = await self._send("POST", f"/studies/{study}", headers, content=joined(files, boundary, _DICOM))
+        content = self._json(reply)
+        if not isinstance(content, dict) or content.get(_FAILED, {}).get("Value"):
+            raise ArchiveError(f"{self._address}: it did not take what was to be stored; look into the archive's log")
+
+    async def _all(self, path: str, query: Mapping[str, str], key: Sequence[str]) -> list[dict[str, Any]]:
+        """All pages of a search; one that brings nothing new is the last, whatever the server makes of `offset`."""
+        items: dict[tuple[str, ...], dict[str, Any]] = {}
+        while True:
+            page = {**query, "limit": str(_PAGE), "offset": str(len(items))}
+            reply = await self._send("GET", path, {"Accept": _JSON}, page)
+            content = [] if reply.status_code == HTTPStatus.NO_CONTENT else self._json(reply)
+            if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+                raise ArchiveError(f"{self._address}: the answer to a search is none; give the address of DICOMweb")
+            before = len(items)
+            items |= {tuple(_text(item, tag) for tag in key): item for item in content}
+            if len(content) < _PAGE or len(items) == before:
+                return list(items.values())
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        # Only a timeout of the whole ends a reply that drips.
+        try:
+            async with asyncio.timeout(self._seconds):
+                reply = await self._http.request(
+                    method, self._address + path, params=query, headers=headers, content=content
+                )
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            reason = f"the archive does not answer ({type(error).__name__})"
+            raise UnavailableError(f"{self._address}: {reason}; start it, or set archive.address") from error
+        if reply.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise UnavailableError(
+                f"{self._address}: it lets nobody in ({reply.status_code}); set archive.authorization"
+            )
+        if reply.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            raise UnavailableError(f"{self._address}: the archive is busy ({reply.status_code}); it is asked again")
+        if not reply.is_success:
+            raise ArchiveError(f"{self._address}: refused with {reply.status_code}; look into the archive's log")
+        return reply
+
+    def _json(self, reply: httpx.Response) -> Any:
+        try:
+            return reply.json()
+        except ValueError as error:
+            advice = "give the address of DICOMweb"
+            raise ArchiveError(f"{self._address}: a reply is no JSON; {advice}") from error
+
+
+def _text(item: Mapping[str, Any], tag: str) -> str:
+    values = (item.get(tag) or {}).get("Value") or [""]
+    return str(values[0] if values[0] is not None else "").strip()
+
+
+def _number(item: Mapping[str, Any], tag: str) -> int:
+    text = _text(item, tag)
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,283 @@
+"""The service: looks for studies, has each answered once, and stores what was answered beside the images."""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from foundation.errors import UserError
+from foundation.modalities.radiology.preparation import ScanSource
+from foundation.modalities.request import RequestError
+from serve.clinic.archive import Archive, ArchiveError, UnavailableError
+from serve.clinic.contract import Contract
+from serve.clinic.document import Answered, document_uid
+from serve.clinic.heat_map import heat_map_files
+from serve.clinic.outgoing import check_outgoing
+from serve.clinic.reading import StudyRequest, read_study
+from serve.clinic.report import REPORT, report_file
+from serve.clinic.study import Study, check_patient, fetch
+from serve.clinic.worklist import ANSWERED, Row, Worklist
+from serve.conversation import Patient, RefusedError, encode
+from serve.explained import Explanation
+from serve.schema import Response
+
+Value = TypeVar("Value")
+_LOG = logging.getLogger("serve.clinic")
+_LATER = {
+    *(HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS),
+    *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
+}
+_MOST = 64  # studies taken up between two looks
+
+
+class Endpoint(Protocol):
+    """What answers: `serve.async_client.AsyncClient`."""
+
+    async def predict(self, patient: Patient, request_id: str | None = None) -> Response:
+        """The answer about one patient."""
+
+    async def explain(self, patient: Patient, request_id: str | None = None) -> Explanation:
+        """What it goes by."""
+
+    async def close(self) -> None:
+        """Ends its connections."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the service works.
+
+    Args:
+        find: filters of the archive's search, such as `{"ModalitiesInStudy": "CT"}`; only what is asked about if None.
+        modalities: of the series that are looked at.
+        source: how scans become slices, in the words of `sources.radiology` of a cohort.
+        settle_seconds: for which a study must not have grown.
+        every_seconds: between two looks at the archive.
+        at_once: studies worked on together.
+        failures: after which a study that fails of itself is refused.
+        heat_maps: whether to ask what an answer goes by, and draw it.
+    """
+
+    find: Mapping[str, str] | None
+    modalities: Sequence[str] = ("CT", "MR")
+    source: ScanSource = field(default_factory=lambda: ScanSource(files="*"))
+    settle_seconds: float = 30
+    every_seconds: float = 5
+    at_once: int = 2
+    failures: int = 5
+    heat_maps: bool = True
+
+
+class Service:
+    """Works through a worklist.
+
+    Args:
+        archive: with the studies.
+        endpoint: gives one that answers now; asked anew after it was away.
+        contract: gives what the release in use takes.
+        worklist: of the model.
+        folder: for files of studies while they are read; emptied first.
+        settings: see there.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        endpoint: Callable[[], Endpoint],
+        contract: Callable[[], Contract],
+        worklist: Worklist,
+        folder: Path,
+        settings: Settings,
+    ) -> None:
+        self._archive, self._worklist, self._settings = archive, worklist, settings
+        self._new_endpoint, self._read_contract = endpoint, contract
+        self._endpoint: Endpoint | None = None
+        self._contract = contract()
+        self._folder = folder
+        shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed: nothing of a patient stays
+        folder.mkdir(parents=True, mode=0o700)
+
+    async def run(self, stop: asyncio.Event, once: bool = False) -> None:
+        """Works until it is told to stop; what it has begun is finished first.
+
+        Args:
+            stop: ends it.
+            once: whether to end when nothing is left to do now.
+        """
+        while not stop.is_set():
+            try:
+                await self.look()
+                while await self.work(stop) and not stop.is_set():
+                    pass
+            except UnavailableError as error:
+                _LOG.warning("%s", error)
+                await self.close()
+            if once:
+                return
+            try:
+                await asyncio.wait_for(stop.wait(), self._settings.every_seconds)
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Ends the connections to the endpoint; they are made anew where they are needed."""
+        if self._endpoint is not None:
+            await self._endpoint.close()
+            self._endpoint = None
+
+    async def look(self) -> int:
+        """Takes in what the archive has and the worklist has not; how many studies."""
+        if self._settings.find is None:
+            return 0
+        known = self._worklist.known()
+        listed = [one for one in await self._archive.studies(self._settings.find) if one.study not in known]
+        return sum(self._worklist.ask(one.study, one.patient, one.instances) for one in listed)
+
+    async def work(self, stop: asyncio.Event) -> int:
+        """Works on what is ready; how many studies moved on."""
+        room = asyncio.Semaphore(self._settings.at_once)
+
+        async def one(row: Row) -> bool:
+            async with room:
+                return not stop.is_set() and await self._guarded(row)
+
+        tasks = [asyncio.create_task(one(row)) for row in self._worklist.ready(_MOST, time.time())]
+        try:
+            return sum(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:  # where archive or endpoint is away, the others need not try
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _guarded(self, row: Row) -> bool:
+        """Whether a study moved on; what fails of itself is put off, and refused in the end."""
+        self._worklist.begin(row)
+        step: Callable[[Row], Awaitable[bool]] = self._store if row.state == ANSWERED else self._answer
+        try:
+            return await step(row)
+        except RequestError as error:
+            return self._refuse(row, str(error))
+        except RefusedError as error:
+            if error.status in _LATER:
+                raise UnavailableError(f"the endpoint is not ready ({error.status}); it is asked again") from error
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                return self._refuse(row, str(error))
+            return self._put_off(row, str(error))
+        except ArchiveError as error:
+            return self._put_off(row, str(error))
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one study that nobody foresaw must not keep the others waiting
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            # An error's own words may hold a patient's values.
+            _LOG.error("row %s: %s at %s:%s", row.row, type(error).__name__, place.filename, place.lineno)
+            return self._put_off(row, "the service failed on it; tell its operator")
+
+    async def _answer(self, row: Row) -> bool:
+        """From asked to answered, and on to stored."""
+        model = self._contract.schema.name
+        report = document_uid(row.study, model, REPORT)
+        if not await self._settled(row):
+            return False
+        if await self._archive.instances(row.study, report):  # a list that was lost: it was answered all the same
+            self._worklist.stored(row, "the archive has the report already")
+            return True
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            study = await fetch(self._archive, row.study, row.patient, self._settings.modalities, Path(folder))
+            asked = await asyncio.to_thread(read_study, study, self._contract.schema, self._settings.source)
+        body = encode(asked.request)
+        response = await self._ask(body, report)
+        explanation = await self._explain(body, report, asked, response)
+        response = response.model_copy(update={"warnings": [*asked.warnings, *response.warnings]})
+        now = datetime.now(UTC)
+        answered = Answered(row.study, response, hashlib.sha256(body).hexdigest(), now)
+        outputs = await asyncio.to_thread(_outputs, answered, study, asked, explanation, report)
+        self._worklist.answered(row, {"time": now.isoformat(), **response.model_dump()}, outputs)
+        return await self._store(row)
+
+    async def _settled(self, row: Row) -> bool:
+        """Whether the study is still whose it was asked about as, and has not grown of late."""
+        there = [one for one in await self._archive.studies({"StudyInstanceUID": row.study}) if one.study == row.study]
+        if not there:
+            raise ArchiveError("the archive has no such study; ask again when it has")
+        check_patient(row.patient, {one.patient for one in there})
+        now, count = time.time(), there[0].instances
+        if count != row.instances:
+            self._worklist.grew(row, count, now)
+        changed = now if count != row.instances else row.changed
+        if changed + self._settings.settle_seconds <= now:
+            return True
+        self._worklist.put_off(row, changed + self._settings.settle_seconds)
+        return False
+
+    async def _ask(self, body: bytes, request_id: str) -> Response:
+        """The answer, by the contract that the request was made by, to this request and no other."""
+        response = await self._call(lambda endpoint: endpoint.predict(body, request_id))
+        if response.digests.contract != self._contract.digest:
+            self._contract = self._read_contract()
+            raise UnavailableError("the endpoint serves another release than bundle=...; its contract is read again")
+        if response.request_id != request_id:
+            raise ArchiveError("the endpoint answered another request than the one that was sent")
+        return response
+
+    async def _explain(self, body: bytes, request_id: str, asked: StudyRequest, answer: Response) -> Explanation | None:
+        if not self._settings.heat_maps or not asked.slices:
+            return None
+        explanation = await self._call(lambda endpoint: endpoint.explain(body, request_id))
+        if explanation.request_id != request_id or explanation.version != answer.version:
+            raise UnavailableError("the endpoint went on to another release between answer and explanation; once more")
+        return explanation
+
+    async def _call(self, ask: Callable[[Endpoint], Awaitable[Value]]) -> Value:
+        if self._endpoint is None:
+            self._endpoint = self._new_endpoint()
+        try:
+            return await ask(self._endpoint)
+        except RefusedError:
+            raise
+        except UserError as error:
+            raise UnavailableError(str(error)) from error
+
+    async def _store(self, row: Row) -> bool:
+        """From answered to stored, which is noted when the archive shows all of it under this study and patient."""
+        outputs = self._worklist.outputs(row)
+        check_outgoing(outputs, row.study, row.patient)
+        there = await self._archive.studies({"StudyInstanceUID": row.study})
+        check_patient(row.patient, {one.patient for one in there if one.study == row.study})
+        await self._archive.store(row.study, list(outputs.values()))
+        for uid in outputs:
+            if {one.patient for one in await self._archive.instances(row.study, uid)} != {row.patient}:
+                raise ArchiveError("a stored document is not in the study, or under another patient")
+        self._worklist.stored(self._worklist.row(row.row))
+        return True
+
+    def _refuse(self, row: Row, line: str) -> bool:
+        _LOG.warning("row %s: refused: %s", row.row, line)
+        self._worklist.refused(self._worklist.row(row.row), line)
+        return True
+
+    def _put_off(self, row: Row, line: str) -> bool:
+        row = self._worklist.row(row.row)
+        if row.failures + 1 >= self._settings.failures:
+            return self._refuse(row, f"{line} (failed {row.failures + 1} times)")
+        _LOG.warning("row %s: put off: %s", row.row, line)
+        self._worklist.put_off(row, time.time() + self._settings.every_seconds * 2**row.failures, line, failed=True)
+        return False
+
+
+def _outputs(
+    answered: Answered, study: Study, asked: StudyRequest, explanation: Explanation | None, report: str
+) -> dict[str, bytes]:
+    """What goes to the archive by SOPInstanceUID; the report last, so that where it is, all is."""
+    maps = {} if explanation is None else heat_map_files(answered, explanation, asked.slices)
+    shown = list({str(one.header.SOPInstanceUID): one.header for one in asked.slices.values()}.values())
+    return {**maps, report: report_file(answered, study.headers, shown)}
