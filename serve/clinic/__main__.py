@@ -27,7 +27,6 @@ _HELP = f"""usage: {_COMMAND} ACTION [overrides]
 def start(cfg: DictConfig) -> None:
     """Works until it is stopped by Ctrl-C or SIGTERM; what is begun is finished first."""
     import asyncio
-    import logging
     import signal
 
     from serve.async_client import AsyncClient
@@ -38,7 +37,6 @@ def start(cfg: DictConfig) -> None:
     settings, archive_settings = _settings(cfg), _archive_settings(cfg)
     contract = read_contract(_bundle(cfg))
     check_takes_scans(contract.schema)
-    logging.basicConfig(level=logging.WARNING, format='{"time": "%(asctime)s", "log": "%(message)s"}')
 
     async def serve(worklist: "Worklist") -> None:
         stop = asyncio.Event()

@@ -1,6 +1,7 @@
 """What every document that goes to the archive shares: whose it is, of which study, made by what and when."""
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from pydicom.dataset import Dataset
 from serve.clinic.uids import derived_uid
 from serve.schema import Response
 
+# It names patients and studies by their identifiers.
+logging.getLogger("highdicom").setLevel(logging.WARNING)
 MANUFACTURER = "Consilium"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")

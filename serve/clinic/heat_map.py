@@ -91,7 +91,12 @@ def _file(
     source.ReferencedSOPClassUID = shown.header.SOPClassUID
     source.ReferencedSOPInstanceUID = shown.header.SOPInstanceUID
     words = f"{explanation.explained}; red squares raise it, blue ones lower it; {METHOD}"
-    more: dict[str, Any] = {"SourceImageSequence": [source], "DerivationDescription": words, "BurnedInAnnotation": "NO"}
+    more: dict[str, Any] = {
+        "SourceImageSequence": [source],
+        "DerivationDescription": words,
+        "BurnedInAnnotation": "NO",
+        "Laterality": "",  # of a paired part: asked for, and not known
+    }
     if orientation is None:
         more["PatientOrientation"] = ""
     return to_bytes(document, shown.header, answered, more)

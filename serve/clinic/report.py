@@ -6,6 +6,7 @@ Source: DICOM PS3.16, TID 1500 (Measurement Report), TID 4019 (Algorithm Identif
 import hashlib
 from collections.abc import Sequence
 
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
@@ -55,6 +56,7 @@ def report_file(answered: Answered, read: Sequence[Dataset], shown: Sequence[Dat
         is_complete=True,
         is_final=False,  # a person reads it first
         series_description=f"{answered.response.task} (Consilium)",
+        coding_schemes=[CodingSchemeIdentificationItem(designator=_SCHEME, name="Outcomes of Consilium's tasks")],
         **answered.shared,
     )
     return to_bytes(document, read[0], answered, {})
