@@ -100,7 +100,7 @@ class Archive:
     async def instances(self, study: str, instance: str | None = None) -> list[ListedInstance]:
         """Those of a study, in order; only the one of a SOPInstanceUID where that is asked."""
         wanted = {} if instance is None else {"SOPInstanceUID": instance}
-        fields = {"includefield": f"{_MODALITY},{_PATIENT}"}
+        fields = {"includefield": [_MODALITY, _PATIENT]}
         items = await self._all(f"/studies/{study}/instances", {**wanted, **fields}, (_INSTANCE,))
         listed = [
             ListedInstance(_text(one, _SERIES), _text(one, _INSTANCE), _text(one, _MODALITY), _text(one, _PATIENT))
@@ -138,18 +138,22 @@ class Archive:
         if not isinstance(content, dict) or content.get(_FAILED, {}).get("Value"):
             raise ArchiveError(f"{self._address}: it did not take what was to be stored; look into the archive's log")
 
-    async def _all(self, path: str, query: Mapping[str, str], key: Sequence[str]) -> list[dict[str, Any]]:
-        """All pages of a search; one that brings nothing new is the last, whatever the server makes of `offset`."""
+    async def _all(self, path: str, query: Mapping[str, str | list[str]], key: Sequence[str]) -> list[dict[str, Any]]:
+        """All pages of a search, until one brings nothing new.
+
+        A short page is not the last: servers have limits of their own, and Orthanc 1.10 counts `limit` from the first
+        result instead of from `offset` where `ModalitiesInStudy` is a filter. So it is asked for as many more.
+        """
         items: dict[tuple[str, ...], dict[str, Any]] = {}
         while True:
-            page = {**query, "limit": str(_PAGE), "offset": str(len(items))}
+            page = {**query, "limit": str(len(items) + _PAGE), "offset": str(len(items))}
             reply = await self._send("GET", path, {"Accept": _JSON}, page)
             content = [] if reply.status_code == HTTPStatus.NO_CONTENT else self._json(reply)
             if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
                 raise ArchiveError(f"{self._address}: the answer to a search is none; give the address of DICOMweb")
             before = len(items)
             items |= {tuple(_text(item, tag) for tag in key): item for item in content}
-            if len(content) < _PAGE or len(items) == before:
+            if len(items) == before:
                 return list(items.values())
 
     async def _send(
@@ -157,7 +161,7 @@ class Archive:
         method: str,
         path: str,
         headers: Mapping[str, str],
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
         # Only a timeout of the whole ends a reply that drips.

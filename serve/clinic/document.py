@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import DA, TM
 
 from serve.clinic.uids import derived_uid
 from serve.schema import Response
@@ -19,9 +20,10 @@ _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 # Of patient and study: documents take them from an image that was read.
 _PATIENT_AND_STUDY = (
-    *("PatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-    *("StudyInstanceUID", "ReferringPhysicianName"),
+    *("PatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "StudyInstanceUID"),
 )
+_NAMES = ("PatientName", "ReferringPhysicianName")  # set last: highdicom's warnings about unusual ones quote them
+_TIMES = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
 _IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns", "NumberOfFrames")
 
 
@@ -70,11 +72,12 @@ def reference(header: Dataset) -> Dataset:
     """What of an image a document needs: patient and study as text that UTF-8 holds, and which image it is."""
     kept = Dataset()
     for name in _PATIENT_AND_STUDY:
-        setattr(kept, name, str(header.get(name) or ""))
+        setattr(kept, name, _text(header, name))
     for name in _IMAGE:
         if header.get(name) is not None:
             setattr(kept, name, header.get(name))
-    kept.PatientName = str(header.get("PatientName") or "")
+    for name in _NAMES:
+        setattr(kept, name, "")
     kept.PatientSex = header.PatientSex if header.get("PatientSex") in _SEXES else None
     return kept
 
@@ -93,8 +96,19 @@ def to_bytes(document: Dataset, header: Dataset, answered: Answered, more: Mappi
     document.TimezoneOffsetFromUTC = "+0000"
     document.InstanceCreationDate = answered.time.strftime("%Y%m%d")
     document.InstanceCreationTime = answered.time.strftime("%H%M%S.%f")
-    for name, value in more.items():
+    names = {name: str(header.get(name) or "") for name in _NAMES}
+    for name, value in {**names, **more}.items():
         setattr(document, name, value)
     stream = io.BytesIO()
     document.save_as(stream)
     return stream.getvalue()
+
+
+def _text(header: Dataset, name: str) -> str:
+    """A tag's value; empty where it should be a date or a time and is none."""
+    value = str(header.get(name) or "")
+    try:
+        _TIMES.get(name, str)(value)
+    except ValueError:
+        return ""
+    return value

@@ -29,12 +29,16 @@ class FakeArchive(httpx.AsyncBaseTransport):
         files: what is stored.
         stored: UIDs in the order in which they came by STOW, those that were there already, too.
         before: is called with each request, and may raise or give a reply of its own.
+        most: results of a search that it gives at a time, whatever is asked for.
+        limit_from_first: whether it counts `limit` from the first result, not from `offset`.
     """
 
     def __init__(self, datasets: Iterable[Dataset] = ()) -> None:
         self.files: dict[str, bytes] = {}
         self._read: dict[bytes, Dataset] = {}
         self.stored: list[str] = []
+        self.most = 1000
+        self.limit_from_first = False
         self.before: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
         for dataset in datasets:
             self.add(dataset)
@@ -62,7 +66,8 @@ class FakeArchive(httpx.AsyncBaseTransport):
         wanted = dict(request.url.params)
         start, most = int(wanted["offset"]), int(wanted["limit"])
         chosen = [item for item in items if all(self._matches(item, name, wanted) for name in _LISTED.values())]
-        page = chosen[start : start + most]
+        end = most if self.limit_from_first else start + most
+        page = chosen[start : min(end, start + self.most)]
         return httpx.Response(200, json=page) if page else httpx.Response(204)
 
     @staticmethod
