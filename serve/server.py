@@ -75,7 +75,8 @@ class Server:
         """The process that listens, or None if it has gone (its number may belong to another by now)."""
         try:
             process = psutil.Process(self.pid)
-            gone = process.status() == psutil.STATUS_ZOMBIE or self.program not in process.cmdline()
+            line = process.cmdline()  # for a moment empty, while a process that was just made becomes its program
+            gone = process.status() == psutil.STATUS_ZOMBIE or (bool(line) and self.program not in line)
         except psutil.Error:
             return None
         return None if gone else process
