@@ -47,6 +47,7 @@ COMMANDS = {
     "serve": ("porrt=8081", "port", "bundle={}"),
     "serve.clinic start": ("oncee=true", "once", "bundle={}"),
     "serve.predict": ("secondz=1", "seconds", "patient={}/patient.json"),
+    "serve.feedback look": ("quartr=2027-Q1", "quarter", "folder={}"),
     "serve.card": ("licence=mit", "license", "evaluation={}"),
     "serve.card questions": ("fil=x", "file", ""),
     "serve.card check": ("cart=x", "card", "card={}"),

@@ -39,6 +39,7 @@ CONFIGS = {
     "serve.predict": "predict",
     "serve.batch": "batch",
     "serve.drift": "drift",
+    "serve.feedback": "feedback",
     "serve.card": "card",
     "serve.release": "release",
 }

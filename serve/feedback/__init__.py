@@ -1,0 +1,1 @@
+"""Feedback: what a release answered, held against what came of its patients, at the hospital where both lie."""

@@ -1,0 +1,130 @@
+"""Sums of looks that a hospital lets go under its policy, and what several hospitals' come to together."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foundation.errors import UserError
+from foundation.federation.policy import SitePolicy
+from foundation.files import write_json
+from foundation.statistics.betting import BettingTable
+from foundation.statistics.suppression import is_small
+from serve.feedback.declared import Declared
+from serve.feedback.ledger import FeedbackLedger, Looks, read_table, write_table
+from serve.feedback.looks import Standing, tested
+
+STATISTIC = "feedback"  # as policies name it
+_COUNTED = ("abstained", "out of distribution")  # tests whose sums count patients
+
+
+class Share(BaseModel):
+    """What leaves a hospital.
+
+    Attributes:
+        hospital: whose.
+        declared: what the release is held to.
+        looks: by quarter and test, patients, sum and growth; see `BettingTable`.
+        withheld: tests by quarter of which too few patients stand behind.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hospital: str
+    declared: Declared
+    looks: dict[str, dict[str, dict[str, Any]]]
+    withheld: list[str]
+
+
+def share(ledger: FeedbackLedger, version: str, policy: SitePolicy, hospital: str, path: Path) -> Share:
+    """Writes what the policy lets go, and notes in the ledger that it did.
+
+    A quarter that was shared is shared again as it was, or with so many more patients that the difference is no small
+    cell either.
+
+    Raises:
+        UserError: if the policy's statistics do not name feedback.
+    """
+    if policy.statistics is not None and not any(fnmatchcase(STATISTIC, name) for name in policy.statistics):
+        raise UserError(f"policy: statistics: '{STATISTIC}' is not allowed here; its owner may add it to the list")
+    earlier = _shared(ledger, version)
+    looks: dict[str, dict[str, dict[str, Any]]] = {}
+    withheld = []
+    for quarter, tables in ledger.looks(version).items():
+        for name, table in tables.items():
+            if _tells_of_few(name, table, earlier.get((quarter, name)), policy.patients.cell):
+                withheld.append(f"{quarter}: {name}")
+            else:
+                looks.setdefault(quarter, {})[name] = write_table(table)
+    content = Share(hospital=hospital, declared=ledger.of_version(version), looks=looks, withheld=withheld)
+    text = content.model_dump()
+    counts = {f"{quarter}/{name}": one["n"] for quarter, each in looks.items() for name, one in each.items()}
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
+    ledger.note("shared", version, policy=policy.digest, digest=digest, counts=counts)
+    write_json(path, text)
+    return content
+
+
+def pool(paths: Sequence[Path]) -> tuple[Declared, list[Standing], list[str]]:
+    """Tests of all hospitals' patients together: what they are held to, how they stand, and what was withheld.
+
+    Raises:
+        UserError: if there is none, two are of one hospital, or they are of different releases or bounds.
+    """
+    shares = [_read(path) for path in paths]
+    if not shares:
+        raise UserError("shares: none given; say shares=[FILE,...] with what hospitals shared")
+    first = shares[0]
+    for path, one in zip(paths, shares, strict=True):
+        if one.declared != first.declared:
+            raise UserError(f"{path}: is held to other bounds than {paths[0]}; hospitals declare one release alike")
+    names = [one.hospital for one in shares]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"shares: {min(twice)} stands there twice; give the latest of each hospital")
+    tests = first.declared.tests()
+    looks: Looks = {}
+    for quarter in sorted({quarter for one in shares for quarter in one.looks}):
+        tables = looks.setdefault(quarter, {})
+        for one in shares:
+            for name, content in one.looks.get(quarter, {}).items():
+                if name not in tests:
+                    raise UserError(f"shares: {one.hospital} tells of a test that the release has not; share it again")
+                table = read_table(content, tests[name])
+                tables[name] = tables[name] + table if name in tables else table
+    return (
+        first.declared,
+        tested(first.declared, looks),
+        [f"{one.hospital}: {x}" for one in shares for x in one.withheld],
+    )
+
+
+def _tells_of_few(name: str, table: BettingTable, before: int | None, least: int) -> bool:
+    count, total = int(table.counts[0, 0]), round(float(table.sums[0, 0]))
+    cells = [count, *([total, count - total] if name.startswith(_COUNTED) else [])]
+    more = 0 if before is None else abs(count - before)
+    return any(is_small(cell, least) for cell in [*cells, more])
+
+
+def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], int]:
+    """By quarter and test, patients of the latest share that held it."""
+    counts: dict[tuple[str, str], int] = {}
+    for entry in ledger.file.entries():
+        if entry["event"] == "shared" and entry["version"] == version:
+            for key, count in entry["counts"].items():
+                quarter, _, name = key.partition("/")
+                counts[quarter, name] = count
+    return counts
+
+
+def _read(path: Path) -> Share:
+    try:
+        return Share.model_validate_json(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"shares: {path}: missing; give what a hospital shared") from error
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"shares: {path}: is no share of this release; let the hospital share it again") from error
