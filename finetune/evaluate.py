@@ -1,6 +1,6 @@
 """`python -m finetune.evaluate`: a task model on the hospitals held out, with intervals and a baseline."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from foundation.run_record import RunRecord, read_run, walk
 
 if TYPE_CHECKING:
     from finetune.evaluation import Evaluator
+    from foundation.data.splits import Split
 
 _COMMAND = "python -m finetune.evaluate"
 _RELIABILITY = {
@@ -45,14 +46,17 @@ def main(cfg: DictConfig) -> None:
     from finetune.predictor import TaskModel
     from finetune.results import write_predictions
     from foundation.data.cohort import Cohort
-    from foundation.data.splits import Split
+    from foundation.data.splits import Split, configured_split
     from foundation.statistics.figure import Support
 
     run, output = Path(cfg.run), Path(cfg.output)
     claim(output, _COMMAND, plain(cfg))
     model = TaskModel.load(run)
     cohort = Cohort.of_run(run)
-    split = asdict(Split.read(run / "split.json", cohort.digest, cohort.patients.index, cohort.earlier))
+    parts = Split.read(run / "split.json", cohort.digest, cohort.patients.index, cohort.earlier)
+    if cfg.came_since:
+        parts = _with_newcomers(parts, configured_split(cohort, read_run(run)["config"]["data"]))
+    split = asdict(parts)
     _check(cfg)
     kept = read_run(run)["config"].get("embeddings")
     evaluator = Evaluator(
@@ -103,6 +107,12 @@ def main(cfg: DictConfig) -> None:
     print_table(result, evaluator.primary)
     for name, what in _FILES.items():
         print(f"{what}: {output / name}")
+
+
+def _with_newcomers(parts: "Split", now: "Split") -> "Split":
+    """A run's parts, and beside its test patients those whom the same rule makes test patients of the cohort by now."""
+    known = {*parts.train, *parts.validation, *parts.test}
+    return replace(parts, test=[*parts.test, *(patient for patient in now.test if patient not in known)])
 
 
 def _check(cfg: DictConfig) -> None:
