@@ -5,6 +5,7 @@ lesion contrast), `stroma` (fibre bands, matrix genes) and `immunity` (small dar
 differ in stain, noise, unit of expression and prevalence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,26 +47,28 @@ SITES = (
 )
 
 
-def write(root: Path, seed: int = 0) -> None:
+def write(root: Path, seed: int = 0, sites: Sequence[Site] | None = None) -> None:
     """Writes the cohort as site folders.
 
     Args:
         root: replaced whole; `cohort.yaml` and a folder a hospital.
         seed: everything follows from it.
+        sites: hospitals, `SITES` if None; one that differs in stain and noise alone has the same patients.
 
     Raises:
         UserError: if something else than synthetic patients lies there.
     """
+    sites = SITES if sites is None else sites
     _refuse_real_data(root)
     rng = np.random.default_rng(seed)
     genes = GENES.read_text().split()
     loading = _loadings(rng, len(genes))
     baseline = rng.uniform(3, 8, len(genes))
     with replacing_folder(root) as temporary:
-        for site in SITES:
+        for site in sites:
             of_site = np.random.default_rng([seed, *site.name.encode()])
             _write_site(temporary / site.name, site, genes, loading, baseline, of_site)
-        write_text(temporary / "cohort.yaml", yaml.safe_dump(_declaration(genes), sort_keys=False))
+        write_text(temporary / "cohort.yaml", yaml.safe_dump(_declaration(genes, sites), sort_keys=False))
 
 
 def _refuse_real_data(root: Path) -> None:
@@ -88,13 +91,13 @@ def _loadings(rng: np.random.Generator, genes: int) -> NDArray[np.float64]:
     return loading
 
 
-def _declaration(genes: list[str]) -> dict[str, Any]:
+def _declaration(genes: list[str], sites: Sequence[Site]) -> dict[str, Any]:
     return {
         "name": "demo",
         "synthetic": True,
         "description": "Synthetic patients written by foundation.data.synthetic; no person stands behind any row.",
-        "hospitals": [site.name for site in SITES],
-        "expression_units": {site.name: site.unit for site in SITES},
+        "hospitals": [site.name for site in sites],
+        "expression_units": {site.name: site.unit for site in sites},
         "dictionary": {
             "genes": genes,
             "expression_unit": "log2_tpm",
