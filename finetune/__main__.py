@@ -24,6 +24,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
+    from finetune.learning.base import new_patients, release_digest
     from finetune.patients import count_modalities, patients_with_target, target_columns
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
@@ -36,7 +37,10 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     cohort = Cohort(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
     parts = configured_split(cohort, cfg.data)
-    depends_on = {"cohort": cohort.digest, "patients": parts.digest, "encoder": folder_digest(folder)}
+    learned = parts if cfg.get("learning") is None else new_patients(parts, Path(cfg.pretrained))
+    depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder)}
+    if cfg.get("learning") is not None:
+        depends_on["release"] = release_digest(Path(cfg.pretrained))
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)
     modalities = task_modalities(cfg.task, encoder)
@@ -46,9 +50,10 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
         check_aligned(pretraining, modalities)
     hidden = plain(cfg.task.drop_inputs) if cfg.task.drop_inputs else {}
     train, validation = (
-        patients_with_target(cohort, part, head, modalities, hidden) for part in (parts.train, parts.validation)
+        patients_with_target(cohort, part, head, modalities, hidden) for part in (learned.train, learned.validation)
     )
-    targets = target_columns(cohort, train.patients, head)
+    # Of all who are here, those whom a release has learned from among them: the new ones may be of one class.
+    targets = target_columns(cohort, patients_with_target(cohort, parts.train, head, modalities, hidden).patients, head)
     counts = head.count(targets)
     head.check(counts)
     for doubt in head.doubts(targets):

@@ -24,7 +24,7 @@ from foundation.data.sampler import Draw, generator_of
 from foundation.distributed import processes, several_processes
 from foundation.encoder import MultimodalEncoder
 from foundation.files import read_json, replacing_folder, write_json
-from foundation.tensors import read_tensors, write_tensors
+from foundation.tensors import add_weights, read_tensors, write_tensors
 
 Key = tuple[str, tuple[str, ...]]  # patient, modalities
 
@@ -185,9 +185,7 @@ def encode(
 def digest_of_embeddings(encoder: MultimodalEncoder, parts: Sequence[PatientDataset]) -> str:
     """SHA-256 of all that embeddings depend on: weights, config and vocabularies, data, modalities, hidden inputs."""
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    add_weights(digest, encoder)
     with tempfile.TemporaryDirectory() as folder:
         encoder.save_assets(Path(folder))
         for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):

@@ -18,7 +18,7 @@ from foundation.data.dataset import PatientDataset
 from foundation.data.storage import storages
 from foundation.encoder import MultimodalEncoder
 from foundation.files import read_json, replacing_folder, write_json
-from foundation.tensors import read_tensors, write_tensors
+from foundation.tensors import add_weights, read_tensors, write_tensors
 
 _FORMAT = 1
 _BATCH = 32
@@ -93,9 +93,7 @@ class FeatureCache:
         """SHA-256 of all that the features depend on."""
         module = self.encoder.modalities[modality]
         digest = hashlib.sha256()
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        add_weights(digest, module)
         with tempfile.TemporaryDirectory() as folder:
             module.save_assets(Path(folder))  # type: ignore[operator]
             for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):

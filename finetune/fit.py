@@ -15,6 +15,8 @@ from finetune.exact import feature_cache, fit_exactly
 from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
 from finetune.heads.zero_shot import ZeroShot
+from finetune.learning import kept
+from finetune.learning.base import Learning, release_of
 from finetune.module import FinetuneModule
 from finetune.predictor import RELIABILITY, SUBSETS
 from finetune.private import check, train_privately
@@ -23,7 +25,7 @@ from finetune.reliability.steps import fit_after_steps, subset_scores
 from finetune.subset_calibration import Settings as Support
 from finetune.subset_calibration import fit_subsets
 from finetune.task_file import FILE, FORMAT
-from foundation.command import plain
+from foundation.command import instantiate, plain
 from foundation.data.dataset import CohortModule, PatientDataset
 from foundation.encoder import MultimodalEncoder
 from foundation.engine import run
@@ -68,7 +70,16 @@ def fit(
         return FinetuneModule(encoder, head, frozen=True).eval(), {}
     criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
+    keeps = _settings(cfg, "keeps", kept.Settings) or kept.Settings()
+    keeps.check(cfg)
+    learning = None if cfg.get("learning") is None else _learning(cfg)
+    release = None if learning is None else release_of(Path(cfg.pretrained), head, train.modalities, train.drop_inputs)
+    if release is not None:
+        head.load_state_dict(release.head.state_dict())
     module = FinetuneModule(encoder, head, cfg.frozen, **plain(cfg.optimizer), total_steps=cfg.steps)
+    if learning is not None and release is not None:
+        learning.begin(module, release, Path(cfg.pretrained), train)
+        module.learning = learning
     module.train()
     if cfg.frozen:
         encoder.look_at_all()  # it learns nothing from seeing less
@@ -81,6 +92,8 @@ def fit(
         with seeded(cfg.seed):
             metrics, module.privacy = train_privately(cfg, module, train, validation, private)
     module.cpu().eval()
+    if learning is not None:
+        learning.end(module, Path(cfg.output))
     module.encoder.look_at_all()  # calibrated on what will be predicted from
     scores, targets = score(module, validation, data)
     none = scores[:0], {name: value[:0] for name, value in targets.items()}
@@ -88,7 +101,25 @@ def fit(
     module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
     if private is None:
         _fit_subsets(cfg, module, train, validation, targets, calibration, reliability)
+        kept.keep(keeps, cfg, module, train, data)
     return module, metrics
+
+
+def _learning(cfg: DictConfig) -> Learning:
+    """How the run goes on from the release in `pretrained`.
+
+    Raises:
+        UserError: if that does not go with another setting.
+    """
+    learning: Learning = instantiate(cfg.learning)
+    if cfg.private is not None:
+        raise UserError("private: earlier patients' share of a release is not protected anew; set learning=null")
+    if "strategy" in cfg.trainer or cfg.trainer.get("devices", 1) != 1 or cfg.trainer.get("num_nodes", 1) != 1:
+        raise UserError("trainer: a run that goes on from a release is one process; set trainer=cpu or trainer=gpu")
+    if learning.frozen is not None and learning.frozen != cfg.frozen:
+        words = str(learning.frozen).lower()
+        raise UserError(f"frozen: found {str(cfg.frozen).lower()}, and {type(learning).__name__} needs frozen={words}")
+    return learning
 
 
 def _fit_subsets(

@@ -1,6 +1,6 @@
 """The Lightning module of fine-tuning: wiring only."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from finetune.subset_calibration import SubsetCalibration
 from foundation.batch import Batch
 from foundation.encoder import MultimodalEncoder
 from foundation.engine.module import TrainingModule
+
+if TYPE_CHECKING:
+    from finetune.learning.base import Learning
 
 
 class FinetuneModule(TrainingModule):
@@ -31,6 +34,7 @@ class FinetuneModule(TrainingModule):
     Attributes:
         privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
         reliability: fitted after training; None where nothing says how far answers can be relied on.
+        learning: how a run goes on from a release; None where it begins anew.
         subsets: calibration by subset of modalities, fitted after training; None where the head's own is all.
     """
 
@@ -49,6 +53,7 @@ class FinetuneModule(TrainingModule):
         super().__init__(encoder.requires_grad_(not frozen), warmup, total_steps)
         self.head = head
         self.frozen = frozen
+        self.learning: Learning | None = None
         self.learning_rate = learning_rate
         self.encoder_learning_rate = encoder_learning_rate
         self.weight_decay = weight_decay
@@ -59,17 +64,23 @@ class FinetuneModule(TrainingModule):
         self.criterion = HeadCriterion(head)
 
     def train(self, mode: bool = True) -> "FinetuneModule":
-        """A frozen encoder stays in evaluation mode: no dropout, no moving statistics."""
+        """An encoder that is frozen, or added to alone, stays in evaluation mode: no dropout, no moving statistics."""
         super().train(mode)
-        if self.frozen:
+        if self.frozen or (self.learning is not None and self.learning.still):
             self.encoder.eval()
         return self
 
     def step(self, batch: Batch, stage: str) -> Tensor | None:
         """Loss of a batch, logged; None where it holds nothing to learn from."""
         output = None if batch.fused is not None else self.encoder(batch)
-        scores = self.head(batch.fused if output is None else output.fused)
-        loss = self.criterion.loss(scores, batch.targets)
+        fused, targets = batch.fused if output is None else output.fused, batch.targets
+        assert fused is not None
+        if self.learning is not None:
+            fused, targets = self.learning.extend(fused, targets, self.global_step)
+        scores = self.head(fused)
+        loss = self.criterion.loss(scores, targets)
+        if loss is not None and self.learning is not None:
+            loss = loss + self.learning.penalty(self, batch, scores)
         if loss is not None:
             self.log(f"{stage}/loss", loss.detach(), batch_size=len(batch), prog_bar=True, on_epoch=True)
         if self.must_step:  # every process goes through all weights, whatever its patients have

@@ -45,6 +45,7 @@ _DIGESTS = {
     "cohort": "what the cohort holds",
     "patients": "which patients train",
     "encoder": "the encoder that it starts from",
+    "release": "the release that it goes on from",
 }
 _WHY = {"steps": ": the learning rate follows a schedule over all of them"}
 _MOST_NAMED = 5
@@ -64,6 +65,10 @@ _LEFT_BEHIND = (
     "head.safetensors",
     "reliability.safetensors",
     "subsets.safetensors",
+    "increment.safetensors",
+    "information.safetensors",
+    "information.json",
+    "memory",
     "task.json",
     "split.json",
     "trained_on.json",

@@ -1,14 +1,38 @@
 """Tensors in safetensors files, as `foundation.arrays` writes and reads arrays."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from foundation.errors import UserError
 from foundation.files import replacing
+
+
+class Hash(Protocol):
+    """What takes in bytes, such as `hashlib.sha256()`."""
+
+    def update(self, data: Any, /) -> None:
+        """Takes in more."""
+
+
+def add_weights(digest: Hash, module: nn.Module) -> None:
+    """Names, kinds, shapes and values of all of a module's weights, into a digest."""
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """SHA-256 of a module's weights."""
+    digest = hashlib.sha256()
+    add_weights(digest, module)
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], mode: int | None = None) -> None:

@@ -1,0 +1,1 @@
+"""Learning on from a release, of patients who came later, without forgetting those before them."""
