@@ -24,7 +24,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
-    from finetune.learning.base import new_patients, release_digest
+    from finetune.learning.start import goes_on, patients_to_learn, release_digest
     from finetune.patients import count_modalities, patients_with_target, target_columns
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
@@ -37,9 +37,9 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     cohort = Cohort(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
     parts = configured_split(cohort, cfg.data)
-    learned = parts if cfg.get("learning") is None else new_patients(parts, Path(cfg.pretrained))
+    learned = patients_to_learn(cfg, cohort, parts)
     depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder)}
-    if cfg.get("learning") is not None:
+    if goes_on(cfg):
         depends_on["release"] = release_digest(Path(cfg.pretrained))
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)

@@ -53,8 +53,10 @@ def blocks_of(cfg: DictConfig, encoder: MultimodalEncoder, modalities: list[str]
     """
     if cfg.method == "steps":
         return None
-    if cfg.method != "experts":
-        raise UserError(f"method: found {cfg.method!r}; choose steps or experts")
+    if cfg.method not in ("experts", "sums"):
+        raise UserError(f"method: found {cfg.method!r}; choose steps, experts or sums")
+    if cfg.get("learning") is not None:
+        raise UserError("learning: experts take no steps; method=sums goes on from a release of method=sums")
     if cfg.private is not None:
         raise UserError("private: experts are fitted without noise; set method=steps, or private=null")
     return encoder.feature_sizes(modalities)

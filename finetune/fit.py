@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from finetune.embeddings import EmbeddedCohort
-from finetune.exact import feature_cache, fit_exactly
+from finetune.exact import feature_cache, fit_by_sums, fit_exactly
 from finetune.features import FeatureCache
 from finetune.heads.base import Head, Targets
 from finetune.heads.zero_shot import ZeroShot
@@ -55,11 +55,14 @@ def fit(
     # Read before anything is trained: what is wrong with them must not come to light at the run's end.
     calibration, reliability = _settings(cfg, "calibration", Support), _settings(cfg, "reliability", Settings)
     for name, part in (("train", train), ("validation", validation)):
-        if len(part) < 2:
+        if len(part) < 2 and cfg.method != "sums":
             raise UserError(f"task.{cfg.task.name}: {len(part)} patients to {name}; the target must be known for more")
     if head.reads_features:
         module = FinetuneModule(encoder, head, frozen=True)
         if not is_main_process():
+            return module, {}
+        if cfg.method == "sums":
+            module.sums = fit_by_sums(cfg, feature_cache(cfg, encoder, train), head, train, validation)
             return module, {}
         metrics, module.reliability = fit_exactly(
             feature_cache(cfg, encoder, train), head, train, validation, reliability
@@ -227,6 +230,8 @@ def save(module: FinetuneModule, task: DictConfig, modalities: list[str], output
     if module.reliability is not None:
         write_tensors(output / RELIABILITY, module.reliability.state_dict())
         content["reliability"] = module.reliability.settings()
+    if module.sums is not None:
+        module.sums.write(output)
     if module.subsets is not None:
         write_tensors(output / SUBSETS, module.subsets.state_dict())
         content["subsets"] = module.subsets.settings()

@@ -15,6 +15,7 @@ from foundation.engine.module import TrainingModule
 
 if TYPE_CHECKING:
     from finetune.learning.base import Learning
+    from finetune.learning.hospital_sums import HospitalSums
 
 
 class FinetuneModule(TrainingModule):
@@ -35,6 +36,7 @@ class FinetuneModule(TrainingModule):
         privacy: what training has spent, and on which assumptions (`finetune.private`); None without privacy.
         reliability: fitted after training; None where nothing says how far answers can be relied on.
         learning: how a run goes on from a release; None where it begins anew.
+        sums: by hospital, that its experts were fitted from; None where they were not.
         subsets: calibration by subset of modalities, fitted after training; None where the head's own is all.
     """
 
@@ -61,6 +63,7 @@ class FinetuneModule(TrainingModule):
         self.privacy: dict[str, Any] | None = None
         self.reliability: Reliability | None = None
         self.subsets: SubsetCalibration | None = None
+        self.sums: HospitalSums | None = None
         self.criterion = HeadCriterion(head)
 
     def train(self, mode: bool = True) -> "FinetuneModule":

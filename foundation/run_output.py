@@ -65,6 +65,8 @@ _LEFT_BEHIND = (
     "head.safetensors",
     "reliability.safetensors",
     "subsets.safetensors",
+    "sums.safetensors",
+    "sums.json",
     "increment.safetensors",
     "information.safetensors",
     "information.json",

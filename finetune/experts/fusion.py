@@ -39,9 +39,16 @@ class Normal:
         normal = cls(mean, np.diag(np.maximum(variance, 1e-9)))
         for _ in range(_ROUNDS):
             normal = normal._step(scores)
-        believed = normal.covariance * _trust(known)
-        lowest = np.linalg.eigvalsh(believed)[0]
-        return cls(normal.mean, believed + max(0.0, 1e-6 - lowest) * np.eye(len(believed)))
+        return cls.believed(normal.mean, normal.covariance, known.T.astype(float) @ known.astype(float))
+
+    @classmethod
+    def believed(cls, mean: Floats, covariance: Floats, pairs: Floats) -> "Normal":
+        """Of moments that are believed the more, the more patients have both scores: `pairs` `[experts, experts]`."""
+        trust = pairs / (pairs + _PAIRS)
+        np.fill_diagonal(trust, 1.0)
+        covariance = covariance * trust
+        lowest = np.linalg.eigvalsh(covariance)[0]
+        return cls(mean, covariance + max(0.0, 1e-6 - lowest) * np.eye(len(covariance)))
 
     def _step(self, scores: Floats) -> "Normal":
         filled = self.fill(scores)
@@ -109,11 +116,3 @@ def patterns(scores: Floats) -> Iterator[tuple[Pattern, Rows]]:
     unique, which = np.unique(known, axis=0, return_inverse=True)
     for index, pattern in enumerate(unique):
         yield pattern, np.flatnonzero(which.reshape(-1) == index)
-
-
-def _trust(known: Pattern) -> Floats:
-    """What is believed of each covariance, `[experts, experts]`: the more, the more patients have both scores."""
-    pairs = known.T.astype(float) @ known.astype(float)
-    trust = pairs / (pairs + _PAIRS)
-    np.fill_diagonal(trust, 1.0)
-    return np.asarray(trust)

@@ -84,10 +84,10 @@ class Experts(nn.Module):
         Returns:
             Scores of the patients by fits that have not seen their hospital.
         """
-        blocks = {name: values[:, place] for place, name in self._places()}
+        blocks = self.split(values)
         committees = [fit_committee(blocks, response, hospitals, distil) for response in responses]
         for output, committee in enumerate(committees):
-            self._take(committee, output)
+            self.take(committee, output)
         left_out = np.full((len(values), len(blocks), len(responses)), np.nan)
         for output, committee in enumerate(committees):
             for index, expert in enumerate(committee.experts.values()):
@@ -95,8 +95,12 @@ class Experts(nn.Module):
                     left_out[:, index, output] = expert.scores
         return LeftOut(self, _tensor(left_out))
 
-    def _take(self, committee: Committee, output: int) -> None:
-        """Folds rotation and coefficients into one weight a feature, and spreads the rules over all subsets."""
+    def split(self, values: Floats) -> dict[str, Floats]:
+        """Features `[patients, features]` by block, `[patients, size]` each."""
+        return {name: values[:, place] for place, name in self._places()}
+
+    def take(self, committee: Committee, output: int) -> None:
+        """Takes over a committee for one output: rotation and coefficients as one weight a feature, and its rules."""
         fitted = [expert is not None for expert in committee.experts.values()]
         for index, (place, name) in enumerate(self._places()):
             expert = committee.experts[name]

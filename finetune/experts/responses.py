@@ -21,6 +21,8 @@ class Sums(NamedTuple):
 
 _PRIOR = 20.0  # patients' worth of belief that a score needs no calibration
 _STEPS = 25
+_MONTH = 30.4375  # days
+_LEAST_HAZARD = 1e-3
 
 
 class Response(ABC):
@@ -58,6 +60,18 @@ class Response(ABC):
         """What each patient was exposed to beside the score, `[patients]`: the baseline hazard until their time."""
         return np.ones(len(score))
 
+    def start(self) -> Floats:
+        """What `tangent` starts from and hospitals must share, `[2, points]`."""
+        return np.zeros((2, 0))
+
+    @abstractmethod
+    def tangent(self, start: Floats) -> tuple[Floats, Floats]:
+        """Slope and curvature of each patient's own log-likelihood where no score tells them apart, `[patients]` each.
+
+        Args:
+            start: as `start` gave it of the first hospitals.
+        """
+
     @abstractmethod
     def log_likelihood(self, score: Floats) -> float:
         """Of scores, `[patients]`: by which penalties are chosen on patients that the fit has not seen."""
@@ -81,6 +95,9 @@ class Label(Response):
         chance = np.exp(-np.logaddexp(0, -score))
         information = (design * (chance * (1 - chance))[:, None]).T @ design
         return Sums(self.log_likelihood(score), design.T @ (self.values - chance), information)
+
+    def tangent(self, start: Floats) -> tuple[Floats, Floats]:
+        return self.values - 0.5, np.full(len(self.values), 0.25)
 
     def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
         return _line(self, score, min((self.values == 0).sum(), (self.values == 1).sum()))
@@ -115,6 +132,25 @@ class Hazard(Response):
         mean = np.cumsum(weight[:, None] * x, axis=0)[at_risk] / total[:, None]
         information = (x * exposure[:, None]).T @ x - mean.T @ mean
         return Sums(self.log_likelihood(design @ beta), x[seen].sum(axis=0) - exposure @ x, information)
+
+    def start(self) -> Floats:
+        """Ends of months and the cumulative hazard until each, of all patients alike (Nelson 1969; Aalen 1978)."""
+        months = self._months(self.time[self.known])
+        ends = np.arange(1, months.max(initial=1) + 1)
+        events = np.bincount(months, self.event[self.known], len(ends) + 1)[1:]
+        at_risk = (months[None] >= ends[:, None]).sum(axis=1)
+        return np.stack([ends * _MONTH, np.cumsum(events / at_risk)])
+
+    def tangent(self, start: Floats) -> tuple[Floats, Floats]:
+        """Of events as Poisson counts, expected by the hazard that the first hospitals had."""
+        last = np.minimum(self._months(self.time), start.shape[1]) - 1
+        expected = np.maximum(start[1][last], _LEAST_HAZARD)
+        return self.event - expected, expected
+
+    @staticmethod
+    def _months(time: Floats) -> Rows:
+        """Months until the end of that in which a time lies, from one on."""
+        return np.maximum(np.ceil(time / _MONTH), 1).astype(np.intp)
 
     def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
         """The slope by Cox regression; the shift so that as many events are expected as were seen."""
@@ -161,6 +197,9 @@ class Value(Response):
     def sums(self, design: Floats, beta: Floats) -> Sums:
         rest = self.values - design @ beta
         return Sums(float(-(rest @ rest) / 2), design.T @ rest, design.T @ design)
+
+    def tangent(self, start: Floats) -> tuple[Floats, Floats]:
+        return self.values, np.ones(len(self.values))
 
     def line(self, score: Floats, exposure: Floats) -> tuple[float, float]:
         return _line(self, score, len(score))

@@ -1,6 +1,5 @@
 """A run that goes on from a release: it starts at the release's weights and learns from patients who are new to it."""
 
-import hashlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +10,7 @@ from finetune.module import FinetuneModule
 from finetune.predictor import TaskModel
 from foundation.batch import Batch
 from foundation.data.dataset import PatientDataset
-from foundation.data.splits import Split
 from foundation.errors import UserError
-from foundation.lineage import trained_on
 
 
 class Learning:
@@ -70,8 +67,8 @@ def release_of(folder: Path, head: Head, modalities: list[str], drop_inputs: dic
         raise UserError(
             f"task.modalities or task.drop_inputs: {folder} reads other inputs; give what it was trained with"
         )
-    if release.head.reads_features:
-        raise UserError(f"learning: {folder} is of experts, which take no steps; method=sums learns on by sums")
+    if release.head.reads_features != head.reads_features:
+        raise UserError(f"method: {folder} is not of the method of this run; experts learn on by method=sums alone")
     different = [
         name for name, value in head.state_dict().items() if value.shape != release.head.state_dict()[name].shape
     ]
@@ -80,18 +77,3 @@ def release_of(folder: Path, head: Head, modalities: list[str], drop_inputs: dic
             f"task.head: {different[0]} is of another size in {folder}; give the settings it was trained with"
         )
     return release
-
-
-def release_digest(folder: Path) -> str:
-    """SHA-256 of a release's head: beside its encoder, what a run that goes on from it starts at."""
-    path = folder / "head.safetensors"
-    if not path.is_file():
-        raise UserError(f"pretrained: {folder} holds no task model to go on from; give one, or set learning=null")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def new_patients(parts: Split, folder: Path) -> Split:
-    """The split without training and validation patients whom a release, or what it builds on, has learned from."""
-    known = {patient for one in trained_on(folder)[0] for patient in one.patients}
-    train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
-    return Split(train, validation, parts.test)
