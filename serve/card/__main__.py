@@ -16,7 +16,7 @@ from foundation.run_record import RunRecord
 _COMMAND = "python -m serve.card"
 _HELP = """usage: python -m serve.card [ACTION] [overrides]
 
-  (none)     writes README.md, card.html, chai.xml, bom.json and card.json from the records of evaluations
+  (none)     writes README.md, card.html, chai.xml, bom.json, card.json and .eval_results/ from records of evaluations
   questions  writes a file of questions that only people can answer: python -m serve.card questions FILE
   check      holds every document and every number of a card against its records: python -m serve.card check FOLDER
   diff       what changed from one card to the next, as Markdown: python -m serve.card diff EARLIER LATER
@@ -29,7 +29,7 @@ _FIRST = {"questions": ["file"], "check": ["card"], "diff": ["before", "after"]}
 def write(cfg: DictConfig) -> None:
     """Writes README.md, card.html, chai.xml, bom.json and card.json; further actions: `questions`, `check`, `diff`."""
     from serve import signature
-    from serve.card import pdf, signing
+    from serve.card import eval_results, pdf, signing
     from serve.card.build import BILL, CHAI, DATA, PAGE, README, Inputs, build
     from serve.card.graph import sha256
 
@@ -44,6 +44,7 @@ def write(cfg: DictConfig) -> None:
     parents = [*evaluations, *analyses, *([export] if export else [])]
     signing.unsign(output)
     (output / pdf.FILE).unlink(missing_ok=True)
+    eval_results.clear(output)
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, parents) as record:
         for name, picture in card.pictures.items():
             shutil.copyfile(picture, output / name)

@@ -21,6 +21,7 @@ from serve.card.content.standards import standards
 from serve.card.content.summary import seen, summary
 from serve.card.content.training import training
 from serve.card.document import Block, line
+from serve.card.eval_results import eval_results
 from serve.card.graph import File, Graph, Node
 from serve.card.judgement import read
 from serve.card.metadata import front_matter
@@ -55,7 +56,7 @@ class Card:
     """A card, not yet written.
 
     Attributes:
-        documents: text by file name.
+        documents: text by path beside the card.
         content: of `card.json`: every statement with its sources, and where the README prints it.
         pictures: raster pictures by the name that they have beside the card.
     """
@@ -98,6 +99,7 @@ def build(inputs: Inputs, output: Path) -> Card:
     }
     documents = {README: head + body, PAGE: html.render(first, name, blocks), BILL: bill(evidence)}
     documents[CHAI] = applied_model_card(evidence)
+    documents |= eval_results(evidence)
     return Card(documents, content, pictures)
 
 

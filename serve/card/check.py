@@ -8,7 +8,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.run_record import FILE
-from serve.card import chai, pdf, readability, signing
+from serve.card import chai, eval_results, pdf, readability, signing
 from serve.card.build import CHAI, DATA, PAGE, Inputs, build
 from serve.card.card_file import read_card
 from serve.card.documents import page_problems, read_text, readme_problems
@@ -48,9 +48,10 @@ def _by_records(folder: Path, record: dict[str, Any], card: dict[str, Any]) -> l
     problems += _statements(card, json.loads(json.dumps(fresh.content)))
     problems += readability.problems(folder, card, len(inputs_of(folder, record).evaluations))
     problems += _documents(folder, card)
+    problems += eval_results.problems(folder, fresh.documents)
     for name, text in fresh.documents.items():
         if not any(problem.startswith(f"{name}:") for problem in problems):
-            problems += _bytes(folder / name, text)
+            problems += _bytes(folder / name, name, text)
     for name, picture in fresh.pictures.items():
         if not (folder / name).is_file() or (folder / name).read_bytes() != picture.read_bytes():
             problems.append(f"{name}: missing, or another picture than {picture.parent.name}/{picture.name}; {_ADVICE}")
@@ -194,15 +195,15 @@ def _documents(folder: Path, card: Mapping[str, Any]) -> list[str]:
     return [*readme_problems(folder, card), *page_problems(folder, card), *(f"{CHAI}: {each}" for each in invalid)]
 
 
-def _bytes(path: Path, text: str) -> Iterator[str]:
+def _bytes(path: Path, name: str, text: str) -> Iterator[str]:
     """The first line that differs from the document as the records give it."""
     if not path.is_file():
-        yield f"{path.name}: missing; {_ADVICE}"
+        yield f"{name}: missing; {_ADVICE}"
         return
     lines, fresh = read_text(path).split("\n"), text.split("\n")
     for row, (one, other) in enumerate(zip(lines, fresh, strict=False), start=1):
         if one != other:
-            yield f"{path.name}: line {row} was changed by hand; {_ADVICE}"
+            yield f"{name}: line {row} was changed by hand; {_ADVICE}"
             return
     if len(lines) != len(fresh):
-        yield f"{path.name}: {len(lines)} lines, {len(fresh)} by the records; {_ADVICE}"
+        yield f"{name}: {len(lines)} lines, {len(fresh)} by the records; {_ADVICE}"

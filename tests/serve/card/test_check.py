@@ -10,6 +10,7 @@ import pytest
 from serve.card.check import check
 
 AUC, BASE, TRIAL = "result/0/overall/auc", "result/0", "analysis/finetune.trial:trial"
+HUB = ".eval_results/biomarker.yaml"
 # An edit of a record: file, keys down to what is changed, what it becomes, and what a line of the check must name.
 RECORDS: list[tuple[str, list[str | int], Any, str]] = [
     ("evaluation/evaluation.json", ["overall", "auc", "value"], 0.9642, f"{AUC}: value is 0.8642"),
@@ -152,6 +153,13 @@ DOCUMENTS: list[tuple[str, str, str, str]] = [
     ("bom.json", '"0.7931"', '"0.8931"', "bom.json: line"),
     ("bom.json", '"version": "90b0751597d1"', '"version": "1"', "bom.json: line"),
     ("card.html", "Not a medical device:", "A medical device:", "card.html: line"),
+    (HUB, "value: 0.8642", "value: 0.9642", f"{HUB}: line"),
+    (HUB, "0.7931 to", "0.8931 to", f"{HUB}: line"),
+    (HUB, "n = 57", "n = 570", f"{HUB}: line"),
+    (HUB, "held-out test", "seen test", f"{HUB}: line"),
+    (HUB, "id: demo", "id: bench/mark/one", "no name that the Hub allows"),
+    (HUB, "task_id: biomarker-auc", "kind: biomarker-auc", "no list of results"),
+    (HUB, "- dataset:", "-  [dataset:", "no YAML"),
 ]
 
 
@@ -248,6 +256,8 @@ OTHERS: dict[Callable[[Path], None], str] = {
     lambda card: (card / "card.html").unlink(): "card.html: missing",
     lambda card: (card / "bom.json").unlink(): "bom.json: missing",
     lambda card: (card / "chai.xml").unlink(): "chai.xml: missing",
+    lambda card: (card / HUB).unlink(): f"{HUB}: missing",
+    lambda card: (card / ".eval_results" / "other.yaml").write_text("[]"): "other.yaml: results of no evaluation",
     lambda card: (card / "evaluation-biomarker.png").write_bytes(
         b"other"
     ): "evaluation-biomarker.png: missing, or another",

@@ -1,4 +1,4 @@
-"""One figure is the same in every document: README, its metadata, page, bill of materials, CHAI card and card.json."""
+"""One figure is the same in every document: README, its metadata and results, page, bill, CHAI card and card.json."""
 
 import json
 import re
@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from huggingface_hub import parse_eval_result_entries
 
 from serve.card.build import Card, Inputs, build
+from serve.card.eval_results import invalid
 from serve.card.wording import cell
 from tests.serve.card.chains import chain
 
@@ -85,3 +87,18 @@ def test_the_chai_card_holds_what_the_statement_says(card: Card):
     for part in ("overall", "by_hospital", "gaps"):
         wanted = [ends(node) for name, node in figures(card).items() if name.startswith(f"result/0/{part}/")]
         assert wanted and set(wanted) <= set(told)
+
+
+def test_the_results_beside_the_metadata_hold_what_the_statement_says(card: Card):
+    text = card.documents[".eval_results/biomarker.yaml"]
+    assert list(invalid(text)) == []
+    entries = parse_eval_result_entries(yaml.safe_load(text))
+    wanted = {name: node for name, node in figures(card).items() if name.startswith("result/0/overall/")}
+    assert len(entries) == len(wanted) == 2
+    for entry, (name, node) in zip(entries, wanted.items(), strict=True):
+        metric = name.removeprefix("result/0/overall/")
+        assert entry.value == node["value"]
+        assert (entry.dataset_id, entry.task_id) == ("demo", f"biomarker-{metric.replace('/', '-')}")
+        ends = f"{node['low']} to {node['high']}" if "low" in node else ""
+        assert ends in str(entry.notes) and f"n = {node['n']}" in str(entry.notes)
+        assert str(entry.notes).startswith("held-out test patients; synthetic patients; ")
