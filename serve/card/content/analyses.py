@@ -42,7 +42,9 @@ def _table(evidence: Evidence, analysis: Analysis) -> Table:
         keys = ("figures", at)
         words = ", ".join(str(entry["id"]).split("/")[1:] or [str(entry["id"])]).replace("_", " ")
         label = graph.label(f"{analysis.id}/name/{entry['id']}", words, file, *keys, "id")
-        figure = graph.figure(f"{analysis.id}/{entry['id']}", file, keys, split=str(entry.get("split") or ""))
+        # Ids of figures are the run's own: apart from what stands beside them, whatever they are called.
+        name, split = f"{analysis.id}/figure/{entry['id']}", str(entry.get("split") or "")
+        figure = graph.figure(name, file, keys, split=split)
         cells: list[Line] = [line(label), _count(evidence, analysis, at), line(figure)]
         rows.append((*cells, _estimator(evidence, analysis, at)))
     head = tuple(map(line, ("figure", "patients", "value", "what it is")))

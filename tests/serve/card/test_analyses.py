@@ -30,7 +30,7 @@ def test_a_run_with_figures_joins_with_intervals_and_estimators(tmp_path: Path):
     assert "### A planned trial\n\nBy finetune.trial, in trial, on demo." in readme
     assert "| saving | 57 | 0.435 (0.327 – 0.532) | hazard ratio, Cox |" in readme
     assert "| patients, 365 days | 57 | 333.000 | hazard ratio, Cox |" in readme
-    node = nodes["analysis/finetune.trial:trial/adjustment/saving"]
+    node = nodes["analysis/finetune.trial:trial/figure/adjustment/saving"]
     assert (node["value"], node["low"], node["n"], node["split"]) == (0.435, 0.327, 57, "test")
     assert "| trial | python -m finetune.trial | finished |" in readme
 
@@ -44,7 +44,7 @@ def test_an_undefined_figure_keeps_its_reason_and_what_was_seen_is_said_first(tm
     card = card_of(tmp_path, folder)
     assert "> **Seen: 3 of 57.**" in card.documents["README.md"]
     assert "| GENE1, hazard ratio | – | – | – |" in card.documents["README.md"]
-    name = "analysis/finetune.trial:trial/biomarkers/GENE1/hazard_ratio"
+    name = "analysis/finetune.trial:trial/figure/biomarkers/GENE1/hazard_ratio"
     assert card.content["nodes"][name]["reason"] == "4 events, of 10 that it takes"
 
 
@@ -62,6 +62,16 @@ def test_two_runs_of_one_folder_name_are_told_apart(tmp_path: Path):
     one, two = (trial(tmp_path / place / "trial", tmp_path / "finetune") for place in ("one", "two"))
     names = card_of(tmp_path, one, two).content["nodes"]
     assert {"analysis/finetune.trial:trial/title", "analysis/finetune.trial:trial~2/title"} <= names.keys()
+
+
+def test_a_figure_may_be_called_like_what_stands_beside_another(tmp_path: Path):
+    chain(tmp_path)
+    facts = {"n": 57, "estimator": "mean"}
+    ids = ["title", "seen", "saving", "name/saving", "n/saving", "estimator/saving", "figure/saving"]
+    rows = [{"id": name, **figure(float(at)), **facts} for at, name in enumerate(ids)]
+    nodes = card_of(tmp_path, trial(tmp_path / "trial", tmp_path / "finetune", rows)).content["nodes"]
+    values = [nodes[f"analysis/finetune.trial:trial/figure/{name}"]["value"] for name in ids]
+    assert values == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
 def test_what_is_no_analysis_of_the_model_is_refused(tmp_path: Path):
