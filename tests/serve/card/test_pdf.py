@@ -3,6 +3,7 @@
 import json
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,43 @@ def test_a_browser_that_is_not_there_or_does_not_print_is_named(tmp_path: Path, 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="none of chromium, .* is installed"):
         pdf.find_browser()
+
+
+def test_a_browser_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pdf, "_SECONDS", 0.5)
+    pids = tmp_path / "pids"
+    hangs = program(tmp_path / "hangs", f"sleep 600 &\necho $! $$ > {pids}.new; mv {pids}.new {pids}\nwait")
+    with pytest.raises(UserError, match=r"hangs did not print \(no end after 0\.5 seconds\); give another browser="):
+        pdf.print_page("<p>", tmp_path / "out.pdf", hangs)
+    for pid in map(int, pids.read_text().split()):
+        ends(pid)
+
+
+def test_what_a_browser_leaves_behind_is_not_waited_for(tmp_path: Path):
+    pids = tmp_path / "pids"
+    script = 'for last; do case "$last" in --print-to-pdf=*) to="${last#--print-to-pdf=}";; esac; done\n'
+    leaves = program(tmp_path / "leaves", script + f'sleep 600 &\necho $! > {pids}; printf %%PDF-done > "$to"')
+    pdf.print_page("<p>", tmp_path / "out.pdf", leaves)
+    assert (tmp_path / "out.pdf").read_bytes() == b"%PDF-done"
+    ends(int(pids.read_text()))
+
+
+def ends(pid: int) -> None:
+    """Waits for the end of a process that was killed, which takes a moment; nobody else would end it for minutes."""
+    for _ in range(600):
+        if not alive(pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pid} is left")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits for its parent does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.process
