@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from finetune.derived import derive_targets
-from finetune.heads.base import Columns, Head
+from finetune.heads.base import Columns, Head, TargetCounts
+from foundation.data.characteristics import FEWEST
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.errors import UserError
+from foundation.statistics.suppression import is_small
 
 
 def patients_with_target(
@@ -38,3 +40,16 @@ def count_modalities(part: PatientDataset) -> dict[str, int]:
     """Of how many patients of a part the task reads each of its modalities."""
     table = part.cohort.patients.loc[part.patients, part.modalities]
     return {str(name): int(count) for name, count in table.astype(bool).sum().items()}
+
+
+def told_outcomes(head: Head, counts: TargetCounts, synthetic: bool) -> dict[str, int | None]:
+    """Patients by outcome, for a run record; None each where any value of a target is that of one to four persons.
+
+    Args:
+        head: that names outcomes.
+        counts: of the patients.
+        synthetic: whether no person stands behind a row.
+    """
+    cells = [[counts.patients - sum(values.values()), *values.values()] for values in counts.by_target.values()]
+    small = not synthetic and any(is_small(count, FEWEST) for row in cells for count in row)
+    return {name: None if small else count for name, count in head.outcomes(counts).items()}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from foundation.files import read_json
-from foundation.run_output import BESIDE_WEIGHTS
 from foundation.run_record import FILE
 from serve.card.card_file import read_card
 from serve.card.chain import PREDICTIONS
+from serve.card.content.settings import flat
 from serve.card.graph import sha256
 from serve.card.pairs import pairs
 from serve.card.wording import cell, interval, setting, show
@@ -62,7 +62,8 @@ class Side:
                 stages[run] = f"{_RUN}{stage}~{times + 1}" if times else _RUN + stage
                 path = folder / next((place[0] for place in node["sources"]), "")
                 if path.is_file() and path.name == FILE:
-                    configs[stages[run].removeprefix(_RUN)] = _flat(read_json(path, _ADVICE).get("config", {}))
+                    config = flat(read_json(path, _ADVICE).get("config", {}), ())
+                    configs[stages[run].removeprefix(_RUN)] = {".".join(keys): value for keys, value in config.items()}
         nodes = {_renamed(name, stages): node for name, node in content.items()}
         return cls(nodes, configs, _predictions(folder, card))
 
@@ -176,7 +177,8 @@ def _difference(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) ->
 
 
 def _statements(one: Side, two: Side, names: list[str]) -> Iterator[str]:
-    shown = [name for name in names if not name.endswith(_ALWAYS)]
+    # Settings have a table of their own.
+    shown = [name for name in names if not name.endswith(_ALWAYS) and "/setting/" not in name]
     if not shown:
         yield "Nothing changed."
         return
@@ -207,17 +209,3 @@ def _settings(one: Side, two: Side) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for row in rows:
         yield "| " + " | ".join(map(cell, row)) + " |"
-
-
-def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings that weights or figures may depend on, by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        here = f"{path}{key}"
-        if here in BESIDE_WEIGHTS or here in ("run", "evaluation", "export"):
-            continue
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{here}.")
-        else:
-            flat[here] = value
-    return flat

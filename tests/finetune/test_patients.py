@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from finetune.heads.base import TargetCounts
 from finetune.heads.classification import Classification
 from finetune.heads.survival import Survival
-from finetune.patients import count_modalities, patients_with_target, target_columns
+from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
 from foundation.errors import UserError
 
 
@@ -33,3 +34,18 @@ def test_patients_are_counted_by_what_the_task_reads_of_them(cohort):
 def test_a_target_that_the_cohort_lacks_is_named(cohort):
     with pytest.raises(UserError, match="target 'idh' is no label of demo; it has biomarker, os_event, os_days"):
         patients_with_target(cohort, list(cohort.patients.index), Classification(8, "idh"), ["record"], {})
+
+
+@pytest.mark.parametrize(
+    ("by_value", "synthetic", "told"),
+    [
+        ({0.0: 20, 1.0: 12}, False, {"events": 12}),
+        ({0.0: 20, 1.0: 4}, False, {"events": None}),  # four persons
+        ({0.0: 3, 1.0: 29}, False, {"events": None}),  # three, by subtraction
+        ({0.0: 20, 1.0: 4}, True, {"events": 4}),
+        ({0.0: 20, 1.0: 0}, False, {"events": 0}),
+    ],
+)
+def test_counts_of_outcomes_that_would_tell_of_a_few_persons_are_withheld(by_value, synthetic, told):
+    counts = TargetCounts(int(sum(by_value.values())), {"biomarker": by_value})
+    assert told_outcomes(Classification(8, "biomarker"), counts, synthetic) == told

@@ -20,7 +20,7 @@ def bundle(evidence: Evidence) -> Section | None:
         return None
     graph, folder = evidence.graph, run.folder / "bundle"
     digests = manifest.verify(folder)
-    _same_head(evidence, run, digests.get(f"{manifest.MODEL}/{_HEAD}"))
+    evaluated = _same_head(evidence, run, digests.get(f"{manifest.MODEL}/{_HEAD}"))
     file, rows = graph.read(folder / manifest.FILE), []
     for key in ("name", "version", "archive"):
         if run.file.at("notes", "model", key) is not None:
@@ -28,6 +28,10 @@ def bundle(evidence: Evidence) -> Section | None:
     digest = graph.derived("bundle/manifest", file.digest, "digest of the manifest", [file.source()], style="digest")
     files = graph.derived("bundle/files", len(file.content), "number of entries", [file.source()], unit="files")
     rows += [(line("digest of its manifest"), line(digest)), (line("files with a digest"), line(files))]
+    if evaluated is not None:
+        sources = [file.source(f"{manifest.MODEL}/{_HEAD}"), evaluated.file.source()]
+        same = graph.derived("bundle/unchanged", True, "the digest of its head is that of the head evaluated", sources)
+        rows.append((line("weights are those that were evaluated, without any change since"), line(same)))
     signed = (folder / manifest.SIGNATURE).is_file()
     rows.append((line("signed"), line("yes" if signed else "no")))
     return Section(
@@ -35,10 +39,18 @@ def bundle(evidence: Evidence) -> Section | None:
     )
 
 
-def _same_head(evidence: Evidence, run: Run, digest: str | None) -> None:
-    """Refuses a bundle whose head is not that of the model which was evaluated."""
+def _same_head(evidence: Evidence, run: Run, digest: str | None) -> Run | None:
+    """The run that made the bundle's head, which was evaluated; None where its weights do not lie here.
+
+    Raises:
+        UserError: if the bundle's head is another.
+    """
     parents = [(run.folder / link["path"]).resolve() for link in run.file.at("builds_on", default=[])]
     for other in evidence.runs:
         path = other.folder / _HEAD
-        if other.folder in parents and path.is_file() and digest is not None and sha256(path) != digest:
+        if other.folder not in parents or not path.is_file() or digest is None:
+            continue
+        if sha256(path) != digest:
             raise UserError(f"{run.folder}: holds another head than {path}, which was evaluated; export it again")
+        return other
+    return None

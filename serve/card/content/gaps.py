@@ -19,6 +19,7 @@ def gaps(figures: Figures) -> Table | None:
             n = line(figures.count(*keys, "n"))
             rows.append((line(title), figures.metric("gaps", group, metric), *map(line, ends), n, line(shown)))
     words = (
+        "Fairness was measured by group, not trained for: no step of training weighs or balances groups of people. "
         "Gaps between groups, with intervals. Best and worst are chosen by these figures, so a gap lies above zero by "
         "chance alone, too:"
     )

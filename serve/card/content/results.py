@@ -9,6 +9,7 @@ from serve.card.content.gaps import gaps
 from serve.card.content.outcome import outcome
 from serve.card.content.pictures import pictures
 from serve.card.content.reliability import reliability
+from serve.card.content.sample_size import sample_size
 from serve.card.content.tables import Figures, metrics
 from serve.card.document import Block, Line, Paragraph, Picture, Section, Table, line
 from serve.card.graph import Node
@@ -65,8 +66,8 @@ def _result(evidence: Evidence, evaluation: Evaluation) -> Section:
     name = task_name(evidence, evaluation)
     title = line(name)
     blocks: list[Block] = [Paragraph(_who(evidence, evaluation, figures))]
-    predicted = outcome(evidence, evaluation)
-    blocks += [_main(figures), *([predicted] if predicted else [])]
+    beside = (outcome(evidence, evaluation), sample_size(figures))
+    blocks += [_main(figures), *(table for table in beside if table)]
     if (evaluation.run.folder / PICTURE).is_file():
         alt = ("Intervals of ", name, " by hospital and by modalities, beside the baseline")
         file = picture_name(evidence, evaluation)

@@ -7,6 +7,7 @@ from typing import Any
 from foundation.lineage import trained_groups
 from serve.card.chain import Evidence, Run
 from serve.card.content.computing import computing, total
+from serve.card.content.settings import settings
 from serve.card.content.tables import metric_name
 from serve.card.document import Block, Line, Paragraph, Section, Table, line, listed
 from serve.card.graph import Node
@@ -76,6 +77,7 @@ def _run(evidence: Evidence, run: Run) -> Section:
     rows += [_metric(evidence, run, key) for key in _scalars(run.file.at("metrics", default={}))]
     rows += _patients(evidence, run)
     blocks: list[Block] = [Table(line("Facts of the run:"), (line("fact"), line("value")), tuple(rows))]
+    blocks += [table for table in (settings(evidence, run),) if table]
     blocks += [block for keys in _held_out(run) for block in _retrieval(evidence, run, keys)]
     folder = graph.derived(f"{run.id}/name", run.folder.name, "the folder's name", [run.file.source()])
     return Section(f"training/{run.id}", line(stage, ": ", folder), tuple(blocks))

@@ -114,6 +114,7 @@ def finetune(folder: Path, kind: str, cohort: dict[str, Any]) -> None:
     parents = [folder.parent / "pretrain", folder.parent / "cohort"]
     with RunRecord.open(folder, "python -m finetune", {"steps": 4}, 0, parents, cohort) as record:
         record.metrics["validation/loss"] = 0.321
+        record.note("outcomes", {"train": {"events": 39}})
         record.note("trained_on", {"hospitals": ["alder"], "patients": {"train": 91, "validation": 17}, "digest": ""})
     head = {"survival": {"event": "os_event", "horizons": [365, 1095]}}.get(kind, {"target": "biomarker"})
     write_json(folder / "task.json", {"name": "biomarker", "kind": kind, "head": {"settings": head}})
