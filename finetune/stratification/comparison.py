@@ -40,10 +40,14 @@ class Comparison:
 
     def figures(self, horizons: list[float]) -> dict[str, Figure]:
         """Log-rank, hazard ratios, and survival and restricted mean survival at horizons with their differences."""
-        figures = {"log_rank_p": self.log_rank(), **self.hazard_ratios()}
+        figures = self.hazards()
         for days in horizons:
             figures |= self.at(days)
         return figures
+
+    def hazards(self) -> dict[str, Figure]:
+        """Log-rank and hazard ratios."""
+        return {"log_rank_p": self.log_rank(), **self.hazard_ratios()}
 
     def log_rank(self) -> Figure:
         """The p of no difference between the groups."""

@@ -1,6 +1,7 @@
 """Risk groups: thresholds of the score fixed on training patients, and how the groups fare among others."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,8 @@ import pandas as pd
 from finetune.page import Page, words
 from finetune.stratification import pictures
 from finetune.stratification.comparison import Comparison, table_of
+from finetune.stratification.incidence import Cause, Incidence, cause_of
+from finetune.stratification.incidence import curves as incidence_curves
 from finetune.trial.base import Tool
 from finetune.trial.patients import ScoredPatients, read_scored
 from finetune.trial.settings import ascending_days, count, listed, names, number
@@ -48,14 +51,26 @@ class RiskGroups(Tool):
         self.horizons = ascending_days("strata.horizons", horizons, (365, 1095, 1825))
 
     def run(self, scored: ScoredPatients, seed: int) -> Page:
-        event, time = scored.survival()
+        cause = cause_of(scored.run, scored.output)
+        event, time = scored.survival() if cause is None else (cause.column, cause.time)
         known = scored.known(event, time)
         cuts, whence = self._fixed(known)
         seen, days = (known.column(name, "survival").to_numpy(np.float64) for name in (event, time))
         group = np.searchsorted(cuts, known.score, side="right").astype(np.float64)
+        kind = seen if cause is None else cause.kinds(seen)
+        if cause is not None:
+            seen = (kind == 1).astype(np.float64)
         names = _NAMES.get(len(cuts) + 1) or tuple(f"group {place + 1}" for place in range(len(cuts) + 1))
         whole = Comparison(table_of(seen, days, group, len(names)), names)
-        figures = whole.figures(self.horizons)
+        if cause is None:
+            figures = whole.figures(self.horizons)
+            drawn = section("Survival by risk group", [], pictures.curves(whole))
+            table = _table(whole, figures, self.horizons)
+        else:
+            incidence = Incidence.of(kind, days, group, cause.name, names)
+            figures = {**_of_cause(whole, cause), **incidence.figures(self.horizons)}
+            drawn = section(f"Incidence of {cause.name} by risk group", [], incidence_curves(incidence, whole))
+            table = _incidence_table(whole, figures, self.horizons)
         p, top = figures["log_rank_p"], figures[f"hazard_ratio/{names[-1]}"]
         lead = [
             f"{len(names)} risk groups among {len(days)} patients with {int(seen.sum())} events: log-rank p = "
@@ -64,8 +79,8 @@ class RiskGroups(Tool):
             f"Thresholds of the score, {whence}: {', '.join(f'{cut:.3f}' for cut in cuts)}.",
         ]
         sections = [
-            section("Survival by risk group", [], pictures.curves(whole)),
-            section("Figures", [_table(whole, figures, self.horizons)]),
+            drawn,
+            section("Figures", [table]),
             _by_hospital(known, seen, days, group, names),
         ]
         return Page(
@@ -86,12 +101,32 @@ class RiskGroups(Tool):
         return cuts, f"fixed on {len(others.table)} patients of {' and '.join(self.fixed_on)}"
 
 
-def _table(comparison: Comparison, figures: dict[str, Figure], horizons: list[float]) -> pd.DataFrame:
-    rows: dict[str, list[str]] = {
+def _of_cause(comparison: Comparison, cause: Cause) -> dict[str, Figure]:
+    """What compares hazards, patients of other causes censored when these came."""
+    words = f"cause-specific hazards of {cause.name}"
+    return {
+        name: replace(figure, estimator=f"{words}: {figure.estimator}") for name, figure in comparison.hazards().items()
+    }
+
+
+def _sizes(comparison: Comparison, figures: dict[str, Figure]) -> dict[str, list[str]]:
+    return {
         "patients": [str(sum(size.values())) for size in comparison.sizes],
         "events": [str(size["events"]) for size in comparison.sizes],
         "hazard ratio": ["1", *(words(figures[f"hazard_ratio/{name}"], 2) for name in comparison.names[1:])],
     }
+
+
+def _incidence_table(comparison: Comparison, figures: dict[str, Figure], horizons: list[float]) -> pd.DataFrame:
+    rows = _sizes(comparison, figures)
+    for days in horizons:
+        cells = [words(figures[f"incidence/{days:g}_days/{name}"]) for name in comparison.names]
+        rows[f"incidence at {days:g} days"] = cells
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(comparison.names))
+
+
+def _table(comparison: Comparison, figures: dict[str, Figure], horizons: list[float]) -> pd.DataFrame:
+    rows = _sizes(comparison, figures)
     for days in horizons:
         at = f"{days:g}_days"
         rows[f"survival at {days:g} days"] = [words(figures[f"survival/{at}/{name}"]) for name in comparison.names]

@@ -61,6 +61,23 @@ class CauseTable(ScoreTable):
             np.cumsum(free * ratio(self.counts[:, 1].sum(axis=2), any_event.at_risk().sum(axis=2)), axis=1)
         )
 
+    def incidence_variance(self) -> Floats:
+        """Of the cumulative incidence at each grid time: `[replicates, times]`; NaN once nobody is at risk.
+
+        By the delta method (Marubini & Valsecchi 1995, eq. 10.14), the increments of the two hazards being binomial.
+        """
+        any_event = self.any_event()
+        at_risk = any_event.at_risk().sum(axis=2).astype(np.float64)
+        events, cause = (self.counts[:, ends].sum(axis=(1, 3)) for ends in (slice(1, None), slice(1, 2)))
+        free, curve = _before(any_event.kaplan_meier().value), self.incidence()
+        # Sums of (I(t) - I(u))^2 a(u) + b(u) - 2 (I(t) - I(u)) c(u) over u up to t, by their powers of I(t). Where all
+        # that are left have the event, a is without bound, and nothing changes afterwards: I(t) is I(u) from there on.
+        a = np.where(at_risk > events, ratio(events, at_risk * (at_risk - events)), 0.0)
+        b = free**2 * ratio(cause * (at_risk - cause), at_risk**3)
+        c = free * ratio(cause, at_risk**2)
+        sums = [np.cumsum(part, axis=1) for part in (a, a * curve + c, a * curve**2 + b + 2 * c * curve)]
+        return np.asarray(np.maximum(curve**2 * sums[0] - 2 * curve * sums[1] + sums[2], 0.0))
+
     def incidence_at(self, horizon: float) -> Floats:
         """The same at a time: `[replicates]`."""
         cell = self.times.up_to(horizon)

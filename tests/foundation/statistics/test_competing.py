@@ -48,6 +48,23 @@ def test_incidence_is_that_of_lifelines_for_each_cause():
             assert mine.incidence_at(days)[0] == pytest.approx(reference, abs=1e-12)
 
 
+def test_the_variance_of_incidence_is_that_of_lifelines():
+    cause = table(KIND, DISTINCT)
+    oracle = AalenJohansenFitter().fit(DISTINCT, KIND.astype(int), event_of_interest=1)
+    variance = cause.incidence_variance()[0]
+    for days in (100.0, 200.0, 500.0, 900.0):
+        reference = oracle.variance_.loc[:days].iloc[-1]
+        assert variance[cause.times.up_to(days) - 1] == pytest.approx(reference, rel=1e-9)
+
+
+def test_without_other_causes_the_variance_of_incidence_is_greenwoods():
+    kind = np.where(KIND == 2, 0.0, KIND)
+    cause = table(kind, TIED)
+    curve = cause.any_event().kaplan_meier()
+    known = ~np.isnan(curve.value[0]) & (curve.value[0] > 0)
+    np.testing.assert_allclose(cause.incidence_variance()[0, known], curve.variance[0, known], rtol=1e-9, atol=1e-15)
+
+
 def test_incidences_and_survival_come_to_one_also_with_ties():
     cause, other = table(KIND, TIED), table(np.where(KIND > 0, 3 - KIND, 0), TIED)
     alive = cause.any_event().kaplan_meier().value
