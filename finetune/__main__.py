@@ -25,7 +25,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save
     from finetune.learning.start import goes_on, patients_to_learn, release_digest
-    from finetune.patients import count_modalities, patients_with_target, target_columns
+    from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
     from foundation.encoder import MultimodalEncoder
@@ -56,7 +56,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     targets = target_columns(cohort, patients_with_target(cohort, parts.train, head, modalities, hidden).patients, head)
     counts = head.count(targets)
     head.check(counts)
-    for doubt in head.doubts(targets):
+    for doubt in [*head.doubts(targets), *head.scarce(counts)]:
         print(f"warning: {doubt}")
     if cfg.private is None:  # the head's file would tell what was taken from the counts
         head.set_counts(counts)
@@ -72,6 +72,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
         record.metrics.update(metrics)
         if model.privacy is not None:
             record.note("privacy", model.privacy)
+        else:
+            record.note("outcomes", {"train": told_outcomes(head, counts, cohort.synthetic)})
         patients = [*train.patients, *validation.patients]
         hospitals = cohort.patients.loc[patients, "hospital"].tolist()
         record.note(NOTE, note_of(output, train.patients, validation.patients, hospitals))

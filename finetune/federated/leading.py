@@ -54,6 +54,8 @@ def with_counts(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
     task.keep_modalities(modalities_of(total))
     counts = counts_of(total)
     head.check(counts)
+    for doubt in head.scarce(counts):
+        print(f"warning: {doubt}", flush=True)
     before = {name: value.clone() for name, value in head.named_buffers()}
     head.set_counts(counts)
     changed = {name: value for name, value in head.named_buffers() if not value.equal(before[name])}

@@ -147,6 +147,10 @@ class Head(nn.Module, ABC):
         """What of its settings the targets of the training patients belie, a line each."""
         return []
 
+    def scarce(self, counts: TargetCounts) -> list[str]:
+        """Of which outcomes the counts of training patients hold too few to learn much from, a line each."""
+        return []
+
     def set_counts(self, counts: TargetCounts) -> None:
         """Takes from the counts of the training patients what the loss needs, such as weights of classes."""
 

@@ -1,5 +1,6 @@
 """Competing risks: the chance that an event of each cause comes first, by cause-specific hazards of intervals."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from finetune.calibration import fit_temperature
 from finetune.experts.responses import Hazard, Label, Response
 from finetune.heads.base import PROBABILITY, Blocks, Columns, Head, TargetCounts, Targets, object_schema, readout
 from finetune.heads.discrete import EDGES, intervals_lived
-from finetune.heads.follow_up import GROUPS, concordance, has_pairs
+from finetune.heads.follow_up import GROUPS, beyond_follow_up, concordance, has_pairs, horizons_of, too_few
 from finetune.metrics import Column, Metric
 from finetune.statistics.cause import CauseStatistics, incidence_at
 from finetune.statistics.competing import CompetingStatistics
@@ -44,8 +45,8 @@ class CompetingRisks(Head):
         blocks: sizes of blocks of features, to be read by experts instead of the embedding.
 
     Raises:
-        UserError: if there are fewer than two causes or edges, names are twice, edges do not rise or end before a
-            horizon.
+        UserError: if causes are no list of two or more names, each once, there are fewer than two edges, or edges or
+            horizons do not rise or end before a horizon.
     """
 
     kind = "competing risks"
@@ -57,7 +58,7 @@ class CompetingRisks(Head):
     def __init__(
         self,
         width: int,
-        causes: list[str],
+        causes: Sequence[str],
         cause: str = "cause",
         time: str = "os_days",
         horizons: list[int] | None = None,
@@ -68,8 +69,10 @@ class CompetingRisks(Head):
         super().__init__()
         self.width, self.cause, self.time, self.dropout = width, cause, time, dropout
         self.targets = [cause, time]
+        if not isinstance(causes, list | tuple):  # a text is a sequence too, of letters
+            raise UserError(f"task.head.causes: found {causes!r}; give a list of names, such as [disease, other]")
         self.causes = [str(name) for name in causes]
-        self.horizons = list(horizons or [365, 1095, 1825])
+        self.horizons = horizons_of(horizons)
         self.edges = list(edges or EDGES)
         _check_declared(self.causes, self.horizons, self.edges)
         self.score = readout(width, len(self.causes) * len(self.edges), dropout, blocks)
@@ -107,6 +110,17 @@ class CompetingRisks(Head):
                     f"task.head: none of {counts.patients} training patients has {self.cause} = {place} ({name}); "
                     "a cause is learned from its events, so join it with another, or train on hospitals that saw some"
                 )
+
+    def doubts(self, targets: Columns) -> list[str]:
+        return beyond_follow_up(self.horizons, self.time, targets[self.time])
+
+    def scarce(self, counts: TargetCounts) -> list[str]:
+        return too_few(
+            {
+                f"{self.cause} = {place} ({name})": count
+                for place, (name, count) in enumerate(self.outcomes(counts).items(), start=1)
+            }
+        )
 
     def responses(self, targets: Columns) -> list[Response]:
         """Each cause against no event, those of other causes left out in their interval (Begg & Gray 1984)."""
@@ -266,5 +280,5 @@ def _check_declared(causes: list[str], horizons: list[int], edges: list[int]) ->
         raise UserError(f"task.head.causes: found {causes}; name two or more, each once and without '/'")
     if len(edges) < 2 or any(low >= high for low, high in pairwise([0, *edges])):
         raise UserError(f"task.head.edges: found {edges}; give two or more days that rise from above 0")
-    if any(low >= high for low, high in pairwise([0, *horizons])) or max(horizons) > edges[-1]:
-        raise UserError(f"task.head.horizons: found {horizons}; give days that rise, up to the last edge, {edges[-1]}")
+    if max(horizons) > edges[-1]:
+        raise UserError(f"task.head.horizons: found {horizons}; give days up to the last edge, {edges[-1]}")

@@ -36,7 +36,7 @@ class DiscreteHazards(FollowUp):
         blocks: sizes of blocks of features, to be read by experts instead of the embedding.
 
     Raises:
-        UserError: if edges do not rise, or end before a horizon.
+        UserError: if edges or horizons do not rise from above 0, or edges end before a horizon.
     """
 
     separable = True

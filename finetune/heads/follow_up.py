@@ -1,7 +1,8 @@
 """What heads of an event in time share: an event column, a time column, and what is asked of both."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GROUPS = ("low", "middle", "high")  # thirds of risk
+FEWEST = 10  # events, of fewer of which a head learns little and nobody can be told
 
 
 class FollowUp(Head):
@@ -30,6 +32,9 @@ class FollowUp(Head):
 
     Attributes:
         risk_name: of the number by which answers rank patients.
+
+    Raises:
+        UserError: if horizons do not rise from above 0.
     """
 
     kind = "survival"
@@ -40,7 +45,7 @@ class FollowUp(Head):
         self.event = event
         self.time = time
         self.targets = [event, time]
-        self.horizons = list(horizons or [365, 1095, 1825])
+        self.horizons = horizons_of(horizons)
 
     def ranking_responses(self, targets: Columns) -> list[Response]:
         """The hazard."""
@@ -90,12 +95,10 @@ class FollowUp(Head):
             )
 
     def doubts(self, targets: Columns) -> list[str]:
-        longest = float(np.nanmax(targets[self.time], initial=0.0))
-        beyond = [str(days) for days in self.horizons if days > longest]
-        if not beyond:
-            return []
-        finding = f"no training patient is followed up to {' or '.join(beyond)} days"
-        return [f"task.head.horizons: {finding}; name earlier ones, or check that {self.time} are days"]
+        return beyond_follow_up(self.horizons, self.time, targets[self.time])
+
+    def scarce(self, counts: TargetCounts) -> list[str]:
+        return too_few({f"{self.event} = 1": counts.by_target[self.event].get(1, 0)})
 
     def outcomes(self, counts: TargetCounts) -> dict[str, int]:
         return {"events": counts.by_target[self.event].get(1, 0)}
@@ -121,6 +124,44 @@ class FollowUp(Head):
     def horizon_names(self) -> list[str]:
         """As answers call them."""
         return [f"{days}_days" for days in self.horizons]
+
+
+def horizons_of(days: Sequence[int] | None) -> list[int]:
+    """Days at which chances are given: those asked for, or one, three and five years.
+
+    Raises:
+        UserError: if they do not rise from above 0.
+    """
+    horizons = list(days or [365, 1095, 1825])
+    if any(low >= high for low, high in pairwise([0, *horizons])):
+        raise UserError(f"task.head.horizons: found {horizons}; give days that rise from above 0, each once")
+    return horizons
+
+
+def beyond_follow_up(horizons: Sequence[int], column: str, time: Column) -> list[str]:
+    """A line on horizons that no training patient reaches.
+
+    Args:
+        horizons: days.
+        column: name of the times.
+        time: of the training patients, NaN where unknown.
+    """
+    longest = float(np.nanmax(time, initial=0.0))
+    beyond = [str(days) for days in horizons if days > longest]
+    if not beyond:
+        return []
+    finding = f"no training patient is followed up to {' or '.join(beyond)} days"
+    return [f"task.head.horizons: {finding}; name earlier ones, or check that {column} are days"]
+
+
+def too_few(events: Mapping[str, int]) -> list[str]:
+    """A line for each kind of event that few training patients had."""
+    return [
+        f"task.head: {count} training patient{'s' if count > 1 else ''} with {name}, of {FEWEST} or more that it takes "
+        "to learn from; join it with another kind, or train on hospitals that saw more"
+        for name, count in events.items()
+        if 0 < count < FEWEST
+    ]
 
 
 def concordance(event: Column, time: Column, risk: Column) -> float:

@@ -155,6 +155,9 @@ def test_predictions_name_cause_and_horizon_and_know_no_label_after_censoring():
         ({"edges": [200, 100]}, "task.head.edges"),
         ({"horizons": [900]}, "task.head.horizons"),
         ({"horizons": [300, 100]}, "task.head.horizons"),
+        ({"horizons": [100, 100]}, "task.head.horizons"),
+        ({"horizons": [-100, 100]}, "task.head.horizons"),
+        ({"causes": "ab"}, "task.head.causes: found 'ab'; give a list of names"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, expected):
@@ -173,3 +176,17 @@ def test_settings_that_cannot_be_are_refused(settings, expected):
 def test_causes_that_nobody_has_or_declared_are_refused(by_value, expected):
     with pytest.raises(UserError, match=expected):
         head().check(TargetCounts(sum(by_value.values()), {"cause": by_value}))
+
+
+def test_a_cause_that_few_had_is_told_before_it_is_learned():
+    counts = TargetCounts(40, {"cause": {0.0: 20, 1.0: 19, 2.0: 1}})
+    head().check(counts)
+    (line,) = head().scarce(counts)
+    assert line.startswith("task.head: 1 training patient with cause = 2 (death), of 10 or more that it takes")
+    assert head().scarce(TargetCounts(40, {"cause": {0.0: 20, 1.0: 10, 2.0: 10}})) == []
+
+
+def test_horizons_that_nobody_is_followed_up_to_are_told():
+    columns = {"cause": np.array([1.0, 0.0]), "os_days": np.array([90.0, 299.0])}
+    (line,) = head().doubts(columns)
+    assert line.startswith("task.head.horizons: no training patient is followed up to 300 days")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from lifelines import CoxPHFitter
 
+from finetune.heads.base import TargetCounts
+from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.survival import Survival, breslow_baseline, cox_loss
 from foundation.errors import UserError
 
@@ -144,3 +146,18 @@ def test_survival_answers_keep_to_their_schema(head):
     for answer in head.predict(torch.linspace(-2, 2, 3)[:, None]):
         validator.validate(answer)
     assert not validator.is_valid(answer | {"risk_group": "none"})
+
+
+@pytest.mark.parametrize("kind", [Survival, DiscreteHazards])
+@pytest.mark.parametrize("horizons", [[365, 100], [365, 365], [-365, 365], [0, 365]])
+def test_horizons_that_do_not_rise_from_above_zero_are_refused(kind: type, horizons: list[int]):
+    with pytest.raises(
+        UserError, match=r"task\.head\.horizons: found \[.*\]; give days that rise from above 0, each once"
+    ):
+        kind(8, horizons=horizons)
+
+
+def test_few_events_are_told_before_they_are_learned_from():
+    (line,) = Survival(8).scarce(TargetCounts(30, {"os_event": {0.0: 27, 1.0: 3}}))
+    assert line.startswith("task.head: 3 training patients with os_event = 1, of 10 or more")
+    assert Survival(8).scarce(TargetCounts(30, {"os_event": {0.0: 20, 1.0: 10}})) == []
