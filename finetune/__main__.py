@@ -23,7 +23,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     """The command itself, also as one of several trials; metrics of its run record."""
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
-    from finetune.fit import fit, save
+    from finetune.fit import fit, save, unread
     from finetune.learning.start import goes_on, patients_to_learn, release_digest
     from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
@@ -56,7 +56,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     targets = target_columns(cohort, patients_with_target(cohort, parts.train, head, modalities, hidden).patients, head)
     counts = head.count(targets)
     head.check(counts)
-    for doubt in [*head.doubts(targets), *head.scarce(counts)]:
+    for doubt in [*head.doubts(targets), *head.scarce(counts), *unread(cfg, head)]:
         print(f"warning: {doubt}")
     if cfg.private is None:  # the head's file would tell what was taken from the counts
         head.set_counts(counts)

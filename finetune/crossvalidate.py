@@ -19,6 +19,7 @@ _COMMAND = "python -m finetune.crossvalidate"
 @command("crossvalidate", loads="torch, pytorch_lightning, timm, transformers")
 def main(cfg: DictConfig) -> None:
     """Writes crossvalidation.json, crossvalidation.md and predictions.parquet."""
+    from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.crossvalidation import CrossValidation
     from finetune.folds import cross_validation
@@ -35,6 +36,8 @@ def main(cfg: DictConfig) -> None:
     claim(output, _COMMAND, plain(cfg), depends_on)
     modalities = task_modalities(cfg.task, encoder)
     head = build_head(cfg.task, encoder.width, blocks_of(cfg, encoder, modalities))
+    if head.reads_aligned:
+        check_aligned(pretraining, modalities)
     folds = cross_validation(cohort, cfg, head)
     tested = cohort.patients.loc[sorted({patient for _, fold in folds for patient in fold.test}), "hospital"].to_dict()
     held_out = [name for name, _ in folds] if cfg.by == "hospital" else []

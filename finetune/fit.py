@@ -69,6 +69,7 @@ def fit(
         )
         return module, metrics
     if isinstance(head, ZeroShot):  # its prompts are all that it knows
+        _check_untrained(cfg)
         head.describe(encoder)
         return FinetuneModule(encoder, head, frozen=True).eval(), {}
     criterion = _criterion(cfg, head)
@@ -147,6 +148,27 @@ def _fit_subsets(
         subsets = module.subsets
         answered = scores if subsets is None else lambda names: subsets.of_subset(scores(names), names)
         module.reliability = fit_after_steps(features, module.head, train, validation, answered, reliability)
+
+
+def unread(cfg: DictConfig, head: Head) -> list[str]:
+    """Settings that a head which learns nothing does not read, though they are set, in a line."""
+    names = [name for name in ("calibration", "reliability") if cfg[name] is not None]
+    if not isinstance(head, ZeroShot) or head.reads_features or not names:
+        return []
+    finding = "not fitted, for a zero-shot head sees no label: its chances are not calibrated, and it never abstains"
+    return [f"{' and '.join(names)}: {finding}"]
+
+
+def _check_untrained(cfg: DictConfig) -> None:
+    """Refuses settings of training beside a head that learns nothing: privacy, and the best of no weights.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if cfg.private is not None:
+        raise UserError("private: a zero-shot head sees no label, so there is nothing to protect; set private=null")
+    if cfg.best_by != "loss":
+        raise UserError(f"best_by: found {cfg.best_by!r}, but a zero-shot head has no steps to choose from; drop it")
 
 
 def _settings(cfg: DictConfig, setting: str, kind: type[T]) -> T | None:

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 from torch.nn import functional
 
 from finetune.aligned import aligned, check_aligned
+from finetune.fit import fit, unread
 from finetune.heads.zero_shot import ZeroShot
 from finetune.predictor import TaskModel
 from foundation.errors import UserError
@@ -91,6 +93,26 @@ def test_beside_it_stands_a_plain_classifier_of_features():
 def test_prompts_that_cannot_be_are_refused(settings, expected):
     with pytest.raises(UserError, match=expected):
         head(**settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("private={epsilon: 8}", "private: a zero-shot head sees no label"), ("best_by=auc", "best_by: found 'auc'")],
+)
+def test_settings_of_training_are_refused_beside_a_head_that_learns_nothing(model, setting, expected):
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose("finetune", ["task=zero_shot", "pretrained=nowhere", setting])
+    with pytest.raises(UserError, match=expected):
+        fit(cfg, model.encoder, head(), ["one", "two"], ["three", "four"])
+
+
+def test_what_is_not_fitted_for_want_of_labels_is_told(model):
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose("finetune", ["task=zero_shot", "pretrained=nowhere"])
+        neither = hydra.compose("finetune", ["pretrained=nowhere", "calibration=null", "reliability=null"])
+    (line,) = unread(cfg, head())
+    assert line.startswith("calibration and reliability: not fitted, for a zero-shot head sees no label")
+    assert unread(neither, head()) == unread(cfg, head(blocks={"record": 3})) == []
 
 
 def run(folder: Path, cohort, config: dict, samples: dict) -> Path:
