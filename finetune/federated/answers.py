@@ -102,9 +102,22 @@ def _baseline(task: Finetuning, weights: Weights, question: Weights) -> SiteSums
 
 def _risks(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     part = task.learnt
-    risk = _risk(task, part, weights, int(question["output"][0]))
+    risk = _risk(task, part, weights, _output(task, question))
     below = (risk[None] < question["edges"][:, None]).sum(axis=1)
     return SiteSums({"patients": below.astype(np.int64)}, len(part), ("patients",))
+
+
+def _output(task: Finetuning, question: Weights) -> int:
+    """The place of the cause that a question names; 0 where the head knows one kind of event.
+
+    Raises:
+        UserError: if there is none at that place.
+    """
+    kinds = len(task.head.causes) if isinstance(task.head, CompetingRisks) else 1
+    asked = question.get("output", np.zeros(1, dtype=np.int64))
+    if asked.shape != (1,) or asked.dtype.kind not in "iu" or not 0 <= int(asked[0]) < kinds:
+        raise UserError(f"{RISKS}: asked for the risk of another event than the {kinds} that the head knows")
+    return int(asked[0])
 
 
 @torch.no_grad()

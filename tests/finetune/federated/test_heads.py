@@ -10,6 +10,7 @@ import torch
 from finetune.federated.features import targets_of
 from finetune.federated.task import Finetuning
 from finetune.predictor import TaskModel
+from foundation.errors import UserError
 from foundation.federation.runtime.command import federate
 from tests.finetune.federated.conftest import Configure, add_causes
 
@@ -27,6 +28,13 @@ def with_causes(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(small_cohort, folder)
     add_causes(folder)
     return folder
+
+
+@pytest.mark.parametrize("asked", [2, -1, 1.5])
+def test_a_site_tells_the_risk_of_no_cause_that_there_is_not(configured: Configure, with_causes: Path, asked: float):
+    task = Finetuning(configured(f"data.folder={with_causes}", *TASKS["competing"], "task.modalities=[record]"))
+    with pytest.raises(UserError, match="risks: asked for the risk of another event than the 2 that the head knows"):
+        task.sums("risks", {}, {"edges": np.zeros(1), "output": np.array([asked])})
 
 
 @pytest.mark.parametrize("kind", TASKS)
