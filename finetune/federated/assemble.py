@@ -22,14 +22,21 @@ def settle(cfg: DictConfig) -> None:
     """Fills in what follows from the encoder: its digest, and the modalities that the task looks at, which sites judge.
 
     Raises:
-        UserError: if the task names one that the encoder lacks, or there is no encoder.
+        UserError: if the task or the data name one that the encoder lacks, each names others, or there is no encoder.
     """
     folder, _ = encoder_folder(Path(cfg.pretrained))
     known = list(read_json(folder / "config.json", "give the output folder of a pretraining run")["modalities"])
-    wanted = known if cfg.task.modalities is None else [str(name) for name in cfg.task.modalities]
+    wanted, setting = known, "task.modalities"
+    if cfg.task.modalities is not None:
+        wanted = [str(name) for name in cfg.task.modalities]
+    if cfg.data.modalities is not None:
+        listed = [str(name) for name in cfg.data.modalities]
+        if cfg.task.modalities is not None and listed != wanted:
+            raise UserError(f"data.modalities: found {listed}, but task.modalities is {wanted}; name them once")
+        wanted, setting = listed, "data.modalities"
     for name in wanted:
         if name not in known:
-            raise UserError(f"task.modalities: the encoder has no '{name}'; it has {', '.join(known)}")
+            raise UserError(f"{setting}: the encoder has no '{name}'; it has {', '.join(known)}")
     OmegaConf.update(cfg, "data.modalities", wanted)
     OmegaConf.update(cfg, "encoder", digest_of_files(packed_encoder(folder)))
 

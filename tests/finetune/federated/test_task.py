@@ -22,6 +22,16 @@ from tests.finetune.federated.conftest import SITES, Configure
 COMMAND = "python -m finetune.federated"
 
 
+def test_modalities_are_those_of_the_data_or_of_the_task_never_two_lists(configured: Configure):
+    assert configured("data.modalities=[record,report]").data.modalities == ["record", "report"]
+    assert configured("task.modalities=[record]").data.modalities == ["record"]
+    assert configured("task.modalities=[record]", "data.modalities=[record]").data.modalities == ["record"]
+    with pytest.raises(UserError, match=r"data\.modalities: found \['report'\], but task\.modalities is \['record'\]"):
+        configured("task.modalities=[record]", "data.modalities=[report]")
+    with pytest.raises(UserError, match=r"data\.modalities: the encoder has no 'smell'; it has "):
+        configured("data.modalities=[smell]")
+
+
 @pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_head_learns_across_hospitals_and_becomes_a_task_model(configured: Configure, tmp_path: Path, frozen: bool):
     output = tmp_path / "run"
