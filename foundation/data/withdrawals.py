@@ -8,7 +8,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Affected:
         command: that made it.
         patients: how many of those who left it learned from itself.
         through: the runs it builds on that did.
+        lost: folders of runs it builds on, directly or through others, that are gone: whom those learned from, nobody
+            can tell.
         files: of its folder that still name one.
     """
 
@@ -47,12 +49,13 @@ class Affected:
     command: str
     patients: int = 0
     through: list[Path] = field(default_factory=list)
+    lost: list[Path] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; counts, no ids."""
-        through, files = ([str(path) for path in paths] for paths in (self.through, self.files))
-        return {**vars(self), "run": str(self.run), "through": through, "files": files}
+        lists = {name: [str(path) for path in getattr(self, name)] for name in ("through", "lost", "files")}
+        return {**vars(self), "run": str(self.run), **lists}
 
 
 def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, list[Affected]]:
@@ -61,7 +64,7 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
     Args:
         cohort: as prepared now; of a federation's site, its own.
         roots: folders in which runs are looked for, releases among them. Runs elsewhere that these build on are asked
-            whom they learned from; their files are left alone.
+            whom they learned from, and are named where they are gone; their files are left alone.
 
     Raises:
         UserError: if a root is no folder, or a run's list cannot be read.
@@ -87,7 +90,7 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
         }
         files = list(_files_that_name(run, gone)) if run in lists and run in within else []
         if trained & gone or files:
-            each[run] = Affected(run, str(record.get("command")), len(trained & gone), [], files)
+            each[run] = Affected(run, str(record.get("command")), len(trained & gone), files=files)
     learned = {run for run, one in each.items() if one.patients}
     while more := {run: _parents(run, record) & learned for run, record in records.items() if run not in learned}:
         if not any(more.values()):
@@ -97,6 +100,8 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
                 one = each.setdefault(run, Affected(run, str(records[run].get("command"))))
                 one.through = sorted(through)
                 learned.add(run)
+    for run, lost in _lost_ancestors(records).items():
+        each.setdefault(run, Affected(run, str(records[run].get("command")))).lost = sorted(lost)
     return len(gone), [each[run] for run in sorted(each)]
 
 
@@ -134,6 +139,20 @@ def _lists(run: Path) -> dict[Path, list[str]]:
 
 def _parents(run: Path, record: dict[str, Any]) -> set[Path]:
     return {(run / link["path"]).resolve() for link in record.get("builds_on", [])}
+
+
+def _lost_ancestors(records: Mapping[Path, dict[str, Any]]) -> dict[Path, set[Path]]:
+    """By run, the folders it builds on, directly or through other runs, that hold no record any more."""
+    parents = {run: _parents(run, record) for run, record in records.items()}
+    lost = {run: of for run, folders in parents.items() if (of := folders - records.keys())}
+    grown = True
+    while grown:
+        grown = False
+        for run, folders in parents.items():
+            inherited = {one for parent in folders for one in lost.get(parent, ())}
+            if not inherited <= lost.get(run, set()):
+                lost[run], grown = lost.get(run, set()) | inherited, True
+    return lost
 
 
 def _files_that_name(run: Path, gone: set[str]) -> Iterator[Path]:
@@ -176,10 +195,12 @@ def as_text(count: int, affected: Sequence[Affected]) -> str:
     """For people: which runs and releases learned from those who left, and what still names them."""
     if not affected:
         return f"{count} patients have left; no run or release here learned from any, and no file names one\n"
+    gone = "gone, so that nobody can tell whom it learned from; restore it, or train anew"
     lines = [f"{count} patients of the runs' lists are no longer in the cohort"]
     for one in affected:
         why = [f"learned from {one.patients} of them"] if one.patients else []
         why += [f"builds on {', '.join(str(path) for path in one.through)}"] if one.through else []
+        why += [f"builds on {', '.join(str(path) for path in one.lost)}, {gone}"] if one.lost else []
         lines.append(f"{one.run}: {one.command}: {'; '.join(why) or 'learned from none'}")
         lines += [f"    still names some: {path}" for path in one.files]
     return "\n".join(lines) + "\n"

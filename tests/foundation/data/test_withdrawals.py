@@ -1,6 +1,8 @@
 """What learned from patients who left: named with all that was built on it, and with the files that still name them."""
 
 import html
+import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -136,3 +138,16 @@ def test_an_encoder_elsewhere_is_named_and_its_files_are_left_alone(cohort: Coho
         {"encoder": (1, []), "head": (0, ["encoder"]), "export": (0, ["head"])},
     )
     assert remove_caches(affected) == []
+
+
+def test_a_run_whose_parent_is_gone_is_named_with_all_that_builds_on_it(cohort: Cohort, runs: Path) -> None:
+    shutil.rmtree(runs / "other")
+    run(runs / "evaluation", "python -m finetune.evaluate", None, [runs / "kept"])
+    count, affected = affected_by_withdrawal(cohort, [runs])
+    lost = (runs / "other").resolve()
+    assert {one.run.name: (one.patients, one.through) for one in affected if one.lost == [lost]} == {
+        "evaluation": (0, []),
+        "kept": (0, []),
+    }
+    assert f"python -m finetune: builds on {lost}, gone, so that nobody can tell whom" in as_text(count, affected)
+    assert json.loads(to_json(count, affected))["affected"][-1]["lost"] == [str(lost)]
