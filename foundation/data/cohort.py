@@ -69,14 +69,26 @@ class Cohort:
                 patients[place] = patient
         return patients
 
+    def first_of_all(self, hospital: str) -> list[str | None]:
+        """The same with those who have gone to hospitals outside the view; None where one has left the cohort."""
+        patients = self.first(hospital)
+        for patient, place in self._everybody(hospital).items():
+            if place != LATER:
+                patients[place] = patient
+        return patients
+
     def later(self, hospital: str) -> list[str]:
         """Those who came to it first, and since, in order."""
         return sorted(patient for patient, place in self._placed(hospital).items() if place == LATER)
 
     def _placed(self, hospital: str) -> dict[str, int]:
         """Places of the view's patients who were at a hospital first."""
+        return {one: place for one, place in self._everybody(hospital).items() if one in self.patients.index}
+
+    def _everybody(self, hospital: str) -> dict[str, int]:
+        """Places of all patients of the cohort, in the view or not, who were at a hospital first."""
         places = {} if self._places is None else self._places.place.get(hospital, {})
-        return {str(patient): int(place) for patient, place in places.items() if patient in self.patients.index}
+        return {str(patient): int(place) for patient, place in places.items()}
 
     @classmethod
     def of_run(cls, run: Path) -> "Cohort":

@@ -101,7 +101,9 @@ def configured_split(cohort: Cohort, data: Mapping[str, Any]) -> Split:
         parts = read_split(cohort, source)
         if source.validation == "file":
             return parts
-        return with_validation(cohort, parts, data["validation_fraction"], data["split_seed"])
+        listed = read_parts(source)
+        train = set(listed.index[listed == "train"])
+        return with_validation(cohort, parts, train, data["validation_fraction"], data["split_seed"])
     fraction, seed = data["validation_fraction"], data["split_seed"]
     if data["folds"]:
         return split_folds(cohort, data["folds"], data["fold"], data["stratify"], fraction, seed)
@@ -199,8 +201,15 @@ def read_split(cohort: Cohort, source: SplitSource) -> Split:
     return Split(*(sorted(part_of.index[part_of == name]) for name in PARTS))
 
 
-def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) -> Split:
+def with_validation(cohort: Cohort, parts: Split, train: Collection[str], fraction: float, seed: int) -> Split:
     """The split with a share of its training patients, hospital by hospital, drawn for validation.
+
+    Args:
+        cohort: prepared.
+        parts: of the view's patients.
+        train: all training patients, in the view or not: whoever has changed hospital is drawn where they were first.
+        fraction: of the training patients.
+        seed: of the draw.
 
     Raises:
         UserError: if it has patients of validation already, or somebody left the cohort, so that nobody knows of which
@@ -209,13 +218,12 @@ def with_validation(cohort: Cohort, parts: Split, fraction: float, seed: int) ->
     if parts.validation:
         finding = f"split_file: {len(parts.validation)} patients of validation stand in it"
         raise UserError(f"{finding}; say validation: file, or list them under train")
-    if any(None in cohort.first(hospital) for hospital in cohort.origins):
+    if any(None in cohort.first_of_all(hospital) for hospital in cohort.origins):
         finding = f"split_file: patients have left {cohort.name}, and drawing others for validation would move some"
         raise UserError(f"{finding}; list the parts, and say validation: file")
-    train = set(parts.train)
 
     def tested(hospital: str, patients: Sequence[str | None]) -> Sequence[int]:
-        return [place for place, patient in enumerate(patients) if patient not in train]
+        return [place for place, patient in enumerate(cohort.first_of_all(hospital)) if patient not in train]
 
     return _drawn(cohort, tested, lambda hospital, patient: patient not in train, fraction, seed)
 

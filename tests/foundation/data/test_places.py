@@ -12,7 +12,7 @@ from foundation.data.cohort import Cohort
 from foundation.data.declaration import read_declaration
 from foundation.data.grow import grow
 from foundation.data.pack import pack
-from foundation.data.splits import PARTS, Split, split, split_folds
+from foundation.data.splits import PARTS, Split, configured_split, split, split_folds
 from foundation.errors import UserError
 
 SIZES = {"alpha": range(17), "beta": range(8), "gamma": range(5)}
@@ -110,6 +110,28 @@ def test_whoever_returns_or_changes_hospital_keeps_the_part(tmp_path: Path) -> N
     held_out = split(cohort, ["beta"], 0.5, 3)
     assert set(steps[2]["beta"]) <= set(held_out.test)
     assert set(later) <= set(held_out.test)  # they were tested there before they went to alpha
+
+
+def test_validation_drawn_from_a_files_train_is_that_of_the_pooled_cohort_though_some_moved(tmp_path: Path) -> None:
+    alpha, beta = ([f"{letter}{number}" for number in range(10, 40)] for letter in "ab")
+    write_moves(tmp_path / "sites", {"alpha": alpha, "beta": beta})
+    pack(tmp_path / "sites", tmp_path / "out")
+    rows = [f"{one},{'test' if place % 3 == 0 else 'train'}\n" for place, one in enumerate([*alpha, *beta])]
+    (tmp_path / "parts.csv").write_text("patient_id,part\n" + "".join(rows))
+    way = {"test_hospitals": [], "folds": 0, "validation_fraction": 0.5, "split_seed": 3}
+    way["split_file"] = {"file": str(tmp_path / "parts.csv"), "validation": "drawn"}
+    before = parts_of(configured_split(Cohort(tmp_path / "out"), way))
+    write_moves(tmp_path / "sites", {"alpha": alpha[10:], "beta": [*beta, *alpha[:10]]})
+    grow(tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites"))
+    assert parts_of(configured_split(Cohort(tmp_path / "out"), way)) == before
+    for name, patients in (("alpha", alpha[10:]), ("beta", [*beta, *alpha[:10]])):
+        alone = parts_of(configured_split(Cohort(tmp_path / "out", [name]), way))
+        assert alone == {one: before[one] for one in patients}
+    write_moves(tmp_path / "sites", {"alpha": alpha[10:], "beta": beta})
+    grow(tmp_path / "sites", tmp_path / "out", read_declaration(tmp_path / "sites"))
+    (tmp_path / "parts.csv").write_text("patient_id,part\n" + "".join(rows[10:]))
+    with pytest.raises(UserError, match="split_file: patients have left own, and drawing others"):
+        configured_split(Cohort(tmp_path / "out", ["alpha"]), way)
 
 
 def test_no_file_of_a_grown_cohort_names_who_left(tmp_path: Path) -> None:
