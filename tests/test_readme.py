@@ -42,6 +42,7 @@ CONFIGS = {
     "serve.feedback": "feedback",
     "serve.card": "card",
     "serve.release": "release",
+    "serve.clinic": "clinic",
 }
 
 

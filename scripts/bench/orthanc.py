@@ -32,6 +32,7 @@ from pydicom.dataset import Dataset
 from foundation.data.problems import Problems
 from foundation.modalities.radiology.scan import SliceSettings
 from foundation.modalities.radiology.slices import read_slices
+from foundation.polling import wait_until
 from foundation.ports import free_ports
 from serve.asgi import launch
 from serve.client import Client
@@ -42,7 +43,8 @@ from serve.server import stop
 from tests.serve.clinic.orthanc_server import INSTALLED, running
 from tests.serve.clinic.studies import SyntheticStudy, to_file
 
-_SHORTEST, _LONGEST = 4.0, 15.0  # seconds that the service lives
+_AT_WORK = "worklist: "  # what it prints first
+_SHORTEST, _LONGEST = 0.0, 10.0  # seconds that the service lives after that
 
 
 @dataclass
@@ -112,13 +114,17 @@ def _fill(address: str, studies: list[SyntheticStudy]) -> None:
 def _through(place: Place, contract: Contract, count: int, moments: random.Random) -> int:
     """Starts the service again and again, kills it each time, and lets the last one finish; how many kills."""
     kills = 0
+    log = place.folder / "clinic.txt"
+    log.touch()
     while True:
+        begun = log.read_text().count(_AT_WORK)
         process = place.service()
+        wait_until(lambda begun=begun: log.read_text().count(_AT_WORK) > begun, every=0.05, seconds=120)
         end = time.monotonic() + moments.uniform(_SHORTEST, _LONGEST)
         while time.monotonic() < end and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is not None:
-            sys.exit(f"error: the service ended by itself:\n{(place.folder / 'clinic.txt').read_text()[-2000:]}")
+            sys.exit(f"error: the service ended by itself:\n{log.read_text()[-2000:]}")
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1

@@ -6,7 +6,7 @@ Source: DICOM PS3.18 (QIDO-RS, WADO-RS, STOW-RS) and its annex F (DICOM as JSON)
 import asyncio
 import secrets
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ from serve.clinic.multipart import joined, parts
 from serve.conversation import transport as options
 
 _JSON, _DICOM = "application/dicom+json", "application/dicom"
-_PAGE = 200  # results asked for at a time
+_PAGE = 1000  # results asked for at a time
 _PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
 _MODALITY, _COUNT = "00080060", "00201208"
 _FAILED = "00081198"  # FailedSOPSequence
@@ -92,19 +92,24 @@ class Archive:
         """Ends its connections."""
         await self._http.aclose()
 
-    async def studies(self, filters: Mapping[str, str]) -> list[ListedStudy]:
-        """Those that match, such as `{"ModalitiesInStudy": "CT", "StudyDate": "20260101-"}`."""
-        items = await self._all("/studies", {**filters, "includefield": _COUNT}, (_STUDY, _PATIENT))
-        return [ListedStudy(_text(item, _STUDY), _text(item, _PATIENT), _number(item, _COUNT)) for item in items]
+    async def studies(self, filters: Mapping[str, str]) -> AsyncIterator[ListedStudy]:
+        """Those that match, such as `{"ModalitiesInStudy": "CT", "StudyDate": "20260101-"}`, as pages of them come."""
+        query: dict[str, str | list[str]] = {**filters, "includefield": _COUNT}
+        async for item in self._items("/studies", query, (_STUDY, _PATIENT)):
+            yield ListedStudy(_text(item, _STUDY), _text(item, _PATIENT), _number(item, _COUNT))
+
+    async def patients(self, study: str) -> tuple[set[str], int]:
+        """Whose a study is now, and how many instances it has; of nobody where there is no such study."""
+        listed = [one async for one in self.studies({"StudyInstanceUID": study}) if one.study == study]
+        return {one.patient for one in listed}, sum(one.instances for one in listed)
 
     async def instances(self, study: str, instance: str | None = None) -> list[ListedInstance]:
         """Those of a study, in order; only the one of a SOPInstanceUID where that is asked."""
         wanted = {} if instance is None else {"SOPInstanceUID": instance}
         fields = {"includefield": [_MODALITY, _PATIENT]}
-        items = await self._all(f"/studies/{study}/instances", {**wanted, **fields}, (_INSTANCE,))
         listed = [
             ListedInstance(_text(one, _SERIES), _text(one, _INSTANCE), _text(one, _MODALITY), _text(one, _PATIENT))
-            for one in items
+            async for one in self._items(f"/studies/{study}/instances", {**wanted, **fields}, (_INSTANCE,))
         ]
         return sorted(one for one in listed if instance in (None, one.instance))
 
@@ -138,23 +143,28 @@ class Archive:
         if not isinstance(content, dict) or content.get(_FAILED, {}).get("Value"):
             raise ArchiveError(f"{self._address}: it did not take what was to be stored; look into the archive's log")
 
-    async def _all(self, path: str, query: Mapping[str, str | list[str]], key: Sequence[str]) -> list[dict[str, Any]]:
-        """All pages of a search, until one brings nothing new.
+    async def _items(
+        self, path: str, query: Mapping[str, str | list[str]], key: Sequence[str]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Results of a search, page by page, until one brings nothing new.
 
         A short page is not the last: servers have limits of their own, and Orthanc 1.10 counts `limit` from the first
         result instead of from `offset` where `ModalitiesInStudy` is a filter. So it is asked for as many more.
         """
-        items: dict[tuple[str, ...], dict[str, Any]] = {}
+        seen: set[tuple[str, ...]] = set()
         while True:
-            page = {**query, "limit": str(len(items) + _PAGE), "offset": str(len(items))}
+            page = {**query, "limit": str(len(seen) + _PAGE), "offset": str(len(seen))}
             reply = await self._send("GET", path, {"Accept": _JSON}, page)
             content = [] if reply.status_code == HTTPStatus.NO_CONTENT else self._json(reply)
             if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
                 raise ArchiveError(f"{self._address}: the answer to a search is none; give the address of DICOMweb")
-            before = len(items)
-            items |= {tuple(_text(item, tag) for tag in key): item for item in content}
-            if len(items) == before:
-                return list(items.values())
+            new = {tuple(_text(item, tag) for tag in key): item for item in content}
+            new = {name: item for name, item in new.items() if name not in seen}
+            if not new:
+                return
+            for item in new.values():
+                yield item
+            seen |= new.keys()
 
     async def _send(
         self,

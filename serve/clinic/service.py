@@ -115,9 +115,10 @@ class Service:
         """
         while not stop.is_set():
             try:
-                await self.look()
-                while await self.work(stop) and not stop.is_set():
-                    pass
+                # What was asked about comes first: a search of a large archive takes a while.
+                while await self.work(stop) or await self.look():
+                    if stop.is_set():
+                        break
             except UnavailableError as error:
                 _LOG.warning("%s", error)
                 await self.close()
@@ -138,9 +139,11 @@ class Service:
         """Takes in what the archive has and the worklist has not; how many studies."""
         if self._settings.find is None:
             return 0
-        known = self._worklist.known()
-        listed = [one for one in await self._archive.studies(self._settings.find) if one.study not in known]
-        return sum(self._worklist.ask(one.study, one.patient, one.instances) for one in listed)
+        known, new = self._worklist.known(), 0
+        async for one in self._archive.studies(self._settings.find):
+            if one.study not in known:  # noted as it comes, so that a kill costs no more than a page
+                new += self._worklist.ask(one.study, one.patient, one.instances)
+        return new
 
     async def work(self, stop: asyncio.Event) -> int:
         """Works on what is ready; how many studies moved on."""
@@ -206,11 +209,11 @@ class Service:
 
     async def _settled(self, row: Row) -> bool:
         """Whether the study is still whose it was asked about as, and has not grown of late."""
-        there = [one for one in await self._archive.studies({"StudyInstanceUID": row.study}) if one.study == row.study]
-        if not there:
+        patients, count = await self._archive.patients(row.study)
+        if not patients:
             raise ArchiveError("the archive has no such study; ask again when it has")
-        check_patient(row.patient, {one.patient for one in there})
-        now, count = time.time(), there[0].instances
+        check_patient(row.patient, patients)
+        now = time.time()
         if count != row.instances:
             self._worklist.grew(row, count, now)
         changed = now if count != row.instances else row.changed
@@ -251,8 +254,8 @@ class Service:
         """From answered to stored, which is noted when the archive shows all of it under this study and patient."""
         outputs = self._worklist.outputs(row)
         check_outgoing(outputs, row.study, row.patient)
-        there = await self._archive.studies({"StudyInstanceUID": row.study})
-        check_patient(row.patient, {one.patient for one in there if one.study == row.study})
+        patients, _ = await self._archive.patients(row.study)
+        check_patient(row.patient, patients)
         await self._archive.store(row.study, list(outputs.values()))
         for uid in outputs:
             if {one.patient for one in await self._archive.instances(row.study, uid)} != {row.patient}:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.clinic import archive as module
-from serve.clinic.archive import Archive, ArchiveError, ListedInstance, UnavailableError
+from serve.clinic.archive import Archive, ArchiveError, ListedInstance, ListedStudy, UnavailableError
 from serve.clinic.multipart import joined, parts
 from tests.serve.clinic.conftest import ADDRESS
 from tests.serve.clinic.fake_archive import FakeArchive
@@ -30,6 +30,10 @@ def asked(carrier: httpx.AsyncBaseTransport, ask: Callable[[Archive], Coroutine[
     return asyncio.run(run())
 
 
+async def listed_studies(archive: Archive) -> list[ListedStudy]:
+    return [one async for one in archive.studies({})]
+
+
 def replying(reply: httpx.Response) -> httpx.MockTransport:
     return httpx.MockTransport(lambda request: reply)
 
@@ -41,7 +45,7 @@ def test_a_search_brings_all_pages(monkeypatch: pytest.MonkeyPatch, count: int, 
     monkeypatch.setattr(module, "_PAGE", 3)
     carrier = FakeArchive(dataset for number in range(count) for dataset in SyntheticStudy(number).datasets())
     carrier.most, carrier.limit_from_first = most, from_first
-    listed = asked(carrier, lambda archive: archive.studies({}))
+    listed = asked(carrier, listed_studies)
     assert [(one.study, one.patient, one.instances) for one in listed] == [
         (SyntheticStudy(number).uid, SyntheticStudy(number).patient, 3) for number in range(count)
     ]
@@ -50,7 +54,7 @@ def test_a_search_brings_all_pages(monkeypatch: pytest.MonkeyPatch, count: int, 
 def test_a_server_that_knows_no_offset_ends_the_search(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_PAGE", 1)
     item = {"0020000D": {"vr": "UI", "Value": ["1.2"]}, "00100020": {"vr": "LO"}}
-    listed = asked(replying(httpx.Response(200, json=[item])), lambda archive: archive.studies({}))
+    listed = asked(replying(httpx.Response(200, json=[item])), listed_studies)
     assert [(one.study, one.patient, one.instances) for one in listed] == [("1.2", "", 0)]
 
 
@@ -92,7 +96,7 @@ def test_a_body_of_another_kind_is_none(kind: str):
 )
 def test_what_is_no_answer_to_a_search_is_one_line(reply: httpx.Response, error: type[Exception], line: str):
     with pytest.raises(error) as caught:
-        asked(replying(reply), lambda archive: archive.studies({}))
+        asked(replying(reply), listed_studies)
     assert str(caught.value).startswith(line)
 
 
@@ -103,7 +107,7 @@ def test_an_archive_that_never_ends_its_reply_is_given_up():
             raise AssertionError
 
     with pytest.raises(UnavailableError, match="the archive does not answer .TimeoutError.; start it, or set"):
-        asked(Dripping(), lambda archive: archive.studies({}))
+        asked(Dripping(), listed_studies)
 
 
 def test_what_the_archive_does_not_take_is_an_error():
