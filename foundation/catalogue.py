@@ -61,6 +61,7 @@ CATALOGUE = {
         ),
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
         Entry("federation status", f"{_FEDERATION}.status", "how a run stands: sites, round, errors, next deadline"),
+        Entry("federation schedule", f"{_FEDERATION}.schedule", "a recurring run, where hospitals have enough new"),
         Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
         Entry(
             "federation ledger verify",

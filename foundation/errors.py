@@ -16,5 +16,12 @@ class Stopped(UserError):  # noqa: N818 (somebody's wish)
     """A run that was told to stop, and stopped in order; a sweep does not go on with its next job."""
 
 
+NOT_DUE = "not due: "  # begins the line of a run that waits, also where another process has it
+
+
+class NotDue(UserError):  # noqa: N818 (nobody erred)
+    """A recurring run that waits, for too few hospitals have enough that is new."""
+
+
 class AlreadyFinished(Exception):  # noqa: N818 (no error: there is nothing to do)
     """A run that is to go on has come to its end; commands print the line and exit with code 0."""

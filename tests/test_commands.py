@@ -30,6 +30,7 @@ COMMANDS = {
     "pretrain.federated": ("steps_per_rond=3", "steps_per_round", "data.folder={}"),
     "foundation.federation.ledger verify": ("ledgerz=[a]", "ledgers", "ledgers=[{}]"),
     "foundation.federation.plans": ("aktion=list", "action", "site={}/site.yaml"),
+    "foundation.federation.schedule": ("every_dayz=3", "every_days", ""),
     "foundation.federation.status": ("formatt=text", "format", "run={}"),
     "foundation.federation.report": ("otherz=[a]", "others", "run={}"),
     "foundation.federation.deployment.provision": ("sitez=[a]", "sites", ""),

@@ -79,6 +79,7 @@ def plan_of(cfg: DictConfig) -> RunPlan:
         "noise": _noise(content.get("privacy") or {}),
         "compression": _part(Narrowing, content.get("compression") or {}, "compression").values(),
         "secure": None if content.get("secure") is None else _part(Masking, content["secure"], "secure").values(),
+        **({} if content.get("standing") is None else {"standing": content["standing"]}),
         "dictionary": _dictionary(Path(str((content.get("data") or {}).get("folder") or ""))),
         "settings": {},
     }

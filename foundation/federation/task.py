@@ -258,6 +258,11 @@ class FederatedTask(ABC):
         """Of the settings on which a site's kept state depends."""
         return digest_of({key: value for key, value in plain(self.cfg).items() if key in self.state_keys})
 
+    @property
+    def grafted(self) -> tuple[str, ...]:
+        """Parameter groups that come later than the others, and train alone."""
+        return ()
+
     def extension(self) -> Extension | None:
         """What the run exchanges beside weights; None if nothing.
 

@@ -77,6 +77,7 @@ class Entry(BaseModel):
         delta: that goes with it.
         policy: digest of the site's policy that let it pass.
         plan: digest of the run's plan.
+        standing: of a plan that recurs, the digest by which it was approved.
         steps: of the optimiser that an order asks for.
         split: digest of who trains, validates and is held out at the site.
         query: digest of the set of patients behind an answer.
@@ -109,6 +110,7 @@ class Entry(BaseModel):
     delta: Amount | None = None
     policy: Digest = ""
     plan: Digest = ""
+    standing: Digest = ""
     steps: Count | None = None
     split: Digest = ""
     query: Digest = ""

@@ -35,6 +35,7 @@ class Facts(TypedDict, total=False):
     delta: float | None
     policy: str
     plan: str
+    standing: str
     steps: int | None
     split: str
     query: str

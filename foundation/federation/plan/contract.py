@@ -29,6 +29,7 @@ from foundation.contract import (
 )
 from foundation.federation.ledger.seal import Receipt
 from foundation.federation.plan.protection import Combination, Masking, Narrowing, SiteNoise
+from foundation.federation.plan.standing import Standing
 from foundation.run_record import digest_of
 
 Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=1 << 24)], ...], Field(max_length=5)]
@@ -100,6 +101,7 @@ class RunPlan(Part):
         secure: masks under which the server sees sums alone; None for none.
         statistics: asked once, before the first round.
         dictionary: digest of the data dictionary that hospitals prepare their cohorts against; None compares none.
+        standing: bounds within which one approval is for every further run; None for an approval a run.
         settings: of the task.
     """
 
@@ -119,6 +121,7 @@ class RunPlan(Part):
     secure: Masking | None = None
     statistics: Annotated[tuple[Statistic, ...], Field(max_length=5)] = ()
     dictionary: Digest | None = None
+    standing: Standing | None = None
     settings: SerializeAsAny[TaskSettings]
 
     @model_validator(mode="after")
@@ -132,6 +135,13 @@ class RunPlan(Part):
     def digest(self) -> str:
         """SHA-256 of all that it asks: by it policies and ledgers know a plan."""
         return digest_of(self.values())
+
+    @property
+    def approved_as(self) -> str:
+        """The digest by which owners approve it: of one that recurs, whatever hospitals take part this time."""
+        if self.standing is None:
+            return self.digest
+        return digest_of({key: value for key, value in self.values().items() if key not in ("training", "evaluating")})
 
     @property
     def sites(self) -> tuple[str, ...]:

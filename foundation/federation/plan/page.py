@@ -18,6 +18,7 @@ def page(plan: RunPlan, hospital: str, spends: str, before: RunPlan | None = Non
     trains = hospital in plan.training
     asked = [
         f"{plan.rounds} rounds of {plan.steps} steps ({plan.task})" if trains else "one evaluation, no training",
+        *([] if plan.standing is None else plan.standing.lines()),
         *plan.settings.lines(),
         f"hospitals that train: {', '.join(plan.training)}",
         f"hospitals that are held out: {', '.join(plan.evaluating) or 'none'}",
@@ -44,7 +45,7 @@ def page(plan: RunPlan, hospital: str, spends: str, before: RunPlan | None = Non
         *([f"parts that stay here: {len(plan.strategy.local)} parameters"] if plan.strategy.local else []),
     ]
     parts = {
-        f"Plan {plan.digest[:16]} for {hospital}": [f"release {plan.release}, strategy {plan.strategy.kind}"],
+        f"Plan {plan.approved_as[:16]} for {hospital}": [f"release {plan.release}, strategy {plan.strategy.kind}"],
         "What is asked": asked,
         "What leaves": leaves,
         "Under which protection": _protection(plan),

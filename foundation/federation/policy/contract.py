@@ -90,6 +90,7 @@ class Patients(Strict):
         unprotected: behind an update without masks and without noise of this site's own.
         metrics: behind any metric; those of fewer are not sent.
         cell: behind any count; smaller ones are not sent.
+        new: distinct ones since the runs before, that a plan which recurs must ask for.
     """
 
     training: Whole = 1
@@ -97,6 +98,7 @@ class Patients(Strict):
     unprotected: Whole = 1
     metrics: Whole = 1
     cell: Whole = 1
+    new: Whole = 1
 
 
 class Limits(Strict):
@@ -107,12 +109,16 @@ class Limits(Strict):
         steps: of a round.
         seconds: of a round.
         queries: statistics and evaluations answered in a day, of all runs together.
+        rounds_a_month: that a plan which recurs may ask for.
+        epsilon_a_year: likewise.
     """
 
     rounds: Whole | None = None
     steps: Whole | None = None
     seconds: Positive | None = None
     queries: Whole | None = None
+    rounds_a_month: Whole | None = None
+    epsilon_a_year: Positive | None = None
 
 
 class SitePolicy(Strict):

@@ -114,7 +114,7 @@ def order_facts(
         run=run,
         task=task,
         release=plan.release,
-        config_digest=plan.digest,
+        config_digest=plan.approved_as,
         objectives=plan.settings.objectives,
         modalities=plan.settings.modalities,
         strategy=plan.strategy.kind,

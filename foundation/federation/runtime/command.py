@@ -9,10 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from foundation.command import plain
-from foundation.errors import AlreadyFinished, Stopped, UserError
+from foundation.errors import AlreadyFinished, NotDue, Stopped, UserError
 from foundation.federation.planning import plan_of
 from foundation.federation.policy.order import NOT_WEIGHTS, config_digest
 from foundation.federation.report.page import write_report
+from foundation.federation.runtime.continuing import earlier_of, place_earlier
 from foundation.federation.runtime.operator import CohortFacts, check_askable
 from foundation.federation.runtime.run import DEPLOYMENT, run
 from foundation.federation.server.checkpoints import Checkpoints
@@ -36,6 +37,8 @@ def federate(cfg: DictConfig, command: str) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _federate(cfg, command)
+    except NotDue as waits:
+        raise AlreadyFinished(str(waits)) from waits
     except KeyboardInterrupt:
         raise Stopped(f"{cfg.output}: stopped; go on with resume=true") from None
 
@@ -66,8 +69,9 @@ def _federate(cfg: DictConfig, command: str) -> None:
         if (output / FILE).is_file():
             clear(output)
         shutil.rmtree(output / "rounds", ignore_errors=True)
+        place_earlier(module, cfg.get("continues"), local, task.grafted)
         _begin(checkpoints, module, local)
-    parents, facts = [*parents, *cohort.builds_on()], cohort.facts()
+    parents, facts = [*parents, *earlier_of(cfg.get("continues")), *cohort.builds_on()], cohort.facts()
     with RunRecord.open(output, command, plain(cfg), cfg.seed, parents, facts, depends_on) as record:
         place(module, dict(run(cfg, checkpoints)), {}, local)
         exported = task.export(module, output)

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.errors import UserError
+from foundation.errors import NOT_DUE, NotDue, UserError
 from foundation.federation.deployment.app_bundle import write_bundle
 from foundation.federation.deployment.control_client import ServerFolder, SuperLink, connect
 from foundation.federation.server.checkpoints import Checkpoints
@@ -76,7 +76,8 @@ def _check_nodes(superlink: SuperLink, sites: list[str]) -> None:
 def _check(superlink: SuperLink, run: int, folder: Path) -> None:
     state = _read(folder)
     if state.get("failure"):
-        raise UserError(str(state["failure"]))
+        failure = str(state["failure"])
+        raise NotDue(failure) if failure.startswith(NOT_DUE) else UserError(failure)
     if not state.get("ended"):
         raise UserError(f"run {run}: {superlink.failure(run) or 'ended early'}; its lines above say more")
 

@@ -23,7 +23,16 @@ from foundation.run_record import FILE
 _SERVER = (
     *NOT_WEIGHTS,
     *("cohort", "federated_task", "federation", "privacy", "compression", "secure", "screening", "strategy"),
-    *("sites", "join_seconds", "data.folder", "data.test_hospitals", "data.split_file", "trainer._target_"),
+    *(
+        "sites",
+        "join_seconds",
+        "standing",
+        "continues",
+        "data.folder",
+        "data.test_hospitals",
+        "data.split_file",
+        "trainer._target_",
+    ),
 )
 _FILES = ("weights", "gmt", "model")
 

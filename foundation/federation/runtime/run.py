@@ -62,8 +62,16 @@ def _serial(cfg: DictConfig, checkpoints: Checkpoints) -> Arrays:
 
 
 def _sites(cfg: DictConfig, checkpoints: Checkpoints) -> Path:
-    """The folder of the sites that this machine simulates, with the config on whose settings they train."""
-    folder = (checkpoints.folder / "sites").resolve()
+    """The folder of the sites that this machine simulates, with the config on whose settings they train.
+
+    Where it is kept from run to run, with ledgers and lists, it stands in the run's folder as a link.
+    """
+    folder, kept = checkpoints.folder / "sites", cfg.federation.get("homes")
+    if kept is not None:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        if not folder.is_symlink():
+            folder.symlink_to(Path(kept).resolve(), target_is_directory=True)
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     return folder

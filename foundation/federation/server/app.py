@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from foundation.arrays import write_arrays
-from foundation.errors import UserError
+from foundation.errors import NOT_DUE, NotDue, UserError
+from foundation.federation.plan.standing import NEWS
 from foundation.federation.planning import plan_of
 from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.components import ServerComponents
@@ -97,6 +98,7 @@ class Federation:
         self.training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
         self.quorum = math.ceil(cfg.quorum * len(self.training))
         self.nodes = NodeRegistry(grid, list(cfg.sites), admitted)
+        self.resting: dict[str, str] = {}  # why, by site that sits a recurring run out
         self.console = Console()
         if not self.console.is_terminal:
             self.console.width = _LOG_WIDTH
@@ -118,6 +120,8 @@ class Federation:
         if state := self.checkpoints.strategy():
             self.components.strategy.load_state(state)
         here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
+        if self.plan.standing is not None and not self.checkpoints.history:
+            self._check_news(here)
         if self.cfg.statistics and not self.checkpoints.history:
             training = {name: here[name] for name in self.training if name in here}
             order = self._order(1, weights)
@@ -131,6 +135,22 @@ class Federation:
         if not self.cfg.rounds:
             self.checkpoints.end()
         return weights
+
+    def _check_news(self, nodes: Mapping[str, int]) -> None:
+        """Asks hospitals for their word that they have enough that is new; those that have not sit the run out.
+
+        Raises:
+            NotDue: if too few have.
+        """
+        ask = self._ask(0, nodes)
+        ready = ask(NEWS, {}, {}).sites
+        self.resting = {site: reason for site, reason in ask.absent.items() if site not in ready}
+        if len(ready) < self.quorum:
+            reasons = "; ".join(f"{site}: {reason}" for site, reason in self.resting.items())
+            raise NotDue(
+                f"{NOT_DUE}{len(ready)} of {len(self.training)} hospitals have enough that is new, {self.quorum} are "
+                f"needed ({reasons})"
+            )
 
     def _begun(self, weights: Arrays, changed: Weights) -> Arrays:
         """The weights to start from, with what sums over the sites have set."""
@@ -151,6 +171,8 @@ class Federation:
         parts = (self.grid, self.components, self.ledger, timer, self.checkpoints, self.extension)
         current = Round(*parts, self.cfg.memory_mib, self.cfg.data.batch_size)
         current.absent |= {name: "not connected" for name in self.training if name not in here}
+        current.absent |= self.resting
+        here = {name: node for name, node in here.items() if name not in self.resting}
         ask, task = self._ask(number, here), self.components.task
         with timer.of("training"):
             led = task.lead(ask, weights, number, self.checkpoints.buffers)

@@ -2,7 +2,8 @@
 
 Decisions stand in the site's ledger, so they cannot be changed unseen; the texts of plans that await one lie in its
 state folder, each under its digest, and those that were decided in a folder below. An approval is for one run: whoever
-wants a second one asks again. The latest decision counts, so that a refusal takes back what it follows, and who
+wants a second one asks again; but of a plan that recurs it is for every run within its bounds (`site.standing`),
+whichever hospitals take part. The latest decision counts, so that a refusal takes back what it follows, and who
 approves twice before a run begins has approved one.
 """
 
@@ -39,9 +40,9 @@ def check_approved(site: Site, ledger: Ledger, plan: RunPlan, run: str, entries:
     Raises:
         Declined: if nobody approved it, or for another run; a plan that is new here then awaits its owner.
     """
-    digest = plan.digest
+    digest = plan.approved_as
     begun = {entry.plan for entry in entries if entry.run == run and _is_answer(entry)}
-    if begun - {digest}:
+    if begun - {plan.digest}:
         raise Declined("plan: this run began under another one")
     if site.policy.approval == "rules" or digest in (site.policy.config_digest or ()):
         if not any(entry.kind == "approval" and entry.plan == digest and entry.note == RULE for entry in entries):
@@ -50,7 +51,8 @@ def check_approved(site: Site, ledger: Ledger, plan: RunPlan, run: str, entries:
     decision, allowed = _decision(entries, digest)
     if decision == DECLINED:
         raise Declined("plan: this hospital's owner declined it")
-    if allowed <= len(runs_of(entries, digest) - {run}):
+    used = 0 if plan.standing is not None else len(runs_of(entries, digest) - {run})
+    if allowed <= used:
         _await_owner(site, plan)
         raise Declined(f"plan: {LABEL}{digest[:12]} awaits this hospital's approval (consilium federation plans)")
 
@@ -100,8 +102,8 @@ def waiting(site: Site) -> list[RunPlan]:
 def decide(site: Site, plan: RunPlan, approve: bool) -> None:
     """Writes an owner's decision into the ledger, and puts the plan away until somebody asks for it again."""
     ledger = Ledger.open(site.ledger, site.name)
-    ledger.append("approval", plan=plan.digest, note=APPROVED if approve else DECLINED)
-    path = _folder(site) / f"{plan.digest}.json"
+    ledger.append("approval", plan=plan.approved_as, note=APPROVED if approve else DECLINED)
+    path = _folder(site) / f"{plan.approved_as}.json"
     _put_away(site).mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):  # it never came, or another decision put it away
         path.replace(_put_away(site) / path.name)
@@ -150,7 +152,7 @@ def _decided(entries: Sequence[Entry], digest: str) -> bool:
 
 def _await_owner(site: Site, plan: RunPlan) -> None:
     folder = _folder(site)
-    path = folder / f"{plan.digest}.json"  # a name of this site's own making
+    path = folder / f"{plan.approved_as}.json"  # a name of this site's own making
     if path.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,7 @@ def _read(site: Site, path: Path) -> RunPlan:
         plan = read_plan(path.read_text(encoding="utf-8"), settings_of(site.tasks()))
     except (UnfitPlanError, OSError, UnicodeDecodeError) as error:
         raise UnfitPlanError(f"{path}: no plan of this release ({error}); remove it") from error
-    if plan.digest != path.stem:
+    if plan.approved_as != path.stem:
         raise UserError(f"{path}: was changed since it came; remove it, and let the server ask again")
     return plan
 

@@ -24,6 +24,7 @@ from foundation.federation.site.components import compressor_of, privacy_of, pri
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
 from foundation.federation.site.queries import check_query, query_digest
+from foundation.federation.site.standing import check_bounds, check_members
 from foundation.federation.sums.fixed_point import GROUP, RANGE
 from foundation.federation.task import FederatedTask, Part
 from foundation.federation.wire.compression import Compressor
@@ -101,6 +102,7 @@ class PolicyGate:
         self.compression = compressor_of(order.plan)
         self.facts = self._read()
         check_order(policy, self.facts, entries, spent_after=Spent())
+        check_members(self.site, order.plan)
         check_approved(self.site, self.ledger, order.plan, order.run, entries)
         if self.order_type in _IN_TURN:
             check_sequence(kind, "update" if kind == "order" else kind, order.run, order.round, entries)
@@ -113,7 +115,10 @@ class PolicyGate:
         self._keep_split(entries)
         if self.order_type != "train":
             check_query(self.site, entries, self.task.patients(self._part()))
-        patients = len(self.task.patients("train")) if self.order_type == "train" else None
+        trained_on = self.task.patients("train") if self.order_type == "train" else None
+        if trained_on is not None:
+            check_bounds(self.site, order.plan, order.run, order.round, entries, trained_on, self.spent(updates=1))
+        patients = None if trained_on is None else len(trained_on)
         check_order(policy, self.facts, entries, patients, self.spent(updates=1))
 
     def admit_extension(self) -> int:
@@ -239,6 +244,8 @@ class PolicyGate:
         """Writes an entry of the order's run and round into the ledger; of what leaves, before it does."""
         facts["run"], facts["round"], facts["peer"] = self.order.run, self.order.round, SERVER
         facts["plan"] = self.order.plan.digest
+        if self.order.plan.standing is not None:
+            facts["standing"] = self.order.plan.approved_as
         if direction == "out" and self.split:
             facts["split"], facts["query"] = self.split, query_digest(self.task.patients(self._part()))
         if arrays is not None:

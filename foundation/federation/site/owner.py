@@ -32,7 +32,7 @@ def act(site: Site, action: str, plan: str | None) -> None:
     if action == "list":
         plans = waiting(site)
         for one in plans:
-            print(f"{LABEL}{one.digest[:16]}  {one.task}, {one.rounds} rounds of {one.steps} steps")
+            print(f"{LABEL}{one.approved_as[:16]}  {one.task}, {one.rounds} rounds of {one.steps} steps")
         print(f"{site.name}: {len(plans)} plans wait; action=review, or show, approve or decline with plan=")
         return
     asks = action == "review"
@@ -41,7 +41,7 @@ def act(site: Site, action: str, plan: str | None) -> None:
         if asks and not sys.stdin.isatty():
             raise UserError("action: review asks at a terminal; elsewhere say action=approve or decline, and plan=")
         if action != "show":
-            _note(site, one, _agrees() if asks else action == "approve")
+            _note(site, one, _agrees(one) if asks else action == "approve")
 
 
 def described(site: Site, plan: RunPlan) -> str:
@@ -55,13 +55,17 @@ def described(site: Site, plan: RunPlan) -> str:
     return page(plan, site.name, spends, last_approved(site, plan.task))
 
 
-def _agrees() -> bool:
-    return input("approve this plan for one run? [y/N] ").strip().lower() == "y"
+def _agrees(plan: RunPlan) -> bool:
+    return input(f"approve this plan {_for_how_long(plan).removeprefix('approved ')}? [y/N] ").strip().lower() == "y"
+
+
+def _for_how_long(plan: RunPlan) -> str:
+    return "approved for one run" if plan.standing is None else "approved for every run within its bounds"
 
 
 def _note(site: Site, plan: RunPlan, approve: bool) -> None:
     decide(site, plan, approve)
     print(
-        f"{site.name}: {LABEL}{plan.digest[:16]} "
-        f"{'approved for one run' if approve else 'declined'}; the ledger says so"
+        f"{site.name}: {LABEL}{plan.approved_as[:16]} "
+        f"{_for_how_long(plan) if approve else 'declined'}; the ledger says so"
     )
