@@ -59,7 +59,8 @@ class MultimodalEncoder(nn.Module):
         if not self.training:
             return self._encode(batch)
         for name, module in self.modalities.items():
-            module.observe(batch.inputs.get(name))  # type: ignore[operator]
+            if module.training:  # one that is held still keeps its statistics, too
+                module.observe(batch.inputs.get(name))  # type: ignore[operator]
         if self.patients_at_once is None or len(batch) <= self.patients_at_once:
             return self._encode(batch)
         return join([encode_again(self, self._encode, part) for part in batch.split(self.patients_at_once)])

@@ -1,7 +1,7 @@
 """The Lightning module of pretraining: wiring only."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from foundation.engine.callbacks import Finite
 from foundation.engine.drift_correction import DriftCorrection
 from foundation.engine.module import TrainingModule
 from foundation.errors import UserError
+from foundation.federation.groups import group_of
 from foundation.objectives.base import Objective, Term
 from foundation.objectives.schedule import ramps
 
@@ -69,6 +70,29 @@ class PretrainModule(TrainingModule):
         self.drift_correction = drift_correction
         self.samples: Counter[str] = Counter()
         self._trained: dict[str, int] = {}
+        self.still: frozenset[str] = frozenset()  # parameter groups that do not learn
+
+    def hold_still(self, grafted: Collection[str]) -> None:
+        """Lets some modalities alone learn, with the objectives that look at them; nothing is done if there are none.
+
+        What of the others would move without a gradient, statistics of batches, stands still as well.
+        """
+        if not grafted:
+            return
+        looks = {f"objective:{name}": objective.modalities for name, objective in self.objectives.items()}
+        learns = {*grafted, *(name for name, seen in looks.items() if not seen or set(seen) & set(grafted))}  # type: ignore[arg-type]
+        self.still = frozenset(self._groups()) - learns
+        for name, parameter in self.named_parameters():
+            if group_of(name) in self.still:
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "PretrainModule":
+        super().train(mode)
+        for name in self.still & set(self.encoder.modalities):
+            self.encoder.modalities[name].eval()
+        if "fusion" in self.still:
+            self.encoder.fusion.eval()
+        return self
 
     def step(self, batch: Batch, stage: str) -> Tensor | None:
         """Loss of a batch, logged by objective."""
@@ -95,8 +119,8 @@ class PretrainModule(TrainingModule):
             total = output.zero_loss.sum() if total is None else total + output.zero_loss.sum()
         if total is not None:
             self.log(f"{stage}/loss", total.detach(), batch_size=len(batch), on_epoch=True, on_step=stage == "train")
-        self._trained = trained
-        return total
+        self._trained = {name: count for name, count in trained.items() if name not in self.still}
+        return None if self.still and total is not None and self.training and not total.requires_grad else total
 
     def accepted(self, loss: Tensor | None) -> Tensor | None:
         self.samples.update(self._trained)

@@ -24,6 +24,7 @@ CONFIGS = {
     "foundation.federation.deployment.provision": "provision",
     "foundation.federation.deployment.join": "join",
     "foundation.federation.plans": "plans",
+    "foundation.federation.schedule": "schedule",
     "foundation.federation.status": "status",
     "foundation.federation.report": "report_federation",
     "foundation.federation.deployment.superlink": "superlink",

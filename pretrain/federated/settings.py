@@ -39,6 +39,7 @@ class PretrainingSettings(TaskSettings):
         data: batches.
         ema: decay of an exponential mean of the weights; None keeps none.
         bank: noisy embeddings that sites share; None for none.
+        graft: modalities that come later: their encoders alone learn, and the others stay as they are, bit by bit.
     """
 
     config_name: ClassVar[str] = "federated"
@@ -59,6 +60,7 @@ class PretrainingSettings(TaskSettings):
     data: Batches
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     bank: BankSettings | None = None
+    graft: Annotated[tuple[Name, ...], Field(max_length=40)] = ()
 
     @model_validator(mode="after")
     def _names_are_there(self) -> Self:
@@ -66,6 +68,7 @@ class PretrainingSettings(TaskSettings):
             (self.data.modalities or (), self.modality),
             (() if self.bank is None else self.bank.modalities, self.modality),
             (self.objective_weights, self.objective),
+            (self.graft, self.modality),
         ):
             if set(names) - set(known):
                 raise ValueError("names a modality or an objective that the plan does not describe")
@@ -91,6 +94,7 @@ class PretrainingSettings(TaskSettings):
             "data": only(data, *Batches.model_fields),
             "ema": content.get("ema"),
             "bank": content.get("bank"),
+            **({"graft": content["graft"]} if content.get("graft") else {}),
         }
         if asked["bank"] is not None:
             BankSettings.read(**asked["bank"])  # by its own words
@@ -106,6 +110,7 @@ class PretrainingSettings(TaskSettings):
         values = self.values()
         cfg["objective_weights"] = values.get("objective_weights", {})
         cfg["ema"], cfg["bank"], cfg["untrained"] = self.ema, values.get("bank"), False
+        cfg["graft"] = list(self.graft)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -129,5 +134,6 @@ class PretrainingSettings(TaskSettings):
             f"objectives: {', '.join(learns)}",
             f"optimiser: {self.optimizer.kind}, learning rate {self.optimizer.learning_rate:g}",
             f"patients a step: {self.data.batch_size}",
+            *([f"these alone learn, all others stay as they are: {', '.join(self.graft)}"] if self.graft else []),
             *(["embeddings of patients leave, noised: " + ", ".join(self.bank.modalities)] if self.bank else []),
         ]

@@ -61,6 +61,7 @@ class Pretraining(FederatedTask):
         assert self.hospital is not None
         pretraining = cast("PretrainModule", module)
         pretraining.drift_correction = drift
+        pretraining.hold_still(self.grafted)
         cfg = self.cfg.copy()
         cfg.checkpoint_every = 0  # the server keeps a round's weights, and the site its state
         return fit_round(
@@ -87,6 +88,10 @@ class Pretraining(FederatedTask):
             if objective.modalities:
                 behind[name] = min(behind[modality] for modality in objective.modalities)  # type: ignore[union-attr]
         return Evaluation(evaluate_module(self.cfg, [self.hospital], pretraining), behind)
+
+    @property
+    def grafted(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.cfg.get("graft") or ())
 
     def export(self, module: nn.Module, output: Path) -> Path:
         cast("PretrainModule", module).encoder.save_pretrained(output / "encoder")
