@@ -6,6 +6,7 @@ couples patients, H holds each patient's own curvature alone. Hospitals add thes
 those that it went on from, so that earlier patients need not be kept.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ class Information:
         return Information(self.patients + patients, self.names, self.values + more)
 
     def __add__(self, other: "Information") -> "Information":
-        return Information(self.patients + other.patients, self.names, self.values + other.values)
+        parts = [one.values for one in (self, other)]
+        if parts[0].ndim != parts[1].ndim:  # a diagonal, of more weights once, beside a whole matrix
+            parts = [torch.diag(values) if values.ndim == 1 else values for values in parts]
+        return Information(self.patients + other.patients, self.names, parts[0] + parts[1])
 
     def of(self, moves: Mapping[str, Tensor]) -> Tensor:
         """Twice the loss of the likelihood of these patients when weights move so, to second order."""
@@ -61,19 +65,23 @@ class Information:
         values = self.values.to(flat.device, flat.dtype)
         return flat @ values @ flat if values.ndim == 2 else (values * flat**2).sum()
 
-    def check(self, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Refuses information of other weights than a run changes.
+    def on(self, weights: Mapping[str, Tensor], folder: Path) -> "Information":
+        """Of those weights alone that a run changes.
 
         Raises:
-            UserError: naming the first.
+            UserError: naming the first of which nothing is known.
         """
         sizes = {name: value.numel() for name, value in weights.items()}
-        different = sorted(sizes.items() ^ self.names.items())
+        different = sorted(sizes.items() - self.names.items())
         if different:
             raise UserError(
                 f"{folder / FILE}: of other weights than this run changes ({different[0][0]}); give frozen= and "
                 "encoder as there"
             )
+        ends = dict(zip(self.names, itertools.accumulate(self.names.values()), strict=True))
+        rows = torch.cat([torch.arange(ends[name] - size, ends[name]) for name, size in sizes.items()])
+        values = self.values[rows][:, rows] if self.values.ndim == 2 else self.values[rows]
+        return Information(self.patients, sizes, values)
 
     def write(self, folder: Path) -> None:
         """Into a run's folder."""

@@ -25,7 +25,7 @@ class Settings:
     """The config's `keeps`.
 
     Args:
-        memory: patients whose embeddings and targets stay, at most; of a frozen encoder.
+        memory: patients whose embeddings, by the encoder as it is in the end, and targets stay, at most.
         information: whether what patients told of each weight stays, as a sum.
 
     Raises:
@@ -52,10 +52,6 @@ class Settings:
             raise UserError(
                 f"keeps.{name}: private training lets nothing of a patient stay but noisy gradients; set it off"
             )
-        if self.memory and not cfg.frozen:
-            raise UserError(
-                "keeps.memory: an encoder that is trained on embeds patients elsewhere then; set frozen=true"
-            )
 
 
 def keep(
@@ -66,7 +62,7 @@ def keep(
         return
     output, release = Path(cfg.output), Path(cfg.pretrained) if cfg.get("learning") is not None else None
     module.eval()
-    fused = _embedded(module, train, data) if module.frozen else None
+    fused = _embedded(module, train, data) if settings.memory or module.frozen else None
     targets = _targets(train)
     if settings.memory:
         assert fused is not None
@@ -80,9 +76,10 @@ def keep(
         )
         both.write(output)
     if settings.information:
-        ours_told = information(module, train, fused, targets)
-        known = release is not None and (release / FILE).is_file()
-        (Information.read(release) + ours_told if release is not None and known else ours_told).write(output)
+        ours_told = information(module, train, fused if module.frozen else None, targets)
+        if release is not None and (release / FILE).is_file():
+            ours_told = Information.read(release).on(trainable(module), release) + ours_told
+        ours_told.write(output)
 
 
 def _targets(train: PatientDataset) -> Targets:

@@ -62,8 +62,7 @@ class Fisher(Pull):
 
     def begin(self, module: FinetuneModule, release: TaskModel, folder: Path, train: PatientDataset) -> None:
         super().begin(module, release, folder, train)
-        self._information = Information.read(folder)
-        self._information.check(self._start, folder)
+        self._information = Information.read(folder).on(self._start, folder)
         self._share = 1.0 / len(train)
 
     def penalty(self, module: FinetuneModule, batch: Batch, scores: Tensor) -> Tensor:

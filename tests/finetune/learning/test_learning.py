@@ -80,6 +80,15 @@ def test_information_is_a_sum_that_the_next_release_adds_to(run, tmp_path: Path)
     assert second.values.trace() > first.values.trace() > 0
 
 
+def test_a_frozen_run_goes_on_from_what_was_kept_of_a_trained_encoder(run, tmp_path: Path):
+    run("first", 0, 40, "frozen=false", "steps=2", *KEEPS)
+    run("replay", 40, 60, "learning=replay", "steps=2", release="first")
+    run("fisher", 40, 60, "learning=fisher", "steps=2", "keeps.information=true", release="first")
+    first, then = Information.read(tmp_path / "first"), Information.read(tmp_path / "fisher")
+    assert first.values.ndim == 1 and then.values.shape == (130, 130)
+    assert set(then.names) == {name for name in first.names if name.startswith("head.")}
+
+
 @pytest.mark.parametrize("kind", ["classes", "hazard"])
 def test_curvature_is_that_of_the_loss_by_finite_differences(kind: str):
     generator = torch.Generator().manual_seed(0)
@@ -126,7 +135,7 @@ def test_lora_is_merged_and_its_increment_taken_off_gives_the_release(run, tmp_p
         (["learning=replay", "frozen=false"], "frozen: found false, and Replay needs frozen=true"),
         (["learning=lora"], "frozen: found true, and Lora needs frozen=false"),
         (["learning=pull", "trainer=ddp"], "trainer: a run that goes on from a release is one process"),
-        (["keeps.memory=10", "frozen=false"], "keeps.memory: an encoder that is trained on"),
+        (["keeps.memory=-1"], "keeps.memory: found -1"),
         (["+keeps.memroy=10"], "keeps.memroy: no such setting; there are memory, information"),
     ],
 )
