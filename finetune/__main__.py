@@ -37,10 +37,9 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     cohort = Cohort(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
     parts = configured_split(cohort, cfg.data)
+    begins = {"release": release_digest(Path(cfg.pretrained))} if goes_on(cfg) else {}
     learned = patients_to_learn(cfg, cohort, parts)
-    depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder)}
-    if goes_on(cfg):
-        depends_on["release"] = release_digest(Path(cfg.pretrained))
+    depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder), **begins}
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)
     modalities = task_modalities(cfg.task, encoder)

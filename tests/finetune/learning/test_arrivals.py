@@ -1,0 +1,70 @@
+"""`python -m finetune` on a cohort in which a hospital arrives, and one leaves."""
+
+from pathlib import Path
+
+import hydra
+import pandas as pd
+import pytest
+
+from finetune.__main__ import train_head
+from finetune.learning.memory import Memory
+from foundation.data.cohort import Cohort
+from foundation.data.withdrawals import affected_by_withdrawal
+from foundation.errors import UserError
+from foundation.files import read_json
+from tests.finetune.learning.conftest import QUICK
+
+
+@pytest.fixture
+def train(cohort: Cohort, build, tmp_path: Path):
+    """Trains the patients of some hospitals, whom a cohort of that day has."""
+    build().encoder.save_pretrained(tmp_path / "encoder")
+
+    def trained(name: str, hospitals: list[str], *settings: str, release: str = "encoder") -> Path:
+        part = cohort.patients["hospital"].isin(hospitals).map({True: "train", False: "test"}).rename("part")
+        for hospital in hospitals:  # the same at any time
+            part[cohort.patients.index[cohort.patients["hospital"] == hospital][:4]] = "validation"
+        part.rename_axis("patient_id").to_csv(tmp_path / f"{name}.csv")
+        folders = [f"data.folder={cohort.folder}", f"output={tmp_path / name}", f"pretrained={tmp_path / release}"]
+        split = [f"data.split_file={tmp_path / f'{name}.csv'}", "data.test_hospitals=[]", "progress=false"]
+        with hydra.initialize_config_module("configs", version_base="1.3"):
+            train_head(hydra.compose("finetune", [*QUICK, *folders, *split, *settings]))
+        return tmp_path / name
+
+    return trained
+
+
+def test_a_hospital_that_arrives_is_added_to_the_sums_and_one_that_leaves_taken_off(train, cohort: Cohort):
+    one, two = cohort.hospitals[:2]
+    first = train("first", [one], "method=sums")
+    second = train("second", [one, two], "method=sums", release="first")
+    at_once = train("at_once", [one, two], "method=sums")
+    third = train("third", [one], "method=sums", f"sums.forget=[{two}]", release="second")
+    patients = {run: read_json(run / "sums.json", "")["patients"] for run in (first, second, at_once, third)}
+    assert patients[first].keys() == {one} and patients[third] == patients[first]
+    assert patients[second] == patients[at_once] and patients[second].keys() == {one, two}
+    assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
+
+
+def test_only_who_is_new_is_learned_from_and_a_memory_that_names_who_left_is_told(train, cohort: Cohort):
+    one, two = cohort.hospitals[:2]
+    train("first", [one], "frozen=true", "keeps.memory=20", "steps=2")
+    second = train(
+        "second", [one, two], "frozen=true", "learning=replay", "keeps.memory=20", "steps=2", release="first"
+    )
+    learned = read_json(second / "trained_on.json", "")
+    assert set(cohort.patients.loc[learned["train"], "hospital"]) == {two}
+    assert set(pd.read_csv(second.parent / "second.csv").query("part == 'train'")["patient_id"]) > set(learned["train"])
+    remembered = Memory.read(second).patients
+    assert set(cohort.patients.loc[remembered, "hospital"]) == {one, two}
+    later = Cohort(cohort.folder)
+    later.patients = later.patients.drop(index=remembered[0])
+    _, affected = affected_by_withdrawal(later, [second.parent])
+    assert second / "memory" / "rows.json" in [path for run in affected for path in run.files]
+
+
+def test_a_release_is_asked_for_by_name(train, cohort: Cohort):
+    with pytest.raises(
+        UserError, match=r"^pretrained: .* holds no task model to go on from; give one, or set learning=null$"
+    ):
+        train("second", cohort.hospitals[:1], "learning=pull")
