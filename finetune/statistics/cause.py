@@ -100,7 +100,7 @@ class CauseStatistics:
         return tables
 
     def measures(self, tables: Mapping[str, Any]) -> dict[str, Measure]:
-        table: CauseTable = tables["cause"]
+        table: CauseTable = tables["cause"].occupied()
         outcomes = dict(zip(("censored", "events", "other causes"), map(int, table.outcomes()[0]), strict=True))
         n, last = sum(outcomes.values()), self.horizons[-1]
 
@@ -211,7 +211,7 @@ class CauseStatistics:
         for name in np.unique(hospitals):
             rows = hospitals == name
             grids = Grid.exact(rounded[rows]), Grid.exact(scores[rows])
-            part = None if weights is None else weights[:, rows]
+            part = None if weights is None else weights[:, rows].astype(np.int64)
             table = CauseTable.from_patients(kind[rows], rounded[rows], scores[rows], *grids, part)
             sums.append(harrell_pairs(table.of_cause()))
         return total(sums)

@@ -122,7 +122,7 @@ class SurvivalStatistics(TaskStatistics):
         return np.asarray(np.exp(-hazard * np.exp(estimates)[:, None]))
 
     def measures(self, tables: Mapping[str, Any], support: Support) -> dict[str, Measure]:
-        table = tables["survival"]
+        table = tables["survival"].occupied()
         censored, events = (int(count) for count in table.outcomes()[0])
         outcomes = {"events": events, "censored": censored}
         n = censored + events
@@ -236,7 +236,7 @@ class SurvivalStatistics(TaskStatistics):
         for name in np.unique(hospitals):
             rows = hospitals == name
             grids = Grid.exact(rounded[rows]), Grid.exact(scores[rows])
-            part = None if weights is None else weights[:, rows]
+            part = None if weights is None else weights[:, rows].astype(np.int64)
             sums.append(
                 harrell_pairs(SurvivalTable.from_patients(seen[rows], rounded[rows], scores[rows], *grids, part))
             )

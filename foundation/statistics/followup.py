@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from foundation.errors import UserError
 from foundation.statistics.grid import Grid
@@ -47,6 +47,18 @@ class ScoreTable(Table):
         """How many follow-ups ended how: `[replicates, ends]`."""
         return np.asarray(self.counts.sum(axis=(2, 3)))
 
+    def occupied(self) -> Self:
+        """The same patients on those times and scores alone that anybody has.
+
+        Whatever goes by the order of times and scores is as on the whole grid, of which few patients leave most empty.
+        """
+        cells: NDArray[np.bool_] = np.asarray(self.counts.any(axis=(0, 1)))
+        times, scores = (np.flatnonzero(cells.any(axis=axis)) for axis in (1, 0))
+        if not len(times):
+            times = scores = np.zeros(1, dtype=np.int64)
+        counts = self.counts.take(scores, axis=3).take(times, axis=2)
+        return type(self)(_part(self.times, times), _part(self.scores, scores), counts)
+
     def by_group(self, cuts: ArrayLike) -> Self:
         """Risk groups 0, 1, ...: scores below the first cut, from it to below the next, and so on."""
         group = np.searchsorted(np.asarray(cuts, dtype=np.float64), self.scores.values, side="right")
@@ -57,6 +69,10 @@ class ScoreTable(Table):
     def group(self, cell: int) -> Self:
         """The patients of one score, arm or group alone."""
         return type(self)(self.times, Grid(self.scores.values[[cell]]), self.counts[..., cell : cell + 1])
+
+
+def _part(grid: Grid, cells: Integers) -> Grid:
+    return Grid(grid.values[cells], grid.rounding)
 
 
 @dataclass(frozen=True, eq=False)

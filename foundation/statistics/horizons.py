@@ -104,7 +104,7 @@ class DCalibrationTable(Table):
         reach = np.maximum(survival, np.finfo(float).tiny)[:, None]
         spread = np.clip(survival[:, None] - edges, 0, 1 / bins) / reach
         parts = np.where(seen[:, None] | (survival == 0)[:, None], parts, spread)
-        return cls(np.stack([rows.sum(axis=1), rows @ seen.astype(np.int64)], axis=1), rows @ parts)
+        return cls(np.stack([rows.sum(axis=1, dtype=np.int64), rows @ seen.astype(np.int64)], axis=1), rows @ parts)
 
     def outcomes(self) -> Integers:
         """Censored and events: `[replicates, 2]`."""

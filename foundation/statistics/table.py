@@ -53,7 +53,7 @@ class Table:
                 )
             if theirs.dtype.kind not in "iu" and not np.isfinite(theirs).all():
                 raise UserError(f"{type(self).__name__}: {name} holds a value that is not finite; mend it at its site")
-            theirs = np.rint(theirs) if mine.dtype == np.int64 and theirs.dtype != np.int64 else theirs
+            theirs = np.rint(theirs) if mine.dtype == np.int64 and theirs.dtype.kind == "f" else theirs
             values[name] = (mine + theirs if add else theirs).astype(mine.dtype, copy=not add)
         return replace(self, **values)
 
@@ -92,22 +92,40 @@ def counted(cells: NDArray[Any], count: int, weights: NDArray[Any]) -> Integers:
     Args:
         cells: of each patient, `[patients]`.
         count: of cells.
-        weights: how often a patient counts, `[replicates, patients]`, integers.
+        weights: how often a patient counts, `[replicates, patients]`, whole numbers. Of unsigned ones, such as bytes,
+            the counts are the narrowest that hold them: to be sent, not to be reckoned with.
     """
-    # A hospital's patients are in few of a fine grid's cells, and those alone are counted once a replicate.
-    present = np.flatnonzero(np.bincount(cells, minlength=count))
-    among = np.searchsorted(present, cells)
-    rows = [np.bincount(among, weights=row, minlength=len(present)) for row in weights]
-    counts = np.zeros((len(weights), count), dtype=np.int64)
-    counts[:, present] = np.rint(np.stack(rows))
+    present, rows = _by_cell(cells, count, weights.astype(np.int64, copy=False))
+    narrow = weights.dtype.kind == "u"
+    kind = np.min_scalar_type(int(rows.max(initial=0))) if narrow else np.dtype(np.int64)
+    # A hospital's patients are in few of a fine grid's cells; pages of zeros that nobody writes cost nothing.
+    counts = np.zeros((len(weights), count), dtype=kind)
+    counts[:, present] = rows
     return counts
 
 
 def summed(cells: NDArray[Any], count: int, values: NDArray[Any]) -> Floats:
     """Sums of values `[..., patients]` by cell: `[..., count]`."""
     flat = np.asarray(values, dtype=np.float64).reshape(math.prod(values.shape[:-1]), values.shape[-1])
-    sums = np.stack([np.bincount(cells, weights=row, minlength=count) for row in flat])
-    return np.asarray(sums.reshape(*values.shape[:-1], count), dtype=np.float64)
+    present, rows = _by_cell(cells, count, flat)
+    sums = np.zeros((len(flat), count))
+    sums[:, present] = rows
+    return sums.reshape(*values.shape[:-1], count)
+
+
+def _by_cell(cells: NDArray[Any], count: int, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Cells that hold anybody, and sums of values `[rows, patients]` in them: `[rows, cells]`.
+
+    Raises:
+        IndexError: if a patient's cell is none of the grid's.
+    """
+    if len(cells) and not 0 <= cells.min() <= cells.max() < count:
+        raise IndexError(f"a cell is none of {count}")
+    order = np.argsort(cells, kind="stable")
+    present, starts = np.unique(cells[order], return_index=True)
+    if not len(present):
+        return present.astype(np.int64), np.zeros((len(values), 0), dtype=values.dtype)
+    return present, np.add.reduceat(values[:, order], starts, axis=1)
 
 
 def once(weights: ArrayLike | None, patients: int) -> NDArray[Any]:

@@ -5,13 +5,14 @@ server sees totals alone (`foundation.federation.sums.fixed_point`).
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.federation.privacy import PrivateStrategy
@@ -119,11 +120,9 @@ class SumExchange:
         packed = pack_order(order)
         absent |= send_and_collect(self.grid, MessageType.TRAIN, packed, nodes, order.plan.deadline, on_reply)
         sites = [site for site in nodes if site in by_site]
-        total = {name: np.zeros(shape) for name, shape in shapes.items()}
-        for site in sites:
-            for name, value in by_site[site].items():
-                total[name] += value
-        return Sums(total, sites, by_site, absent)
+        parts = {name: [by_site[site][name] for site in sites] for name in shapes}
+        total = {name: _added(parts[name], shape) for name, shape in shapes.items()}
+        return Sums(total, sites, by_site, absent, frozenset(name for name in shapes if _short(parts[name])))
 
     def _masked(self, order: Order, nodes: Mapping[str, int], shapes: Shapes) -> Sums:
         assert self.components.secure is not None
@@ -144,6 +143,19 @@ class SumExchange:
         return Sums(from_answer(from_parts(parts), shapes), masked.took_part, {}, masked.absent)
 
 
+def _added(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The sum of sites' arrays; of bytes and other short whole numbers in whole ones, which takes half the time."""
+    total: NDArray[Any] = np.zeros(shape, dtype=np.int32 if _short(parts) else np.float64)
+    for part in parts:
+        total += part
+    return total.astype(np.float64, copy=False)
+
+
+def _short(parts: Sequence[NDArray[Any]]) -> bool:
+    """Whether all are of whole numbers, so short that thousands of them add up in four bytes."""
+    return all(part.dtype.kind in "iu" and part.dtype.itemsize <= 2 for part in parts)
+
+
 def _read(name: str, reply: Reply, shapes: Shapes) -> Numbers:
     """A site's arrays, held against what was asked.
 
@@ -157,6 +169,6 @@ def _read(name: str, reply: Reply, shapes: Shapes) -> Numbers:
     for key, value in arrays.items():
         if value.shape != tuple(shapes[key]):
             raise UnreadableError(f"{name}: {key} has another shape than asked for; install one release everywhere")
-        if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        if value.dtype.kind not in "fiu" or (value.dtype.kind == "f" and not np.isfinite(value).all()):
             raise UnreadableError(f"{name}: {key} holds what is no finite number")
     return arrays

@@ -37,12 +37,14 @@ class Sums:
         sites: that are in it, in the run's order.
         by_site: each one's own arrays; empty where secure aggregation hides them.
         absent: why, by site that was asked and is not in the total.
+        whole: names of arrays that are known to hold whole numbers of four bytes.
     """
 
     arrays: dict[str, NDArray[np.float64]]
     sites: list[str]
     by_site: dict[str, Numbers] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
 
 
 class Ask(Protocol):

@@ -19,7 +19,7 @@ from foundation.statistics.probabilities import ProbabilityTable
 from foundation.statistics.regression import RegressionTable
 from foundation.statistics.scores import PairedScoreTable, ScoreTable
 from foundation.statistics.survival import SurvivalTable
-from foundation.statistics.table import Table, counted, total
+from foundation.statistics.table import Table, counted, summed, total
 from foundation.statistics.weights import poisson_weights
 from tests.foundation.statistics.patients import DAYS, RISKS, SCORES, Patients, drawn
 
@@ -170,6 +170,22 @@ def test_counts_and_draws_of_a_mostly_empty_grid_are_those_of_every_cell(patient
         np.testing.assert_array_equal(drawn_sites.counts[row], expected)
 
 
+@pytest.mark.parametrize(("most", "kind"), [(3, np.uint8), (200, np.uint16)])
+def test_counts_of_bytes_are_the_narrowest_that_hold_them(most: int, kind: type):
+    at, weights = np.array([1, 1, 4]), np.array([[1, 1, 1], [most, most, 0]])
+    narrow = counted(at, 6, weights.astype(np.uint8))
+    assert narrow.dtype == kind
+    np.testing.assert_array_equal(narrow, counted(at, 6, weights))
+
+
+def test_sums_by_cell_are_those_of_every_cell_by_hand():
+    rng = np.random.default_rng(0)
+    at, values = rng.integers(0, 7, 40), rng.normal(size=(3, 2, 40))
+    by_hand = np.stack([values[:, :, at == cell].sum(axis=2) for cell in range(9)], axis=2)
+    np.testing.assert_allclose(summed(at, 9, values), by_hand, rtol=0, atol=1e-12)
+    assert summed(at[:0], 9, values[:, :, :0]).tolist() == np.zeros((3, 2, 9)).tolist()
+
+
 def test_a_cell_that_the_grid_does_not_have_is_not_counted_elsewhere():
     for cell in (-1, 3):
         with pytest.raises((ValueError, IndexError)):
@@ -194,3 +210,24 @@ def test_a_secure_sum_in_floats_comes_back_as_counts():
     table = TABLES["scores"](drawn())
     noisy = {name: array + 1e-7 for name, array in table.to_arrays().items()}
     np.testing.assert_array_equal(table.filled(noisy).counts, table.counts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 99))
+def test_figures_of_occupied_times_and_scores_are_those_of_the_whole_grid(count: int, seed: int):
+    patients = drawn(count, seed)
+    whole = SurvivalTable.from_patients(patients.event, patients.time, patients.risk, DAYS, RISKS, weights(patients))
+    part = whole.occupied()
+    assert part.counts.size <= whole.counts.size
+    np.testing.assert_array_equal(part.outcomes(), whole.outcomes())
+    np.testing.assert_allclose(harrell_c(part), harrell_c(whole), rtol=1e-12)
+    for days in HORIZONS:
+        np.testing.assert_allclose(uno_c(part, days), uno_c(whole, days), rtol=1e-12)
+        np.testing.assert_allclose(time_dependent_auc(part, days), time_dependent_auc(whole, days), rtol=1e-12)
+        assert part.times.up_to(days) <= whole.times.up_to(days)
+
+
+def test_nobody_occupies_one_cell():
+    part = SurvivalTable.empty(DAYS, RISKS, 3).occupied()
+    assert part.counts.shape == (4, 2, 1, 1)
+    assert np.isnan(harrell_c(part)).all()
