@@ -152,10 +152,7 @@ class TaskModel:
         batch = batch.to(next(self.encoder.parameters()).device)
         names, present = self.task["modalities"], self._present(batch)
         if self.head.reads_features:
-            features = self.encoder.features(batch, names)
-            owners = [name for name in names for _ in range(sum(self.encoder.feature_sizes([name]).values()))]
-            hidden = [torch.tensor([owner not in some for owner in owners]).to(features.device) for some in subsets]
-            return [self.head(features.masked_fill(mask, torch.nan)) for mask in hidden]
+            return [self.head(features) for features in self._features_by_subset(batch, subsets)]
         output = self.encoder(batch)
         scores = []
         for some in subsets:
@@ -167,6 +164,25 @@ class TaskModel:
                 embedding = self.encoder.fusion(tokens, {name: batch.rows(name) for name in tokens}, len(batch))
             scores.append(self.scores_of(embedding, present & shown))
         return scores
+
+    @torch.no_grad()
+    def readings_by_subset(self, batch: Batch, subsets: Sequence[Sequence[str]]) -> list[Reading]:
+        """The same with what reliability looks at beside scores; features are computed where it does."""
+        scores, present = self.scores_by_subset(batch, subsets), self._present(batch)
+        names = self.task["modalities"]
+        shown = [torch.tensor([name in some for name in names]).to(present.device) for some in subsets]
+        if self.reliability is None:
+            return [Reading(one, present & mask, one[:, :0]) for one, mask in zip(scores, shown, strict=True)]
+        features = self._features_by_subset(batch, subsets)
+        return [Reading(one, present & mask, part) for one, mask, part in zip(scores, shown, features, strict=True)]
+
+    def _features_by_subset(self, batch: Batch, subsets: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Plain features `[patients, features]`, NaN of modalities that are none of a subset's."""
+        names = self.task["modalities"]
+        features = self.encoder.features(batch, names)
+        owners = [name for name in names for _ in range(sum(self.encoder.feature_sizes([name]).values()))]
+        hidden = [torch.tensor([owner not in some for owner in owners]).to(features.device) for some in subsets]
+        return [features.masked_fill(mask, torch.nan) for mask in hidden]
 
     def scores_of(self, fused: Tensor, present: Tensor) -> Tensor:
         """Raw scores of embeddings, `[patients, outputs]`.

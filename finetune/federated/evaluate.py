@@ -104,7 +104,7 @@ def exchange(cfg: DictConfig) -> dict[str, Any]:
 def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     """The figures of what came back."""
     from finetune.federated.evaluation import FOLDER
-    from finetune.federated.figures import ALL, figures
+    from finetune.federated.figures import ALL, figures, reliability
     from finetune.federated.tables import from_arrays
     from foundation.arrays import read_arrays
     from foundation.statistics.figure import Support
@@ -120,6 +120,8 @@ def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     }
     statistics = model.head.statistics()
     result = figures(statistics, total, by_site, cfg.hospital_replicates, cfg.seed, Support())
+    if model.reliability is not None:
+        result["reliability"] = reliability(model.reliability.coverage, total, by_site, Support())
     answer = read_json(folder / "answer.json", "evaluate again", "sites", "absent")
     return {"sites": answer["sites"], "absent": answer["absent"], "masked": cfg.get("secure") is not None, **result}
 
@@ -147,6 +149,8 @@ def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
     if "new_hospital" in result:
         rows["a new hospital"] = result["new_hospital"]
     lines += [_row(label, name, figure) for label, part in rows.items() for name, figure in part.items()]
+    for name, figure in result.get("reliability", {}).get("overall", {}).items():
+        lines += [_row("reliability", name, figure)] if name != "n" else []
     smaller = {f"hospital {name}": part for name, part in result["by_hospital"].items()} | result["groups"]
     for label, part in smaller.items():
         name = next(iter(part))

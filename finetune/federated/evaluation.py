@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from finetune.federated.settings import EvaluationSettings
 from foundation.arrays import read_arrays, write_arrays
 from foundation.data.dictionary import read_dictionary
@@ -39,7 +41,8 @@ class Evaluating(FederatedTask):
         question = read_arrays(folder / "question.safetensors", _AGAIN)
         shapes = {name: tuple(shape) for name, shape in read_json(folder / "shapes.json", _AGAIN).items()}
         sums = ask(TABLES, {}, shapes, question, list(self.cfg.sites))
-        write_arrays(folder / "total.safetensors", sums.arrays)
+        total = {name: value.astype(np.int32) if name in sums.whole else value for name, value in sums.arrays.items()}
+        write_arrays(folder / "total.safetensors", total)
         for site, arrays in sums.by_site.items():
             write_arrays(folder / "sites" / f"{site}.safetensors", arrays)
         write_json(folder / "answer.json", {"sites": sums.sites, "absent": sums.absent})
@@ -56,7 +59,7 @@ class Evaluating(FederatedTask):
         model = TaskModel.load(unpacked(of_question(question), self.home / MODELS))
         # The site's policy counts who stands behind the tables: patients without a target do not.
         patients = judged(model, self.cohort, self.patients("evaluation")).patients
-        arrays = to_arrays(tables_of(model, self.cohort, patients, self.plan(model)))
+        arrays = to_arrays(tables_of(model, self.cohort, patients, self.plan(model), sent=True))
         counts = tuple(key for key, value in arrays.items() if value.dtype.kind in "iu")
         return SiteSums(arrays, len(patients), counts)
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from finetune.figures import Figures, figures_of_tables
 from finetune.statistics.base import Tables, TaskStatistics
+from finetune.statistics.binary import part_of
+from finetune.statistics.reliability import ReliabilityStatistics
 from foundation.statistics.figure import Support
 
 ALL = "all"
+RELIABILITY = "reliability"  # begins the names of tables of how far answers can be relied on
 
 
 def figures(
@@ -46,6 +49,34 @@ def figures(
     if len(parts) >= support.hospitals:
         content["new_hospital"] = {name: asdict(whole.new_hospital(name)) for name in whole.measures}
     return content
+
+
+def reliability(
+    coverage: float, total: Mapping[str, Tables], by_site: Mapping[str, Mapping[str, Tables]], support: Support
+) -> dict[str, Any]:
+    """How far answers can be relied on, as `finetune.evaluate` writes it: overall, by hospital, by modality alone.
+
+    Args:
+        coverage: that regions are to have.
+        total: by subgroup, the tables of all hospitals together.
+        by_site: the same by hospital; empty where they are hidden.
+        support: below which a figure is none.
+    """
+    statistics = ReliabilityStatistics(coverage)
+
+    def row(tables: Tables) -> dict[str, Any]:
+        answers = part_of(tables, RELIABILITY)
+        patients = int(answers["answers"].counts[0, 0])
+        return {"n": patients, **_as_json(figures_of_tables(statistics, answers, support))}
+
+    told = {name: row(tables) for name, tables in total.items() if any(one.startswith(RELIABILITY) for one in tables)}
+    return {
+        "coverage": coverage,
+        "overall": told.pop(ALL),
+        "by_hospital": {site: row(tables[ALL]) for site, tables in by_site.items()},
+        "by_modality": told,
+        "curves": statistics.curves(part_of(total[ALL], RELIABILITY)),
+    }
 
 
 def _as_json(figures: Figures) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _MANIFEST, _FILE = "manifest", "file."
 _LONGEST = 1 << 20  # bytes of the list of names
 _NAME = re.compile(r"(encoder/)?([A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(json|safetensors|txt|gmt|model)")
 _HEAD = ("task.json", "head.safetensors")
+_BESIDE = ("reliability.safetensors", "subsets.safetensors")  # as `finetune.predictor` calls them; not of every model
 _ENCODER = ("config.json", "model.safetensors")
 
 Files = dict[str, NDArray[np.uint8]]
@@ -37,8 +38,8 @@ def packed(folder: Path) -> Files:
             raise UserError(
                 f"{folder}: no {name}, so it is no task model; give the output folder of python -m finetune"
             )
-    head = {name: np.fromfile(folder / name, dtype=np.uint8) for name in _HEAD}
-    return head | packed_encoder(folder / "encoder")
+    names = [*_HEAD, *(name for name in _BESIDE if (folder / name).is_file())]
+    return {name: np.fromfile(folder / name, dtype=np.uint8) for name in names} | packed_encoder(folder / "encoder")
 
 
 def packed_encoder(folder: Path) -> Files:

@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from finetune.baseline import records
+from finetune.federated.figures import RELIABILITY
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
+from finetune.reliability.evaluation import answer_columns
+from finetune.reliability.module import Reading
 from finetune.statistics.base import Column, Tables, Targets
+from finetune.statistics.reliability import ReliabilityStatistics
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.dictionary import DataDictionary
@@ -62,6 +66,12 @@ class Plan:
         alone = [f"{name} alone" for name in self.modalities] if len(self.modalities) > 1 else []
         return [ALL, *(f"sex {name}" for name in self.sexes), *(f"age {name}" for name in bands), *alone]
 
+    @property
+    def alone(self) -> dict[str, list[str]]:
+        """By group of those who are seen through one modality alone, that modality."""
+        groups = self.groups
+        return {name: [one] for one in self.modalities for name in (f"{one} alone",) if name in groups}
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -72,12 +82,15 @@ class Seen:
         hospitals: of them.
         targets: by label column, `[patients]`.
         estimates: of the head, `[patients]` or `[patients, outputs]`.
+        answers: how far they can be relied on, as `finetune.reliability.evaluation` gives it; None where the model
+            does not say, or nobody asks.
     """
 
     patients: list[str]
     hospitals: list[str]
     targets: Targets
     estimates: Column
+    answers: Column | None = None
 
     def only(self, rows: NDArray[np.bool_]) -> "Seen":
         """Those of some rows."""
@@ -87,7 +100,7 @@ class Seen:
             [self.hospitals[row] for row in kept],
             {name: column[kept] for name, column in self.targets.items()},
             self.estimates[kept],
-        )
+        )  # of subgroups of people nobody asks how far answers can be relied on
 
 
 def judged(
@@ -98,11 +111,21 @@ def judged(
     return patients_with_target(cohort, list(patients), model.head, names, model.task["drop_inputs"])
 
 
-def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan) -> dict[str, Tables]:
-    """By subgroup, the tables of those of some patients whose target is known."""
-    alone = [name for name in plan.modalities if f"{name} alone" in plan.groups]
-    everybody, *parts = seen_through(model, cohort, patients, [model.task["modalities"], *([name] for name in alone)])
-    groups = {ALL: everybody} | {f"{name} alone": part for name, part in zip(alone, parts, strict=True)}
+def tables_of(
+    model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan, sent: bool = False
+) -> dict[str, Tables]:
+    """By subgroup, the tables of those of some patients whose target is known.
+
+    Args:
+        model: that is evaluated.
+        cohort: of the patients.
+        patients: whom to count, as far as they can be judged.
+        plan: what all hospitals count alike.
+        sent: whether they are only to be sent: then counts are as narrow as they travel, and not to be reckoned with.
+    """
+    subsets = {ALL: list(model.task["modalities"]), **plan.alone}
+    groups = dict(zip(subsets, seen_through(model, cohort, patients, list(subsets.values())), strict=True))
+    everybody = groups[ALL]
     record = records(cohort, everybody.patients)
     sex = np.array([str(row.get(_SEX)) for row in record])
     age = np.array([_number(row.get(_AGE)) for row in record])
@@ -112,14 +135,17 @@ def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: P
     for place, name in enumerate(bands):
         band = np.searchsorted(np.array(plan.ages), age, side="right")
         groups[name] = everybody.only((band == place) & ~np.isnan(age))
-    return {name: _tables(model, groups[name], plan) for name in plan.groups}
+    return {name: _tables(model, groups[name], plan, sent) for name in plan.groups}
 
 
 def empty_tables(model: TaskModel, plan: Plan) -> dict[str, Tables]:
     """The same of nobody: the declaration that sums are read with."""
-    nobody = Seen([], [], {name: np.zeros(0) for name in model.head.targets}, _estimates(model, None, [[]])[0])
-    tables = _tables(model, nobody, plan)
-    return dict.fromkeys(plan.groups, tables)
+    everything = [list(model.task["modalities"])]
+    ((estimates, answers),) = _estimates(model, None, everything, {name: np.zeros(0) for name in model.head.targets})
+    nobody = Seen([], [], {name: np.zeros(0) for name in model.head.targets}, estimates, answers)
+    whole = _tables(model, nobody, plan)
+    without = {name: table for name, table in whole.items() if not name.startswith(RELIABILITY)}
+    return {name: whole if name in (ALL, *plan.alone) else without for name in plan.groups}
 
 
 def to_arrays(tables: Mapping[str, Tables]) -> dict[str, NDArray[Any]]:
@@ -162,35 +188,55 @@ def seen_through(
     everybody = judged(model, cohort, patients, union)
     parts = [judged(model, cohort, patients, some).patients for some in subsets]
     place = {patient: row for row, patient in enumerate(everybody.patients)}
-    return [
-        Seen(
-            part,
-            cohort.patients.loc[part, "hospital"].tolist(),
-            target_columns(cohort, part, model.head),
-            estimates[[place[patient] for patient in part]],
-        )
-        for part, estimates in zip(parts, _estimates(model, everybody, subsets), strict=True)
-    ]
+    columns = target_columns(cohort, everybody.patients, model.head)
+    seen = []
+    for part, (estimates, answers) in zip(parts, _estimates(model, everybody, subsets, columns), strict=True):
+        rows = [place[patient] for patient in part]
+        hospitals, targets = cohort.patients.loc[part, "hospital"].tolist(), target_columns(cohort, part, model.head)
+        seen.append(Seen(part, hospitals, targets, estimates[rows], None if answers is None else answers[rows]))
+    return seen
 
 
 @torch.no_grad()
-def _estimates(model: TaskModel, part: PatientDataset | None, subsets: Sequence[Sequence[str]]) -> list[Column]:
-    """In double precision, so that a patient's does not depend on who is beside in a batch; `[patients, ...]` each."""
+def _estimates(
+    model: TaskModel, part: PatientDataset | None, subsets: Sequence[Sequence[str]], targets: Targets
+) -> list[tuple[Column, Column | None]]:
+    """Of each subset of modalities, estimates `[patients, ...]`, and how far they can be relied on `[patients, 7]`.
+
+    In double precision, so that a patient's does not depend on who is beside in a batch.
+    """
     encoder, head = model.encoder.double(), model.head.double()
     width = encoder.width if head.blocks is None else sum(head.blocks.values())
-    scores = [[head(torch.zeros(0, width, dtype=torch.float64))] for _ in subsets]
+    nobody = head(torch.zeros(0, width, dtype=torch.float64))
+    modalities = model.task["modalities"]
+    size = 0 if model.reliability is None else sum(encoder.feature_sizes(modalities).values())
+    present, features = torch.zeros(0, len(modalities), dtype=torch.bool), torch.zeros(0, size, dtype=torch.float64)
+    none = Reading(nobody, present, features)
+    readings = [[none] for _ in subsets]
     patients = [] if part is None else part.patients
     for start in range(0, len(patients), _SIZE):
         samples = [model.usable(part.sample(patient)) for patient in patients[start : start + _SIZE]]  # type: ignore[union-attr]
         batch = encoder.encode_samples(samples).floating(torch.float64)
-        for column, some in zip(scores, model.scores_by_subset(batch, subsets), strict=True):
+        for column, some in zip(readings, model.readings_by_subset(batch, subsets), strict=True):
             column.append(some)
-    return [np.asarray(head.estimate(torch.cat(column)).numpy(), dtype=np.float64) for column in scores]
+    return [_told(model, Reading.joined(column), targets) for column in readings]
 
 
-def _tables(model: TaskModel, seen: Seen, plan: Plan) -> Tables:
+def _told(model: TaskModel, reading: Reading, targets: Targets) -> tuple[Column, Column | None]:
+    estimates = np.asarray(model.head.estimate(reading.scores).numpy(), dtype=np.float64)
+    if model.reliability is None:
+        return estimates, None
+    return estimates, answer_columns(model.reliability.double(), model.head.regions(), reading, targets)
+
+
+def _tables(model: TaskModel, seen: Seen, plan: Plan, sent: bool = False) -> Tables:
     weights = poisson_weights(seen.patients, plan.replicates, plan.key)
-    return model.head.statistics().tables(seen.targets, seen.estimates, seen.hospitals, weights)
+    weights = weights.astype(np.uint8) if sent else weights  # a byte holds how often a patient may count
+    tables = model.head.statistics().tables(seen.targets, seen.estimates, seen.hospitals, weights)
+    if model.reliability is None or seen.answers is None:
+        return tables
+    answers = ReliabilityStatistics(model.reliability.coverage).tables({}, seen.answers, seen.hospitals, weights)
+    return tables | {f"{RELIABILITY}/{name}": table for name, table in answers.items()}
 
 
 def _number(value: Any) -> float:
@@ -200,4 +246,5 @@ def _number(value: Any) -> float:
 def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind not in "iu" or not values.size:
         return values
-    return values.astype(np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
+    kind = np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
+    return values.astype(kind, copy=False)

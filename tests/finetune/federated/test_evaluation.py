@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from finetune.federated.evaluate import evaluate, settle
 from finetune.federated.evaluation import TABLES, Evaluating
-from finetune.federated.figures import figures
+from finetune.federated.figures import figures, reliability
 from finetune.federated.parcel import of_question, packed, to_question, unpacked
 from finetune.federated.tables import seen_by, seen_through, tables_of
 from finetune.fit import save
@@ -27,6 +27,7 @@ from finetune.heads.regression import Regression
 from finetune.heads.survival import Survival
 from finetune.module import FinetuneModule
 from finetune.predictor import TaskModel
+from finetune.reliability.module import Reliability
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.run_record import RunRecord
@@ -79,7 +80,9 @@ def evaluated(build, uneven: Path, tmp_path: Path) -> Evaluate:
     return run
 
 
-def write_model(build, cohort: Path, folder: Path, head: Callable[[int], Head], name: str) -> None:
+def write_model(
+    build, cohort: Path, folder: Path, head: Callable[[int], Head], name: str, reliable: bool = False
+) -> None:
     """A task model as `python -m finetune` leaves one, with a split that trains on everybody."""
     torch.manual_seed(1)
     encoder = build().encoder
@@ -90,7 +93,12 @@ def write_model(build, cohort: Path, folder: Path, head: Callable[[int], Head], 
         made.baseline_hazard.copy_(torch.linspace(0.01, 1.5, len(made.baseline_hazard)))
         made.cuts.copy_(torch.tensor([-0.2, 0.2]))
     task = DictConfig({"name": name, "drop_inputs": {}})
-    save(FinetuneModule(encoder, made), task, list(encoder.modalities), folder)
+    module, names = FinetuneModule(encoder, made), list(encoder.modalities)
+    if reliable:
+        blocks = [[name, block, size] for name in names for block, size in encoder.feature_sizes([name]).items()]
+        module.reliability = Reliability(names, blocks, alternatives=2, coverage=0.8)
+        module.reliability.thresholds.fill_(0.55)
+    save(module, task, names, folder)
     data = {"test_hospitals": [], "folds": 0, "fold": 0, "stratify": None, "split_file": None}
     data |= {"validation_fraction": 0.0, "split_seed": 0}
     facts = Cohort(cohort).facts()
@@ -140,6 +148,31 @@ def test_figures_over_hospitals_are_those_of_one_place(evaluated: Evaluate, task
     figure = result["overall"][primary]
     assert figure["low"] < figure["value"] < figure["high"]
     assert {"genomics alone", "sex F", "sex M", "age below 50", "age 50 to 65", "age from 65"} <= set(result["groups"])
+
+
+def test_how_far_answers_can_be_relied_on_is_that_of_one_place(
+    evaluated: Evaluate, build, uneven: Path, tmp_path: Path
+):
+    write_model(build, uneven, tmp_path / "biomarker", HEADS["biomarker"], "biomarker", reliable=True)
+    cfg, result = evaluated("biomarker")
+    model, task = TaskModel.load(Path(cfg.run)), Evaluating(cfg)
+    whole = task.cohort
+    total = tables_of(model, whole, whole.patients.index.tolist(), task.plan(model))
+    by_site = {
+        site: tables_of(model, Cohort(Path(cfg.data.folder), [site]), rows.index.tolist(), task.plan(model))
+        for site, rows in whole.patients.groupby("hospital", sort=False)
+    }
+    expected = reliability(0.8, total, by_site, Support())
+    same(result["reliability"], json.loads(json.dumps(expected)))
+    assert set(result["reliability"]["by_hospital"]) == set(SITES)
+    assert "genomics alone" in result["reliability"]["by_modality"]
+    patients = seen_by(model, whole, whole.patients.index, model.task["modalities"]).patients
+    answers = TaskModel.load(Path(cfg.run)).predict([whole.sample(patient) for patient in patients])
+    told = result["reliability"]["overall"]
+    abstained = sum(answer["reliability"]["abstain"] for answer in answers) / len(answers)
+    assert told["n"] == len(patients) and told["abstained"]["value"] == pytest.approx(abstained, abs=1e-12)
+    assert 0 < told["abstained"]["value"] < 1 and told["abstained"]["low"] < told["abstained"]["high"]
+    assert "| reliability |" in (Path(cfg.output) / "evaluation.md").read_text()
 
 
 def test_hospital_of_one_class_has_no_area_and_counts_in_that_of_all(evaluated: Evaluate):
