@@ -13,6 +13,14 @@ from foundation.errors import UserError
 from foundation.files import replacing
 
 
+def narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers in the shortest kind that holds them; other numbers as they are."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return values
+    kind = np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
+    return values.astype(kind, copy=False)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes a safetensors file; see `replacing`.
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from finetune.federated.settings import EvaluationSettings
-from foundation.arrays import read_arrays, write_arrays
+from foundation.arrays import narrowed, read_arrays, write_arrays
 from foundation.data.dictionary import read_dictionary
 from foundation.errors import UserError
 from foundation.federation.sums import Ask, SiteSums
@@ -37,14 +35,16 @@ class Evaluating(FederatedTask):
 
     def begin(self, ask: Ask, weights: Arrays) -> Weights:
         """Asks once, and writes what came back; the figures are made of it where the run was begun."""
+        from finetune.federated.figures import ALL, SEPARATOR
+
         folder = Path(self.cfg.output) / FOLDER
         question = read_arrays(folder / "question.safetensors", _AGAIN)
         shapes = {name: tuple(shape) for name, shape in read_json(folder / "shapes.json", _AGAIN).items()}
         sums = ask(TABLES, {}, shapes, question, list(self.cfg.sites))
-        total = {name: value.astype(np.int32) if name in sums.whole else value for name, value in sums.arrays.items()}
-        write_arrays(folder / "total.safetensors", total)
-        for site, arrays in sums.by_site.items():
-            write_arrays(folder / "sites" / f"{site}.safetensors", arrays)
+        write_arrays(folder / "total.safetensors", {name: narrowed(value) for name, value in sums.arrays.items()})
+        for site, arrays in sums.by_site.items():  # of a hospital, nobody shows subgroups
+            everybody = {name: value for name, value in arrays.items() if name.startswith(f"{ALL}{SEPARATOR}")}
+            write_arrays(folder / "sites" / f"{site}.safetensors", everybody)
         write_json(folder / "answer.json", {"sites": sums.sites, "absent": sums.absent})
         return {}
 

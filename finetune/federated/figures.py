@@ -11,6 +11,7 @@ from finetune.statistics.reliability import ReliabilityStatistics
 from foundation.statistics.figure import Support
 
 ALL = "all"
+SEPARATOR = "|"  # of group, table and field in the name of an array that travels
 RELIABILITY = "reliability"  # begins the names of tables of how far answers can be relied on
 
 

@@ -10,22 +10,21 @@ import torch
 from numpy.typing import NDArray
 
 from finetune.baseline import records
-from finetune.federated.figures import RELIABILITY
+from finetune.federated.figures import ALL, RELIABILITY, SEPARATOR
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
 from finetune.reliability.evaluation import answer_columns
 from finetune.reliability.module import Reading
 from finetune.statistics.base import Column, Tables, Targets
 from finetune.statistics.reliability import ReliabilityStatistics
+from foundation.arrays import narrowed
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
 from foundation.data.dictionary import DataDictionary
 from foundation.statistics.table import Table
 from foundation.statistics.weights import poisson_weights
 
-ALL = "all"
 _SIZE = 64  # patients at a time
-_SEPARATOR = "|"
 _AGE, _SEX = "age", "sex"
 
 
@@ -151,7 +150,7 @@ def empty_tables(model: TaskModel, plan: Plan) -> dict[str, Tables]:
 def to_arrays(tables: Mapping[str, Tables]) -> dict[str, NDArray[Any]]:
     """As they travel: counts in the narrowest whole numbers that hold them."""
     return {
-        _SEPARATOR.join((group, name, field)): _narrowed(values)
+        SEPARATOR.join((group, name, field)): narrowed(values)
         for group, of_group in tables.items()
         for name, table in of_group.items()
         for field, values in table.to_arrays().items()
@@ -171,7 +170,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], declared: Mapping[str, Table
 
 
 def _filled(arrays: Mapping[str, NDArray[Any]], table: Table, group: str, name: str) -> Table:
-    start = _SEPARATOR.join((group, name, ""))
+    start = SEPARATOR.join((group, name, ""))
     return table.filled({key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)})
 
 
@@ -241,10 +240,3 @@ def _tables(model: TaskModel, seen: Seen, plan: Plan, sent: bool = False) -> Tab
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _narrowed(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind not in "iu" or not values.size:
-        return values
-    kind = np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
-    return values.astype(kind, copy=False)

@@ -120,9 +120,8 @@ class SumExchange:
         packed = pack_order(order)
         absent |= send_and_collect(self.grid, MessageType.TRAIN, packed, nodes, order.plan.deadline, on_reply)
         sites = [site for site in nodes if site in by_site]
-        parts = {name: [by_site[site][name] for site in sites] for name in shapes}
-        total = {name: _added(parts[name], shape) for name, shape in shapes.items()}
-        return Sums(total, sites, by_site, absent, frozenset(name for name in shapes if _short(parts[name])))
+        total = {name: _added([by_site[site][name] for site in sites], shape) for name, shape in shapes.items()}
+        return Sums(total, sites, by_site, absent)
 
     def _masked(self, order: Order, nodes: Mapping[str, int], shapes: Shapes) -> Sums:
         assert self.components.secure is not None
@@ -143,17 +142,13 @@ class SumExchange:
         return Sums(from_answer(from_parts(parts), shapes), masked.took_part, {}, masked.absent)
 
 
-def _added(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The sum of sites' arrays; of bytes and other short whole numbers in whole ones, which takes half the time."""
-    total: NDArray[Any] = np.zeros(shape, dtype=np.int32 if _short(parts) else np.float64)
+def _added(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The sum of sites' arrays; of whole numbers so short that thousands of them add up in four bytes, in such."""
+    short = all(part.dtype.kind in "iu" and part.dtype.itemsize <= 2 for part in parts)
+    total: NDArray[Any] = np.zeros(shape, dtype=np.int32 if short and parts else np.float64)
     for part in parts:
         total += part
-    return total.astype(np.float64, copy=False)
-
-
-def _short(parts: Sequence[NDArray[Any]]) -> bool:
-    """Whether all are of whole numbers, so short that thousands of them add up in four bytes."""
-    return all(part.dtype.kind in "iu" and part.dtype.itemsize <= 2 for part in parts)
+    return total
 
 
 def _read(name: str, reply: Reply, shapes: Shapes) -> Numbers:

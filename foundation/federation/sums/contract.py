@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from foundation.federation.weights.types import Arrays
@@ -33,18 +32,16 @@ class Sums:
     """The total over the sites.
 
     Attributes:
-        arrays: by name, float64.
+        arrays: by name, float64; int32 where every site sent whole numbers of one or two bytes.
         sites: that are in it, in the run's order.
         by_site: each one's own arrays; empty where secure aggregation hides them.
         absent: why, by site that was asked and is not in the total.
-        whole: names of arrays that are known to hold whole numbers of four bytes.
     """
 
-    arrays: dict[str, NDArray[np.float64]]
+    arrays: Numbers
     sites: list[str]
     by_site: dict[str, Numbers] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
-    whole: frozenset[str] = frozenset()
 
 
 class Ask(Protocol):
