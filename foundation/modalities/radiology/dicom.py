@@ -83,8 +83,9 @@ class Series:
 
     @property
     def inverted(self) -> bool:
-        """Whether high values are dark."""
-        return bool(self.first.get("PhotometricInterpretation") == "MONOCHROME1")
+        """Whether high values are dark; Hounsfield units are densities, whatever a screen is told to show."""
+        shown = self.first.get("PhotometricInterpretation") == "MONOCHROME1"
+        return bool(shown and not self.computed_tomography)
 
 
 def read_series(source: Path | list[Path], settings: SliceSettings, problems: Problems) -> Scan:

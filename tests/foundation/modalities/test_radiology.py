@@ -17,6 +17,7 @@ from foundation.modalities.radiology.dicom import read_series
 from foundation.modalities.radiology.nifti import read_nifti
 from foundation.modalities.radiology.scan import Scan, SliceSettings, choose, to_slices
 from foundation.modalities.radiology.slices import read_slices
+from foundation.modalities.radiology_volumes.scans import read_volume
 from tests.foundation.modalities.radiology_scans import ALL, REAL, REAL_NIFTI, header, report
 from tests.foundation.scan_files import body, dicom, enhanced, save, write_nifti, write_series
 
@@ -172,6 +173,14 @@ def test_high_is_dark_in_monochrome1(tmp_path):
     )
     inside = slice(4, 28)
     np.testing.assert_array_equal(dark[:, inside], 255 - light[:, inside])
+
+
+def test_hounsfield_units_are_densities_whatever_a_screen_is_told(tmp_path):
+    series = [write_series(tmp_path / kind, PhotometricInterpretation=kind) for kind in ("MONOCHROME2", "MONOCHROME1")]
+    one, other = (read_slices(each, "dicom", ALL, Problems()) for each in series)
+    np.testing.assert_array_equal(one, other)
+    volumes = [read_volume(each, "dicom", None, Problems()) for each in series]
+    np.testing.assert_array_equal(volumes[0].voxels, volumes[1].voxels)
 
 
 def test_a_channel_is_chosen_and_voxels_without_a_number_are_dark(tmp_path):
