@@ -37,7 +37,7 @@ LINEAR = ("counts", "cpm", "tpm", "fpkm")
 BASES = {"log2": 2.0, "ln": math.e, "log10": 10.0}
 TRANSCRIPTOME = 15_000  # genes from which a table is taken for a whole transcriptome
 _OF_THE_WHOLE = (("fpkm", "tpm"), ("counts", "cpm"))  # shares of all that was read
-_HIGHEST_LOG2 = 40.0
+HIGHEST_LOG2 = 40.0  # of expression in any unit
 _USUAL_OFFSETS = (0.001, 0.01, 0.1, 0.5, 1e-9)
 _HIGHEST_Z = 100.0
 _ADVICE = "check the unit declared in cohort.yaml"
@@ -105,8 +105,15 @@ def check_unit(values: pd.DataFrame, unit: str, path: Path, offset: float = 1.0)
         problems.error(path, finding, _offset_advice(low, base), field="unit", value=f"{low:g}")
     if unit == "counts" and not np.array_equal(values, np.floor(values), equal_nan=True):
         problems.error(path, "counts are whole numbers, these are not", _ADVICE, field="unit")
-    if base is not None and high > _HIGHEST_LOG2 / math.log2(base):
+    if base is not None and high > HIGHEST_LOG2 / math.log2(base):
         problems.error(path, f"values are too high for {unit}", _ADVICE, field="unit", value=f"{high:g}")
+    if (
+        base is not None
+        and high >= 2
+        and values.size > 100
+        and np.array_equal(values, np.floor(values), equal_nan=True)
+    ):
+        problems.warn(path, f"all values are whole numbers: these look like counts, not {unit}", _ADVICE, field="unit")
     if unit in ("tpm", "cpm") and values.shape[1] >= TRANSCRIPTOME:
         sums = values.sum(axis=1)
         if ((sums - 1e6).abs() > 1e5).any():

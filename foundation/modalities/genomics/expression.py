@@ -8,12 +8,13 @@ import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from numpy.typing import NDArray
 
 from foundation.data.columns import nearest
 from foundation.data.genes import GeneVocabulary
 from foundation.data.landmarks import Landmarks
 from foundation.data.problems import Problems, refuse
-from foundation.data.units import BASES, LINEAR, base_of, check_unit
+from foundation.data.units import BASES, HIGHEST_LOG2, LINEAR, base_of, check_unit
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.gene_tables import (
     GeneTable,
@@ -59,9 +60,9 @@ def _anndata(path: Path, source: GeneSource, unit: str, landmarks: Landmarks | N
         advice = nearest(source.layer, data.layers, "give one of its layers, raw, or none for X")
         raise refuse(path, "no such layer", advice, field=source.layer)
     matrix = data.raw.X if raw else data.X if source.layer is None else data.layers[source.layer]
-    _check_logarithm(path, data, source, unit)
     if matrix is None:
         raise refuse(path, "no matrix X", "declare the layer that holds expression", field="X")
+    _check_logarithm(path, data, source, unit, matrix.data if scipy.sparse.issparse(matrix) else np.asarray(matrix))
     if source.key is not None and source.key not in data.obs:
         advice = nearest(source.key, map(str, data.obs.columns), "declare the column of obs")
         raise refuse(path, "no such column in obs", advice, field=source.key)
@@ -82,13 +83,29 @@ def _anndata(path: Path, source: GeneSource, unit: str, landmarks: Landmarks | N
     return GeneTable(values, notes.listed, notes.steps)
 
 
-def _check_logarithm(path: Path, data: anndata.AnnData, source: GeneSource, unit: str) -> None:
+def _check_logarithm(
+    path: Path, data: anndata.AnnData, source: GeneSource, unit: str, values: NDArray[np.generic]
+) -> None:
     """What scanpy's `log1p` wrote of itself, against the unit declared.
 
+    It does not say of which matrix it speaks: a layer may hold the logarithms while X or raw holds what they are of,
+    which whole numbers of counts, or numbers too high for a logarithm, show.
+
+    Args:
+        path: of the file.
+        data: as read.
+        source: its declaration.
+        unit: declared.
+        values: of the matrix that is read, any shape.
+
     Raises:
-        DataError: if the base is another one, or X was logarithmised and the unit says that it was not.
+        DataError: if the base is another one, or the matrix was logarithmised and the unit says that it was not.
     """
     if "log1p" not in data.uns:
+        return
+    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    whole = unit == "counts" and bool((known == np.floor(known)).all())
+    if unit in LINEAR and known.size and (whole or known.max() > HIGHEST_LOG2):
         return
     written = data.uns["log1p"]
     base = written.get("base") if isinstance(written, Mapping) else None

@@ -67,6 +67,7 @@ def test_a_unit_that_is_none_is_refused():
         ([[1, 1.5]], "counts", "error", "whole numbers"),
         ([[41, 3]], "log2_tpm", "error", "too high"),
         ([[1.0] * 101], "tpm", "warning", "look like logarithms"),
+        ([[3.0] * 101], "log2_counts", "warning", "all values are whole numbers: these look like counts, not log2"),
         ([[1.0] * 101], "zscore", "warning", "do not look like z-scores"),
         ([[1.0] * TRANSCRIPTOME], "tpm", "warning", "not to a million"),
     ],

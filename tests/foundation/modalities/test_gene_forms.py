@@ -197,6 +197,23 @@ def test_what_anndata_says_of_its_logarithm_is_held_against_the_unit(tmp_path, b
     assert read_expression(path, advice, source(path, layer="raw"), HGNC).values.loc["a"].tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("layer", [None, "raw"])
+def test_counts_beside_a_logarithm_in_another_layer_are_counts(tmp_path, layer):
+    """scanpy's `log1p` notes itself once a file, whichever matrix it was applied to."""
+    counts, genes = np.array([[10.0, 0.0], [3.0, 7.0]], np.float32), pd.DataFrame(index=["TP53", "EGFR"])
+    data = anndata.AnnData(counts if layer is None else np.log1p(counts), pd.DataFrame(index=["a", "b"]), genes)
+    data.raw = anndata.AnnData(counts, pd.DataFrame(index=["a", "b"]), genes)
+    data.layers["lognorm"] = np.log1p(counts)
+    data.uns["log1p"] = {"base": None}
+    data.write_h5ad(tmp_path / "e.h5ad")
+    found = read_expression(tmp_path / "e.h5ad", "counts", source(tmp_path / "e.h5ad", layer=layer), HGNC)
+    assert found.values.T.to_dict() == {"a": {"EGFR": 0, "TP53": 10}, "b": {"EGFR": 7, "TP53": 3}}
+    wrong = read_expression(tmp_path / "e.h5ad", "counts", source(tmp_path / "e.h5ad", layer="lognorm"), HGNC)
+    assert "counts are whole numbers, these are not" in notes(wrong)
+    logs = read_expression(tmp_path / "e.h5ad", "ln_counts", source(tmp_path / "e.h5ad", layer="lognorm"), HGNC)
+    assert logs.values.loc["a", "TP53"] == pytest.approx(math.log(11))
+
+
 def test_scaled_values_are_told_of_raw(tmp_path):
     path = adata(tmp_path / "e.h5ad")
     assert "say layer: raw, or unit: zscore" in notes(read_expression(path, "log2_cpm", source(path), HGNC))
