@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from foundation.data import database_tables
 from foundation.data.columns import codes as codes_of
 from foundation.data.fhir_export import Export, Located, validated
 from foundation.data.numbers import number
@@ -50,6 +52,20 @@ class _Events:
         """Those that are read."""
         names = (self.person, self.code, self.date, self.end, self.value, self.concept, self.text, self.unit)
         return [name for name in (*names, self.unit_concept, self.comparator) if name]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where a table lies: in a file of its own, or by a name in a database."""
+
+    path: Path
+    name: str = ""
+
+    def read(self, wanted: Collection[str]) -> pd.DataFrame:
+        """Its columns of those wanted, by row."""
+        if self.name:
+            return database_tables.read_database(self.path, self.name, wanted)
+        return read_frame(self.path, reading=Reading((), wanted)).frame
 
 
 @dataclass(frozen=True)
@@ -106,7 +122,7 @@ def read_tables(folder: Path, files: str, form: str, codes: Collection[str] | No
 
     Args:
         folder: the hospital's.
-        files: a glob of the tables, each called by its name in the model.
+        files: a glob of the tables, each called by its name in the model, or of a SQLite database of them.
         form: `omop` or `synthea`.
         codes: `system|code` that are kept; all conditions if None, and of observations when a patient was last seen.
 
@@ -138,19 +154,29 @@ _PERSON = [
 ]
 
 
-def _find(folder: Path, files: str) -> dict[str, Path]:
+def _find(folder: Path, files: str) -> dict[str, _Table]:
     """Tables by name, in small letters."""
-    paths = [path for path in sorted(folder.glob(files)) if path.is_file()]
-    tables: dict[str, Path] = {}
-    for path in paths:
+    tables: dict[str, _Table] = {}
+    for path in sorted(path for path in folder.glob(files) if path.is_file()):
         stem, _, ending = path.name.lower().partition(".")
-        if f".{ending.removesuffix('.gz')}" in _ENDINGS and tables.setdefault(stem, path) is not path:
-            raise refuse(path, f"another table {stem} is {tables[stem].name}", "keep one, or narrow `files`")
+        each = {stem: _Table(path)} if f".{ending.removesuffix('.gz')}" in _ENDINGS else {}
+        if path.suffix.lower() in (*database_tables.ENDINGS, *database_tables.OTHERS):
+            each = {name.lower(): _Table(path, name) for name in database_tables.names_of(path)}
+        for name, one in each.items():
+            if name in tables:
+                finding = f"another table {name} is in {tables[name].path.name}"
+                raise refuse(path, finding, "keep one, or narrow `files`")
+            tables[name] = one
     return tables
 
 
 def _rows(
-    tables: dict[str, Path], name: str, place: Path, required: list[str], more: list[str], only: set[str] | None = None
+    tables: dict[str, _Table],
+    name: str,
+    place: Path,
+    required: list[str],
+    more: list[str],
+    only: set[str] | None = None,
 ) -> Iterator[tuple[Path, int, dict[str, str]]]:
     """Rows of a table as text by column, in small letters, without blank cells.
 
@@ -164,9 +190,9 @@ def _rows(
     """
     if name not in tables:
         raise refuse(place, f"no table {name}", "export it too, or mend `files` in the declaration")
-    path, wanted = tables[name], {*required, *more}
+    path, wanted = tables[name].path, {*required, *more}
     written = {form(column) for form in (str.lower, str.upper, str.capitalize) for column in wanted}
-    frame = read_frame(path, reading=Reading((), written)).frame.rename(columns=str.lower)
+    frame = tables[name].read(written).rename(columns=str.lower)
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise refuse(path, "stands in small and in capital letters", "keep one of the columns", field=twice[0])
@@ -181,11 +207,11 @@ def _rows(
         yield path, int(row), {column: cell for column, cell in cells.items() if isinstance(cell, str)}
 
 
-def _deaths(tables: dict[str, Path]) -> dict[str, str]:
+def _deaths(tables: dict[str, _Table]) -> dict[str, str]:
     if "death" not in tables:
         return {}
     died: dict[str, str] = {}
-    for path, row, cells in _rows(tables, "death", tables["death"], ["person_id", "death_date"], []):
+    for path, row, cells in _rows(tables, "death", tables["death"].path, ["person_id", "death_date"], []):
         patient, date = cells.get("person_id", ""), cells.get("death_date", "")[:10]
         if not date:  # whoever died at an unknown time is not alive to the end
             advice = "give the date, or leave the patient out of the extract"
@@ -214,7 +240,7 @@ def _person(cells: dict[str, str], key: str, died: dict[str, str]) -> dict[str, 
 
 
 def _events(
-    tables: dict[str, Path], events: _Events, place: Path, codes: Collection[str] | None, export: Export
+    tables: dict[str, _Table], events: _Events, place: Path, codes: Collection[str] | None, export: Export
 ) -> Iterator[tuple[str, Located[Any]]]:
     """A table's rows as resources, by patient."""
     kind = "Observation" if events.value or events.text else "Condition"
@@ -252,7 +278,7 @@ def _value(cells: dict[str, str], events: _Events, path: Path, row: int) -> dict
 
 
 def _last_seen(
-    tables: dict[str, Path], events: _Events, place: Path, codes: Collection[str] | None, export: Export
+    tables: dict[str, _Table], events: _Events, place: Path, codes: Collection[str] | None, export: Export
 ) -> Iterator[tuple[str, Located[Any]]]:
     """The last row of each patient, as an observation of nothing."""
     last: dict[str, tuple[str, Path, int]] = {}

@@ -1,5 +1,7 @@
 """OMOP and Synthea extracts: the same columns, index and survival as from FHIR."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -38,9 +40,9 @@ def source(**changes: object) -> FhirSource:
     return FhirSource.model_validate(content)
 
 
-@pytest.fixture(params=["csv", "upper", "parquet"])
+@pytest.fixture(params=["csv", "upper", "parquet", "database"])
 def cdm(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The extract as text, as databases with capital names write it, and as Parquet with types."""
+    """The extract as text, as databases with capital names write it, as Parquet with types, and as a database."""
     (tmp_path / "cdm").mkdir()
     for name, text in OMOP.items():
         path = tmp_path / "cdm" / name
@@ -49,6 +51,10 @@ def cdm(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             header, rest = text.split("\n", 1)
             path.write_text(f"{header.upper()}\n{rest}")
             path.rename(path.with_name(name.upper()))
+        if request.param == "database":
+            with contextlib.closing(sqlite3.connect(tmp_path / "cdm/extract.db")) as database:
+                pd.read_csv(path).to_sql(path.stem.upper(), database, index=False)
+            path.unlink()
         if request.param == "parquet":
             pd.read_csv(path).to_parquet(path.with_suffix(".parquet"), index=False)
             path.unlink()
@@ -129,6 +135,30 @@ def test_a_missing_table_is_named(tmp_path: Path):
     (tmp_path / "cdm").mkdir()
     (tmp_path / "cdm" / "person.csv").write_text(OMOP["person.csv"])
     with pytest.raises(DataError, match=r"cdm/\*: no table condition_occurrence; export it too"):
+        read_fhir(tmp_path, source())
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("cdm.db", r"cdm\.db: no SQLite database, or damaged; export it again, or write its tables as CSV or Parquet"),
+        ("cdm.duckdb", r"cdm\.duckdb: a database that is not read here; .*EXPORT DATABASE 'cdm' \(FORMAT parquet\)"),
+    ],
+)
+def test_what_is_no_database_that_is_read_is_one_line(file: str, words: str, tmp_path: Path):
+    (tmp_path / "cdm").mkdir()
+    (tmp_path / "cdm" / file).write_text("no database, though its name says so" * 100)
+    with pytest.raises(DataError, match=words) as caught:
+        read_fhir(tmp_path, source())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_in_a_file_and_in_a_database_is_refused(tmp_path: Path):
+    (tmp_path / "cdm").mkdir()
+    (tmp_path / "cdm/person.csv").write_text(OMOP["person.csv"])
+    with contextlib.closing(sqlite3.connect(tmp_path / "cdm/extract.sqlite")) as database:
+        pd.DataFrame({"person_id": [1]}).to_sql("person", database, index=False)
+    with pytest.raises(DataError, match=r"person\.csv: another table person is in extract\.sqlite; keep one"):
         read_fhir(tmp_path, source())
 
 

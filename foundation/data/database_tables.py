@@ -1,0 +1,55 @@
+"""Tables of a SQLite database, as extracts of a common data model are handed on; opened for reading alone."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from sqlalchemy import Connection, column, create_engine, inspect, table
+from sqlalchemy.exc import SQLAlchemyError
+
+from foundation.data.problems import refuse
+
+ENDINGS = (".sqlite", ".sqlite3", ".db")
+OTHERS = (".duckdb",)
+_ADVICE = "write its tables as Parquet, in DuckDB: EXPORT DATABASE 'cdm' (FORMAT parquet)"
+
+
+def names_of(path: Path) -> list[str]:
+    """The tables and views of a database, as it calls them.
+
+    Raises:
+        DataError: if it is no SQLite database.
+    """
+    if path.suffix.lower() in OTHERS:
+        raise refuse(path, "a database that is not read here", _ADVICE)
+    with _open(path) as connection:
+        inspector = inspect(connection)
+        return [*inspector.get_table_names(), *inspector.get_view_names()]
+
+
+def read_database(path: Path, name: str, wanted: Collection[str]) -> pd.DataFrame:
+    """A table's columns of those wanted, cells as stored; the index counts rows from 1.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    with _open(path) as connection:
+        there = [str(each["name"]) for each in inspect(connection).get_columns(name)]
+        columns = [each for each in there if each in wanted]
+        query = table(name, *(column(each) for each in columns)).select()
+        rows = [tuple(row) for row in connection.execute(query)] if columns else []
+    return pd.DataFrame(rows, pd.RangeIndex(1, len(rows) + 1, name="row"), columns, dtype=object)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Connection]:
+    engine = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        finding = "no SQLite database, or damaged"
+        raise refuse(path, finding, "export it again, or write its tables as CSV or Parquet") from error
+    finally:
+        engine.dispose()
