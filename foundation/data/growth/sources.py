@@ -179,6 +179,8 @@ def files_of_source(source: Any, folder: Path) -> list[Path]:
     paths: list[Path] = []
     for name in ("file", "files", "sequenced"):
         pattern = getattr(source, name, None)
+        if pattern and name == "sequenced":  # lies beside the variants
+            pattern = (Path(getattr(source, "file", "")).parent / pattern).as_posix()
         if pattern:
             exact = folder / pattern
             paths += (
@@ -186,7 +188,9 @@ def files_of_source(source: Any, folder: Path) -> list[Path]:
                 if exact.is_file()
                 else sorted(path for path in map(Path, glob(str(folder / pattern), recursive=True)) if path.is_file())
             )
-    return paths + files_of_source(getattr(source, "table", None), folder)
+    return paths + [
+        one for name in ("table", "sample_sheet") for one in files_of_source(getattr(source, name, None), folder)
+    ]
 
 
 def _digest_of_files(paths: list[Path], folder: Path, salt: str) -> int:

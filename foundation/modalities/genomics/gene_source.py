@@ -1,5 +1,6 @@
 """The declaration of a table of genes, and the forms in which portals and pipelines write it."""
 
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from foundation.data.row_rule import RowRule
 from foundation.data.samples import Samples
 from foundation.data.strict import Pattern, Word
+from foundation.modalities.genomics.sample_sheet import SampleSheet
 
 Form = Literal["cbioportal", "gct", "featurecounts", "gdc_star", "gistic", "xena", "maf"]
 # What each form says of itself; whatever a declaration says besides goes before it.
@@ -33,6 +35,8 @@ class GeneSource(RowRule):
         key_pattern: regular expression whose group is the patient, where the key holds more (a sample's barcode).
         samples: which sample is taken of a patient's several: patterns, the first preferred, or `primary` for barcodes
             of TCGA; samples that match none are left out.
+        sample_sheet: table that says whose each sample or file is, as beside a download of the Genomic Data Commons;
+            instead of `key_pattern`.
         genes_in: `columns`, a column a gene, or `rows`, a row a gene.
         annotation: columns that are neither genes nor samples.
         value: the column that is read, where a file holds one patient, who is named by the file: by `key_pattern` in
@@ -53,6 +57,7 @@ class GeneSource(RowRule):
     key: str | None = None
     key_pattern: Pattern | None = None
     samples: Samples | None = None
+    sample_sheet: SampleSheet | None = None
     genes_in: Literal["columns", "rows"] = "columns"
     annotation: list[str] = Field([])
     value: str | None = None
@@ -70,6 +75,16 @@ class GeneSource(RowRule):
     def _of_form(cls, declared: Any) -> Any:
         form = declared.get("form") if isinstance(declared, dict) else None
         return {**FORMS[form], **declared} if isinstance(form, str) and form in FORMS else declared
+
+    @model_validator(mode="after")
+    def _one_way_to_patients(self) -> "GeneSource":
+        if self.sample_sheet is not None and self.key_pattern is not None:
+            raise ValueError("give one of key_pattern and sample_sheet")
+        return self
+
+    def folder(self, path: Path) -> Path:
+        """The hospital's folder, of the path of this source's file."""
+        return path.parents[len(Path(self.file).parts) - 1]
 
     @model_validator(mode="after")
     def _dates_of_rows(self) -> "GeneSource":

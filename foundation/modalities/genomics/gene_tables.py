@@ -14,7 +14,6 @@ from foundation.data.genes import GeneVocabulary
 from foundation.data.landmarks import Landmarks
 from foundation.data.numbers import numbers
 from foundation.data.problems import Problem, Problems, Step, refuse
-from foundation.data.samples import ADVICE
 from foundation.data.table_files import COUNTER, KEY, FileTable, Reading, as_text, read_frame
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.sample_choice import SampleChoice
@@ -55,17 +54,27 @@ def read_matrix(
     paths = [Path(name) for name in sorted(glob(str(path), recursive=True))]
     if not paths:
         raise refuse(path, "no such file", "put the files there, or mend `file` in the declaration")
-    tables = [_one_matrix(one, source, vocabulary, text, landmarks) for one in paths]
-    values = pd.concat([table.values for table in tables])
-    twice = values.index.duplicated()
-    if twice.any():
-        place = paths[int(twice.argmax())]
-        raise refuse(place, "patient has another file", ADVICE, "key_pattern", value=values.index[twice][0])
-    return GeneTable(values, list(dict.fromkeys(replace(n, file=str(path)) for table in tables for n in table.notes)))
+    notes = Problems()
+    names = pd.Series([_name_of_file(one, source) for one in paths], dtype=object)
+    kept, patients = SampleChoice(path, source, "file", landmarks, notes).of(names)
+    chosen = [one for one, is_kept in zip(paths, kept, strict=True) if is_kept]
+    tables = [
+        _one_matrix(one, source, vocabulary, text, landmarks, patient)
+        for one, patient in zip(chosen, patients, strict=True)
+    ]
+    if not tables:
+        raise refuse(path, "no file is of a sample that is kept", "mend samples, or where of sample_sheet", "file")
+    listed = dict.fromkeys(replace(note, file=str(path)) for table in tables for note in table.notes)
+    return GeneTable(pd.concat([table.values for table in tables]), [*notes.listed, *listed], notes.steps)
 
 
 def _one_matrix(
-    path: Path, source: GeneSource, vocabulary: GeneVocabulary, text: bool, landmarks: Landmarks | None
+    path: Path,
+    source: GeneSource,
+    vocabulary: GeneVocabulary,
+    text: bool,
+    landmarks: Landmarks | None,
+    patient: str | None = None,
 ) -> GeneTable:
     """A table's cells, `[patients, names]`, names as the file has them, and what was left out.
 
@@ -75,6 +84,7 @@ def _one_matrix(
         vocabulary: tells genes from columns that describe a patient.
         text: whether cells are words.
         landmarks: rows dated after them are left out.
+        patient: whose the file is, where it holds one.
 
     Raises:
         DataError: on a missing key, a patient twice, text or infinity where numbers belong, or an outcome's column.
@@ -96,7 +106,7 @@ def _one_matrix(
         notes.tell(path, COUNTER, len(table.frame))
     chosen = SampleChoice(path, source, key, landmarks, notes)
     if source.genes_in == "rows":
-        cells = _from_rows(path, table, source, key, text, chosen, notes)
+        cells = _from_rows(path, table, source, key, text, chosen, notes, patient)
     else:
         cells = _from_columns(path, table, source, key, text, vocabulary, chosen, notes)
     cells = cells[[column for column in cells.columns if str(column).endswith(source.suffix)]]
@@ -143,6 +153,7 @@ def _from_rows(
     text: bool,
     chosen: SampleChoice,
     notes: Problems,
+    patient: str | None,
 ) -> pd.DataFrame:
     frame, names = table.frame, as_text(table.frame[key])
     blank = names.isna()
@@ -160,9 +171,11 @@ def _from_rows(
     repeated = names.groupby(names).cumcount()  # duplicates of a gene are resolved with the other names
     labels = (names + repeated.map(lambda n: f"|{n}" if n else "")).to_numpy(dtype=object)
     cells = frame[samples].set_axis(pd.Index(labels), axis=0)
-    named = pd.Series(samples if source.value is None else [_patient_of_file(path, source)], dtype=object)
-    kept, patients = chosen.of(named)
-    cells = cells.loc[:, kept.to_numpy()]
+    if patient is None:
+        kept, patients = chosen.of(pd.Series(samples, dtype=object))
+        cells = cells.loc[:, kept.to_numpy()]
+    else:
+        patients = pd.Index([patient], name=KEY)
     cells = cells if text else as_numbers(cells, path, source, "gene")
     return cells.T.set_axis(patients, axis=0)
 
@@ -192,8 +205,10 @@ def _require_value(path: Path, names: list[str], value: str) -> None:
         raise refuse(path, "no such column", advice, field=value)
 
 
-def _patient_of_file(path: Path, source: GeneSource) -> str:
-    """What names the patient of a file; `key_pattern` is looked for in it, with the folders that a glob names."""
+def _name_of_file(path: Path, source: GeneSource) -> str:
+    """What names the sample of a file; `key_pattern` is looked for in it, with the folders that a glob names."""
+    if source.sample_sheet is not None:
+        return path.name
     if source.key_pattern is None:
         return path.name.partition(".")[0]
     return "/".join(path.parts[-len(Path(source.file).parts) :])

@@ -13,6 +13,7 @@ from foundation.data.strict import with_group
 from foundation.data.table_files import KEY, read_bytes
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.gene_tables import GeneTable
+from foundation.modalities.genomics.sample_choice import owners
 
 GENE, CLASS, SAMPLE = COLUMNS = ("Hugo_Symbol", "Variant_Classification", "Tumor_Sample_Barcode")
 # Classes that change the protein; the others only show that the patient was sequenced.
@@ -66,12 +67,16 @@ def read_maf(path: Path, source: GeneSource) -> GeneTable:
     notes = Problems()
     changed = _changed(path, frame, source, notes)
     barcode, pattern = frame[SAMPLE], _pattern(frame[SAMPLE], source)
-    patient = barcode if pattern is None else barcode.str.extract(with_group(pattern), expand=False)
+    names = pd.Series(barcode.unique(), dtype=object)
+    whose, labels = owners(names, source, path, notes, pattern)
+    kept = labels.notna()
     if source.samples is not None:
-        names = pd.Series(barcode.unique(), dtype=object)
-        whose = names if pattern is None else names.str.extract(with_group(pattern), expand=False).fillna(names)
-        kept = barcode.isin(names[choose(names, whose, source.samples, path, SAMPLE)])
-        frame, changed, patient, barcode = frame[kept], changed[kept], patient[kept], barcode[kept]
+        taken = choose(labels[kept], whose[kept].fillna(labels[kept]), source.samples, path, SAMPLE)
+        notes.tell(path, "samples other than those chosen (samples), left out", int((~taken).sum()), SAMPLE)
+        kept = kept & taken.reindex(kept.index, fill_value=False)
+    rows = barcode.isin(names[kept])
+    frame, changed, barcode = frame[rows], changed[rows], barcode[rows]
+    patient = barcode.map(pd.Series(whose.to_numpy(), names))
     lost = patient.isna() | (patient == "")
     if lost.any():
         row = int(frame.index[lost][0])
@@ -81,7 +86,7 @@ def read_maf(path: Path, source: GeneSource) -> GeneTable:
     table = table[[name for name in table.columns if re.fullmatch(r"\S+", name) and name != "Unknown"]]
     if source.sequenced is not None:
         table = _with_sequenced(table, path, source, pattern, notes)
-    return GeneTable(table, notes.listed)
+    return GeneTable(table, notes.listed, notes.steps)
 
 
 def _rows(path: Path, source: GeneSource) -> pd.DataFrame:
@@ -140,7 +145,10 @@ def _with_sequenced(
     cases = [line for line in lines if line.startswith(_CASE_LIST)]
     written = cases[0].removeprefix(_CASE_LIST).split("\t") if cases else lines
     samples = pd.Series([_bare(line) for line in written if line.strip() and not line.startswith("#")], dtype=object)
-    patients = samples if pattern is None else samples.str.extract(with_group(pattern), expand=False)
+    if source.sample_sheet is not None:
+        patients = owners(samples, source, path, Problems())[0].dropna()
+    else:
+        patients = samples if pattern is None else samples.str.extract(with_group(pattern), expand=False)
     if patients.isna().any():
         advice = "list ids of samples or patients, one a line, without a header"
         raise refuse(listing, "names no patient", advice, "sequenced", value=samples[patients.isna()].iloc[0])

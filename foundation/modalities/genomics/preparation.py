@@ -68,7 +68,9 @@ class GenomicsPreparation(Preparation):
 
     def by_rows(self, source: Any, folder: Path) -> ByRows | None:
         """Tables of a column a gene, and of a row a patient."""
-        if not isinstance(source, GeneSource) or source.genes_in == "rows" or source.value or source.sequenced:
+        if not isinstance(source, GeneSource) or source.genes_in == "rows" or source.value:
+            return None
+        if source.sequenced or source.sample_sheet:
             return None
         path = folder / source.file
         if not readable(path) or is_maf(path, source):

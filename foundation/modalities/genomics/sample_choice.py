@@ -15,6 +15,28 @@ from foundation.data.table_files import KEY
 from foundation.modalities.genomics.gene_source import GeneSource
 
 
+def owners(
+    names: "pd.Series[str]", source: GeneSource, path: Path, problems: Problems, pattern: str | None = None
+) -> "tuple[pd.Series[str], pd.Series[str]]":
+    """Of each sample the patient, and the name by which one of several is chosen; missing where it is left out.
+
+    Args:
+        names: as the table of genes has them.
+        source: its declaration.
+        path: of the table, or of its files.
+        problems: takes how many the sheet of samples leaves out.
+        pattern: of the patient in a name; the source's if None.
+
+    Raises:
+        DataError: if the sheet of samples cannot be used.
+    """
+    if source.sample_sheet is not None:
+        rows = source.sample_sheet.owners(source.folder(path), names, problems)
+        return rows["patient"], rows["sample"]
+    pattern = pattern or source.key_pattern
+    return names if pattern is None else names.str.extract(with_group(pattern), expand=False), names
+
+
 @dataclass(frozen=True)
 class SampleChoice:
     """The choice of one table's samples.
@@ -44,14 +66,15 @@ class SampleChoice:
             DataError: if the pattern does not match, or a patient stands twice and no rule says which counts.
         """
         source, path = self.source, self.path
-        pattern = source.key_pattern
-        patient = names if pattern is None else names.str.extract(with_group(pattern), expand=False)
-        kept = names.notna()
+        patient, labels = owners(names, source, path, self.notes)
+        kept = labels.notna()
         if source.samples is not None:
-            kept = choose(names, patient.fillna(names), source.samples, path, self.key)
+            taken = choose(labels[kept], patient[kept].fillna(labels[kept]), source.samples, path, self.key)
+            self.notes.tell(path, "samples other than those chosen (samples), left out", int((~taken).sum()), self.key)
+            kept = kept & taken.reindex(kept.index, fill_value=False)
         lost = patient.isna() & kept
         if lost.any():
-            finding = f"key_pattern {pattern} does not match"
+            finding = f"key_pattern {source.key_pattern} does not match"
             advice = "mend the pattern, name the column under annotation if it is no sample, or choose under samples"
             raise refuse(path, finding, advice, field=self.key, value=names[lost].iloc[0])
         dates = self._dates(names, rows)
