@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from foundation.chained_file import ChainedFile
 from foundation.errors import UserError
 from foundation.statistics.betting import BettingTable
-from serve.chained_file import ChainedFile
 from serve.feedback.declared import Declared
 
 FILE = "feedback.jsonl"

@@ -11,9 +11,9 @@ import secrets
 import time
 from pathlib import Path
 
+from foundation.chained_file import GENESIS, check_head, drop_unfinished, follow, hash_of, head_path, line_of
 from foundation.errors import UserError
 from foundation.files import SECRET, write_bytes, write_json
-from serve.chained_file import GENESIS, check_head, drop_unfinished, follow, hash_of, head_path, line_of
 
 FILE, KEY = "audit.jsonl", "audit.key"
 _AGAIN = "compare it with a copy kept elsewhere; move it away to begin another"

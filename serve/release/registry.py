@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.chained_file import ChainedFile
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
 from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve.card.card_file import read_card
-from serve.chained_file import ChainedFile
 from serve.registry_pointer import POINTER
 from serve.release.comparison import PREDICTIONS, RESULTS, compare
 from serve.release.rules import Evidence, Rules

@@ -13,13 +13,14 @@ from foundation.federation.ledger.seal import read_public
 from foundation.files import PUBLIC, write_bytes
 
 
-def admit_request(folder: ServerFolder, request: Path, spoken: str | None) -> str:
+def admit_request(folder: ServerFolder, request: Path, spoken: str | None, operator_key: Path | None = None) -> str:
     """Admits the key of a request in the place of any earlier one of that name, at once where the SuperLink runs.
 
     Args:
         folder: of the SuperLink.
         request: that the hospital sent.
         spoken: fingerprint, as the hospital said it on another way than the request came.
+        operator_key: see `connect`.
 
     Returns:
         What was done, in a line.
@@ -38,7 +39,7 @@ def admit_request(folder: ServerFolder, request: Path, spoken: str | None) -> st
     before = read_public(path) if path.is_file() else None
     write_bytes(path, public_line(key, site), PUBLIC)
     try:
-        superlink = connect(folder)
+        superlink = connect(folder, operator_key)
     except UnreachableError:
         return f"{site}: admitted when the SuperLink starts"
     _admit(superlink, site, key, before)

@@ -1,6 +1,7 @@
 """The SuperLink's folder, and the way to the SuperLink that runs from it: nodes, runs, logs."""
 
 import hashlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -27,8 +28,12 @@ from flwr.supercore.error import FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from foundation.errors import UserError
+from foundation.federation.deployment.operators import SignCommands
+from foundation.federation.ledger.seal import read_private
 
 _SECONDS = 10.0
+# A line for each request, which commands would print among their answers, tells nobody anything.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class UnreachableError(UserError):
@@ -134,18 +139,23 @@ class Node(NamedTuple):
     number: int
 
 
-def connect(folder: ServerFolder) -> "SuperLink":
+def connect(folder: ServerFolder, operator_key: Path | None = None) -> "SuperLink":
     """The SuperLink that runs from a folder.
 
+    Args:
+        folder: of it.
+        operator_key: private key of the operator who commands; the folder's own if None.
+
     Raises:
-        UserError: see `check_connection`.
+        UserError: if the key cannot be read; see also `check_connection`.
     """
+    key = read_private(operator_key or folder.path / "superlink.key")
     check_connection(folder.address, folder.certificate)
     client = ControlHttpClient.from_server_address(
         folder.address,
         insecure=False,
         root_certificates=folder.certificate.read_bytes(),
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI"), SignCommands(key)],
     )
     return SuperLink(folder.address, client)
 

@@ -25,7 +25,12 @@ _BACKDATED = timedelta(minutes=5)  # a site's clock may lag behind
 
 
 def write_authority(folder: Path, name: str, days: int) -> None:
-    """Writes `ca.pem` and `ca.key`: the authority that signs the SuperLink's certificate and nothing else."""
+    """Writes `ca.pem` and `ca.key`: the authority that signs the SuperLink's certificate and nothing else.
+
+    Certificates that lie there stay behind the new one until they end: who has the new `ca.pem` trusts a SuperLink of
+    either, so that sites can take it one after another.
+    """
+    earlier = [one for one in _certificates(folder / "ca.pem") if one.not_valid_after_utc > datetime.now(UTC)]
     key = ec.generate_private_key(_CURVE)
     subject = _name(f"{name} federation")
     certificate = (
@@ -37,7 +42,8 @@ def write_authority(folder: Path, name: str, days: int) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "ca.key", _pem(key), SECRET)
-    write_bytes(folder / "ca.pem", certificate.public_bytes(Encoding.PEM), PUBLIC)
+    content = b"".join(one.public_bytes(Encoding.PEM) for one in [certificate, *earlier])
+    write_bytes(folder / "ca.pem", content, PUBLIC)
 
 
 def write_certificate(authority: Path, folder: Path, hosts: list[str], days: int) -> None:
@@ -72,6 +78,18 @@ def write_certificate(authority: Path, folder: Path, hosts: list[str], days: int
     write_bytes(folder / "superlink.pem", certificate.public_bytes(Encoding.PEM), PUBLIC)
 
 
+def days_left(certificate: Path) -> float:
+    """Until the certificate in a file ends, the first one where there are several.
+
+    Raises:
+        UserError: if there is none.
+    """
+    certificates = _certificates(certificate)
+    if not certificates:
+        raise UserError(f"{certificate}: missing; run provision again")
+    return (certificates[0].not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
+
+
 def write_node_key(path: Path, site: str) -> bytes:
     """Writes a site's private key as OpenSSH has it, which Flower reads; gives its public line."""
     key = ec.generate_private_key(_CURVE)
@@ -91,6 +109,14 @@ def read_public_key(path: Path) -> bytes:
 def public_bytes(key: ec.EllipticCurvePublicKey) -> bytes:
     """The bytes by which Flower knows a node."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    """Those in a file; none where it is missing."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes()) if path.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{path}: no certificate ({error}); restore it from a copy") from error
 
 
 def _certificate(

@@ -50,12 +50,14 @@ def main(cfg: DictConfig) -> None:
     check_names(sites)
     port, site_port = read_port(cfg.port), read_port(cfg.site_port, "site_port")
     folder = Path(cfg.output)
-    if not (folder / "ca" / "ca.key").is_file():
+    if cfg.renew or not (folder / "ca" / "ca.key").is_file():
         write_authority(folder / "ca", folder.resolve().name, cfg.days)
     server = folder / "server"
     write_server(server, folder / "ca", str(cfg.address), port, [str(host) for host in cfg.hosts], cfg.days)
     dictionary = None if cfg.dictionary is None else Path(cfg.dictionary)
     write_invitation(folder / "invitation", folder / "ca" / "ca.pem", f"{cfg.address}:{port}", dictionary)
+    if cfg.renew:
+        print(f"{folder / 'ca' / 'ca.pem'}: let each site take it before the SuperLink starts with its new certificate")
     print(f"{folder / 'invitation'}: hand it to hospitals that make their own keys (consilium federation join)")
     for name in sites:
         home = folder / "sites" / name

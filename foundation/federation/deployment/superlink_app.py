@@ -1,4 +1,4 @@
-"""Flower's SuperLink as this project runs it: the sites' keys admitted, its commands taken from this machine alone."""
+"""Flower's SuperLink as this project runs it: the sites' keys admitted, its commands taken from operators here."""
 
 import logging
 import os
@@ -8,28 +8,31 @@ from typing import Any
 
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
 from flwr.superlink.cli.flower_superlink import flower_superlink
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from foundation.errors import UserError
+from foundation.federation.deployment.command_gate import OperatorsCommand, SitesStayOutside
 from foundation.federation.deployment.control_client import ServerFolder
 from foundation.federation.deployment.flower_patches import prepare_superlink, share_database
-from foundation.federation.deployment.pki import read_public_key
+from foundation.federation.deployment.pki import days_left, read_public_key
 
-_OPEN = ("/v1/fleet/", "/health")  # to other machines
-_HERE = ("127.0.0.1", "::1")
+_WARN_DAYS = 60
 
 
 def start(folder: ServerFolder) -> None:
     """Serves until interrupted; what was registered and run lies in a SQLite file.
 
     Flower's open edition takes commands (start a run, admit a key) from whoever reaches its port. Here they are taken
-    from this machine alone; to others, the interface of the nodes is all there is.
+    from this machine alone, and from operators; to others, the interface of the nodes is all there is.
     """
     logging.getLogger("flwr").propagate = False  # it prints by itself; Hydra's handler would say it again
     keys = folder.keys()
+    for certificate in (folder.path / "superlink.pem", folder.certificate):
+        _check_days(certificate)
 
     def prepare(app: Any) -> None:
         admit(app.state.linkstate_factory.state(), keys)
-        app.add_middleware(SitesStayOutside)
+        app.add_middleware(OperatorsCommand, folder=folder.path)
+        app.add_middleware(SitesStayOutside)  # the last one added is asked first
 
     prepare_superlink(prepare)
     share_database()
@@ -49,6 +52,15 @@ def start(folder: ServerFolder) -> None:
     flower_superlink()
 
 
+def _check_days(certificate: Path) -> None:
+    left = days_left(certificate)
+    again = "run provision again, with renew=true for a new authority, which the sites must take first"
+    if left <= 0:
+        raise UserError(f"{certificate}: ended {-left:.0f} days ago, so no site trusts it; {again}")
+    if left < _WARN_DAYS:
+        print(f"{certificate}: ends in {left:.0f} days; {again}", file=sys.stderr)
+
+
 def admit(state: Any, keys: dict[str, Path]) -> None:
     """Registers the sites' keys that the SuperLink has not seen; a key that was revoked stays so.
 
@@ -61,23 +73,3 @@ def admit(state: Any, keys: dict[str, Path]) -> None:
         key = read_public_key(path)
         if key not in known:
             state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, HEARTBEAT_DEFAULT_INTERVAL, name=name)
-
-
-class SitesStayOutside:
-    """Answers other machines on the nodes' interface alone, where every request is signed with a site's key.
-
-    Args:
-        app: the SuperLink's.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        here = scope["type"] == "lifespan" or (scope.get("client") or ("",))[0] in _HERE
-        path = scope.get("path", "")
-        if here or (path.startswith(_OPEN) and ".." not in path):
-            await self.app(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-        await send({"type": "http.response.body", "body": b"Commands are taken from the SuperLink's own machine.\n"})

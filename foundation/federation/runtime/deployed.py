@@ -28,7 +28,8 @@ def deploy(cfg: DictConfig, checkpoints: Checkpoints) -> LazySafetensors:
         UserError: if the SuperLink cannot be reached or goes away, a site is unknown to it, or the run fails.
     """
     folder = checkpoints.folder.resolve() / FOLDER
-    superlink = connect(ServerFolder.load(cfg.federation.server))
+    key = cfg.federation.operator_key
+    superlink = connect(ServerFolder.load(cfg.federation.server), None if key is None else Path(key))
     if (folder / STATE).is_file():
         superlink.stop(_read(folder)["run"])  # of a command that was cut short: the sites must not work for it
     _check_nodes(superlink, list(cfg.sites))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from serve.chained_file import ChainedFile
+from foundation.chained_file import ChainedFile
 from serve.release.__main__ import main
 from serve.release.registry import Registry
 from serve.release.rules import Evidence

@@ -47,7 +47,7 @@ def federation(tmp_path: Path, small_cohort: Path) -> Path:
 def server(federation: Path, monkeypatch: pytest.MonkeyPatch) -> ServerFolder:
     """The SuperLink's folder; it does not run."""
 
-    def nobody(_: ServerFolder) -> None:
+    def nobody(_: ServerFolder, operator_key: Path | None) -> None:
         raise UnreachableError("nobody")
 
     monkeypatch.setattr(admission, "connect", nobody)
@@ -139,7 +139,7 @@ def test_a_key_that_is_rotated_takes_the_place_of_the_earlier_one_at_once(
         revoke=lambda site: calls.append(("revoke", site)),
         admit=lambda site, key: calls.append(("admit", site)),
     )
-    monkeypatch.setattr(admission, "connect", lambda _: running)
+    monkeypatch.setattr(admission, "connect", lambda _, key: running)
     line = admit_request(server, home / "riverside.csr", said)
     assert line == "riverside: admitted from now on; its earlier key is refused"
     assert calls == [("revoke", "riverside"), ("admit", "riverside")]

@@ -23,10 +23,10 @@ from hydra import compose, initialize_config_module
 from foundation.errors import UserError
 from foundation.federation.deployment import provision
 from foundation.federation.deployment.app_bundle import check_bundle, write_bundle
+from foundation.federation.deployment.command_gate import SitesStayOutside
 from foundation.federation.deployment.control_client import ServerFolder, check_connection
 from foundation.federation.deployment.pki import read_public_key, write_authority, write_certificate, write_node_key
 from foundation.federation.deployment.registration import only_one
-from foundation.federation.deployment.superlink_app import SitesStayOutside
 from foundation.federation.policy import SitePolicy
 from foundation.federation.site.config import Site
 
@@ -230,6 +230,12 @@ def listener(tmp_path) -> Iterator[tuple[str, Path]]:
 
 def test_a_trusted_connection_is_let_pass(listener):
     address, authority = listener
+    check_connection(address, authority / "ca.pem")
+
+
+def test_a_connection_is_trusted_by_who_took_the_new_authority_before_the_superlink_did(listener):
+    address, authority = listener
+    write_authority(authority, "test", 30)
     check_connection(address, authority / "ca.pem")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from foundation.federation.deployment import flower_patches
-from foundation.federation.deployment.superlink_app import SitesStayOutside
+from foundation.federation.deployment.command_gate import SitesStayOutside
 from tests.foundation.federation.deployment.flower_restored import restore_flower
 
 
