@@ -14,6 +14,7 @@ _KINDS = {
     HTTPStatus.UNAUTHORIZED: ("no-token", "The request carries no valid token"),
     HTTPStatus.NOT_FOUND: ("not-found", "There is no such path or document"),
     HTTPStatus.METHOD_NOT_ALLOWED: ("wrong-method", "The path is asked in another way"),
+    HTTPStatus.PRECONDITION_FAILED: ("missing-prefetch", "What the answer would rest on did not come with the call"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("too-large", "The request holds more than is read"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("not-json", "The body is not declared as JSON"),
     HTTPStatus.UNPROCESSABLE_ENTITY: ("unreadable-request", "A field cannot be read"),

@@ -45,7 +45,7 @@ async def _serve(settings: dict[str, object]) -> None:
     labels = {"model": str(settings["model"]), "version": str(settings["version"]), "release": installed_release()}
     observer = Observer(key_file.parent, reference.load(bundle, seal), labels)
     tokens = Tokens(key_file, None if settings["callers"] is None else Path(str(settings["callers"])))
-    app = App(labels["model"], labels["version"], document, pool, tokens, observer)
+    app = App(labels["model"], labels["version"], document, pool, tokens, observer, settings.get("hooks"))  # type: ignore[arg-type]
     try:
         await pool.start()
     except (EOFError, TimeoutError) as error:

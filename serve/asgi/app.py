@@ -19,7 +19,10 @@ from serve.asgi.pool import Pool
 from serve.asgi.tokens import Tokens
 from serve.card_endpoint import Card
 from serve.explained import HEADER as EXPLAIN
-from serve.host import JSON, Call, Reply, to_reply
+from serve.hooks.cards import refusal_card, to_cards
+from serve.hooks.discovery import PATH as HOOKS
+from serve.hooks.reading import read_hook
+from serve.host import FHIR, JSON, Call, Reply, to_reply
 from serve.monitoring.observer import Observer
 from serve.page.assets import page_reply
 from serve.reading import MOST_BYTES
@@ -41,21 +44,29 @@ class App:
         pool: that answers.
         tokens: of those who may ask.
         observer: is told of each request.
+        hooks: what is offered by CDS Hooks; nothing if None.
     """
 
     def __init__(
-        self, model: str, version: str, document: dict[str, Any], pool: Pool, tokens: Tokens, observer: Observer
+        self,
+        model: str,
+        version: str,
+        document: dict[str, Any],
+        pool: Pool,
+        tokens: Tokens,
+        observer: Observer,
+        hooks: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.pool = pool
         self.tokens = tokens
         self.observer = observer
         self._recorder = ThreadPoolExecutor(1, "recorder")
-        self.serve(version, document)
+        self.serve(version, document, hooks or {"services": []})
         self.card: Card | None = None  # None before the bundle was verified, as are its examples
         self.examples: bytes | None = None
 
-    def serve(self, version: str, document: dict[str, Any]) -> None:
+    def serve(self, version: str, document: dict[str, Any], hooks: dict[str, Any]) -> None:
         """Takes the paths and pages of a version of the model."""
         self.version = version
         path = f"/v2/models/{self.model}"
@@ -64,8 +75,9 @@ class App:
         self._explanations = openapi.explanations_path(self.model)
         self._predictions[self._explanations] = self._predict
         self._predictions |= {f"{name}/infer": self._infer for name in names}
+        self._predictions |= {f"{HOOKS}/{service['id']}": self._hook for service in hooks["services"]}
         metadata = inference.model_metadata(self.model, version)
-        self._pages = {"/openapi.json": document, "/v2": inference.server_metadata()}
+        self._pages = {"/openapi.json": document, "/v2": inference.server_metadata(), HOOKS: hooks}
         self._pages |= dict.fromkeys(names, metadata)
         self._model_ready = {f"{name}/ready" for name in names}
 
@@ -168,6 +180,25 @@ class App:
             raise refusal
         async with self._body(exchange) as exchange.call.body:
             return await self.pool.answer(exchange.call)
+
+    async def _hook(self, exchange: Exchange) -> Reply:
+        """A patient, in a call of CDS Hooks."""
+        refusal = exchange.call.refusal()
+        if refusal is not None:
+            raise refusal
+        label = f"{self.model} {self.version} (Consilium)"
+        async with self._body(exchange) as body:
+            try:  # in a thread: a record may be large, and others wait for nobody's
+                bundle, instance = await asyncio.to_thread(read_hook, body)
+            except RequestError as error:
+                card = refusal_card(error, exchange.call.request_id, label)
+                if card is None:
+                    raise
+                return card
+            call = Call(json.dumps(bundle).encode(), {**exchange.call.headers, "content-type": FHIR}, instance)
+            reply = await self.pool.answer(call)
+            exchange.asked = [(call, reply)]
+        return to_cards(reply, label)
 
     async def _infer(self, exchange: Exchange) -> Reply:
         """Patients, in the form of the Open Inference Protocol."""

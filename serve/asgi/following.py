@@ -14,6 +14,8 @@ from serve import examples, manifest, openapi
 from serve.asgi import worker
 from serve.asgi.app import App
 from serve.card_endpoint import Card
+from serve.fhir.declaration import load_declaration
+from serve.hooks.discovery import discover
 from serve.monitoring import reference
 from serve.monitoring.usage import Usage
 from serve.server import STATE
@@ -33,6 +35,7 @@ class _Release:
     seal: str
     version: str
     document: dict[str, Any]
+    hooks: dict[str, Any]
     card: Card
     examples: bytes
     reference: Usage | None
@@ -99,11 +102,12 @@ class Follower:
             raise UserError(f"{bundle}: another bundle than the registry's ledger tells of")
         card, shown = Card.load(bundle, seal), examples.read(bundle, seal)
         document = openapi.describe(schema, manifest.read_file(bundle, manifest.FHIR) is not None)
-        return _Release(bundle, seal, schema.version, document, card, shown, reference.load(bundle, seal))
+        hooks = discover(schema, load_declaration(bundle))
+        return _Release(bundle, seal, schema.version, document, hooks, card, shown, reference.load(bundle, seal))
 
     async def _serve(self, release: _Release) -> None:
         """Pages, counts and the host's own files of the release whose workers answer by now."""
-        self._app.serve(release.version, release.document)
+        self._app.serve(release.version, release.document, release.hooks)
         self._app.card, self._app.examples = release.card, release.examples
         labels = {"model": self._app.model, "version": release.version, "release": installed_release()}
         await self._app.in_recorder(self._app.observer.replace, release.reference, labels)

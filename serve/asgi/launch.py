@@ -14,6 +14,8 @@ from serve import manifest, openapi
 from serve.asgi.listening import Listening
 from serve.asgi.pool import Limits
 from serve.conversation import transport
+from serve.fhir.declaration import load_declaration
+from serve.hooks.discovery import discover
 from serve.key_file import write_key_file
 from serve.limits import check_above_zero, check_counts
 from serve.openapi import predictions_path
@@ -88,6 +90,7 @@ def start(
         "bundle": str(bundle.resolve()),
         "seal": manifest.seal(bundle),
         "openapi": str(output / openapi.FILE),
+        "hooks": discover(schema, load_declaration(bundle)),
         "key_file": str(output / KEY_FILE),
         "callers": callers,
         "listening": asdict(listening),
