@@ -19,7 +19,7 @@ from foundation.command import command, plain
 from foundation.errors import UserError
 
 LEDGER = "schedule.jsonl"
-_TASKS = ("pretrain", "finetune")
+_STAGES = ("pretrain", "finetune")
 _ENDED, _WAITED = "finished", "not due"
 
 
@@ -29,8 +29,8 @@ def main(cfg: DictConfig) -> None:
     from foundation.federation.ledger import Ledger
     from foundation.federation.ledger.entry import SERVER
 
-    if cfg.task not in _TASKS:
-        raise UserError(f"task: found {cfg.task!r}; choose from {', '.join(_TASKS)}")
+    if cfg.stage not in _STAGES:
+        raise UserError(f"stage: found {cfg.stage!r}; choose from {', '.join(_STAGES)}")
     if cfg.every_days < 0:
         raise UserError(f"every_days: found {cfg.every_days}; give 0 or more")
     folder = Path(cfg.output)
@@ -65,7 +65,7 @@ def _run(cfg: DictConfig, output: Path, before: Path | None) -> None:
     settings = [*(str(one) for one in cfg.settings), f"standing={{{standing}}}", f"output={output}"]
     settings += [] if before is None else [f"continues={before}"]
     settings += ["resume=true"] if resumed else []
-    module = f"{cfg.task}.federated"
+    module = f"{cfg.stage}.federated"
     sys.argv = [f"python -m {module}", *settings]
     from hydra.core.global_hydra import GlobalHydra
 
