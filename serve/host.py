@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a host's front reads no bundle, and need not load what does
 
 JSON, FHIR = "application/json", "application/fhir+json"
 REQUEST_ID = "x-request-id"
+_COUNTED = ("prediction", "reliability", "modalities_used", "examined", "version")
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
@@ -67,7 +68,7 @@ class Reply:
         status: of HTTP.
         body: likewise.
         headers: likewise.
-        counted: of an answer, in whatever form it is sent, what monitoring counts of it, and the version that gave it.
+        counted: of an answer, in whatever form it is sent, what monitoring and feedback read of it.
     """
 
     status: int
@@ -118,7 +119,7 @@ def to_reply(
         headers = {"content-type": MEDIA_TYPE, REQUEST_ID: request_id}
         return Reply(details.status, _encode(details.model_dump()), headers)
     content, kind = result.model_dump(), JSON
-    counted = {name: content[name] for name in ("reliability", "modalities_used", "examined", "version")}
+    counted = {name: content[name] for name in _COUNTED}
     if write_fhir is not None:
         written = write_fhir(result)
         if isinstance(written, RequestError):

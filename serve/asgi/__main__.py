@@ -50,6 +50,10 @@ async def _serve(settings: dict[str, object]) -> None:
         await pool.start()
     except (EOFError, TimeoutError) as error:
         raise UserError(f"{bundle}: the model did not load; see above") from error
+    if settings.get("feedback") is not None:
+        from serve.feedback.keeper import Keeper
+
+        app.feedback = Keeper(Path(str(settings["feedback"])), bool(settings["shadow"]), labels["version"])
     app.card, app.examples = Card.load(bundle, seal), examples.read(bundle, seal)
     follower = None
     if settings.get("follows") is not None:

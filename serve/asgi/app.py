@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foundation.modalities.request import RequestError, field_name
 from serve import openapi
@@ -26,6 +26,9 @@ from serve.host import FHIR, JSON, Call, Reply, to_reply
 from serve.monitoring.observer import Observer
 from serve.page.assets import page_reply
 from serve.reading import MOST_BYTES
+
+if TYPE_CHECKING:  # a host without feedback need not load what reads tables
+    from serve.feedback.keeper import Keeper
 
 Value = TypeVar("Value")
 _LOG = logging.getLogger("serve")
@@ -65,6 +68,7 @@ class App:
         self.serve(version, document, hooks or {"services": []})
         self.card: Card | None = None  # None before the bundle was verified, as are its examples
         self.examples: bytes | None = None
+        self.feedback: Keeper | None = None  # where answers are kept
 
     def serve(self, version: str, document: dict[str, Any], hooks: dict[str, Any]) -> None:
         """Takes the paths and pages of a version of the model."""
@@ -179,7 +183,7 @@ class App:
         if refusal is not None:
             raise refusal
         async with self._body(exchange) as exchange.call.body:
-            return await self.pool.answer(exchange.call)
+            return await self._kept(exchange.call, await self.pool.answer(exchange.call))
 
     async def _hook(self, exchange: Exchange) -> Reply:
         """A patient, in a call of CDS Hooks."""
@@ -204,11 +208,16 @@ class App:
         """Patients, in the form of the Open Inference Protocol."""
         async with self._body(exchange) as body:
             calls = await self._patients(body, exchange.call)
-            replies = await asyncio.gather(*(self.pool.answer(one) for one in calls))
+            answers = await asyncio.gather(*(self.pool.answer(one) for one in calls))
+            replies = [await self._kept(call, reply) for call, reply in zip(calls, answers, strict=True)]
             exchange.asked = list(zip(calls, replies, strict=True))
         request_id = calls[0].request_id.rpartition("/")[0] if len(calls) > 1 else calls[0].request_id
         status, content = inference.of_replies(replies, self.model, self.version, request_id)
         return json_reply(content, status)
+
+    async def _kept(self, call: Call, reply: Reply) -> Reply:
+        """What goes out of an answer, once feedback has kept it."""
+        return reply if self.feedback is None else await self.in_recorder(self.feedback.keep, call, reply)
 
     async def _patients(self, body: bytes, call: Call) -> list[Call]:
         """Those of a call of the protocol; a worker parses a large body, so that nobody waits for it here."""

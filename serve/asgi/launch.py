@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.ports import LOOPBACK
 from serve import manifest, openapi
@@ -46,6 +47,8 @@ def start(
     callers: str | None = None,
     follows: Path | None = None,
     trusted_key: Path | None = None,
+    feedback: str | None = None,
+    shadow: bool = False,
 ) -> Server:
     """Starts the host and waits until a worker has loaded the model.
 
@@ -69,6 +72,8 @@ def start(
         callers: a further key file, such as a secret that is mounted; see `Tokens`.
         follows: pointer of a registry, whose release in use is served whenever it changes; see `Follower`.
         trusted_key: that must have signed what is followed; see `verify_bundle`.
+        feedback: folder in which answers are kept; see `Keeper`.
+        shadow: likewise.
 
     Raises:
         UserError: if a limit is no number above 0, the port is in use, a server runs in `output` already, or it does
@@ -80,6 +85,12 @@ def start(
     certificate, key, callers = (_absolute(path) for path in (certificate, key, callers))
     listening = Listening(address, port, certificate, key, unencrypted)
     listening.check_free()
+    if feedback is not None:
+        from serve.feedback.keeper import Keeper
+
+        Keeper(Path(feedback), shadow, schema.version)
+    elif shadow:
+        raise UserError("asgi.shadow: keeps answers and gives none; say asgi.feedback=FOLDER, too")
     output = claim(output)
     write_key_file(output / KEY_FILE)
     fhir = manifest.read_file(bundle, manifest.FHIR) is not None
@@ -98,6 +109,8 @@ def start(
         "drain_seconds": drain_seconds,
         "limits": asdict(limits),
         "follows": None if follows is None else str(follows.resolve()),
+        "feedback": _absolute(feedback),
+        "shadow": shadow,
         "trusted_key": None if trusted_key is None else str(trusted_key.resolve()),
     }
     write_json(output / "host.json", settings)

@@ -43,7 +43,7 @@ class Usage(BaseModel):
             content: of the answer, `reliability`, `modalities_used` and `examined` of it; None of a refusal, and of
                 what is no answer, such as an explanation, which counts as neither.
         """
-        if status != HTTPStatus.OK:
+        if status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED):  # accepted: answered in the shadow, to nobody
             self.refused[str(status)] = self.refused.get(str(status), 0) + 1
         if content is None:
             return

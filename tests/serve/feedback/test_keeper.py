@@ -1,0 +1,93 @@
+"""A running host that keeps its answers, and a release in the shadow that gives none before it is cleared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from foundation.modalities.request import RequestError
+from serve.feedback.declared import declare
+from serve.feedback.keeper import Keeper
+from serve.feedback.ledger import FeedbackLedger
+from serve.feedback.looks import look
+from serve.feedback.store import Store
+from serve.host import Call, Reply
+from serve.release.rules import Rules
+from tests.serve.feedback import releases
+from tests.serve.feedback.releases import VERSION
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    release = releases.release(tmp_path / "release")
+    FeedbackLedger(tmp_path / "own").declare(declare(release / "bundle", release, Rules(brier=0.2), 0.05))
+    return tmp_path / "own"
+
+
+def call(patient: str | None, request_id: str = "case-1") -> Call:
+    return Call(b"{}", {} if patient is None else {"X-Patient": patient}, request_id)
+
+
+def answered(chance: float = 0.7, version: str = VERSION) -> Reply:
+    prediction = {"class": "positive", "probabilities": {"negative": 1 - chance, "positive": chance}}
+    counted = {"prediction": prediction, "reliability": None, "modalities_used": ["report"], "version": version}
+    return Reply(200, json.dumps({"prediction": prediction}).encode(), {}, {**counted, "examined": {}})
+
+
+def kept(folder: Path) -> list[tuple[float, int]]:
+    asked = Store(folder).asked(VERSION)
+    return [(row.quarter[:2] == "20", row.shadow) for row in asked.itertuples()]
+
+
+def test_an_answer_about_a_named_patient_is_kept_and_goes_out_as_it_is(folder: Path) -> None:
+    keeper, reply = Keeper(folder, False, VERSION), answered()
+    assert keeper.keep(call("anna"), reply) is reply
+    assert keeper.keep(call(None), reply) is reply
+    assert kept(folder) == [(True, 0)]
+    refusal = Reply(422, b"{}", {})
+    assert keeper.keep(call("ben"), refusal) is refusal and len(kept(folder)) == 1
+
+
+def test_in_the_shadow_nobody_is_answered_until_outcomes_have_cleared_the_release(folder: Path) -> None:
+    keeper, patients = Keeper(folder, True, VERSION), [f"p{number}" for number in range(80)]
+    chances, labels = releases.drawn(80, 1)
+    for patient, chance in zip(patients, chances, strict=True):
+        reply = keeper.keep(call(patient), answered(chance))
+        assert reply.status == 202 and json.loads(reply.body) == {"kept": True, "request_id": "case-1"}
+        assert str(chance).encode() not in reply.body
+    store, ledger = Store(folder), FeedbackLedger(folder)
+    store.add_outcomes([(p, "positive", int(y)) for p, y in zip(patients, labels, strict=True)], "2999-Q1")
+    look(store, ledger, VERSION, "2999-Q1", 50)
+    reply = answered()
+    assert keeper.keep(call("later"), reply) is reply
+    assert [shadow for _, shadow in kept(folder)] == [1] * 80 + [0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reply", "status", "words"),
+    [
+        (call(None), answered(), 400, "not given, and this release is in the shadow"),
+        (call("x" * 300), answered(), 400, "not given"),
+        (call("anna"), Reply(200, b"{}", {}), 503, "an explanation tells the answer"),
+        (call("anna"), answered(version="other"), 503, "the answer cannot be kept"),
+    ],
+)
+def test_what_would_tell_or_cannot_be_kept_is_refused_in_the_shadow(
+    asked: Call, reply: Any, status: int, words: str, folder: Path
+) -> None:
+    with pytest.raises(RequestError, match=words) as refused:
+        Keeper(folder, True, VERSION).keep(asked, reply)
+    assert refused.value.status == status
+
+
+def test_what_cannot_be_kept_goes_out_where_there_is_no_shadow(folder: Path) -> None:
+    reply = answered(version="other")
+    assert Keeper(folder, False, VERSION).keep(call("anna"), reply) is reply
+    assert kept(folder) == []
+
+
+def test_a_release_that_nobody_declared_does_not_start(folder: Path) -> None:
+    with pytest.raises(UserError, match="version other was not declared here"):
+        Keeper(folder, False, "other")
