@@ -19,6 +19,7 @@ from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.lineage import FILE as TRAINED
+from foundation.lineage import NOTE, site_list
 from foundation.run_record import FILE, read_run
 
 CACHE = "rows.json"  # beside embeddings, whose they are
@@ -77,7 +78,9 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
         if parent not in records and (parent / FILE).is_file():
             records[parent] = read_run(parent)
             queue += _parents(parent, records[parent])
-    lists = {run: _lists(run) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name}
+    lists = {
+        run: _lists(run, record) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name
+    }
     present = set(cohort.patients.index)
     gone = {one for each in lists.values() for patients in each.values() for one in patients} - present
     each: dict[Path, Affected] = {}
@@ -121,10 +124,15 @@ def _runs(roots: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path.parent, read_run(path.parent)
 
 
-def _lists(run: Path) -> dict[Path, list[str]]:
-    """By file, the patients whom a run, or a site of a federated one, learned from, set apart or answered."""
+def _lists(run: Path, record: dict[str, Any]) -> dict[Path, list[str]]:
+    """By file, the patients whom a run, or a site of a federated one, learned from, set apart or answered.
+
+    Sites' folders may outlive a run, and hold lists of others.
+    """
+    told = record.get("notes", {}).get(NOTE, {})
+    own = site_list(Path(), told["run"]).name if "run" in told else "*.json"
     paths = [run / name for name in _LISTS if (run / name).is_file()]
-    paths += sorted(run.glob("sites/*/trained_on/*.json")) + sorted(run.glob("trained_on/*.json"))
+    paths += sorted(run.glob(f"sites/*/trained_on/{own}")) + sorted(run.glob("trained_on/*.json"))
     lists = {}
     for path in paths:
         if path.suffix == ".parquet":

@@ -151,3 +151,16 @@ def test_a_run_whose_parent_is_gone_is_named_with_all_that_builds_on_it(cohort: 
     }
     assert f"python -m finetune: builds on {lost}, gone, so that nobody can tell whom" in as_text(count, affected)
     assert json.loads(to_json(count, affected))["affected"][-1]["lost"] == [str(lost)]
+
+
+def test_a_run_whose_hospitals_outlive_it_is_told_by_its_own_list_alone(cohort: Cohort, tmp_path: Path) -> None:
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    for name, patients in (("one", ["P8", "P1"]), ("two", ["P2", "P1"])):
+        folder = tmp_path / "runs" / name
+        with RunRecord.open(folder, "python -m pretrain.federated", {}, 0, [], {**DATA, "name": "own"}) as record:
+            record.note("trained_on", {"hospitals": ["alpha"], "run": name})
+        (folder / "sites").symlink_to(homes)
+        write_patients(site_list(homes / "alpha", name), patients, [], ["alpha"])
+    _, affected = affected_by_withdrawal(cohort, [tmp_path / "runs"])
+    assert {one.run.name: one.patients for one in affected} == {"one": 1}
