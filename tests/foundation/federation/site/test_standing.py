@@ -186,6 +186,16 @@ def test_the_word_that_enough_is_new_holds_no_number(site: Site, plan: RunPlan) 
         sums_here(again, None)
 
 
+def test_the_word_is_said_in_the_open_under_masks_and_noise(small_cohort: Path, tmp_path: Path) -> None:
+    sites, here = "sites=[riverside,northgate,lakeview]", site_of(composed(small_cohort), tmp_path)
+    for protection in (["secure=secagg_plus"], ["privacy=local"]):
+        asked = plan_of(composed(small_cohort, f"standing={BOUNDS}", sites, *protection))
+        order = with_question(Order(asked, {}, "run-1", 0), "new", {}, {})
+        one = PolicyGate(here, arrived(order), "sums")
+        one.admit()
+        assert dict(sums_here(one, None).reply.update) == {}
+
+
 def test_a_site_that_tells_nothing_says_no_word(plan: RunPlan, small_cohort: Path, tmp_path: Path) -> None:
     here = site_of(composed(small_cohort), tmp_path, statistics=["counts"])
     order = with_question(Order(plan, {}, "run-1", 0), "new", {}, {})
