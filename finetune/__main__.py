@@ -24,7 +24,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save, unread
-    from finetune.learning.start import goes_on, patients_to_learn, release_digest
+    from finetune.learning.hospital_sums import keeps_sums
+    from finetune.learning.start import patients_to_learn, release_digest
     from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
@@ -37,9 +38,11 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     cohort = Cohort(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
     parts = configured_split(cohort, cfg.data)
-    begins = {"release": release_digest(Path(cfg.pretrained))} if goes_on(cfg) else {}
-    learned = patients_to_learn(cfg, cohort, parts)
-    depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder), **begins}
+    release, learned, start = Path(cfg.pretrained), parts, {}
+    if cfg.get("learning") is not None or (cfg.method == "sums" and keeps_sums(release)):
+        start = {"release": release_digest(release)}
+        learned = patients_to_learn(cohort, parts, release, cfg.sums.forget if cfg.method == "sums" else ())
+    depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder), **start}
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)
     modalities = task_modalities(cfg.task, encoder)

@@ -75,7 +75,7 @@ def fit(
     criterion = _criterion(cfg, head)
     private = None if cfg.private is None else check(cfg, head, len(train))
     keeps = _settings(cfg, "keeps", kept.Settings) or kept.Settings()
-    keeps.check(cfg)
+    keeps.check(private is not None)
     learning = None if cfg.get("learning") is None else _learning(cfg)
     release = None if learning is None else release_of(Path(cfg.pretrained), head, train.modalities, train.drop_inputs)
     if release is not None:
@@ -105,7 +105,8 @@ def fit(
     module.head.calibrate(scores, targets, score(module, train, data) if private is None else none)
     if private is None:
         _fit_subsets(cfg, module, train, validation, targets, calibration, reliability)
-        kept.keep(keeps, cfg, module, train, data)
+        gone_on = None if learning is None else Path(cfg.pretrained)
+        kept.keep(keeps, module, train, data, Path(cfg.output), gone_on, cfg.seed)
     return module, metrics
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from finetune.embeddings import EmbeddedCohort, encode
@@ -39,34 +38,49 @@ class Settings:
         if self.memory < 0:
             raise UserError(f"keeps.memory: found {self.memory}; give a count of patients, 0 for none")
 
-    def check(self, cfg: DictConfig) -> None:
+    def check(self, private: bool) -> None:
         """Holds a run to what keeping needs, before anything is trained.
 
+        Args:
+            private: whether it trains under differential privacy.
+
         Raises:
-            UserError: naming the setting that does not go with it.
+            UserError: if nothing of a patient may stay.
         """
-        if not self.memory and not self.information:
-            return
-        name = "memory" if self.memory else "information"
-        if cfg.private is not None:
+        if private and (self.memory or self.information):
             raise UserError(
-                f"keeps.{name}: private training lets nothing of a patient stay but noisy gradients; set it off"
+                "keeps: private training lets nothing of a patient stay but noisy gradients; leave keeps off"
             )
 
 
 def keep(
-    settings: Settings, cfg: DictConfig, module: FinetuneModule, train: PatientDataset, data: CohortModule
+    settings: Settings,
+    module: FinetuneModule,
+    train: PatientDataset,
+    data: CohortModule,
+    output: Path,
+    release: Path | None,
+    seed: int,
 ) -> None:
-    """Writes it into the run's folder, with what the release in `pretrained` kept, where the run goes on from one."""
+    """Writes it into the run's folder, with what the release kept from which the run goes on, if it does.
+
+    Args:
+        settings: of what is kept.
+        module: with its best weights.
+        train: patients of the run.
+        data: their batches.
+        output: the run's folder.
+        release: the folder of the release; None where the run began anew.
+        seed: of who is remembered.
+    """
     if not settings.memory and not settings.information:
         return
-    output, release = Path(cfg.output), Path(cfg.pretrained) if cfg.get("learning") is not None else None
     module.eval()
     fused = _embedded(module, train, data) if settings.memory or module.frozen else None
     targets = _targets(train)
     if settings.memory:
         assert fused is not None
-        generator = generator_of(cfg.seed, "memory")
+        generator = generator_of(seed, "memory")
         ours = Memory(train.patients, fused, targets, len(train), digest_of_weights(module.encoder))
         earlier = Memory.read(release) if release is not None and (release / FOLDER).is_dir() else None
         both = (
