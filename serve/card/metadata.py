@@ -6,6 +6,7 @@ from serve.card.chain import Evaluation, Evidence
 from serve.card.content.results import held_out, task_name
 from serve.card.content.tables import Figures, metric_name, metrics
 from serve.card.content.training import modalities
+from serve.card.eval_results import slug
 
 
 def front_matter(evidence: Evidence) -> str:
@@ -13,13 +14,17 @@ def front_matter(evidence: Evidence) -> str:
     graph = evidence.graph
     synthetic = any(run.file.at("data", "synthetic") for run in evidence.runs)
     names = [node.text for node in modalities(evidence)]
+    results = [each for evaluation in evidence.evaluations for each in _results(evidence, evaluation)]
+    cohorts = [str(run.file.at("data", "name")) for run in evidence.runs if run.file.at("data", "name")]
     data = ModelCardData(
         license=str(graph.nodes["model/license"].value),
         language="en",
         library_name="consilium",
         tags=["medical", "multimodal", "federated-learning", *names, *(["synthetic-data"] if synthetic else [])],
+        datasets=list(dict.fromkeys(map(slug, cohorts))),
+        metrics=list(dict.fromkeys(each.metric_type.partition("/")[0] for each in results)),
         model_name=str(graph.nodes["model/name"].value),
-        eval_results=[each for evaluation in evidence.evaluations for each in _results(evidence, evaluation)],
+        eval_results=results,
     )
     return f"---\n{data.to_yaml()}\n---\n\n"
 

@@ -150,6 +150,7 @@ def test_metadata_holds_what_hugging_face_reads(evaluation: Path):
         "consilium-demo",
     )
     assert {"medical", "report", "synthetic-data"} <= set(data.tags)
+    assert (data.datasets, data.metrics) == (["demo"], ["auc", "ece"])
     first = data.eval_results[0]
     assert (first.task_type, first.task_name, first.dataset_name) == ("classification", "biomarker", "demo (synthetic)")
     assert (first.metric_type, first.metric_name, first.metric_value) == ("auc", "AUC, held-out test", 0.8642)
