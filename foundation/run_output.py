@@ -75,6 +75,7 @@ _LEFT_BEHIND = (
     "split.json",
     "trained_on.json",
     "modalities.json",
+    "outcomes.json",
 )
 
 

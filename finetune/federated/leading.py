@@ -20,6 +20,7 @@ from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
 from finetune.heads.regression import Regression, line_of
 from finetune.heads.survival import Survival
+from finetune.patients import told_outcomes
 from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
 from foundation.federation.sums import Ask
@@ -54,6 +55,8 @@ def with_counts(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
     task.keep_modalities(modalities_of(total))
     counts = counts_of(total)
     head.check(counts)
+    # Whether a person stands behind a row, each hospital knows of its own: so as if one did.
+    task.keep_outcomes(told_outcomes(head, counts, synthetic=False))
     for doubt in head.scarce(counts):
         print(f"warning: {doubt}", flush=True)
     before = {name: value.clone() for name, value in head.named_buffers()}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 ENCODER = "encoder"  # name of the sums that hand it over
-_MODALITIES = "modalities.json"  # in the run's folder
+_MODALITIES, _OUTCOMES = "modalities.json", "outcomes.json"  # in the run's folder
 FOLDER = "embeddings"  # in a site's folder of state
 
 
@@ -81,9 +81,13 @@ class Finetuning(FederatedTask):
         """Keeps, for the run's record, how many of all hospitals' train patients have each modality."""
         write_json(Path(self.cfg.output) / _MODALITIES, counts)
 
+    def keep_outcomes(self, counts: Mapping[str, int | None]) -> None:
+        """Keeps, for the run's record, how many of all hospitals' train patients had each outcome."""
+        write_json(Path(self.cfg.output) / _OUTCOMES, {"train": counts})
+
     def notes(self) -> dict[str, Any]:
-        path = Path(self.cfg.output) / _MODALITIES
-        return {"modalities": read_json(path, "train again")} if path.is_file() else {}
+        paths = {"modalities": Path(self.cfg.output) / _MODALITIES, "outcomes": Path(self.cfg.output) / _OUTCOMES}
+        return {name: read_json(path, "train again") for name, path in paths.items() if path.is_file()}
 
     def builds_on(self) -> tuple[list[Path], dict[str, str]]:
         from finetune.assemble import encoder_folder

@@ -58,6 +58,8 @@ def test_class_weights_are_those_of_all_hospitals_together(configured: Configure
     federate(cfg, COMMAND)
     counts = cohort.patients.loc[Finetuning(cfg).patients("train"), "biomarker"].value_counts()
     expected = [counts.sum() / (2 * counts[value]) for value in (0, 1)]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["notes"]["outcomes"] == {"train": {"events": counts[1]}}
     head = load_file(tmp_path / "run" / "head.safetensors")
     torch.testing.assert_close(head["class_weights"], torch.tensor(expected, dtype=torch.float32))
     assert json.loads((tmp_path / "run" / "task.json").read_text())["head"]["settings"][
