@@ -216,6 +216,7 @@ def _deaths(tables: dict[str, _Table]) -> dict[str, str]:
         if not date:  # whoever died at an unknown time is not alive to the end
             advice = "give the date, or leave the patient out of the extract"
             raise refuse(path, "no date of death", advice, field="death_date", row=row)
+        validated(Located({"deceasedDateTime": date}, path, None, row), "Patient")
         if died.setdefault(patient, date) != date:
             raise refuse(path, "patient died on another day already", "keep one row", field="person_id", row=row)
     return died

@@ -92,6 +92,7 @@ def test_patients_are_known_by_the_id_of_their_hospital(cdm: Path):
         ("person.csv", "\n2,", "\n,", r"person\.csv: row 3, field person_id: empty; every row needs its patient"),
         ("person.csv", "year_of_birth", "PERSON_ID", r"field person_id: stands in small and in capital letters"),
         ("death.csv", "2,2013-07-01", "2,", r"death\.csv: row 2, field death_date: no date of death"),
+        ("death.csv", "2013-07-01", "20130701", r"death\.csv: row 2, field deceasedDateTime: .*no FHIR date"),
         ("death.csv", "2,2013-07-01\n", "2,2013-07-01\n2,2014-07-01\n", r"row 3, .*died on another day already"),
         ("measurement.csv", "140.5", "1e400", r"row 3, field value_as_number: no number \(1e400\)"),
         ("person.csv", "\n2,", "\n1,", r"person\.csv: row 3, field person_id: patient stands twice \(1\)"),
