@@ -1,6 +1,8 @@
 """A record read from FHIR R4 by declaration; survival is read apart from it, so that no outcome can become an input."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from foundation.data.fhir_resources import Patient, parse_date
 from foundation.data.fhir_source import FhirColumn, FhirSource
 from foundation.data.fhir_values import parts, pick, translate, value_of
 from foundation.data.landmarks import Landmarks
-from foundation.data.problems import Problems, refuse
+from foundation.data.problems import DataError, Problems, refuse
 from foundation.data.table_files import KEY
 
 DAYS_A_YEAR = 365.25
@@ -33,15 +35,16 @@ def read_fhir(
         `[patients, columns]` indexed by `patient_id` (text), sorted.
 
     Raises:
-        DataError: naming the file and the entry (or line), if a resource is damaged, a unit or code is not the declared
-            one, two values stand for one time, or a patient has no, two or somebody else's identifier.
+        DataError: naming the file and the entry (or line), if a resource is damaged, or a patient has no, two or
+            somebody else's identifier; without `problems`, also if a unit or code is not the declared one, or two
+            values stand for one time.
     """
     export = _export(folder, source, declared_codes(source))
     _note_left(folder / source.files, export, problems)
     if landmarks is not None and problems is not None:
         names = _identities(export, source.identifier)
         _leave_later_out(export, names, landmarks, folder / source.files, problems)
-    return record_of(export, source)
+    return record_of(export, source, problems)
 
 
 def declared_codes(source: FhirSource) -> set[str]:
@@ -50,11 +53,14 @@ def declared_codes(source: FhirSource) -> set[str]:
     return {code for code in (*named, source.index) if code and "|" in code}
 
 
-def record_of(export: Export, source: FhirSource) -> pd.DataFrame:
-    """The declared record of an export's patients; see `read_fhir`."""
+def record_of(export: Export, source: FhirSource, problems: Problems | None = None) -> pd.DataFrame:
+    """The declared record of an export's patients; see `read_fhir`.
+
+    A value that cannot be read is missing where `problems` are taken, which then name it, once a kind.
+    """
     names = _identities(export, source.identifier)
     index = _onsets(export, source.index)
-    table = {name: _column(export, column, index) for name, column in source.columns.items()}
+    table = {name: _column(export, column, index, problems) for name, column in source.columns.items()}
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in table.items()}, index=list(names))
     frame.index = pd.Index([names[patient] for patient in frame.index], dtype=object, name=KEY)
     return frame.infer_objects().sort_index()
@@ -179,9 +185,29 @@ def _onsets(export: Export, code: str | None) -> Dates:
     return onsets
 
 
-def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
+def _each(patients: Iterable[str], read: Callable[[str], Any], problems: Problems | None) -> dict[str, Any]:
+    """What is read of each patient; what is refused is noted, those alike in one line, and missing."""
+    values, refused = {}, defaultdict(list)
+    for patient in patients:
+        try:
+            values[patient] = read(patient)
+        except DataError as error:
+            if problems is None:
+                raise
+            refused[error.problem.finding, error.problem.advice].append(error.problem)
+    for alike in refused.values():
+        times = f", of {len(alike)} patients, the first" if len(alike) > 1 else ""
+        assert problems is not None
+        problems.listed.append(replace(alike[0], finding=f"{alike[0].finding}{times}"))
+    return values
+
+
+def _column(export: Export, column: FhirColumn, index: Dates, problems: Problems | None) -> dict[str, Any]:
     if column.path == "patient.gender":
-        return {key: translate(one, one.resource.gender, column, "gender") for key, one in export.patients.items()}
+        people = export.patients
+        return _each(
+            people, lambda key: translate(people[key], people[key].resource.gender, column, "gender"), problems
+        )
     if column.path == "patient.age_at":
         return _ages(export, column.at, index)
     inside = _window(column.window, index)
@@ -195,12 +221,13 @@ def _column(export: Export, column: FhirColumn, index: Dates) -> dict[str, Any]:
             )
             for patient in export.patients
         }
-    values = {}
-    for patient, observations in export.observations.items():
-        matching = [one for one in observations if inside(patient, one.resource.date)]
+
+    def picked(patient: str) -> Any:
+        matching = [one for one in export.observations[patient] if inside(patient, one.resource.date)]
         each = [(one, part) for one in matching for part in parts(one.resource, column)]
-        values[patient] = pick([(one, value_of(one, part, column)) for one, part in each], column, index.get(patient))
-    return values
+        return pick([(one, value_of(one, part, column)) for one, part in each], column, index.get(patient))
+
+    return _each(export.observations, picked, problems)
 
 
 def _ages(export: Export, at: str | None, index: Dates) -> dict[str, float]:

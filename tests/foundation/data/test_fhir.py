@@ -17,7 +17,7 @@ from foundation.data.fhir import read_fhir, read_fhir_survival
 from foundation.data.fhir_resources import parse_date
 from foundation.data.fhir_source import FhirSource
 from foundation.data.pack import pack
-from foundation.data.problems import DataError
+from foundation.data.problems import DataError, Problems
 from tests.foundation.data.fhir_exports import (
     COLUMNS,
     DIABETES,
@@ -92,6 +92,36 @@ def test_the_closest_needs_dates_and_takes_the_nearer(tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text(bundle(resources))
     found = read_fhir(tmp_path, FhirSource.model_validate(DECLARED))
     assert found["ldh_near"].tolist()[0] == 200.0
+
+
+def test_a_value_that_cannot_be_read_costs_itself_alone_and_those_alike_are_one_line(tmp_path: Path) -> None:
+    codes = [f"http://loinc.org|{number}-1" for number in range(2)]
+    quantities = (
+        [("a", 5, "kPa", ""), ("b", 6, "bar", ""), ("c", 7, "mm[Hg]", "")],
+        [("a", 5, "1", "<"), ("b", 6, "1", "")],
+    )
+    values = [
+        observation(who, code, "2020-03-02", valueQuantity={"value": value, "code": unit, "comparator": sign})
+        for code, each in zip(codes, quantities, strict=True)
+        for who, value, unit, sign in each
+    ]
+    (tmp_path / "export.json").write_text(bundle([*readable(), *values]))
+    problems = Problems()
+    columns = {
+        "x": {"observation": codes[0], "unit": "mm[Hg]"},
+        "y": {"observation": codes[1], "unit": "1"},
+        "sex": {"path": "patient.gender", "values": {"female": "F", "male": "M"}},
+    }
+    found = read_fhir(tmp_path, FhirSource.model_validate({**DECLARED, "columns": columns}), problems)
+    expected = pd.DataFrame(
+        {"x": [np.nan, np.nan, 7], "y": [np.nan, 6, np.nan], "sex": ["F", "M", np.nan]}, list("abc")
+    )
+    assert_frame_equal(found, expected, check_names=False, check_dtype=False)
+    assert [(problem.finding, problem.value) for problem in problems.errors] == [
+        ("unit is not the declared 'mm[Hg]', of 2 patients, the first", "kPa"),
+        ("a bound, no value", "<5.0"),
+        ("none of female, male", "other"),
+    ]
 
 
 def test_many_files_bulk_exports_and_other_references_are_the_same(tmp_path: Path) -> None:
