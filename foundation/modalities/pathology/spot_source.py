@@ -11,8 +11,8 @@ class SpotSettings(Dialect):
     """How spots become tiles with expression.
 
     Args:
-        picture: of the section at full resolution, a glob beside the file, in which `{stem}` is the file's name up to
-            its first point; the picture that the file brings if None.
+        picture: of the section at full resolution, a glob from the file's folder on (`../wsis/{stem}.tif`, too), in
+            which `{stem}` is the file's name up to its first point; the picture that the file brings if None.
         positions: of a table of counts: the table of `x` and `y`, beside it, `{stem}` likewise.
         diameter: of a spot in full-resolution pixels, where the file does not say.
         around: side of the square that is cut around a spot, in diameters.

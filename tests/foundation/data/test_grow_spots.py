@@ -72,6 +72,14 @@ def test_all_files_of_a_section_are_compared(listed: str, beside: list[str], tmp
     assert files == {(tmp_path / name).resolve() for name in beside}
 
 
+def test_a_picture_in_another_folder_of_the_hospital_is_compared_too(tmp_path: Path) -> None:
+    for name in ("st/a.h5ad", "wsis/a.tif", "wsis/b.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    files = files_beside(tmp_path / "st/a.h5ad", SpotSettings(picture="../wsis/{stem}.tif"))
+    assert [path.resolve() for path in files] == [(tmp_path / "wsis/a.tif").resolve()]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_spots_of_a_grown_cohort_are_those_of_its_folders_prepared_anew(
     change: Callable[[Path], None], tmp_path: Path
