@@ -8,6 +8,7 @@ import difflib
 import functools
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from foundation.run_record import is_main_process
 from foundation.settings import check_settings, setting_names
 
 __all__ = ["choose", "command", "compose_as_typed", "compose_installed", "instantiate", "name_first_argument"]
-__all__ += ["one_line", "plain"]
+__all__ += ["one_line", "plain", "run_another"]
 
 _HELD_OUT = ("cohort.test_hospitals", "data.test_hospitals")
 _LISTS_OF_NAMES = (
@@ -106,6 +107,13 @@ def choose(program: str, actions: Mapping[str, Callable[[], None]], text: str) -
     # Hydra knows no switches of ours: this one is the habit of command lines.
     sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]
     actions[name]()
+
+
+def run_another(module: str, arguments: Sequence[str]) -> None:
+    """Runs another command's module from within a running one, as if it had been typed; where it fails, both end."""
+    GlobalHydra.instance().clear()
+    sys.argv = [f"python -m {module}", *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def compose_installed(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -107,6 +107,7 @@ CONFIG_READERS = {
     "foundation/federation/runtime/operator.py",
     "foundation/federation/runtime/run.py",
     "foundation/federation/runtime/server_process.py",
+    "foundation/federation/schedule.py",
     "foundation/federation/server/app.py",
     "foundation/federation/server/components.py",
     "foundation/federation/site/composition.py",

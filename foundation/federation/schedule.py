@@ -5,8 +5,6 @@ whether enough hospitals have enough that is new, hospitals say themselves, and 
 """
 
 import os
-import runpy
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from omegaconf import DictConfig
 # Read by Flower when it is first imported, so it is said before.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
-from foundation.command import command, plain
+from foundation.command import command, plain, run_another
 from foundation.errors import UserError
 
 LEDGER = "schedule.jsonl"
@@ -65,12 +63,7 @@ def _run(cfg: DictConfig, output: Path, before: Path | None) -> None:
     settings = [*(str(one) for one in cfg.settings), f"standing={{{standing}}}", f"output={output}"]
     settings += [] if before is None else [f"continues={before}"]
     settings += ["resume=true"] if resumed else []
-    module = f"{cfg.stage}.federated"
-    sys.argv = [f"python -m {module}", *settings]
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    run_another(f"{cfg.stage}.federated", settings)
 
 
 def _typed(value: object) -> str:

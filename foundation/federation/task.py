@@ -131,6 +131,7 @@ class FederatedTask(ABC):
         extension_class: what a run of it may exchange beside weights; None if nothing.
         sums_everywhere: names of sums that hospitals answer that are held out from training, too.
         settings_class: what a server may ask of it in a plan; see `foundation.federation.plan`.
+        grafted: parameter groups of the run that come later than the others, and train alone.
     """
 
     name: ClassVar[str]
@@ -138,6 +139,7 @@ class FederatedTask(ABC):
     extension_class: ClassVar[type[Extension] | None] = None
     sums_everywhere: ClassVar[frozenset[str]] = frozenset()
     settings_class: ClassVar[type[TaskSettings]] = TaskSettings
+    grafted: tuple[str, ...] = ()
 
     def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
         self.cfg = cfg
@@ -257,11 +259,6 @@ class FederatedTask(ABC):
     def state_digest(self) -> str:
         """Of the settings on which a site's kept state depends."""
         return digest_of({key: value for key, value in plain(self.cfg).items() if key in self.state_keys})
-
-    @property
-    def grafted(self) -> tuple[str, ...]:
-        """Parameter groups that come later than the others, and train alone."""
-        return ()
 
     def extension(self) -> Extension | None:
         """What the run exchanges beside weights; None if nothing.

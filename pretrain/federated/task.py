@@ -40,6 +40,7 @@ class Pretraining(FederatedTask):
 
     def __init__(self, cfg: DictConfig, hospital: str | None = None) -> None:
         super().__init__(cfg, hospital)
+        self.grafted = tuple(str(name) for name in cfg.get("graft") or ())
         if cfg.get("keep_optimizer") and cfg.get("ema") is not None:
             raise UserError("ema: an average of weights cannot go on with a kept optimiser; set ema=null")
 
@@ -88,10 +89,6 @@ class Pretraining(FederatedTask):
             if objective.modalities:
                 behind[name] = min(behind[modality] for modality in objective.modalities)  # type: ignore[union-attr]
         return Evaluation(evaluate_module(self.cfg, [self.hospital], pretraining), behind)
-
-    @property
-    def grafted(self) -> tuple[str, ...]:
-        return tuple(str(name) for name in self.cfg.get("graft") or ())
 
     def export(self, module: nn.Module, output: Path) -> Path:
         cast("PretrainModule", module).encoder.save_pretrained(output / "encoder")
