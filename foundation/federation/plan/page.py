@@ -15,7 +15,7 @@ def page(plan: RunPlan, hospital: str, spends: str, before: RunPlan | None = Non
         spends: of differential privacy, in words.
         before: the plan of the same task that was approved last; None if there is none.
     """
-    trains = hospital in plan.training
+    trains = hospital in plan.training or plan.standing is not None  # the next run may ask for the other part
     asked = [
         f"{plan.rounds} rounds of {plan.steps} steps ({plan.task})" if trains else "one evaluation, no training",
         *([] if plan.standing is None else plan.standing.lines()),

@@ -30,7 +30,8 @@ class Standing(Part):
         who = "whoever the federation admits" if self.hospitals is None else ", ".join(self.hospitals)
         epsilon = "uncounted" if self.epsilon_a_year is None else f"at most {self.epsilon_a_year:g}"
         return [
-            "one approval is for every further run, until it is declined",
+            "one approval is for every further run, until it is declined, whether that asks this hospital to train, as "
+            "below, or to be held out and evaluate once",
             f"a run asks for {self.new_patients} distinct new patients here; else this hospital sits it out",
             f"at most {self.rounds_a_month} rounds leave in any 30 days; epsilon in any 365 days: {epsilon}",
             f"hospitals that may take part, in whatever number: {who}",

@@ -207,3 +207,12 @@ def test_the_page_says_that_it_recurs(plan: RunPlan) -> None:
     text = page(plan, "riverside", "nothing")
     assert "one approval is for every further run, until it is declined" in text
     assert "a run asks for 3 distinct new patients here" in text and "at most 4 rounds leave in any 30 days" in text
+
+
+def test_a_hospital_that_is_held_out_reads_that_a_later_run_may_let_it_train(small_cohort: Path) -> None:
+    held_out = ["sites=[riverside,northgate]", "data.test_hospitals=[northgate]"]
+    once = page(plan_of(composed(small_cohort, *held_out)), "northgate", "nothing")
+    again = page(plan_of(composed(small_cohort, *held_out, f"standing={BOUNDS}")), "northgate", "nothing")
+    assert "one evaluation, no training" in once and "a difference of weights a round" not in once
+    assert "no training" not in again and "2 rounds of" in again and "a difference of weights a round" in again
+    assert "whether that asks this hospital to train, as below, or to be held out and evaluate once" in again
