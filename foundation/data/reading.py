@@ -168,7 +168,8 @@ def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) 
             problems.tell(site.files[name], f"rows of {name} whose patients the patients' table lacks", strangers)
     if declaration.unknown_patients == "ignore" or "patients" in site.unread:
         return
-    for name, table in site.tables.items():
+    without_zeros = {patient.lstrip("0"): patient for patient in site.patients.index}
+    for name, table in list(site.tables.items()):
         declared = getattr(declaration.sources, name, None)
         if isinstance(declared, FhirSource) and isinstance(declaration.sources.patients, FhirSource):
             continue  # of one export: those without the index condition were noted when patients were read
@@ -176,4 +177,9 @@ def _unknown_patients(site: Site, declaration: Declaration, problems: Problems) 
         if len(unknown):
             finding = f"{len(unknown)} patients who are not in {site.files['patients'].name}, the first"
             advice = f"add them, drop their rows, or say unknown_patients: ignore in {FILE}"
+            other = without_zeros.get(str(unknown[0]).lstrip("0"))
+            advice = advice if other is None else f"write it {other} if that is meant, with its zeros; else {advice}"
             problems.error(site.files[name], finding, advice, field="patient_id", value=unknown[0])
+        if len(unknown) and len(unknown) == table.index.nunique():
+            site.unread.add(name)  # nobody has it, as follows from this line
+            del site.tables[name]

@@ -95,6 +95,16 @@ def test_what_the_dictionary_drops_is_counted_and_what_it_misses_is_named(tmp_pa
     assert any(line in one for one in lines(checked(tmp_path)))
 
 
+def test_ids_that_lost_their_zeros_are_one_line_and_nothing_follows_from_it(tmp_path):
+    files = {"a/patients.csv": "patient_id,y\n001,0\n002,1\n", "a/record.csv": "patient_id,age\n1,60\n2,61\n"}
+    record = [{"name": "age", "kind": "continuous", "center": 60, "scale": 10}]
+    write(tmp_path, files, dictionary={"record": record, "labels": ["y"]})
+    assert lines(checked(tmp_path)) == [
+        "field patient_id: 2 patients who are not in patients.csv, the first (1); write it 001 if that is meant, with "
+        "its zeros; else add them, drop their rows, or say unknown_patients: ignore in cohort.yaml"
+    ]
+
+
 def test_extreme_values_cannot_take_over_an_update():
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(16, 4, generator=generator)
