@@ -13,7 +13,8 @@ from foundation.data.problems import Problems
 from foundation.data.tables import TableSource
 
 _DAYS = {"month": 30.4375, "week": 7.0, "year": 365.25, "hour": 1 / 24}
-_REVERSED = re.compile(r"censor|alive|living", re.IGNORECASE)
+_SHORT = {"month": "mos?|mths?", "week": "wks?", "year": "yrs?", "hour": "hrs?"}  # as in os_mo or FollowUp (yrs)
+_REVERSED = re.compile(r"censor|alive|living|surviv(?:ed|or)", re.IGNORECASE)
 
 
 def check_declared(patients: pd.DataFrame, declaration: Declaration, path: Path, problems: Problems) -> None:
@@ -47,7 +48,7 @@ def _check_time(time: str, column: ColumnSource, values: "pd.Series[Any]", path:
     written = column.source or time
     if column.scale != 1:
         return
-    unit = next((name for name in _DAYS if name in written.lower()), None)
+    unit = next((name for name in _DAYS if _names(name, written.lower())), None)
     if unit is not None:
         finding = f"'{written}' is read as days, and is named after {unit}s"
         advice = f"say {time}: {{from: {written}, scale: {_DAYS[unit]:g}}}"
@@ -66,3 +67,8 @@ def _check_time(time: str, column: ColumnSource, values: "pd.Series[Any]", path:
         finding = f"{len(broken)} of {len(known)} times are no whole numbers, the first of patient {broken.index[0]}"
         advice = "days are whole: check whether a point stood for thousands"
         problems.error(path, finding, advice, field=written, value=f"{broken.iloc[0]:g}")
+
+
+def _names(unit: str, column: str) -> bool:
+    """Whether a column is called after a unit, in full or for short."""
+    return unit in column or re.search(rf"(?<![a-z])(?:{_SHORT[unit]})(?![a-z])", column) is not None

@@ -25,6 +25,8 @@ from foundation.data.sources import RowSource, usual_table
 from foundation.data.tables import Kinds, TableSource, read_source
 from foundation.modalities.record.storage import STORAGE
 
+_SHOWN = 5  # columns that a finding names
+
 
 class RecordPreparation(Preparation):
     """Columns are checked against the dictionary and for outcomes; each patient's become JSON."""
@@ -93,6 +95,13 @@ def _tell_unread(
 ) -> None:
     """Columns that are no input, for the dictionary does not name them."""
     known = [column.name for column in dictionary.record]
+    unnamed = [str(name) for name in table if name not in known and not is_outcome(str(name))]
+    if unnamed and known and not declared:
+        more = ", ..." if len(unnamed) > _SHOWN else ""
+        finding = (
+            f"{len(unnamed)} columns that the dictionary does not name are not read: {', '.join(unnamed[:_SHOWN])}"
+        )
+        problems.warn(path, finding + more, "name under dictionary.record those that are inputs", field="record")
     for name in (name for name in table if name not in known):
         cells = int(table[name].notna().sum())
         problems.tell(path, "a column that the dictionary does not name, not read; its cells", cells, str(name))

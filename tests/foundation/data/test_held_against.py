@@ -34,6 +34,18 @@ def test_an_event_named_after_its_opposite_and_months_as_days(tmp_path):
     ) in listed
 
 
+@pytest.mark.parametrize(
+    ("time", "unit"),
+    [("os_mo", "months"), ("FollowUp (yrs)", "years"), ("OS.mths", "months"), ("os_model", None), ("tumor_time", None)],
+)
+def test_units_are_known_for_short(tmp_path, time, unit):
+    listed = lines(checked(with_survival(tmp_path, "survivor", time)))
+    assert [f"is read as days, and is named after {unit};" in line for line in listed if "is read as days" in line] == (
+        [] if unit is None else [True]
+    )
+    assert any("'survivor' is read as the event, which by its name it says did not happen" in line for line in listed)
+
+
 def test_times_that_are_no_whole_days(tmp_path):
     listed = lines(checked(with_survival(tmp_path, "died", "followed")))
     finding = "field followed: 4 of 4 times are no whole numbers of days, 3.5 the longest (0.5)"
@@ -86,6 +98,10 @@ def test_what_the_dictionary_drops_is_counted_and_what_it_misses_is_named(tmp_pa
     validation = checked(tmp_path)
     assert told(validation)["a column that the dictionary does not name, not read; its cells"] == 1
     assert told(validation)["genes that the dictionary does not name, left out"] == 2
+    line = (
+        "field record: 1 columns that the dictionary does not name are not read: weight; name under dictionary.record"
+    )
+    assert any(one.startswith(line) for one in lines(validation))
     assert any(
         "1 of 2 genes of the dictionary were measured by nobody, the first (KRAS)" in line for line in lines(validation)
     )
