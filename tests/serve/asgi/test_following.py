@@ -87,9 +87,9 @@ class Served:
     async def replace(self, program: list[str]) -> None:
         self.programs.append(program)
 
-    def serve(self, version: str, document: dict[str, Any]) -> None:
+    def serve(self, version: str, document: dict[str, Any], hooks: dict[str, Any]) -> None:
         self.versions.append(version)
-        self.document = document
+        self.document, self.hooks = document, hooks
 
     async def in_recorder(self, do: Any, *arguments: Any) -> None:
         self.counted = arguments[1]["version"]
@@ -108,6 +108,7 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Follower,
     monkeypatch.setattr(following.manifest, "seal", lambda bundle: f"seal of {bundle.name}")
     monkeypatch.setattr(following.manifest, "read_file", lambda bundle, _: b"{}" if bundle.name == "fhir" else None)
     monkeypatch.setattr(following.openapi, "describe", lambda schema, fhir: {"fhir": fhir})
+    monkeypatch.setattr(following, "discover", lambda schema, declaration: {"services": declaration is not None})
     for name in ("examples.read", "reference.load", "Card.load"):
         part, _, method = name.partition(".")
         monkeypatch.setattr(getattr(following, part), method, lambda *_: None)
@@ -188,10 +189,10 @@ def test_the_contract_of_a_release_that_takes_fhir_says_so(follower: tuple[Follo
     one, served, pointer = follower
     point(pointer, "2")
     assert looks(one) == [True]
-    assert served.document == {"fhir": False}
+    assert (served.document, served.hooks) == ({"fhir": False}, {"services": False})
     point(pointer, "fhir")
     assert looks(one) == [True]
-    assert served.document == {"fhir": True}
+    assert (served.document, served.hooks) == ({"fhir": True}, {"services": True})
 
 
 def test_a_release_that_is_not_served_whole_does_not_end_the_following(
