@@ -80,11 +80,11 @@ class OperatorsCommand:
             await _refuse(send, 401, str(error))
             return
         if what["command"].startswith(_READS):
-            await self.app(scope, _again(body), send)
+            await self.app(scope, _again(body, receive), send)
             return
         begun = await self._write(what | {"operator": operator})
         status = _Status(send)
-        await self.app(scope, _again(body), status)
+        await self.app(scope, _again(body, receive), status)
         await self._write({"of": begun["index"], "status": status.value})
 
     async def _write(self, entry: dict[str, Any]) -> dict[str, Any]:
@@ -138,14 +138,14 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _again(body: bytes) -> Callable[[], Awaitable[Message]]:
-    """A body that was read, for whoever reads it next."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
+def _again(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """A body that was read, for whoever reads it next; after it, what the sender does, such as going away."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return receive
+    return again
 
 
 async def _refuse(send: Send, status: int, text: str) -> None:

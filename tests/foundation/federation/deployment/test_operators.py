@@ -1,7 +1,8 @@
 """Who commands a SuperLink: keys that count from one command to the next, and a record of who gave which."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -21,7 +22,7 @@ from foundation.federation.deployment.operators import Operators, Refused, SignC
 from foundation.federation.deployment.pki import write_authority, write_certificate
 from foundation.federation.ledger.seal import read_private
 
-START, LIST = "/v1/control/start-run", "/v1/control/list-runs"
+START, LIST, LOG = (f"/v1/control/{name}" for name in ("start-run", "list-runs", "stream-logs"))
 
 
 @pytest.fixture
@@ -126,7 +127,16 @@ def web(server: Path) -> TestClient:
         body = await request.body()
         return PlainTextResponse(body.decode(), status_code=404 if body == b"none" else 200)
 
+    async def log(request: Request) -> StreamingResponse:
+        async def lines() -> AsyncIterator[str]:
+            for _ in range(3):
+                await asyncio.sleep(0.02)
+                yield "line\n"
+
+        return StreamingResponse(lines())
+
     app = Starlette(routes=[Route(path, answer, methods=["POST"]) for path in (START, LIST, "/v1/fleet/pull")])
+    app.router.routes.append(Route(LOG, log, methods=["POST"]))
     app.add_middleware(OperatorsCommand, folder=server)
     return TestClient(app)
 
@@ -156,6 +166,10 @@ def test_a_command_that_was_not_let_through_left_no_trace_in_the_app_and_no_body
     request = signed(alice, START)
     assert web.post(START, content=b"another run", headers=dict(request.headers)).status_code == 401
     assert web.post(START, content=b"x" * ((64 << 20) + 1), headers=dict(request.headers)).status_code == 413
+
+
+def test_a_log_is_streamed_to_its_end(server: Path, web: TestClient, alice: Path):
+    assert ask(web, signed(alice, LOG)).text == "line\n" * 3
 
 
 def test_an_altered_record_is_said(web: TestClient, server: Path, alice: Path):
