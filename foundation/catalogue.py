@@ -51,7 +51,6 @@ CATALOGUE = {
             "what a model goes by, how faithfully, and what of it holds",
         ),
         Entry("trial", "finetune.trial", "what a model's score does for a trial: adjustment, and other tools"),
-        Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     ),
     "Hospitals: join a federation, see what left": (
         Entry("federation provision", f"{_FEDERATION}.deployment.provision", "keys, certificates and a folder a site"),
@@ -60,7 +59,7 @@ CATALOGUE = {
             "federation superlink", f"{_FEDERATION}.deployment.superlink", "the server; its nodes, admitted, revoked"
         ),
         Entry("federation supernode", f"{_FEDERATION}.deployment.supernode", "a hospital's node, next to its data"),
-        Entry("federation status", f"{_FEDERATION}.status", "how a run stands: sites, round, errors, next deadline"),
+        Entry("federation status", f"{_FEDERATION}.status", "how a run stands: sites, round, errors; also report"),
         Entry("federation schedule", f"{_FEDERATION}.schedule", "a recurring run, where hospitals have enough new"),
         Entry("federation plans", f"{_FEDERATION}.plans", "what a federation asks of this hospital; approve, decline"),
         Entry(
@@ -84,6 +83,7 @@ CATALOGUE = {
 }
 # Further actions of a command above, which the screen of all commands leaves out so that it fits one.
 ACTIONS = (
+    Entry("federation report", f"{_FEDERATION}.report", "the page of a federated run, beside other runs"),
     Entry("federation ledger reconcile", f"{_FEDERATION}.ledger", "sites' ledgers against a server's", "reconcile"),
     Entry("federation ledger show", f"{_FEDERATION}.ledger", "what went out and came in", "show"),
     Entry("release propose", "serve.release", "an export and its evaluation, taken in under rules", "propose"),
