@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then lint, types and tests, two files at a time; with SLOW=1 the slow ones, too. Arguments go
-# to pytest: -n 0 runs one file after another.
+# Sets up what is missing, then lint, types and tests, three files at a time, for tests wait for processes that start;
+# with SLOW=1 the slow ones, too. Arguments go to pytest: -n 0 runs one file after another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 export FLWR_TELEMETRY_ENABLED=0 HF_HUB_OFFLINE=1 DS_ACCELERATOR=${DS_ACCELERATOR:-cpu} TOKENIZERS_PARALLELISM=false
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}   # two files at a time on two cores: more threads wait for each other
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}   # three files at a time on two cores: more threads wait for each other
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 which=(-m "not slow")
 [ -z "${SLOW:-}" ] || which=()
-.venv/bin/python -m pytest -n 2 --dist loadfile "${which[@]}" "$@"
+.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "${which[@]}" "$@"
