@@ -28,6 +28,7 @@ from serve.clinic.study import Study, check_patient, fetch
 from serve.clinic.worklist import ANSWERED, Row, Worklist
 from serve.conversation import Patient, RefusedError, encode
 from serve.explained import Explanation
+from serve.findings import abstains
 from serve.schema import Response
 
 Value = TypeVar("Value")
@@ -233,7 +234,8 @@ class Service:
         return response
 
     async def _explain(self, body: bytes, request_id: str, asked: StudyRequest, answer: Response) -> Explanation | None:
-        if not self._settings.heat_maps or not asked.slices:
+        # What a map is drawn for is the outcome that the model would name, which an abstention withholds.
+        if not self._settings.heat_maps or not asked.slices or abstains(answer):
             return None
         explanation = await self._call(lambda endpoint: endpoint.explain(body, request_id))
         if explanation.request_id != request_id or explanation.version != answer.version:

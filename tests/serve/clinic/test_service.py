@@ -207,7 +207,8 @@ def test_an_abstention_holds_no_number(clinic: Make):
     here = clinic(files_of(SyntheticStudy(1)))
     doubt = {"abstain": True, "reasons": ["radiology is unlike the patients learnt from"]}
     here.endpoint.change = lambda response: response.model_copy(update={"reliability": doubt})
-    (report,) = here.run().carrier.datasets("SR")
+    (report,) = here.run(heat_maps=True).carrier.datasets("SR")
+    assert here.carrier.stored == [report.SOPInstanceUID], "a heat map says which outcome it explains"
     assert numbers(report) == {}
     assert texts(report)[:2] == [
         "The model abstains.",
