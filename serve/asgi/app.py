@@ -200,8 +200,9 @@ class App:
                     raise
                 return card
             call = Call(json.dumps(bundle).encode(), {**exchange.call.headers, "content-type": FHIR}, instance)
-            reply = await self.pool.answer(call)
-            exchange.asked = [(call, reply)]
+            answer = await self.pool.answer(call)
+            exchange.asked = [(call, answer)]
+            reply = await self._kept(call, answer)
         return to_cards(reply, label)
 
     async def _infer(self, exchange: Exchange) -> Reply:

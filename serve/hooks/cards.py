@@ -26,6 +26,10 @@ def to_cards(reply: Reply, label: str) -> Reply:
         reply: of a worker, to the call's Bundle of FHIR.
         label: of the model, as the cards' source.
     """
+    if (
+        reply.status == HTTPStatus.ACCEPTED
+    ):  # kept in the shadow: nobody at the record is to see that there is an answer
+        return _reply(reply)
     content = json.loads(reply.body)
     if reply.status == HTTPStatus.OK:
         lines = _conclusion(content)
@@ -66,6 +70,6 @@ def _conclusion(bundle: dict[str, Any]) -> list[str]:
     return str(report["conclusion"]).split("\n")
 
 
-def _reply(reply: Reply, card: dict[str, Any]) -> Reply:
+def _reply(reply: Reply, *cards: dict[str, Any]) -> Reply:
     headers = {**reply.headers, "content-type": JSON}
-    return Reply(HTTPStatus.OK, json.dumps({"cards": [card]}).encode(), headers, reply.counted)
+    return Reply(HTTPStatus.OK, json.dumps({"cards": cards}).encode(), headers, reply.counted)

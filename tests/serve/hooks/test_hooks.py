@@ -254,6 +254,20 @@ def test_a_call_without_prefetch_is_told_to_send_it(ask: Ask):
     assert (status, problem["field"], problem["remedy"]) == (412, "prefetch", remedy)
 
 
+class Shadow:
+    """A keeper of a release that was not cleared."""
+
+    def keep(self, call: Call, reply: Reply) -> Reply:
+        assert call.kind == "application/fhir+json" and reply.counted is not None
+        return Reply(202, b'{"kept": true}', {})
+
+
+def test_a_release_in_the_shadow_shows_no_card(ask: Ask, app: App, pool: FhirPool):
+    app.feedback = Shadow()  # type: ignore[assignment]
+    assert ask("/cds-services/toy", call()) == (200, {"cards": []})
+    assert len(pool.read) == 1
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_server_that_is_not_ready_is_no_card(ask: Ask, pool: FhirPool, status: int):
     pool.status = status
