@@ -80,6 +80,7 @@ class App:
         self._predictions[self._explanations] = self._predict
         self._predictions |= {f"{name}/infer": self._infer for name in names}
         self._predictions |= {f"{HOOKS}/{service['id']}": self._hook for service in hooks["services"]}
+        self._prefetch = [name for service in hooks["services"] for name in service["prefetch"]]
         metadata = inference.model_metadata(self.model, version)
         self._pages = {"/openapi.json": document, "/v2": inference.server_metadata(), HOOKS: hooks}
         self._pages |= dict.fromkeys(names, metadata)
@@ -193,7 +194,7 @@ class App:
         label = f"{self.model} {self.version} (Consilium)"
         async with self._body(exchange) as body:
             try:  # in a thread: a record may be large, and others wait for nobody's
-                bundle, instance = await asyncio.to_thread(read_hook, body)
+                bundle, instance = await asyncio.to_thread(read_hook, body, self._prefetch)
             except RequestError as error:
                 card = refusal_card(error, exchange.call.request_id, label)
                 if card is None:

@@ -26,9 +26,7 @@ def to_cards(reply: Reply, label: str) -> Reply:
         reply: of a worker, to the call's Bundle of FHIR.
         label: of the model, as the cards' source.
     """
-    if (
-        reply.status == HTTPStatus.ACCEPTED
-    ):  # kept in the shadow: nobody at the record is to see that there is an answer
+    if reply.status == HTTPStatus.ACCEPTED:  # kept in the shadow: nobody at the record is to see an answer
         return _reply(reply)
     content = json.loads(reply.body)
     if reply.status == HTTPStatus.OK:

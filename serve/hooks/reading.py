@@ -5,7 +5,7 @@ Source: HL7 CDS Hooks 2.0 (calling a CDS service; patient-view).
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -14,14 +14,16 @@ from serve.hooks.discovery import HOOK
 from serve.reading import parse
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # of FHIR
+_ERRORS = ("fatal", "error")
 _PREFETCH = "send what the service's prefetch at /cds-services asks for"
 
 
-def read_hook(body: Any) -> tuple[dict[str, Any], str]:
+def read_hook(body: Any, asked: Collection[str] = ("patient",)) -> tuple[dict[str, Any], str]:
     """The Bundle that a call's prefetch makes, and the call's `hookInstance`.
 
     Args:
         body: JSON text.
+        asked: names of the prefetch that the service asks for; one of which the record has nothing is null.
 
     Raises:
         RequestError: with 400 where it is no call of this hook, 412 where the prefetch is missing or in part, 422 where
@@ -43,7 +45,10 @@ def read_hook(body: Any) -> tuple[dict[str, Any], str]:
     base = server.rstrip("/") if isinstance(server, str) else ""
     prefetch = call.get("prefetch")
     if not prefetch:
-        raise RequestError("prefetch", "missing", _PREFETCH, HTTPStatus.PRECONDITION_FAILED)
+        raise _incomplete("prefetch", "missing")
+    for name in asked:  # a query that was not made, or failed, says nothing of the patient
+        if name not in read_object(prefetch, "prefetch"):
+            raise _incomplete(f"prefetch.{name}", "not sent")
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for field, resource, url in _resources(read_object(prefetch, "prefetch")):
         kind, name = str(resource.get("resourceType")), resource.get("id")
@@ -52,16 +57,17 @@ def read_hook(body: Any) -> tuple[dict[str, Any], str]:
         url = url or (f"{base}/{kind}/{name}" if base and name else "")
         entries.setdefault((kind, url or str(name or field)), {"fullUrl": url, "resource": resource})
     if not any(kind == "Patient" for kind, _ in entries):
-        raise RequestError("prefetch.patient", "no Patient", _PREFETCH, HTTPStatus.PRECONDITION_FAILED)
+        raise _incomplete("prefetch.patient", "no Patient")
     listed = [{name: value for name, value in entry.items() if value} for entry in entries.values()]
     return {"resourceType": "Bundle", "type": "collection", "entry": listed}, instance
 
 
 def _resources(prefetch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Each resource with its field and full URL; none of a search that found nothing, or of its outcome.
+    """Each resource with its field and full URL; none of a search that found nothing, or of what it remarks.
 
     Raises:
-        RequestError: of what is no resource, or one page of several: the answer would rest on a part.
+        RequestError: of what is no resource, a query that failed, or one page of several: the answer would rest on a
+            part.
     """
     for name, value in prefetch.items():
         field = f"prefetch.{name}"
@@ -69,6 +75,7 @@ def _resources(prefetch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], 
             continue
         content = read_object(value, field)
         if content.get("resourceType") != "Bundle":
+            _check_outcome(content, field)
             yield field, content, ""
             continue
         links = content.get("link") or []
@@ -78,8 +85,20 @@ def _resources(prefetch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], 
         for place, entry in enumerate(content.get("entry") or []):
             where = f"{field}.entry[{place}]"
             resource = read_object(read_object(entry, where).get("resource"), f"{where}.resource")
+            _check_outcome(resource, where)
             if resource.get("resourceType") != "OperationOutcome":
                 yield where, resource, str(entry.get("fullUrl") or "")
+
+
+def _check_outcome(resource: dict[str, Any], field: str) -> None:
+    """Refuses an outcome that tells of an error: records send it in place of what they could not fetch."""
+    issues = resource.get("issue") if resource.get("resourceType") == "OperationOutcome" else None
+    if any(isinstance(one, dict) and one.get("severity") in _ERRORS for one in issues or []):
+        raise _incomplete(field, "the query failed")
+
+
+def _incomplete(field: str, reason: str) -> RequestError:
+    return RequestError(field, reason, _PREFETCH, HTTPStatus.PRECONDITION_FAILED)
 
 
 def _malformed(field: str, reason: str, remedy: str) -> RequestError:

@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,9 @@ class FhirPool(Pool):
         self.read.append(reading)
         answer = response(call.request_id, **self.reliability)
         return to_reply(answer, call.request_id, lambda one: write_bundle(one, reading))
+
+
+FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
 
 
 @pytest.fixture
@@ -238,6 +242,8 @@ def test_the_same_id_at_another_server_is_another_patient(ask: Ask, pool: FhirPo
         ({"context": {"userId": "Practitioner/1"}}, 400, "context.patientId"),
         ({"context": {"patientId": "../a"}}, 400, "context.patientId"),
         ({"prefetch": {"patient": None}}, 412, "prefetch.patient"),
+        ({"prefetch": {"observations": FAILED}}, 412, "prefetch.observations"),
+        ({"prefetch": {"observations": searched(FAILED)}}, 412, "prefetch.observations.entry[0]"),
         ({"prefetch": {"reports": searched(link=[{"relation": "next", "url": EHR}])}}, 412, "prefetch.reports"),
     ],
 )
@@ -254,18 +260,19 @@ def test_a_call_without_prefetch_is_told_to_send_it(ask: Ask):
     assert (status, problem["field"], problem["remedy"]) == (412, "prefetch", remedy)
 
 
-class Shadow:
-    """A keeper of a release that was not cleared."""
-
-    def keep(self, call: Call, reply: Reply) -> Reply:
-        assert call.kind == "application/fhir+json" and reply.counted is not None
-        return Reply(202, b'{"kept": true}', {})
-
-
 def test_a_release_in_the_shadow_shows_no_card(ask: Ask, app: App, pool: FhirPool):
-    app.feedback = Shadow()  # type: ignore[assignment]
+    keeper = SimpleNamespace(keep=lambda call, reply: Reply(202, b'{"kept": true}', {}))
+    app.feedback = keeper  # type: ignore[assignment]
     assert ask("/cds-services/toy", call()) == (200, {"cards": []})
     assert len(pool.read) == 1
+
+
+@pytest.mark.parametrize("name", PREFETCH)
+def test_a_query_that_was_not_made_is_no_empty_one(ask: Ask, pool: FhirPool, name: str):
+    content = call()
+    del content["prefetch"][name]
+    status, problem = ask("/cds-services/toy", content)
+    assert (status, problem["field"], pool.read) == (412, f"prefetch.{name}", [])
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
