@@ -22,6 +22,11 @@ _PAGE = 1000  # results asked for at a time
 _PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
 _MODALITY, _COUNT = "00080060", "00201208"
 _FAILED = "00081198"  # FailedSOPSequence
+_STUDIES = "/studies"
+_LATER = {
+    *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY),
+    *(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
+}
 
 
 class UnavailableError(UserError):
@@ -95,7 +100,7 @@ class Archive:
     async def studies(self, filters: Mapping[str, str]) -> AsyncIterator[ListedStudy]:
         """Those that match, such as `{"ModalitiesInStudy": "CT", "StudyDate": "20260101-"}`, as pages of them come."""
         query: dict[str, str | list[str]] = {**filters, "includefield": _COUNT}
-        async for item in self._items("/studies", query, (_STUDY, _PATIENT)):
+        async for item in self._items(_STUDIES, query, (_STUDY, _PATIENT)):
             yield ListedStudy(_text(item, _STUDY), _text(item, _PATIENT), _number(item, _COUNT))
 
     async def patients(self, study: str) -> tuple[set[str], int]:
@@ -187,7 +192,8 @@ class Archive:
             raise UnavailableError(
                 f"{self._address}: it lets nobody in ({reply.status_code}); set archive.authorization"
             )
-        if reply.status_code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        # No study is at fault where a search of all fails, or what stands before the archive does not reach it.
+        if reply.status_code in _LATER or (path == _STUDIES and reply.is_server_error):
             raise UnavailableError(f"{self._address}: the archive is busy ({reply.status_code}); it is asked again")
         if not reply.is_success:
             raise ArchiveError(f"{self._address}: refused with {reply.status_code}; look into the archive's log")

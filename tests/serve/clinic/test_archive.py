@@ -88,6 +88,8 @@ def test_a_body_of_another_kind_is_none(kind: str):
     [
         (httpx.Response(401), UnavailableError, f"{ADDRESS}: it lets nobody in (401); set archive.authorization"),
         (httpx.Response(503), UnavailableError, f"{ADDRESS}: the archive is busy (503); it is asked again"),
+        (httpx.Response(502), UnavailableError, f"{ADDRESS}: the archive is busy (502); it is asked again"),
+        (httpx.Response(500), UnavailableError, f"{ADDRESS}: the archive is busy (500); it is asked again"),
         (httpx.Response(404), ArchiveError, f"{ADDRESS}: refused with 404; look into the archive's log"),
         (httpx.Response(302), ArchiveError, f"{ADDRESS}: refused with 302; look into the archive's log"),
         (httpx.Response(200, text="<html>"), ArchiveError, f"{ADDRESS}: a reply is no JSON; give the address"),
