@@ -20,6 +20,7 @@ from foundation.modalities.request import RequestError
 from serve.clinic.archive import Archive, ArchiveError, UnavailableError
 from serve.clinic.contract import Contract
 from serve.clinic.document import Answered, document_uid
+from serve.clinic.gathering import gathered
 from serve.clinic.heat_map import heat_map_files
 from serve.clinic.outgoing import check_outgoing
 from serve.clinic.reading import StudyRequest, read_study
@@ -150,17 +151,22 @@ class Service:
         """Works on what is ready; how many studies moved on."""
         room = asyncio.Semaphore(self._settings.at_once)
 
+        away: list[UnavailableError] = []
+
         async def one(row: Row) -> bool:
             async with room:
-                return not stop.is_set() and await self._guarded(row)
+                if stop.is_set() or away:  # where archive or endpoint is away, the others need not try
+                    return False
+                try:
+                    return await self._guarded(row)
+                except UnavailableError as error:  # what is begun goes on: one always late would end others
+                    away.append(error)
+                    return False
 
-        tasks = [asyncio.create_task(one(row)) for row in self._worklist.ready(_MOST, time.time())]
-        try:
-            return sum(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:  # where archive or endpoint is away, the others need not try
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        moved = sum(await gathered(one(row) for row in self._worklist.ready(_MOST, time.time())))
+        if away:
+            raise away[0]
+        return moved
 
     async def _guarded(self, row: Row) -> bool:
         """Whether a study moved on; what fails of itself is put off, and refused in the end."""

@@ -11,6 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from foundation.modalities.request import RequestError
 from serve.clinic.archive import Archive, ArchiveError, ListedInstance
+from serve.clinic.gathering import gathered
 
 _AT_ONCE = 4  # instances on their way
 _MEND = "mend it in the archive, then ask again"
@@ -83,7 +84,7 @@ async def fetch(archive: Archive, study: str, patient: str, modalities: Collecti
         path.write_bytes(content)
         return path, await asyncio.to_thread(_checked, path, study, one)
 
-    brought = await asyncio.gather(*(bring(place, one) for place, one in enumerate(wanted)))
+    brought = await gathered(bring(place, one) for place, one in enumerate(wanted))
     headers = [header for _, header in brought]
     check_patient(patient, {str(header.get("PatientID", "")).strip() for header in headers})
     _check_person(headers)
