@@ -264,7 +264,10 @@ class Service:
         check_outgoing(outputs, row.study, row.patient)
         patients, _ = await self._archive.patients(row.study)
         check_patient(row.patient, patients)
-        await self._archive.store(row.study, list(outputs.values()))
+        # Who was killed before noting finds some there already, which many archives refuse to take again.
+        missing = [one for uid, one in outputs.items() if not await self._archive.instances(row.study, uid)]
+        if missing:
+            await self._archive.store(row.study, missing)
         for uid in outputs:
             if {one.patient for one in await self._archive.instances(row.study, uid)} != {row.patient}:
                 raise ArchiveError("a stored document is not in the study, or under another patient")

@@ -37,6 +37,20 @@ def test_a_service_outlives_a_search_that_fails(clinic: Make):
     assert here.run().worklist.counts()["stored"] == 1
 
 
+def test_an_archive_that_takes_nothing_twice_keeps_what_it_took_before_that_was_noted(clinic: Make):
+    here = clinic(SyntheticStudy(1).datasets())
+
+    def late(request: httpx.Request) -> None:
+        if request.method == "POST":
+            here.carrier._store(request)
+            raise httpx.ReadTimeout("late", request=request)
+
+    here.carrier.before = late  # type: ignore[assignment]
+    assert here.run().worklist.counts()["answered"] == 1
+    here.carrier.before = lambda request: httpx.Response(409) if request.method == "POST" else None
+    assert here.run(failures=1).worklist.counts()["stored"] == 1
+
+
 def test_a_study_that_is_always_late_ends_no_other(clinic: Make):
     late, other = SyntheticStudy(0), SyntheticStudy(1)
     here = clinic([*late.datasets(), *other.datasets()])
