@@ -86,6 +86,8 @@ class Declared(BaseModel):
     def outcomes(self, values: dict[str, str]) -> dict[str, int]:
         """By output 0 or 1, of a row of an outcome table: by label, or the class by name or place from 0.
 
+        Where classes are called by numbers, as grades are, a number is a name.
+
         Raises:
             UserError: if a value is none that the release knows.
         """
@@ -94,8 +96,10 @@ class Declared(BaseModel):
         ((column, value),) = values.items()
         if not value:
             return {}
-        places = {f"{place}": name for place, name in enumerate(self.classes)}
-        chosen = places.get(value.removesuffix(".0"), value)
+        numbered = any(name.isdecimal() for name in self.classes)
+        places = {} if numbered else {f"{place}": name for place, name in enumerate(self.classes)}
+        short = value.removesuffix(".0")
+        chosen = value if value in self.classes else places.get(short, short)
         if chosen not in self.classes:
             raise UserError(f"{column}: a value is none of {', '.join(self.classes)}, nor their place from 0")
         return {name: int(name == chosen) for name in self.outputs}

@@ -159,6 +159,14 @@ def test_only_first_answers_before_the_outcome_are_kept(declared: Declared, tmp_
     assert store.judged(VERSION)["value"].tolist() == [0]
 
 
+def test_a_class_that_is_called_by_a_number_is_no_place(declared: Declared) -> None:
+    grades = declared.model_copy(update={"outputs": ["1", "2", "3"], "classes": ["1", "2", "3"]})
+    assert grades.outcomes({"grade": "1"}) == grades.outcomes({"grade": "1.0"}) == {"1": 1, "2": 0, "3": 0}
+    with pytest.raises(UserError, match="a value is none of 1, 2, 3"):
+        grades.outcomes({"grade": "0"})
+    assert declared.outcomes({"marker": "1"}) == declared.outcomes({"marker": "positive"}) == {"positive": 1}
+
+
 def test_no_file_names_a_patient_and_who_withdrew_is_in_none_by_any_name(declared: Declared, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     store, ledger = at_hospital(folder, declared)
