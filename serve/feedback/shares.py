@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foundation.errors import UserError
@@ -29,7 +30,7 @@ class Share(BaseModel):
         hospital: whose.
         declared: what the release is held to.
         looks: by quarter and test, patients, sum and growth; see `BettingTable`.
-        withheld: tests by quarter of which too few patients stand behind.
+        withheld: tests by quarter of which too few patients stand behind, or whose count is told as a lower one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +45,9 @@ def share(ledger: FeedbackLedger, version: str, policy: SitePolicy, hospital: st
     """Writes what the policy lets go, and notes in the ledger that it did.
 
     A quarter that was shared is shared again as it was, or with so many more patients that the difference is no small
-    cell either.
+    cell either. Whether a test is withheld hangs on how many patients there are, never on what became of them: sums
+    that go when they are high and stay when they are low would raise alarms where every bound holds. Where those who
+    abstained, or were out of distribution, are too few to be told, fewer are, which can but lower a fortune.
 
     Raises:
         UserError: if the policy's statistics do not name feedback.
@@ -56,13 +59,18 @@ def share(ledger: FeedbackLedger, version: str, policy: SitePolicy, hospital: st
     withheld = []
     for quarter, tables in ledger.looks(version).items():
         for name, table in tables.items():
-            if _tells_of_few(name, table, earlier.get((quarter, name)), policy.patients.cell):
-                withheld.append(f"{quarter}: {name}")
-            else:
-                looks.setdefault(quarter, {})[name] = write_table(table)
+            told = _told(name, table, earlier.get((quarter, name), (0, 0)), policy.patients.cell)
+            if told is None or told.sums[0, 0] != table.sums[0, 0]:
+                withheld.append(f"{quarter}: {name}{'' if told is None else ' (told lower)'}")
+            if told is not None:
+                looks.setdefault(quarter, {})[name] = write_table(told)
     content = Share(hospital=hospital, declared=ledger.of_version(version), looks=looks, withheld=withheld)
     text = content.model_dump()
-    counts = {f"{quarter}/{name}": one["n"] for quarter, each in looks.items() for name, one in each.items()}
+    counts = {
+        f"{quarter}/{name}": [one["n"], round(one["sum"])]
+        for quarter, each in looks.items()
+        for name, one in each.items()
+    }
     digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
     ledger.note("shared", version, policy=policy.digest, digest=digest, counts=counts)
     write_json(path, text)
@@ -103,21 +111,40 @@ def pool(paths: Sequence[Path]) -> tuple[Declared, list[Standing], list[str]]:
     )
 
 
-def _tells_of_few(name: str, table: BettingTable, before: int | None, least: int) -> bool:
+def _told(name: str, table: BettingTable, before: tuple[int, int], least: int) -> BettingTable | None:
+    """A table as it may go: itself, one of as many patients of whom fewer count, or None if its patients are too few.
+
+    Args:
+        name: of the test.
+        table: of a quarter.
+        before: patients of the latest share of it, and of how many the quantity was told to be 1; none were if 0.
+        least: patients of a count that may be told.
+    """
     count, total = int(table.counts[0, 0]), round(float(table.sums[0, 0]))
-    cells = [count, *([total, count - total] if name.startswith(_COUNTED) else [])]
-    more = 0 if before is None else abs(count - before)
-    return any(is_small(cell, least) for cell in [*cells, more])
+    more = count - before[0]
+    if is_small(count, least) or is_small(abs(more), least):
+        return None
+    if not name.startswith(_COUNTED):
+        return table
+
+    def may_go(ones: int) -> bool:
+        added = ones - before[1]
+        cells = (ones, count - ones, added, more - added)
+        return 0 <= added <= more and not any(is_small(cell, least) for cell in cells)
+
+    ones = max((ones for ones in range(total + 1) if may_go(ones)), default=0)
+    values = np.repeat([1.0, 0.0], [ones, count - ones])
+    return table if ones == total else BettingTable.from_patients(values, table.bound)
 
 
-def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], int]:
-    """By quarter and test, patients of the latest share that held it."""
-    counts: dict[tuple[str, str], int] = {}
+def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], tuple[int, int]]:
+    """By quarter and test, patients of the latest share that held it, and the sum that it told."""
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
     for entry in ledger.file.entries():
         if entry["event"] == "shared" and entry["version"] == version:
-            for key, count in entry["counts"].items():
+            for key, (count, total) in entry["counts"].items():
                 quarter, _, name = key.partition("/")
-                counts[quarter, name] = count
+                counts[quarter, name] = (count, total)
     return counts
 
 

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foundation.errors import UserError
 from foundation.federation.policy import SitePolicy
+from foundation.statistics.betting import BettingTable, alarms_at
 from serve.feedback.declared import Declared, declare
 from serve.feedback.ledger import FeedbackLedger
 from serve.feedback.looks import look
-from serve.feedback.shares import pool, share
+from serve.feedback.shares import _told, pool, share
 from serve.feedback.store import Answer, Store
 from serve.release.rules import Rules
 from tests.serve.feedback import releases
@@ -85,6 +87,42 @@ def test_small_cells_stay_and_so_do_those_that_a_second_share_would_tell(declare
     assert "out of distribution/report" in second.looks["2027-Q2"], "of which nothing was added"
     notes = [entry for entry in ledger.file.entries() if entry["event"] == "shared"]
     assert len(notes) == 2 and notes[0]["policy"] == OPEN.digest
+
+
+def test_what_is_withheld_hangs_on_no_outcome_so_pooled_alarms_hold_their_rate(declared: Declared) -> None:
+    """Ten hospitals of fifty patients a quarter, a tenth of whom abstain, as the bound allows, for twenty quarters."""
+    rng, bound, streams, alarms = np.random.default_rng(0), 0.1, 40, 0
+    for _ in range(streams):
+        looks = []
+        for _ in range(20):
+            pooled = BettingTable.empty(bound)
+            for values in (rng.random((10, 50)) < bound).astype(float):
+                whole = BettingTable.from_patients(values, bound)
+                told = _told("abstained", whole, (0, 0), 10)
+                assert told is not None and not 0 < told.sums[0, 0] < 10 and (told.growth <= whole.growth).all()
+                pooled = pooled + told
+            looks.append(pooled)
+        alarms += alarms_at(looks, 0.05) is not None
+    assert alarms / streams <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("values", "before", "ones"),
+    [
+        ([1] * 4 + [0] * 20, (0, 0), 0),
+        ([1] * 22 + [0] * 2, (0, 0), 19),
+        ([1] * 6 + [0] * 20, (0, 0), 6),
+        ([1] * 7 + [0] * 20, (14, 5), 5),  # two more would be told of
+        ([1] * 13 + [0] * 20, (14, 5), 13),
+        ([1] * 7 + [0] * 20, (27, 5), 5),  # as it was
+        ([0] * 24, (0, 0), 0),
+    ],
+)
+def test_small_cells_are_told_lower_and_so_are_those_since_an_earlier_share(
+    values: list[int], before: tuple[int, int], ones: int
+) -> None:
+    told = _told("out of distribution/report", BettingTable.from_patients(values, 0.2), before, 5)
+    assert told is not None and (told.counts[0, 0], told.sums[0, 0]) == (len(values), ones)
 
 
 def test_a_policy_that_does_not_name_feedback_lets_nothing_go(declared: Declared, tmp_path: Path) -> None:
