@@ -131,6 +131,14 @@ class RunPlan(Part):
             raise ValueError("a hospital stands twice")
         return self
 
+    @model_validator(mode="after")
+    def _shares_are_approved(self) -> Self:
+        """Each hospital's share of noise is the thinner the more hospitals a run names, so the approval bounds them."""
+        shared = self.noise is not None and self.noise.place == "shares"
+        if shared and self.standing is not None and self.standing.hospitals is None:
+            raise ValueError("standing.hospitals: not given, and shares of noise are as thin as hospitals are many")
+        return self
+
     @property
     def digest(self) -> str:
         """SHA-256 of all that it asks: by it policies and ledgers know a plan."""

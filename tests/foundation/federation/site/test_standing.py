@@ -111,6 +111,14 @@ def test_a_hospital_that_the_approval_does_not_name_is_refused(site: Site, small
     gate(site, fits, "run-1").admit()
 
 
+def test_shares_of_noise_get_no_thinner_by_hospitals_that_no_approval_names(small_cohort: Path) -> None:
+    shares = ["privacy=distributed", "secure=secagg_plus", "sites=[riverside,northgate,lakeview]"]
+    with pytest.raises(UserError, match="standing.hospitals: not given, and shares of noise are as thin"):
+        plan_of(composed(small_cohort, f"standing={BOUNDS}", *shares))
+    named = f"standing={BOUNDS[:-1]},hospitals:[riverside,northgate,lakeview]}}"
+    assert plan_of(composed(small_cohort, named, *shares)).standing is not None
+
+
 def test_rounds_of_a_month_are_counted_over_runs_and_each_once(
     site: Site, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
