@@ -4,7 +4,10 @@ A timer (cron, systemd) gives the command as often as it likes. Each run goes on
 whether enough hospitals have enough that is new, hospitals say themselves, and their bounds are theirs to hold.
 """
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +19,8 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 from foundation.command import command, plain, run_another
 from foundation.errors import UserError
 
-LEDGER = "schedule.jsonl"
+LEDGER, LOCK = "schedule.jsonl", "schedule.lock"
+_LONGEST = 3650.0  # days between two runs
 _STAGES = ("pretrain", "finetune")
 _ENDED, _WAITED = "finished", "not due"
 
@@ -24,14 +28,35 @@ _ENDED, _WAITED = "finished", "not due"
 @command("schedule", loads="torch, flwr")
 def main(cfg: DictConfig) -> None:
     """Runs the federation's task once more where it is due, from the weights of the run before."""
+    if cfg.stage not in _STAGES:
+        raise UserError(f"stage: found {cfg.stage!r}; choose from {', '.join(_STAGES)}")
+    if not isinstance(cfg.every_days, int | float) or not 0 <= cfg.every_days <= _LONGEST:
+        raise UserError(f"every_days: found {cfg.every_days}; give 0 to {_LONGEST:g}")
+    folder = Path(cfg.output)
+    with _alone(folder) as alone:
+        if alone:
+            _look(cfg, folder)
+        else:
+            print("not due: a run that another look began is going on")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no other look is running: a timer may come before a run has ended, and would go on with it as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _look(cfg: DictConfig, folder: Path) -> None:
     from foundation.federation.ledger import Ledger
     from foundation.federation.ledger.entry import SERVER
 
-    if cfg.stage not in _STAGES:
-        raise UserError(f"stage: found {cfg.stage!r}; choose from {', '.join(_STAGES)}")
-    if cfg.every_days < 0:
-        raise UserError(f"every_days: found {cfg.every_days}; give 0 or more")
-    folder = Path(cfg.output)
     ledger = Ledger.open(folder / LEDGER, SERVER, "server")
     runs = [(one.run, one.time) for one in ledger.entries() if one.kind == "note" and one.note == _ENDED]
     if runs:
