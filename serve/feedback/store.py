@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from foundation.errors import UserError
 from foundation.files import SECRET, write_bytes
 
 FILE, KEY = "answers.sqlite", "feedback.key"
+_KEY_BYTES = 32
 _TABLES = """
 CREATE TABLE IF NOT EXISTS asked (patient TEXT, version TEXT, quarter TEXT NOT NULL, shadow INTEGER NOT NULL,
     abstained INTEGER NOT NULL, flags TEXT NOT NULL, look INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (patient, version));
@@ -56,6 +57,9 @@ class Store:
 
     Args:
         folder: of them; made where it is not there.
+
+    Raises:
+        UserError: if the key is missing beside rows, or is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,8 +68,10 @@ class Store:
         if self.path.is_file() and not key.is_file():
             raise UserError(f"{key}: missing, by which patients in {FILE} are known; restore it")
         if not key.is_file():
-            write_bytes(key, secrets.token_bytes(32), mode=SECRET)
+            _make_key(key)
         self._key = key.read_bytes()
+        if len(self._key) != _KEY_BYTES:  # an empty one hashes without any key: whoever knows ids could try them
+            raise UserError(f"{key}: found {len(self._key)} bytes, not {_KEY_BYTES}; restore it")
         if not self.path.is_file():
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, SECRET))
         with self._rows() as rows:
@@ -176,6 +182,17 @@ class Store:
                 connection.close()
         except sqlite3.DatabaseError as error:
             raise UserError(f"{self.path}: cannot be read or written ({error}); make room, or restore it") from error
+
+
+def _make_key(path: Path) -> None:
+    """Makes a key, once where several processes of a host begin at a time: the first one's is that of all."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_bytes(fresh, secrets.token_bytes(_KEY_BYTES), mode=SECRET)
+    try:
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
 
 
 _NAMES = ("asked", "chances", "outcomes")

@@ -13,7 +13,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from foundation.errors import UserError
+from foundation.files import write_bytes
 from foundation.statistics.betting import BettingTable
+from serve.feedback import store as store_module
 from serve.feedback.__main__ import main
 from serve.feedback.declared import Declared, declare
 from serve.feedback.ledger import FeedbackLedger
@@ -180,6 +182,27 @@ def test_no_file_names_a_patient_and_who_withdrew_is_in_none_by_any_name(declare
     assert store.name_of(patients[3]).encode() not in everything
     assert store.name_of(patients[4]).encode() in everything
     assert {one.patients for one in look(store, ledger, VERSION, "2027-Q2", 50)} == {40}, "what was bet on stays"
+
+
+def test_processes_that_begin_at_a_time_share_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def later(path: Path, content: bytes, mode: int | None = None) -> None:
+        with monkeypatch.context() as patch:  # another process makes its key in the meantime
+            patch.setattr(store_module, "write_bytes", write_bytes)
+            others.append(Store(tmp_path))
+        write_bytes(path, content, mode)
+
+    others: list[Store] = []
+    monkeypatch.setattr(store_module, "write_bytes", later)
+    assert Store(tmp_path).name_of("anna") == others[0].name_of("anna")
+    assert (tmp_path / "feedback.key").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob(".feedback.key*"))
+
+
+def test_a_key_that_is_none_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path)
+    (tmp_path / "feedback.key").write_bytes(b"")
+    with pytest.raises(UserError, match="feedback.key: found 0 bytes, not 32; restore it"):
+        Store(tmp_path)
 
 
 @pytest.mark.parametrize(("count", "shift", "cleared"), [(30, 0.0, False), (120, 0.0, True), (120, 0.5, False)])
