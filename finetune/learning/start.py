@@ -4,14 +4,20 @@ import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
+from finetune.learning.hospital_sums import keeps_sums
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
 from foundation.lineage import trained_on
+from foundation.run_record import read_run
+
+_HEAD = "head.safetensors"
 
 
 def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Collection[str] = ()) -> Split:
-    """The split without training and validation patients whom a release, or what it builds on, has learned from.
+    """The split without training and validation patients whom a release's head has learned from.
+
+    Those whom its encoder alone has seen are new: no label of theirs was read.
 
     Args:
         cohort: as it is now.
@@ -21,14 +27,32 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
     """
     hospital = cohort.patients["hospital"]
     again = set(hospital.index[hospital.isin(list(forget))])
-    known = {patient for one in trained_on(release)[0] for patient in one.patients} - again
+    runs = _learned_in(release)
+    known = {patient for one in trained_on(release)[0] if one.run in runs for patient in one.patients} - again
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
 
 
+def _learned_in(release: Path) -> set[Path]:
+    """The runs in which a release's head learned: its own, and those that it went on from."""
+    runs: set[Path] = set()
+    queue = [release.resolve()]
+    while queue:
+        run = queue.pop()
+        runs.add(run)
+        record = read_run(run)
+        config = record.get("config", {})
+        parents = [(run / link["path"]).resolve() for link in record["builds_on"]]
+        if config.get("learning") is not None:
+            queue += [parent for parent in parents if (parent / _HEAD).is_file()]
+        elif config.get("method") == "sums":
+            queue += [parent for parent in parents if keeps_sums(parent)]
+    return runs
+
+
 def release_digest(folder: Path) -> str:
     """SHA-256 of a release's head: beside its encoder, what a run that goes on from it starts at."""
-    path = folder / "head.safetensors"
+    path = folder / _HEAD
     if not path.is_file():
         raise UserError(f"pretrained: {folder} holds no task model to go on from; give one, or set learning=null")
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,5 +1,6 @@
 """`python -m finetune` on a cohort in which a hospital arrives, and one leaves."""
 
+import shutil
 from pathlib import Path
 
 import hydra
@@ -12,6 +13,8 @@ from foundation.data.cohort import Cohort
 from foundation.data.withdrawals import affected_by_withdrawal
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.lineage import NOTE, note_of
+from foundation.run_record import RunRecord
 from tests.finetune.learning.conftest import QUICK
 
 
@@ -43,6 +46,18 @@ def test_a_hospital_that_arrives_is_added_to_the_sums_and_one_that_leaves_taken_
     patients = {run: read_json(run / "sums.json", "")["patients"] for run in (first, second, at_once, third)}
     assert patients[first].keys() == {one} and patients[third] == patients[first]
     assert patients[second] == patients[at_once] and patients[second].keys() == {one, two}
+    assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
+
+
+def test_who_trained_the_encoder_alone_is_new_to_a_head(train, cohort: Cohort, tmp_path: Path):
+    one, two = cohort.hospitals[:2]
+    with RunRecord.open(tmp_path / "pretrained", "python -m pretrain", {}, 0) as record:
+        everybody = cohort.patients.index.tolist()
+        record.note(NOTE, note_of(tmp_path / "pretrained", everybody, [], cohort.hospitals))
+    shutil.copytree(tmp_path / "encoder", tmp_path / "pretrained" / "encoder")
+    train("first", [one], "method=sums", release="pretrained")
+    second = train("second", [one, two], "method=sums", release="first")
+    assert read_json(second / "sums.json", "")["patients"].keys() == {one, two}
     assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
 
 
