@@ -61,7 +61,8 @@ def cause_of(run: Path, output: str | None) -> Cause | None:
             return None
         head = task["head"]["settings"]
         names = [str(name) for name in head["causes"]]
-        name = next((name for name in names if str(output).startswith(f"{name} by ")), None)
+        # One cause's name may begin as another's: "death" and "death by cancer".
+        name = max((name for name in names if str(output).startswith(f"{name} by ")), key=len, default=None)
         if name is None:
             raise UserError(f"prediction: found {output!r}; name the score of one of the causes {', '.join(names)}")
         return Cause(name, names.index(name) + 1, str(head["cause"]), str(head["time"]))

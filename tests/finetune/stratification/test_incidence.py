@@ -1,6 +1,7 @@
 """Groups by the risk of one cause: incidence as lifelines has it, and no survival that other causes would belie."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from finetune.stratification.incidence import Cause, Incidence, cause_of
 from finetune.stratification.risk import RiskGroups
 from finetune.trial.patients import read_scored
 from foundation.errors import UserError
+from foundation.files import write_json
+from foundation.run_record import RunRecord
 
 HEAD = {"settings": {"causes": ["relapse", "death"], "cause": "cause", "time": "os_days"}}
 TASK = {"kind": "competing risks", "head": HEAD}
@@ -78,6 +81,15 @@ def test_the_cause_is_that_of_the_score(scored):
         cause_of(scored.run, "event")
     kinds = cause_of(scored.run, "death by 365 days").kinds(np.array([0.0, 1.0, 2.0]))
     assert kinds.tolist() == [0, 2, 1]
+
+
+def test_a_cause_whose_name_begins_as_another_is_not_taken_for_it(tmp_path: Path):
+    with RunRecord.open(tmp_path, "python -m finetune", {}, 0):
+        pass
+    settings = {"causes": ["death", "death by cancer"], "cause": "cause", "time": "os_days"}
+    write_json(tmp_path / "task.json", {"kind": "competing risks", "head": {"settings": settings}})
+    causes = {output: cause_of(tmp_path, output) for output in ("death by cancer by 365 days", "death by 365 days")}
+    assert [cause.place for cause in causes.values()] == [2, 1]
 
 
 def test_one_kind_of_event_has_no_cause(evaluated):
