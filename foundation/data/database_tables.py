@@ -1,5 +1,6 @@
 """Tables of a SQLite database, as extracts of a common data model are handed on; opened for reading alone."""
 
+import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from sqlalchemy import Connection, column, create_engine, inspect, table
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from foundation.data.problems import refuse
 
@@ -44,7 +46,8 @@ def read_database(path: Path, name: str, wanted: Collection[str]) -> pd.DataFram
 
 @contextmanager
 def _open(path: Path) -> Iterator[Connection]:
-    engine = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
+    address = f"{path.absolute().as_uri()}?mode=ro"  # of a path with ?, # or %, too
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
     try:
         with engine.connect() as connection:
             yield connection

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from foundation.data.database_tables import names_of, read_database
 from foundation.data.declaration import declare
 from foundation.data.fhir import read_fhir, read_fhir_survival
 from foundation.data.fhir_source import FhirSource
@@ -161,6 +162,16 @@ def test_a_table_in_a_file_and_in_a_database_is_refused(tmp_path: Path):
         pd.DataFrame({"person_id": [1]}).to_sql("person", database, index=False)
     with pytest.raises(DataError, match=r"person\.csv: another table person is in extract\.sqlite; keep one"):
         read_fhir(tmp_path, source())
+
+
+@pytest.mark.parametrize("folder", ["100%25", "who?", "#1"])
+def test_a_database_is_read_from_a_folder_of_any_name(folder: str, tmp_path: Path):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / "extract.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        pd.DataFrame({"person_id": [1]}).to_sql("person", database, index=False)
+    assert names_of(path) == ["person"]
+    assert read_database(path, "person", ["person_id"])["person_id"].tolist() == [1]
 
 
 SYNTHEA = {
