@@ -26,27 +26,30 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
         forget: hospitals of which nothing that was kept stays, so that all their patients are new.
     """
     hospital = cohort.patients["hospital"]
-    again = set(hospital.index[hospital.isin(list(forget))])
-    runs = _learned_in(release)
-    known = {patient for one in trained_on(release)[0] if one.run in runs for patient in one.patients} - again
+    runs, known = _learned_in(release, forget), set[str]()
+    for one in trained_on(release)[0]:
+        if one.run in runs:
+            again = hospital.index[hospital.isin(runs[one.run] & one.hospitals)]
+            known |= one.patients - set(again)
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
 
 
-def _learned_in(release: Path) -> set[Path]:
-    """The runs in which a release's head learned: its own, and those that it went on from."""
-    runs: set[Path] = set()
-    queue = [release.resolve()]
+def _learned_in(release: Path, forget: Collection[str]) -> dict[Path, set[str]]:
+    """The runs in which a release's head learned, its own and those that it went on from: hospitals forgotten since."""
+    runs: dict[Path, set[str]] = {}
+    queue = [(release.resolve(), set(forget))]
     while queue:
-        run = queue.pop()
-        runs.add(run)
+        run, forgotten = queue.pop()
+        runs[run] = forgotten
         record = read_run(run)
         config = record.get("config", {})
         parents = [(run / link["path"]).resolve() for link in record["builds_on"]]
         if config.get("learning") is not None:
-            queue += [parent for parent in parents if (parent / _HEAD).is_file()]
+            queue += [(parent, forgotten) for parent in parents if (parent / _HEAD).is_file()]
         elif config.get("method") == "sums":
-            queue += [parent for parent in parents if keeps_sums(parent)]
+            since = forgotten | set(config["sums"]["forget"])
+            queue += [(parent, since) for parent in parents if keeps_sums(parent)]
     return runs
 
 

@@ -47,6 +47,8 @@ def test_a_hospital_that_arrives_is_added_to_the_sums_and_one_that_leaves_taken_
     assert patients[first].keys() == {one} and patients[third] == patients[first]
     assert patients[second] == patients[at_once] and patients[second].keys() == {one, two}
     assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
+    back = train("back", [one, two], "method=sums", release="third")
+    assert read_json(back / "sums.json", "")["patients"] == patients[second]
 
 
 def test_who_trained_the_encoder_alone_is_new_to_a_head(train, cohort: Cohort, tmp_path: Path):
