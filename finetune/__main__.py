@@ -24,7 +24,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save, unread
-    from finetune.learning.hospital_sums import keeps_sums
+    from finetune.learning.hospital_sums import SumSettings, keeps_sums
     from finetune.learning.start import patients_to_learn, release_digest
     from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
@@ -41,7 +41,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     release, learned, start = Path(cfg.pretrained), parts, {}
     if cfg.get("learning") is not None or (cfg.method == "sums" and keeps_sums(release)):
         start = {"release": release_digest(release)}
-        learned = patients_to_learn(cohort, parts, release, cfg.sums.forget if cfg.method == "sums" else ())
+        forget = SumSettings.read(plain(cfg.sums)).forget if cfg.method == "sums" else ()
+        learned = patients_to_learn(cohort, parts, release, forget)
     depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder), **start}
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)

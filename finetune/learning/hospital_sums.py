@@ -46,10 +46,12 @@ class SumSettings:
         for name in content:
             if name not in cls.__dataclass_fields__:
                 raise UserError(f"sums.{name}: no such setting; there are {', '.join(cls.__dataclass_fields__)}")
-        settings = cls(tuple(map(str, content.get("forget", ()))), int(content.get("fewest", cls.fewest)))
-        if settings.fewest < 1:
-            raise UserError(f"sums.fewest: found {settings.fewest}; give a count of patients, at least 1")
-        return settings
+        forget, fewest = content.get("forget", ()), content.get("fewest", cls.fewest)
+        if not isinstance(forget, list | tuple):  # a text is a sequence too, of letters
+            raise UserError(f"sums.forget: found {forget!r}; give a list of hospitals, such as [north]")
+        if not isinstance(fewest, int) or isinstance(fewest, bool) or fewest < 1:
+            raise UserError(f"sums.fewest: found {fewest!r}; give a count of patients, at least 1")
+        return cls(tuple(map(str, forget)), fewest)
 
 
 def keeps_sums(folder: Path) -> bool:

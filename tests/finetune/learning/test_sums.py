@@ -142,6 +142,20 @@ def test_sums_of_few_are_not_kept_and_unknown_hospitals_not_forgotten():
         SumSettings.read({"fewest": 0})
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"forget": "north"}, "sums.forget: found 'north'; give a list of hospitals"),
+        ({"forget": None}, "sums.forget: found None; give a list"),
+        ({"fewest": "ten"}, "sums.fewest: found 'ten'; give a count"),
+        ({"fewest": 9.9}, "sums.fewest: found 9.9; give a count"),
+    ],
+)
+def test_a_setting_of_sums_that_cannot_be_is_named(setting: dict, words: str):
+    with pytest.raises(UserError, match=f"^{words}"):
+        SumSettings.read(setting)
+
+
 def test_the_start_of_survival_is_nelson_and_aalens_hazard_by_months():
     response = Hazard(np.array([1.0, 0, 1, 1]), np.array([10.0, 40, 45, 200]))
     days, hazard = response.start()
