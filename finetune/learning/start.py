@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from finetune.learning.hospital_sums import keeps_sums
+from finetune.learning.memory import FOLDER, Memory
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.errors import UserError
@@ -24,7 +25,11 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
         parts: of it.
         release: its folder.
         forget: hospitals of which nothing that was kept stays, so that all their patients are new.
+
+    Raises:
+        UserError: if the release remembers somebody who has left the cohort.
     """
+    _refuse_left(cohort, release)
     hospital = cohort.patients["hospital"]
     runs, known = _learned_in(release, forget), set[str]()
     for one in trained_on(release)[0]:
@@ -33,6 +38,18 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
             known |= one.patients - set(again)
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
+
+
+def _refuse_left(cohort: Cohort, release: Path) -> None:
+    """A memory would be learned from once more, and go on into the next release, with those who withdrew."""
+    if not (release / FOLDER).is_dir() or read_run(release).get("data", {}).get("name") != cohort.name:
+        return
+    left = len(set(Memory.read(release).patients) - set(cohort.patients.index))
+    if left:
+        raise UserError(
+            f"pretrained: {release} remembers {left} patients who have left {cohort.name}; remove its memory by "
+            "python -m foundation.data withdrawn with purge=true, and go on by another learning=, or train anew"
+        )
 
 
 def _learned_in(release: Path, forget: Collection[str]) -> dict[Path, set[str]]:

@@ -9,7 +9,9 @@ import pytest
 
 from finetune.__main__ import train_head
 from finetune.learning.memory import Memory
+from finetune.learning.start import patients_to_learn
 from foundation.data.cohort import Cohort
+from foundation.data.splits import Split
 from foundation.data.withdrawals import affected_by_withdrawal
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -78,6 +80,10 @@ def test_only_who_is_new_is_learned_from_and_a_memory_that_names_who_left_is_tol
     later.patients = later.patients.drop(index=remembered[0])
     _, affected = affected_by_withdrawal(later, [second.parent])
     assert second / "memory" / "rows.json" in [path for run in affected for path in run.files]
+    parts = Split(later.patients.index.tolist(), [], [])
+    with pytest.raises(UserError, match=r"^pretrained: .*second remembers 1 patients who have left"):
+        patients_to_learn(later, parts, second)
+    assert set(patients_to_learn(cohort, parts, second).train).isdisjoint(learned["train"])
 
 
 def test_a_release_is_asked_for_by_name(train, cohort: Cohort):
