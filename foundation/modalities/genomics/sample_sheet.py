@@ -18,6 +18,8 @@ _PORTALS = (
     ("SAMPLE_ID", "PATIENT_ID", "SAMPLE_ID"),  # cBioPortal's data_clinical_sample.txt
 )
 
+_NAME = "name"  # of the index, whatever the sheet calls it
+
 
 class SampleSheet(Dialect):
     """The table of samples; a plain text is its file.
@@ -67,7 +69,7 @@ class SampleSheet(Dialect):
                 "patient": [_one_case(cell) for cell in as_text(table.frame[patient])],
                 "sample": as_text(table.frame[sample]).to_numpy(),
             },
-            pd.Index(as_text(table.frame[name])),
+            pd.Index(as_text(table.frame[name]), name=_NAME),
         )
         fits = pd.Series(True, table.frame.index)
         for column, words in self.where.items():
@@ -79,9 +81,9 @@ class SampleSheet(Dialect):
             advice = "complete the sheet, or name the column under annotation if it is no sample"
             raise refuse(path, f"{len(lost)} samples are not in it, the first", advice, field=name, value=lost.iloc[0])
         rows, kept = rows[rows.index.isin(known)], fits.to_numpy()[rows.index.isin(known)]
-        twice = rows.reset_index().drop_duplicates().iloc[:, 0].duplicated()
-        if twice.any():
-            value = rows.reset_index().drop_duplicates().iloc[:, 0][twice].iloc[0]
+        told = rows.reset_index().drop_duplicates()[_NAME]
+        if told.duplicated().any():
+            value = told[told.duplicated()].iloc[0]
             raise refuse(path, "says twice whose a sample is", "keep one row", field=name, value=value)
         if rows["patient"].isna().any():
             value = rows.index[rows["patient"].isna()][0]

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from foundation.data.genes import GeneVocabulary
 from foundation.data.growth.sources import files_of_source
-from foundation.data.problems import DataError
+from foundation.data.problems import DataError, Problems
 from foundation.modalities.genomics.expression import read_expression
 from foundation.modalities.genomics.gene_source import GeneSource
 from foundation.modalities.genomics.gene_tables import GeneTable
 from foundation.modalities.genomics.mutations import read_mutations
+from foundation.modalities.genomics.sample_sheet import SampleSheet
 
 HGNC = GeneVocabulary.shipped()
 STAR = "# gene-model: GENCODE v36\ngene_id\tgene_name\tgene_type\tunstranded\ttpm_unstranded\n"
@@ -89,6 +91,14 @@ def test_a_sheet_that_leaves_it_open_is_refused(old: str, new: str, words: str, 
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=words):
         expression(download, samples="primary")
+
+
+@pytest.mark.parametrize(("name", "patient"), [("sample", "patient"), ("patient", "sample"), ("name", "case")])
+def test_a_sheet_calls_its_columns_as_it_likes(name: str, patient: str, tmp_path: Path) -> None:
+    (tmp_path / "sheet.tsv").write_text(f"{name}\t{patient}\ns1\tP1\ns2\tP2\n")
+    sheet = SampleSheet(file="sheet.tsv", name=name, patient=patient)
+    owners = sheet.owners(tmp_path, pd.Series(["s2", "s1"], dtype=object), Problems())
+    assert owners["patient"].tolist() == ["P2", "P1"]
 
 
 def test_a_study_of_cbioportal_whose_samples_do_not_name_patients(tmp_path: Path) -> None:
