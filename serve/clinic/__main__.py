@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from serve.clinic.worklist import Worklist
 
 _COMMAND = "python -m serve.clinic"
+_OFTENEST = 0.1  # seconds between two looks at the archive
 _HELP = f"""usage: {_COMMAND} ACTION [overrides]
 
   start   looks for studies by DICOMweb, has each answered once, and stores report and heat maps beside its images
@@ -122,19 +123,25 @@ def _settings(cfg: DictConfig) -> "Settings":
 
     from foundation.modalities.radiology.preparation import ScanSource
     from serve.clinic.service import Settings
+    from serve.limits import check_above_zero, check_at_least_zero, check_counts
 
     try:
         source = ScanSource.model_validate({"files": "*", **plain(cfg.slices)})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"slices.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    for name, least in (("settle_seconds", 0), ("every_seconds", 0.1), ("at_once", 1), ("failures", 1)):
-        if cfg[name] < least:
-            raise UserError(f"{name}: found {cfg[name]}; give {least} or more")
-    find = None if cfg.find is None else {name: str(value) for name, value in plain(cfg.find).items()}
+    check_at_least_zero(settle_seconds=cfg.settle_seconds)
+    check_above_zero(every_seconds=cfg.every_seconds, seconds=cfg.seconds)
+    check_counts(at_once=cfg.at_once, failures=cfg.failures)
+    if cfg.every_seconds < _OFTENEST:
+        raise UserError(f"every_seconds: found {cfg.every_seconds}; give {_OFTENEST} or more")
+    _check_switches(heat_maps=cfg.heat_maps, once=cfg.once)
+    modalities = plain(cfg)["modalities"]
+    if not isinstance(modalities, list) or not modalities:
+        raise UserError(f"modalities: found {modalities}; give a list, such as [CT,MR]")
     return Settings(
-        find,
-        [str(name) for name in cfg.modalities],
+        _filters(plain(cfg)["find"]),
+        [str(name) for name in modalities],
         source,
         cfg.settle_seconds,
         cfg.every_seconds,
@@ -142,6 +149,25 @@ def _settings(cfg: DictConfig) -> "Settings":
         cfg.failures,
         cfg.heat_maps,
     )
+
+
+def _check_switches(**values: object) -> None:
+    """Refuses what is neither true nor false: the word `no` would count as yes."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{name}: found {value}; give true or false")
+
+
+def _filters(find: object) -> dict[str, str] | None:
+    """Of the archive's search, which would find nothing by what is no text."""
+    if find is None:
+        return None
+    if not isinstance(find, dict):
+        raise UserError(f"find: found {find}; give filters, such as find.StudyDate=20260101-, or null")
+    for name, value in find.items():
+        if isinstance(value, bool | dict | list):
+            raise UserError(f"find.{name}: found {value}; give one text, or null for any")
+    return {str(name): str(value) for name, value in find.items() if value is not None}
 
 
 def _archive_settings(cfg: DictConfig) -> dict[str, object]:
@@ -158,14 +184,21 @@ def _archive_settings(cfg: DictConfig) -> dict[str, object]:
     archive = cfg.archive
     if archive.address is None:
         raise UserError("archive.address: not given; say where its DICOMweb is, such as https://pacs:8042/dicom-web")
-    parts = urlsplit(archive.address)
+    try:
+        parts = urlsplit(str(archive.address))
+    except ValueError as error:
+        raise UserError("archive.address: no address; give https://HOST[:PORT]/PATH") from error
+    if "@" in parts.netloc or parts.query or parts.fragment:  # lines name the address, which no log may then hold
+        advice = "give https://HOST[:PORT]/PATH, and what proves who asks by archive.authorization"
+        raise UserError(f"archive.address: holds a name, a password or a query; {advice}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"archive.address: found {archive.address!r}; give https://HOST[:PORT]/PATH")
+    _check_switches(**{"archive.unencrypted": archive.unencrypted})
     if parts.scheme == "http" and parts.hostname not in (LOOPBACK, "localhost", "::1") and not archive.unencrypted:
         advice = "give https://, or archive.unencrypted=true where the way there is protected otherwise"
         raise UserError(f"archive.address: patients would go to another machine in the clear; {advice}")
     return {
-        "address": archive.address,
+        "address": str(archive.address),
         "authorization": None if archive.authorization is None else _line(Path(archive.authorization)),
         "seconds": cfg.seconds,
         "trust": None if archive.certificate is None else pinned(Path(archive.certificate)),
