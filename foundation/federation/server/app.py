@@ -123,6 +123,7 @@ class Federation:
         here = self.nodes.wait(self.quorum, self.cfg.join_seconds)
         if self.plan.standing is not None and not self.checkpoints.history:
             self._check_news(here)
+            here = {name: node for name, node in here.items() if name not in self.resting}
         if self.cfg.statistics and not self.checkpoints.history:
             training = {name: here[name] for name in self.training if name in here}
             order = self._order(1, weights)

@@ -15,6 +15,7 @@ from foundation.federation.ledger import Ledger
 from foundation.federation.ledger.entry import SERVER, Direction, Entry, Kind, OrderKind, printable
 from foundation.federation.ledger.spent import EMBEDDINGS, UPDATES, Spent, releases
 from foundation.federation.ledger.writer import Facts
+from foundation.federation.plan.standing import NEWS
 from foundation.federation.policy import Declined, OrderFacts, check_order, order_facts, public_reason
 from foundation.federation.privacy import Privacy
 from foundation.federation.secure import SecureOrder, crowd
@@ -24,7 +25,7 @@ from foundation.federation.site.components import compressor_of, privacy_of, pri
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
 from foundation.federation.site.queries import check_query, query_digest
-from foundation.federation.site.standing import check_bounds, check_members
+from foundation.federation.site.standing import check_bounds, check_members, check_news
 from foundation.federation.sums.fixed_point import GROUP, RANGE
 from foundation.federation.task import FederatedTask, Part
 from foundation.federation.wire.compression import Compressor
@@ -113,6 +114,7 @@ class PolicyGate:
         self.task.home = self.site.state
         self.extension = self.task.extension()
         self._keep_split(entries)
+        self._check_rests(entries)
         if self.order_type != "train":
             check_query(self.site, entries, self.task.patients(self._part()))
         trained_on = self.task.patients("train") if self.order_type == "train" else None
@@ -207,6 +209,16 @@ class PolicyGate:
         kept = {entry.split for entry in entries if entry.run == self.order.run and entry.split}
         if kept - {self.split}:
             raise Declined("split: this hospital's patients changed since the run began; begin another run")
+
+    def _check_rests(self, entries: Sequence[Entry]) -> None:
+        """Lets a run of a plan that recurs ask nothing, statistics and evaluations included, of who sits it out.
+
+        Raises:
+            Declined: if this hospital trains in it, and has too few new patients; `sums_here` gives the word itself.
+        """
+        plan = self.order.plan
+        if plan.standing is not None and self.site.name in plan.training and self.order.sums != NEWS:
+            check_news(self.site, plan, self.order.run, entries, self.task.patients("train"))
 
     def _check_role(self) -> None:
         """Holds the order against this hospital's part in the plan.

@@ -74,6 +74,19 @@ def test_one_approval_is_for_every_run_with_enough_new_patients(site: Site, plan
         gate(site, plan, "run-2", 2).admit()
 
 
+@pytest.mark.parametrize(("kind", "number"), [("statistics", 0), ("evaluate", 1)])
+def test_a_hospital_that_sits_a_run_out_is_asked_nothing_else_in_it(
+    kind: Any, number: int, site: Site, small_cohort: Path
+) -> None:
+    asked = plan_of(composed(small_cohort, f"standing={BOUNDS}", "statistics=[counts]"))
+    decide(site, asked, approve=True)
+    PolicyGate(site, arrived(Order(asked, WEIGHTS, "run-1", number)), kind).admit()
+    trains(site, asked, "run-1")
+    PolicyGate(site, arrived(Order(asked, WEIGHTS, "run-1", 1)), "evaluate").admit()
+    with pytest.raises(Declined, match="fewer than 3 new"):
+        PolicyGate(site, arrived(Order(asked, WEIGHTS, "run-2", number)), kind).admit()
+
+
 @pytest.mark.parametrize("left", [0, 2])
 def test_patients_of_any_earlier_run_are_not_new(left: int, site: Site, plan: RunPlan) -> None:
     decide(site, plan, approve=True)
