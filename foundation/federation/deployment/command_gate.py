@@ -55,7 +55,7 @@ class OperatorsCommand:
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self.app = app
-        self._operators = Operators(folder)
+        self._operators = Operators(folder, since=time.time())
         self._record = ChainedFile(folder / COMMANDS)
         self._one_at_a_time = asyncio.Lock()
         self._refused_at = -math.inf

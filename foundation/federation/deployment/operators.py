@@ -84,11 +84,13 @@ class Operators:
     Args:
         folder: of the SuperLink. A key that is put into its `operators/`, or taken away, counts from the next command.
         clock: seconds since 1970.
+        since: before which no command counts: which were given then, nobody here remembers.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time, since: float = 0.0) -> None:
         self._folder = folder
         self._clock = clock
+        self._since = since
         self._numbers: dict[str, float] = {}  # when each may be forgotten
 
     def of(self, path: str, body: bytes, headers: Mapping[str, str]) -> str:
@@ -118,8 +120,10 @@ class Operators:
         """Only of commands that were signed: nobody else can fill the memory."""
         now = self._clock()
         self._numbers = {number: until for number, until in self._numbers.items() if until > now}
-        if not _is_near(command.at, now):
-            raise Refused(f"was signed at another time (now {now:.0f}, then {command.at}); set the clock")
+        if not _is_near(command.at, now) or float(command.at) < self._since:
+            raise Refused(
+                f"was signed at another time (now {now:.0f}, then {command.at}); give it anew, or set the clock"
+            )
         if command.number in self._numbers:
             raise Refused("was given before; give it anew")
         self._numbers[command.number] = now + 2 * SECONDS

@@ -105,6 +105,17 @@ def test_a_command_counts_once(server: Path, alice: Path):
     assert seen.of(START, b"run", signed(alice, START).headers) == "alice"
 
 
+def test_a_command_from_before_a_restart_is_not_given_again(web: TestClient, server: Path, alice: Path):
+    before = signed(alice, START)
+    assert ask(web, before).status_code == 401, (
+        "signed before the interface came up, which is built at its first request"
+    )
+    again = signed(alice, START)
+    assert ask(web, again).status_code == 200
+    with pytest.raises(Refused, match="was signed at another time"):
+        Operators(server, since=time.time()).of(START, b"run", again.headers)
+
+
 def test_names_and_keys_are_held_apart(server: Path, alice: Path, tmp_path: Path):
     for name in ("server", "", "a/b", "..", "a b", "x" * 65):
         with pytest.raises(UserError, match="operator: found"):
