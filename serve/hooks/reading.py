@@ -46,16 +46,18 @@ def read_hook(body: Any, asked: Collection[str] = ("patient",)) -> tuple[dict[st
     prefetch = call.get("prefetch")
     if not prefetch:
         raise _incomplete("prefetch", "missing")
-    for name in asked:  # a query that was not made, or failed, says nothing of the patient
-        if name not in read_object(prefetch, "prefetch"):
-            raise _incomplete(f"prefetch.{name}", "not sent")
+    for query in asked:  # a query that was not made, or failed, says nothing of the patient
+        if query not in read_object(prefetch, "prefetch"):
+            raise _incomplete(f"prefetch.{query}", "not sent")
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for field, resource, url in _resources(read_object(prefetch, "prefetch")):
         kind, name = str(resource.get("resourceType")), resource.get("id")
         if kind == "Patient" and name != patient:
             raise RequestError(field, "another patient than context.patientId", "send the one whose record is open")
         url = url or (f"{base}/{kind}/{name}" if base and name else "")
-        entries.setdefault((kind, url or str(name or field)), {"fullUrl": url, "resource": resource})
+        entry = entries.setdefault((kind, url or str(name or field)), {"fullUrl": url, "resource": resource})
+        if entry["resource"] != resource:
+            raise RequestError(field, "another content than an earlier query's resource of this id", "send it once")
     if not any(kind == "Patient" for kind, _ in entries):
         raise _incomplete("prefetch.patient", "no Patient")
     listed = [{name: value for name, value in entry.items() if value} for entry in entries.values()]

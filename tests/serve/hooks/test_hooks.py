@@ -211,9 +211,10 @@ def test_an_abstention_is_a_warning_without_a_number(ask: Ask, pool: FhirPool):
         ({"reports": searched(report("b", "Atypia.", "2020-04-01"))}, "refers to no Patient of the Bundle"),
         ({"observations": searched(patient("b", "1960-03-01", "male"))}, "another patient than context.patientId"),
         ({"observations": searched(ldh("a", 210.5, "2020-03-02", unit="mg/dL"))}, "unit"),
+        ({"media": searched(ldh("a", 999.0, "2020-03-02"))}, "another content than an earlier query's resource"),
         ({"reports": "text"}, "give an object"),
     ],
-    ids=["other patient", "other's value", "other's report", "two patients", "unit", "no resource"],
+    ids=["other patient", "other's value", "other's report", "two patients", "unit", "two values", "no resource"],
 )
 def test_what_is_refused_is_told_on_a_card(ask: Ask, pool: FhirPool, prefetch: dict[str, Any], words: str):
     status, content = ask("/cds-services/toy", call(prefetch=prefetch))

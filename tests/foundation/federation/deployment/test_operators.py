@@ -106,10 +106,6 @@ def test_a_command_counts_once(server: Path, alice: Path):
 
 
 def test_a_command_from_before_a_restart_is_not_given_again(web: TestClient, server: Path, alice: Path):
-    before = signed(alice, START)
-    assert ask(web, before).status_code == 401, (
-        "signed before the interface came up, which is built at its first request"
-    )
     again = signed(alice, START)
     assert ask(web, again).status_code == 200
     with pytest.raises(Refused, match="was signed at another time"):
@@ -149,7 +145,9 @@ def web(server: Path) -> TestClient:
     app = Starlette(routes=[Route(path, answer, methods=["POST"]) for path in (START, LIST, "/v1/fleet/pull")])
     app.router.routes.append(Route(LOG, log, methods=["POST"]))
     app.add_middleware(OperatorsCommand, folder=server)
-    return TestClient(app)
+    web = TestClient(app)
+    web.get("/")  # what stands before the interface is built at its first request, before which no command counts
+    return web
 
 
 def ask(web: TestClient, request: httpx.Request) -> httpx.Response:
