@@ -9,7 +9,7 @@ from foundation.objectives.alignment import Alignment
 
 def without_chance(encoder):
     """Evaluation's dropout and batch norms, training's way through the encoder."""
-    encoder.training = True
+    encoder.training = encoder.modalities["genomics"].training = True  # whose statistics move in training alone
     return encoder
 
 

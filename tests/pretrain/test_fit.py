@@ -99,8 +99,8 @@ def test_nobody_to_train_on_is_one_line(configure, tmp_path):
 
 def test_one_learning_rate_schedule_spans_all_rounds(configure):
     cfg = configure()
-    whole = [build_module(cfg, None, 0, 40).rate(step) for step in range(41)]
-    by_round = [build_module(cfg, None, start, 40).rate(step) for start in range(0, 40, 8) for step in range(8)]
+    whole = [*map(build_module(cfg, None, 0, 40).rate, range(41))]
+    by_round = [rate for start in range(0, 40, 8) for rate in map(build_module(cfg, None, start, 40).rate, range(8))]
     assert by_round == whole[:40]
     assert whole[4] == max(whole) == 1.0, "warm-up takes a tenth"
     assert whole[:5] == sorted(whole[:5]) and whole[4:] == sorted(whole[4:], reverse=True)

@@ -149,8 +149,8 @@ def connect(folder: ServerFolder, operator_key: Path | None = None) -> "SuperLin
     Raises:
         UserError: if the key cannot be read; see also `check_connection`.
     """
-    key = read_private(operator_key or folder.path / "superlink.key")
     check_connection(folder.address, folder.certificate)
+    key = read_private(operator_key or folder.path / "superlink.key")
     client = ControlHttpClient.from_server_address(
         folder.address,
         insecure=False,

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,13 @@ from foundation.data.declaration import read_declaration
 from foundation.data.pack import pack
 from foundation.data.problems import DataError
 from foundation.data.validation import validate
+from tests import warm
 from tests.foundation.cohort_files import write_cohort
 from tests.foundation.corrupt_images import IMAGES, SHARED, SLIDES
 from tests.foundation.corrupt_tables import TABLES
 
 ALL = {**TABLES, **IMAGES, **SLIDES, **SHARED}
 PICTURES = {**IMAGES, **SLIDES, **SHARED}
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -102,5 +101,4 @@ def test_strict_stops_at_warnings(root, tmp_path):
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    given = [sys.executable, "-m", "foundation.data", *arguments]
-    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+    return warm.run("foundation.data", arguments)
