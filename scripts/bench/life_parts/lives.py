@@ -93,6 +93,8 @@ class Life:
             gone.write_text("\n".join(self.world.names(self.world.withdrawn)))
             for hospital in self._with_feedback():
                 self.processes.run("serve.feedback forget", f"folder={self.feedback(hospital)}", f"table={gone}")
+            runs = [f"folder={self.cohort}", f"runs=[{self.folder / 'runs'}]", "purge=true"]
+            self.processes.run("foundation.data withdrawn", "cohort=folder", "cohort.name=life", *runs)
 
     def _train(self, number: int, runs: Path) -> None:
         data = ["cohort=folder", "cohort.name=life", f"cohort.root={self.world.root}", f"data.folder={self.cohort}"]
