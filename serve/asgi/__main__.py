@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -29,11 +31,17 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format='{"time": "%(asctime)s", "log": "%(message)s"}'
     )
+    signal.signal(signal.SIGTERM, _leave)
     try:
         asyncio.run(_serve(json.loads(Path(sys.argv[1]).read_text())))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ends by way of what is still to be written: uvicorn raises the signal anew once it has answered the last one."""
+    sys.exit(0)
 
 
 async def _serve(settings: dict[str, object]) -> None:

@@ -109,6 +109,8 @@ def test_host_logs_nothing_of_a_patient(server: Server):
 def test_stopping_the_host_leaves_no_process_and_no_key(server: Server):
     family = [psutil.Process(server.pid), worker(server)]
     assert stop(Path(server.key_file).parent)
+    left = {path.name for path in Path(server.key_file).parent.iterdir()}
+    assert {"usage.json", "audit.jsonl.head"} <= left, "what was counted is written when the last request is answered"
     assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not Path(server.key_file).exists()
 
