@@ -22,7 +22,7 @@ from foundation.lineage import FILE as TRAINED
 from foundation.lineage import NOTE, site_list
 from foundation.run_record import FILE, read_run
 
-CACHE = "rows.json"  # beside embeddings, whose they are
+CACHES = ("rows.json", "patients.json")  # whose embeddings, or whose pooled features, lie beside
 _PREDICTIONS = "predictions.parquet"  # of an evaluation, whose patients may be of no training at all
 _LISTS = (TRAINED, "split.json", _PREDICTIONS)
 _PARTS = ("train", "validation", "test")
@@ -110,7 +110,7 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
 
 def remove_caches(affected: Iterable[Affected]) -> list[Path]:
     """Removes the folders of embeddings that hold somebody who left; they are computed anew when they are needed."""
-    folders = [path.parent for one in affected for path in one.files if path.name == CACHE]
+    folders = [path.parent for one in affected for path in one.files if path.name in CACHES]
     for folder in folders:
         shutil.rmtree(folder)
     return folders

@@ -74,10 +74,15 @@ def test_runs_are_named_with_all_that_was_built_on_them(cohort: Cohort, runs: Pa
     }
 
 
-def test_caches_of_embeddings_are_removed_and_nothing_else(cohort: Cohort, runs: Path) -> None:
+def test_caches_of_embeddings_and_features_are_removed_and_nothing_else(cohort: Cohort, runs: Path) -> None:
+    caches = {runs / "head/embeddings/x/rows.json", runs / "head/embeddings/record-1/patients.json"}
+    features = runs / "head/embeddings/record-1/patients.json"
+    features.parent.mkdir(parents=True)
+    features.write_text(json.dumps({"patients": ["P1", "P9"]}))
     before = {path for path in runs.rglob("*") if path.is_file()}
-    assert remove_caches(affected_by_withdrawal(cohort, [runs])[1]) == [(runs / "head/embeddings/x").resolve()]
-    assert before - {path for path in runs.rglob("*") if path.is_file()} == {runs / "head/embeddings/x/rows.json"}
+    removed = remove_caches(affected_by_withdrawal(cohort, [runs])[1])
+    assert set(removed) == {path.parent.resolve() for path in caches}
+    assert before - {path for path in runs.rglob("*") if path.is_file()} == caches
 
 
 def test_no_patient_is_named_in_what_is_said(cohort: Cohort, runs: Path) -> None:
