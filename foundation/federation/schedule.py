@@ -4,10 +4,7 @@ A timer (cron, systemd) gives the command as often as it likes. Each run goes on
 whether enough hospitals have enough that is new, hospitals say themselves, and their bounds are theirs to hold.
 """
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +15,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command, plain, run_another
 from foundation.errors import UserError
+from foundation.locks import alone
 
 LEDGER, LOCK = "schedule.jsonl", "schedule.lock"
 _LONGEST = 3650.0  # days between two runs
@@ -33,24 +31,11 @@ def main(cfg: DictConfig) -> None:
     if not isinstance(cfg.every_days, int | float) or not 0 <= cfg.every_days <= _LONGEST:
         raise UserError(f"every_days: found {cfg.every_days}; give 0 to {_LONGEST:g}")
     folder = Path(cfg.output)
-    with _alone(folder) as alone:
-        if alone:
+    with alone(folder / LOCK) as mine:  # a timer may come before a run has ended, and would go on with it as well
+        if mine:
             _look(cfg, folder)
         else:
             print("not due: a run that another look began is going on")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether no other look is running: a timer may come before a run has ended, and would go on with it as well."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _look(cfg: DictConfig, folder: Path) -> None:

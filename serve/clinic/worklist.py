@@ -5,7 +5,6 @@ A study moves from `asked` to `answered` (the answer and all that is to be store
 answer is made once: who is killed between storing and noting stores the same bytes under the same identifiers again.
 """
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -18,6 +17,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.files import SECRET
+from foundation.locks import alone
 
 FILE = "worklist.sqlite"
 ASKED, ANSWERED, STORED, REFUSED = "asked", "answered", "stored", "refused"
@@ -123,11 +123,9 @@ class Worklist:
         Raises:
             UserError: if somebody does.
         """
-        with self._path.with_name(f".{self._path.name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"{self._path}: another service works on it; stop that first") from error
+        with alone(self._path.with_name(f".{self._path.name}.lock")) as mine:
+            if not mine:
+                raise UserError(f"{self._path}: another service works on it; stop that first")
             yield
 
     def ask(self, study: str, patient: str, instances: int = 0, now: float | None = None) -> bool:

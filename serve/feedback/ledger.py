@@ -4,7 +4,6 @@ Sums of looks stay when a patient is taken out of the rows: tests go on from the
 back, and nobody can be told from them who was not in a small look alone.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from foundation.chained_file import ChainedFile
 from foundation.errors import UserError
+from foundation.locks import in_turn
 from foundation.statistics.betting import BettingTable
 from serve.feedback.declared import Declared
 
@@ -37,9 +37,7 @@ class FeedbackLedger:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One writer at a time."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with in_turn(self.folder / ".lock"):
             yield
 
     def declared(self) -> dict[str, Declared]:

@@ -10,7 +10,6 @@ What is in use and what stage a release has follow from the ledger alone. MLflow
 mlflow-skinny keeps one only in a database that needs SQLAlchemy and Alembic, whose rows anybody may change unseen.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ from foundation.chained_file import ChainedFile
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
+from foundation.locks import in_turn
 from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve.card.card_file import read_card
@@ -69,9 +69,7 @@ class Registry:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One decision at a time."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with in_turn(self.folder / ".lock"):
             yield
 
     def stages(self) -> dict[str, str]:

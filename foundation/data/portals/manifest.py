@@ -4,7 +4,6 @@ Every file that comes in gets a line in `.manifest.jsonl`, so that what was rece
 selection, is known afterwards; `manifest.json` lists those of the cohort once it is whole.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foundation.data.problems import refuse
 from foundation.files import write_json
+from foundation.locks import alone
 
 FILE = "manifest.json"
 JOURNAL = ".manifest.jsonl"
@@ -87,11 +87,9 @@ class Manifest:
         foreign = [name for name in ("cohort.yaml", "patients.csv") if (folder / name).exists()]
         if foreign and not any((folder / name).exists() for name in (FILE, JOURNAL)):
             raise refuse(folder / foreign[0], "not written by this command", "give an output folder of its own")
-        with (folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise refuse(folder, "another process is filling it", "wait for it, or give another output") from error
+        with alone(folder / ".lock") as mine:
+            if not mine:
+                raise refuse(folder, "another process is filling it", "wait for it, or give another output")
             noted = _content(folder / FILE).get("project", project)
             if noted != project:
                 raise refuse(folder / FILE, "another project's", "give an output of its own", "project", value=noted)

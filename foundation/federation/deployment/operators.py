@@ -14,14 +14,13 @@ from typing import Any
 
 import httpx
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from foundation.errors import UserError
 from foundation.federation.deployment.pki import write_node_key
 from foundation.federation.deployment.requests import fingerprint, public_line
-from foundation.federation.ledger.seal import read_private, read_public
+from foundation.federation.ledger.seal import read_private, read_public, verifies
 from foundation.files import PUBLIC, write_bytes
 
 OWNER = "server"  # by the key of the SuperLink's own certificate, which its run processes have, too
@@ -111,7 +110,7 @@ class Operators:
         command = Command(path, body, headers[_TIME], headers[_NUMBER])
         names = {fingerprint(key): (name, key) for name, key in read_operators(self._folder).items()}
         name, key = names.get(headers[_KEY], ("", None))
-        if key is None or not _fits(key, headers[_SIGNATURE], command.text()):
+        if key is None or not verifies(key, headers[_SIGNATURE], command.text()):
             raise Refused("signed by no operator of this SuperLink; its owner admits a key with action=operator")
         self._use_once(command)
         return name
@@ -196,11 +195,3 @@ def _is_near(at: str, now: float) -> bool:
         return abs(now - float(at)) <= SECONDS
     except ValueError:
         return False
-
-
-def _fits(key: EllipticCurvePublicKey, signature: str, text: bytes) -> bool:
-    try:
-        key.verify(bytes.fromhex(signature), text, ECDSA(SHA384()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True

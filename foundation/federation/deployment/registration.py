@@ -1,6 +1,5 @@
 """A node's first words to the SuperLink: is its key admitted, and does an earlier process of it still count?"""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import UnreachableError
 from foundation.federation.deployment.pki import public_bytes
+from foundation.locks import alone
 
 _HEARTBEAT_SECONDS = 30.0  # which the SuperLink asks for; the node is signed off long before
 
@@ -27,12 +27,10 @@ def only_one(state: Path) -> Iterator[None]:
     Raises:
         UserError: if another one holds it.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "node.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{file.name}: a node of this folder runs already; stop it first") from error
+    path = state / "node.lock"
+    with alone(path) as mine:
+        if not mine:
+            raise UserError(f"{path}: a node of this folder runs already; stop it first")
         yield
 
 

@@ -38,11 +38,11 @@ class Receipt(Part):
 
     def signed_by(self, key: EllipticCurvePublicKey) -> bool:
         """Whether the site's signature is that of a key."""
-        return _fits(key, self.signature, _text(self.site, self.entries, self.head))
+        return verifies(key, self.signature, _text(self.site, self.entries, self.head))
 
     def countersigned_by(self, key: EllipticCurvePublicKey) -> bool:
         """Likewise the server's."""
-        return _fits(key, self.countersignature, _text(self.site, self.entries, self.head, self.signature))
+        return verifies(key, self.countersignature, _text(self.site, self.entries, self.head, self.signature))
 
     def countersigned(self, key: EllipticCurvePrivateKey) -> "Receipt":
         """The receipt with the server's signature."""
@@ -94,7 +94,14 @@ def _text(*parts: object) -> bytes:
     return "\n".join(["consilium: head of a ledger", *map(str, parts)]).encode()
 
 
-def _fits(key: EllipticCurvePublicKey, signature: str, text: bytes) -> bool:
+def verifies(key: EllipticCurvePublicKey, signature: str, text: bytes) -> bool:
+    """Whether a key's owner signed a text.
+
+    Args:
+        key: on P-384.
+        signature: ECDSA with SHA-384, DER in hexadecimal; anything else is no signature.
+        text: that is signed.
+    """
     try:
         key.verify(bytes.fromhex(signature), text, ECDSA(SHA384()))
     except (InvalidSignature, ValueError):
