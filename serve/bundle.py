@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,19 @@ def write_archive(bundle: Path, schema: BundleSchema, output: Path) -> Path:
         made = Path(scratch) / "made" / f"{schema.name}.mar"
         if done.returncode != 0 or not made.is_file():
             raise UserError(f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        _add_hidden(made, bundle)
         unfinished = output / f".{made.name}.writing"
         shutil.move(made, unfinished)
         return unfinished.replace(output / made.name)
+
+
+def _add_hidden(archive: Path, bundle: Path) -> None:
+    """Adds the files of hidden folders, such as a card's `.eval_results`, which the archiver leaves out."""
+    with zipfile.ZipFile(archive, "a") as stream:
+        for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+            name = f"bundle/{path.relative_to(bundle).as_posix()}"
+            if name not in stream.namelist():
+                stream.write(path, name)
 
 
 def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float, dict[str, Any]]:

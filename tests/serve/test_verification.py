@@ -125,6 +125,18 @@ def test_an_archive_that_is_not_the_bundle_is_refused(export: Path, change, word
     assert words in str(caught.value)
 
 
+def test_a_card_s_hidden_results_travel_in_the_archive(bundle: Path, tmp_path: Path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    results = tmp_path / "bundle" / "card" / ".eval_results" / "toy.yaml"
+    results.parent.mkdir(parents=True)
+    results.write_text("- value: 0.9\n")
+    manifest.write(tmp_path / "bundle")
+    archive = write_archive(tmp_path / "bundle", BundleSchema.load(bundle), tmp_path)
+    find_archive(tmp_path)
+    with zipfile.ZipFile(archive) as stream:
+        assert stream.read("bundle/card/.eval_results/toy.yaml") == results.read_bytes()
+
+
 def test_a_member_twice_or_no_zip_is_refused(export: Path):
     archive = next(export.glob("*.mar"))
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as stream:
