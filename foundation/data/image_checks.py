@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from foundation.data.image_looks import PICTURES, Look, digest, files_of
+from foundation.data.image_looks import PICTURES, Look
 from foundation.data.image_pairs import shared_pictures
 from foundation.data.image_source import ImageSource
 from foundation.data.problems import Problems
@@ -41,34 +41,10 @@ def check(modality: str, look: Looking, sites: list[Site], problems: Problems, b
     _near_identical(_one_each(whole, problems), problems)
 
 
-def check_copies(modality: str, sites: list[Site], problems: Problems) -> None:
-    """Compares the files of one modality to the byte, without opening them; see `check` for the findings.
-
-    Only files of one size can be copies, so that hardly any is read.
-
-    Args:
-        modality: whose images.
-        sites: with their images listed.
-        problems: takes the findings.
-    """
-    by_size = defaultdict(list)
-    for look in (each for site in sites if modality in site.sources for each in _listed(site, modality)):
-        by_size[sum(file.stat().st_size for file in files_of(look.path))].append(look)
-    for alike in by_size.values():
-        if len({_owner(look) for look in alike}) > 1:
-            for look in alike:
-                look.content = digest(files_of(look.path))
-            _one_each(alike, problems)
-
-
-def _listed(site: Site, modality: str) -> list[Look]:
+def _opened(site: Site, modality: str, look: Looking, problems: Problems, bars: Progress) -> list[Look]:
     listed = site.tables[modality]
     rows = zip(listed.index, listed["path"], listed["kind"], strict=True)
-    return [Look(site.name, str(patient), Path(path), kind) for patient, path, kind in rows]
-
-
-def _opened(site: Site, modality: str, look: Looking, problems: Problems, bars: Progress) -> list[Look]:
-    looks = _listed(site, modality)
+    looks = [Look(site.name, str(patient), Path(path), kind) for patient, path, kind in rows]
     task = bars.add_task(f"Opening {modality} of {site.name}", total=len(looks))
     for _ in look(looks, site.sources[modality]):
         bars.advance(task)

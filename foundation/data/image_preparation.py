@@ -72,8 +72,6 @@ class ImagePreparation(Preparation):
         if images:
             look = partial(self.look, dictionary=declaration.dictionary)
             image_checks.check(self.storage.name, look, sites, problems, bars)
-        else:
-            image_checks.check_copies(self.storage.name, sites, problems)
 
     def look(self, looks: list[Look], source: Any, dictionary: DataDictionary) -> Iterator[Look]:
         """Opens files and fills in what they are, one by one."""

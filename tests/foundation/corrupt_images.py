@@ -202,7 +202,7 @@ SLIDES: dict[str, Damage] = {
         "N000.tif: field tissue: no tile with 30% tissue",
     ),
 }
-# What comparing patients finds.
+# What comparing patients finds; packing, which compares none, leaves it to `validate`.
 SHARED: dict[str, Damage] = {
     "one picture of two patients": (copied, "patient N001: the same file as patient N000's N000_1.png; look at both"),
 }

@@ -14,7 +14,6 @@ from rich.progress import Progress
 
 from foundation.data import image_checks
 from foundation.data.dictionary import DataDictionary
-from foundation.data.image_looks import digest
 from foundation.data.image_pairs import Prints, shared_pictures
 from foundation.data.preparation import preparations
 from foundation.data.problems import Problems
@@ -48,30 +47,6 @@ def checked(*sites: Site) -> list[str]:
 def saved(path: Path, image: np.ndarray, **options: object) -> Path:
     Image.fromarray(image).save(path, **options)
     return path
-
-
-def copies(*sites: Site) -> list[str]:
-    """What packing finds, which opens no picture beforehand."""
-    problems = Problems()
-    image_checks.check_copies("pathology", list(sites), problems)
-    return [f"{problem.severity}: {problem}" for problem in problems.listed]
-
-
-def test_a_copy_under_another_patient_is_found_before_packing_and_files_of_other_sizes_are_not_read(
-    tmp_path, monkeypatch
-):
-    first = saved(tmp_path / "a.png", picture(1, 256))
-    shutil.copy(first, tmp_path / "b.png")
-    others = [(f"P{seed}", saved(tmp_path / f"{seed}.png", picture(seed, 32 * seed)), "images") for seed in range(2, 8)]
-    south = hospital("south", [("B", tmp_path / "b.png", "images")])
-    read: list[Path] = []
-    monkeypatch.setattr(image_checks, "digest", lambda files: read.extend(files) or digest(files))
-    (copy,) = copies(hospital("north", [("A", first, "images"), *others]), south)
-    assert copy.startswith(
-        f"error: {tmp_path}/b.png: field file: patient B: the same file as patient A's a.png at north"
-    )
-    assert sorted(path.name for path in read) == ["a.png", "b.png"]
-    assert copies(hospital("north", others)) == []
 
 
 def test_pictures_of_different_patients_are_not_alike(tmp_path):
