@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.ledger.spent import Spent, total_after
 from foundation.federation.plan import RunPlan
-from foundation.federation.plan.standing import Standing
 from foundation.federation.policy import Declined
 from foundation.federation.site.config import Site
 from foundation.files import read_json
@@ -68,8 +67,7 @@ def check_bounds(
     rounds = {(one.run, one.round) for one in _within(of_plan, _MONTH) if one.kind == "update"} - {(run, number)}
     if len(rounds) >= standing.rounds_a_month:
         raise Declined(f"standing: rounds_a_month: {standing.rounds_a_month} rounds have left in the last 30 days")
-    if standing.epsilon_a_year is not None:
-        _check_epsilon(standing, run, _within(of_plan, _YEAR), after)
+    check_epsilon(plan, run, entries, after)
 
 
 def check_news(site: Site, plan: RunPlan, run: str, entries: Sequence[Entry], patients: Sequence[str]) -> None:
@@ -97,14 +95,27 @@ def earlier_runs(plan: RunPlan, run: str, entries: Sequence[Entry]) -> set[str]:
     return {one for one in of_plan if one != run and any(e.run == one and e.kind in _RELEASES for e in entries)}
 
 
-def _check_epsilon(standing: Standing, run: str, entries: Sequence[Entry], after: Spent | None) -> None:
+def check_epsilon(plan: RunPlan, run: str, entries: Sequence[Entry], after: Spent | None) -> None:
+    """Lets a release pass, be it of an update or of embeddings, that keeps within what may be spent in a year.
+
+    Args:
+        plan: of the order.
+        run: its name.
+        entries: of the site's ledger.
+        after: what the run will have spent after the release; None if nothing counts it.
+
+    Raises:
+        Declined: if it does not.
+    """
+    if plan.standing is None or plan.standing.epsilon_a_year is None:
+        return
     if after is None:
         raise Declined("standing: epsilon_a_year: the run cannot say what it spends")
-    total = total_after(entries, run, after).epsilon
-    if standing.epsilon_a_year is not None and total > standing.epsilon_a_year * (1 + 1e-9):
-        raise Declined(
-            f"standing: epsilon_a_year: {total:.4g} would be spent within a year, {standing.epsilon_a_year:g} approved"
-        )
+    most = plan.standing.epsilon_a_year
+    of_plan = [one for one in entries if one.standing == plan.approved_as and one.direction == "out"]
+    total = total_after(_within(of_plan, _YEAR), run, after).epsilon
+    if not total <= most * (1 + 1e-9):
+        raise Declined(f"standing: epsilon_a_year: {total:.4g} would be spent within a year, {most:g} approved")
 
 
 def _within(entries: Sequence[Entry], span: timedelta) -> list[Entry]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from foundation.federation.policy import ReplyFacts, check_reply
 from foundation.federation.site.filters.base import Filter, Outgoing
 from foundation.federation.site.gate import PolicyGate
+from foundation.federation.site.standing import check_epsilon
 
 
 class PolicyCheck(Filter):
@@ -26,5 +27,8 @@ class PolicyCheck(Filter):
             reply.samples if outgoing.counted is None else outgoing.counted,
             outgoing.epochs,
         )
-        check_reply(gate.site.policy, gate.facts, facts, gate.ledger.entries())
+        entries = gate.ledger.entries()
+        check_reply(gate.site.policy, gate.facts, facts, entries)
+        if counted is not None:
+            check_epsilon(gate.order.plan, gate.order.run, entries, spent)
         return replace(outgoing, spent=spent)
