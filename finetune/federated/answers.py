@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetune.federated.calibration import BASELINE, LINE, LINES, RISKS, TEMPERATURE
+from finetune.federated.calibration import BASELINE, LINE, LINES, RISKS, TEMPERATURE, most_edges
 from finetune.federated.counts import COUNTS, count_slots
 from finetune.federated.cox import site_sums
 from finetune.federated.features import embeddings, scores, targets_of
@@ -19,6 +19,7 @@ from finetune.federated.survival_settings import CoxSettings
 from finetune.federated.temperature import calibration_sums
 from finetune.heads.competing import CompetingRisks
 from finetune.heads.discrete import DiscreteHazards
+from finetune.heads.follow_up import GROUPS
 from finetune.heads.regression import Regression
 from finetune.heads.survival import Survival
 from finetune.patients import count_modalities, target_columns
@@ -103,7 +104,13 @@ def _baseline(task: Finetuning, weights: Weights, question: Weights) -> SiteSums
 def _risks(task: Finetuning, weights: Weights, question: Weights) -> SiteSums:
     part = task.learnt
     risk = _risk(task, part, weights, _output(task, question))
-    below = (risk[None] < question["edges"][:, None]).sum(axis=1)
+    edges = question.get("edges", np.zeros(0))
+    most = most_edges(len(GROUPS) - 1)
+    if edges.ndim != 1 or edges.dtype.kind != "f" or not 0 < edges.size <= most or np.isnan(edges).any():
+        raise UserError(
+            f"{RISKS}: asked to count below other than one to {most} numbers; install one release everywhere"
+        )
+    below = np.searchsorted(np.sort(risk), edges)  # patients by edge at once would be a table of both
     return SiteSums({"patients": below.astype(np.int64)}, len(part), ("patients",))
 
 

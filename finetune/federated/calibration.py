@@ -150,6 +150,11 @@ def fit_baseline(ask: Ask, weights: Arrays, times: Grid, points: int, cuts: int)
     }
 
 
+def most_edges(count: int) -> int:
+    """How many values `quantiles` asks a hospital to count below, at most, for so many quantiles."""
+    return 2 * count * _EDGES
+
+
 def quantiles(ask: Ask, weights: Arrays, count: int, output: int = 0) -> Floats:
     """Quantiles that part patients into `count` + 1 equal groups of risk, linear between two patients: `[count]`.
 

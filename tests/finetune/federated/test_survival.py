@@ -11,6 +11,7 @@ from lifelines import CoxPHFitter
 from safetensors.torch import load_file
 from torch import nn
 
+from finetune.federated.answers import answer
 from finetune.federated.features import embeddings, targets_of
 from finetune.federated.task import Finetuning
 from finetune.predictor import TaskModel
@@ -67,6 +68,18 @@ def test_risk_groups_are_thirds_of_all_patients(configured: Configure, tmp_path:
     model, task = TaskModel.load(tmp_path / "run"), Finetuning(cfg)
     risk = model.scores([task.learnt.sample(patient) for patient in task.learnt.patients]).squeeze(1)
     torch.testing.assert_close(model.head.cuts, risk.quantile(torch.tensor([1 / 3, 2 / 3])), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [np.zeros(4 * 2048 + 1), np.zeros((2, 2)), np.zeros(0), np.array([np.nan]), np.zeros(2, np.int64), None],
+)
+def test_a_hospital_counts_below_no_more_values_than_quantiles_take(configured: Configure, edges: np.ndarray | None):
+    task = Finetuning(configured("task=survival"), "riverside")
+    weights = {name: value.numpy() for name, value in task.build().state_dict().items()}
+    assert answer(task, "risks", weights, {"edges": np.array([-np.inf, np.inf])}).arrays["patients"][0] == 0
+    with pytest.raises(UserError, match=r"^risks: asked to count below other than one to 8192 numbers"):
+        answer(task, "risks", weights, {} if edges is None else {"edges": edges})
 
 
 def test_stratified_hospitals_send_no_risk_set(configured: Configure, tmp_path: Path):
