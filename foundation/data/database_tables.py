@@ -12,6 +12,10 @@ from sqlalchemy.pool import NullPool
 
 from foundation.data.problems import refuse
 
+# Steps of SQLite's machine before reading is given up: a table takes fewer for each byte that it holds, and a view of
+# somebody else's may run for ever.
+_STEPS_A_BYTE, _STEPS = 100, 10_000_000
+_CHECKED_EVERY = 100_000
 ENDINGS = (".sqlite", ".sqlite3", ".db")
 OTHERS = (".duckdb",)
 _ADVICE = "write its tables as Parquet, in DuckDB: EXPORT DATABASE 'cdm' (FORMAT parquet)"
@@ -47,11 +51,25 @@ def read_database(path: Path, name: str, wanted: Collection[str]) -> pd.DataFram
 @contextmanager
 def _open(path: Path) -> Iterator[Connection]:
     address = f"{path.absolute().as_uri()}?mode=ro"  # of a path with ?, # or %, too
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
+    left = _STEPS + _STEPS_A_BYTE * (path.stat().st_size if path.is_file() else 0)
+
+    def is_spent() -> bool:
+        nonlocal left
+        left -= _CHECKED_EVERY
+        return left < 0
+
+    def connected() -> sqlite3.Connection:
+        connection = sqlite3.connect(address, uri=True)
+        connection.set_progress_handler(is_spent, _CHECKED_EVERY)
+        return connection
+
+    engine = create_engine("sqlite://", creator=connected, poolclass=NullPool)
     try:
         with engine.connect() as connection:
             yield connection
     except SQLAlchemyError as error:
+        if left < 0:
+            raise refuse(path, "a view that may never end", "keep what it shows as a table") from error
         finding = "no SQLite database, or damaged"
         raise refuse(path, finding, "export it again, or write its tables as CSV or Parquet") from error
     finally:

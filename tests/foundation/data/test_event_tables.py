@@ -174,6 +174,19 @@ def test_a_database_is_read_from_a_folder_of_any_name(folder: str, tmp_path: Pat
     assert read_database(path, "person", ["person_id"])["person_id"].tolist() == [1]
 
 
+def test_a_view_is_read_like_a_table_and_one_that_never_ends_is_given_up(tmp_path: Path):
+    path = tmp_path / "extract.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        pd.DataFrame({"person_id": range(1000)}).to_sql("people", database, index=False)
+        database.execute("CREATE VIEW person AS SELECT person_id FROM people WHERE person_id > 9")
+        count = "WITH RECURSIVE n(person_id) AS (SELECT 1 UNION ALL SELECT person_id + 1 FROM n) SELECT"
+        database.execute(f"CREATE VIEW death AS {count} person_id FROM n WHERE person_id < 0")
+    assert sorted(names_of(path)) == ["death", "people", "person"]
+    assert len(read_database(path, "person", ["person_id"])) == 990
+    with pytest.raises(DataError, match=r"extract\.sqlite: a view that may never end; keep what it shows as a table"):
+        read_database(path, "death", ["person_id"])
+
+
 SYNTHEA = {
     "patients.csv": "Id,BIRTHDATE,DEATHDATE,GENDER\np1,1950-01-01,,F\np2,1960-01-01,2013-07-01,M\n",
     "conditions.csv": "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION\n2010-01-01,,p1,e,254837009,Breast\n"
