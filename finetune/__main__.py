@@ -24,8 +24,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.aligned import check_aligned
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save, unread
-    from finetune.learning.hospital_sums import SumSettings, keeps_sums
-    from finetune.learning.start import patients_to_learn, release_digest
+    from finetune.learning.hospital_sums import HospitalSums, SumSettings, keeps_sums
+    from finetune.learning.start import patients_to_learn, release_digest, without_waiting
     from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
@@ -55,6 +55,12 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     train, validation = (
         patients_with_target(cohort, part, head, modalities, hidden) for part in (learned.train, learned.validation)
     )
+    if cfg.method == "sums" and keeps_sums(release):
+        sums = SumSettings.read(plain(cfg.sums))
+        kept = HospitalSums.read(release).without(sums.forget).patients
+        train, validation, waiting = without_waiting(train, validation, kept, sums.fewest)
+        for warning in waiting:
+            print(f"warning: {warning}")
     # Of all who are here, those whom a release has learned from among them: the new ones may be of one class.
     targets = target_columns(cohort, patients_with_target(cohort, parts.train, head, modalities, hidden).patients, head)
     counts = head.count(targets)

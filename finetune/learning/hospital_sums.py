@@ -31,7 +31,7 @@ class SumSettings:
 
     Args:
         forget: hospitals whose sums go; those of their patients who are in the cohort are added anew.
-        fewest: patients of a hospital below which no sum of theirs is kept.
+        fewest: patients of a hospital, of new ones alone where it has sums, below which no sum of theirs is added.
 
     Raises:
         UserError: if a setting cannot be.
@@ -151,15 +151,15 @@ class HospitalSums:
         """With patients who are in none of the sums; those of a hospital are dealt to its halves in turn.
 
         Raises:
-            UserError: if a hospital's would be of so few that they tell of each.
+            UserError: if those of a hospital are so few that a sum tells of each.
         """
         names, patients, parts = np.asarray(hospitals), dict(self.patients), dict(self.parts)
         for name in dict.fromkeys(hospitals):
             rows = np.flatnonzero(names == name)
             before = patients.get(name, 0)
-            if before + len(rows) < fewest:
+            if len(rows) < fewest:  # beside those before, too: two releases differ by the new ones' sums
                 raise UserError(
-                    f"sums.fewest: {before + len(rows)} patients of {name}, and a sum of fewer than {fewest} tells of "
+                    f"sums.fewest: {len(rows)} patients of {name}, and a sum of fewer than {fewest} tells of "
                     "each; pool small hospitals under one name (hospitals.smallest of the declaration), or lower it"
                 )
             turns = (np.arange(len(rows)) + before) % HALVES

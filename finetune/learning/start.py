@@ -1,12 +1,13 @@
 """Where a run goes on from a release: what it starts at, and who is new to it."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from finetune.learning.hospital_sums import keeps_sums
 from finetune.learning.memory import FOLDER, Memory
 from foundation.data.cohort import Cohort
+from foundation.data.dataset import PatientDataset
 from foundation.data.splits import Split
 from foundation.errors import UserError
 from foundation.lineage import trained_on
@@ -68,6 +69,33 @@ def _learned_in(release: Path, forget: Collection[str]) -> dict[Path, set[str]]:
             since = forgotten | set(config["sums"]["forget"])
             queue += [(parent, since) for parent in parents if keeps_sums(parent)]
     return runs
+
+
+def without_waiting(
+    train: PatientDataset, validation: PatientDataset, kept: Mapping[str, int], fewest: int
+) -> tuple[PatientDataset, PatientDataset, list[str]]:
+    """New patients without those of hospitals that have sums and too few new ones; they are new to the next run, too.
+
+    Args:
+        train: new patients.
+        validation: likewise.
+        kept: patients by hospital behind the release's sums.
+        fewest: of a hospital that a sum may be of.
+
+    Returns:
+        Both parts, and what to warn of.
+    """
+    hospital = train.cohort.patients["hospital"]
+    new = hospital.loc[[*train.patients, *validation.patients]].value_counts()
+    waiting = {str(name): int(count) for name, count in new.items() if name in kept and count < fewest}
+    for part in (train, validation):
+        part.patients = [one for one in part.patients if hospital[one] not in waiting]
+    lines = [
+        f"sums.fewest: {count} new patients of {name} wait for a later run, for a sum of fewer than {fewest} tells of "
+        "each"
+        for name, count in waiting.items()
+    ]
+    return train, validation, lines
 
 
 def release_digest(folder: Path) -> str:

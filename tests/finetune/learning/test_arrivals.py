@@ -14,9 +14,9 @@ from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.data.withdrawals import affected_by_withdrawal
 from foundation.errors import UserError
-from foundation.files import read_json
+from foundation.files import read_json, write_json
 from foundation.lineage import NOTE, note_of
-from foundation.run_record import RunRecord
+from foundation.run_record import RunRecord, digest_of
 from tests.finetune.learning.conftest import QUICK
 
 
@@ -51,6 +51,27 @@ def test_a_hospital_that_arrives_is_added_to_the_sums_and_one_that_leaves_taken_
     assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
     back = train("back", [one, two], "method=sums", release="third")
     assert read_json(back / "sums.json", "")["patients"] == patients[second]
+
+
+def test_fewer_newcomers_of_a_hospital_than_a_sum_may_be_of_wait_for_a_later_run(
+    train, cohort: Cohort, capsys: pytest.CaptureFixture[str]
+):
+    one, two = cohort.hospitals[:2]
+    first = train("first", [one], "method=sums")
+    late = read_json(first / "trained_on.json", "")["train"][:3]
+    counts = read_json(first / "sums.json", "")["patients"]
+    content = read_json(first / "trained_on.json", "")
+    content["train"] = [patient for patient in content["train"] if patient not in late]
+    write_json(first / "trained_on.json", content)
+    record = read_json(first / "run.json", "")
+    record["notes"][NOTE]["digest"] = digest_of(content)
+    write_json(first / "run.json", record)
+    second = train("second", [one, two], "method=sums", release="first")
+    assert f"warning: sums.fewest: 3 new patients of {one} wait for a later run" in capsys.readouterr().out
+    assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
+    assert read_json(second / "sums.json", "")["patients"][one] == counts[one]
+    third = train("third", [one], "method=sums", "sums.fewest=3", release="second")
+    assert read_json(third / "trained_on.json", "")["train"] == late
 
 
 def test_who_trained_the_encoder_alone_is_new_to_a_head(train, cohort: Cohort, tmp_path: Path):

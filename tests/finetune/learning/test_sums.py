@@ -136,6 +136,8 @@ def test_sums_of_few_are_not_kept_and_unknown_hospitals_not_forgotten():
         added("label", ("north",)).adding(some(blocks, few), [one.of(few) for one in responses], ["small"] * 9, 10)
     with pytest.raises(UserError, match=r"^sums.forget: no sums of 'far'; there are those of north$"):
         added("label", ("north",)).without(["far"])
+    with pytest.raises(UserError, match=r"^sums.fewest: 9 patients of north"):  # two releases differ by their sums
+        added("label", ("north",)).adding(some(blocks, few), [one.of(few) for one in responses], ["north"] * 9, 10)
     with pytest.raises(UserError, match=r"^sums.forgte: no such setting; there are forget, fewest$"):
         SumSettings.read({"forgte": []})
     with pytest.raises(UserError, match=r"^sums.fewest: found 0"):
