@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from finetune.learning.hospital_sums import keeps_sums
+from finetune.learning.hospital_sums import HospitalSums, keeps_sums
 from finetune.learning.memory import FOLDER, Memory
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
@@ -28,28 +28,54 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
         forget: hospitals of which nothing that was kept stays, so that all their patients are new.
 
     Raises:
-        UserError: if the release remembers somebody who has left the cohort.
+        UserError: if what the release kept is of somebody who has left the cohort, or nobody can tell who is new.
     """
     _refuse_left(cohort, release)
     hospital = cohort.patients["hospital"]
-    runs, known = _learned_in(release, forget), set[str]()
+    runs, known, left = _learned_in(release, forget), set[str](), set[str]()
+    at = set(hospital.loc[[*parts.train, *parts.validation]])
     for one in trained_on(release)[0]:
-        if one.run in runs:
-            again = hospital.index[hospital.isin(runs[one.run] & one.hospitals)]
-            known |= one.patients - set(again)
+        if one.run not in runs:
+            continue
+        elsewhere = sorted((one.unlisted - runs[one.run]) & at)
+        if elsewhere:
+            raise UserError(
+                f"pretrained: whom of {elsewhere[0]} {one.run} learned from stands in that hospital's own list, so "
+                f"nobody can tell who is new; copy its trained_on folder to {one.run / 'sites' / elsewhere[0]}"
+            )
+        again = hospital.index[hospital.isin(runs[one.run] & one.hospitals)]
+        known |= one.patients - set(again)
+        left |= one.patients - set(hospital.index)
+    if left and keeps_sums(release) and _is_of(release, cohort):
+        _refuse_sums(release, cohort, forget, hospital.loc[sorted(known - left)].value_counts().to_dict())
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
 
 
 def _refuse_left(cohort: Cohort, release: Path) -> None:
     """A memory would be learned from once more, and go on into the next release, with those who withdrew."""
-    if not (release / FOLDER).is_dir() or read_run(release).get("data", {}).get("name") != cohort.name:
+    if not (release / FOLDER).is_dir() or not _is_of(release, cohort):
         return
     left = len(set(Memory.read(release).patients) - set(cohort.patients.index))
     if left:
         raise UserError(
             f"pretrained: {release} remembers {left} patients who have left {cohort.name}; remove its memory by "
             "python -m foundation.data withdrawn with purge=true, and go on by another learning=, or train anew"
+        )
+
+
+def _is_of(release: Path, cohort: Cohort) -> bool:
+    return bool(read_run(release).get("data", {}).get("name") == cohort.name)
+
+
+def _refuse_sums(release: Path, cohort: Cohort, forget: Collection[str], stay: Mapping[str, int]) -> None:
+    """Sums are of more patients than a hospital still has of those learned from: they hold who withdrew, too."""
+    kept = HospitalSums.read(release).patients
+    short = [name for name, count in kept.items() if name not in forget and count > stay.get(name, 0)]
+    if short:
+        raise UserError(
+            f"pretrained: sums of {release} hold patients of {', '.join(short)} who have left {cohort.name}; take them "
+            f"off, and who stays is added anew, by sums.forget=[{','.join([*forget, *short])}]"
         )
 
 

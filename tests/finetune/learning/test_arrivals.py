@@ -15,7 +15,7 @@ from foundation.data.splits import Split
 from foundation.data.withdrawals import affected_by_withdrawal
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
-from foundation.lineage import NOTE, note_of
+from foundation.lineage import NOTE, note_of, site_list, write_patients
 from foundation.run_record import RunRecord, digest_of
 from tests.finetune.learning.conftest import QUICK
 
@@ -51,6 +51,43 @@ def test_a_hospital_that_arrives_is_added_to_the_sums_and_one_that_leaves_taken_
     assert read_json(second / "trained_on.json", "")["hospitals"] == [two]
     back = train("back", [one, two], "method=sums", release="third")
     assert read_json(back / "sums.json", "")["patients"] == patients[second]
+
+
+def test_sums_that_hold_who_left_are_refused_until_their_hospital_is_forgotten(train, cohort: Cohort):
+    one, two = cohort.hospitals[:2]
+    first = train("first", [one, two], "method=sums")
+    learned = read_json(first / "trained_on.json", "")["train"]
+    gone = next(each for each in learned if hospital_of(cohort, each) == two)
+    later = Cohort(cohort.folder)
+    later.patients = later.patients.drop(index=gone)
+    parts = Split(later.patients.index.tolist(), [], [])
+    with pytest.raises(
+        UserError, match=rf"^pretrained: sums of .* hold patients of {two} who .*sums.forget=\[{two}\]$"
+    ):
+        patients_to_learn(later, parts, first)
+    with pytest.raises(UserError, match=rf"hold patients of {two} who have left"):
+        patients_to_learn(later, parts, first, [one])
+    new = patients_to_learn(later, parts, first, [two]).train
+    assert {hospital_of(cohort, each) for each in {*learned} & {*new}} == {two} and gone not in new
+
+
+def test_who_is_new_to_a_release_whose_lists_lie_at_hospitals_is_not_guessed(cohort: Cohort, tmp_path: Path):
+    one, two = cohort.hospitals[:2]
+    with RunRecord.open(tmp_path / "run", "python -m finetune.federated", {}, 0) as record:
+        record.note(NOTE, {"hospitals": [one], "run": "run-1"})
+    everybody = Split(cohort.patients.index.tolist(), [], [])
+    with pytest.raises(
+        UserError, match=rf"^pretrained: whom of {one} .*run learned from stands in that hospital's own"
+    ):
+        patients_to_learn(cohort, everybody, tmp_path / "run")
+    elsewhere = Split([each for each in everybody.train if hospital_of(cohort, each) == two], [], [])
+    assert patients_to_learn(cohort, elsewhere, tmp_path / "run") == elsewhere
+    write_patients(site_list(tmp_path / "run" / "sites" / one, "run-1"), everybody.train[:3], [], [one])
+    assert patients_to_learn(cohort, everybody, tmp_path / "run").train == everybody.train[3:]
+
+
+def hospital_of(cohort: Cohort, patient: str) -> str:
+    return str(cohort.patients.loc[patient, "hospital"])
 
 
 def test_fewer_newcomers_of_a_hospital_than_a_sum_may_be_of_wait_for_a_later_run(
