@@ -194,20 +194,43 @@ class HospitalSums:
             UserError: if it kept none, or they are damaged.
         """
         names = read_json(folder / _NAMES, _ADVICE, "blocks", "outputs", "patients")
+        blocks, outputs, patients = names["blocks"], names["outputs"], names["patients"]
+        fits = isinstance(blocks, list) and all(isinstance(name, str) for name in blocks) and isinstance(patients, dict)
+        if not fits or any(type(count) is not int or count < 1 for count in [outputs, *patients.values()]):
+            raise UserError(f"{folder / _NAMES}: names no blocks, outputs and patients by hospital; {_ADVICE}")
         arrays = read_arrays(folder / FILE, _ADVICE)
         try:
             axes = {
-                name: Axes(*(arrays[f"axes.{name}.{key}"] for key in ("mean", "scale", "rotation")))
-                for name in names["blocks"]
+                name: Axes(*(arrays[f"axes.{name}.{key}"] for key in ("mean", "scale", "rotation"))) for name in blocks
             }
-            starts = [arrays[f"start.{place}"] for place in range(names["outputs"])]
+            starts = [arrays[f"start.{place}"] for place in range(outputs)]
             parts = {
                 name: [
                     Part(*(arrays[f"part.{half}.{key}.{name}"] for key in ("pairs", "gradient", "information")))
                     for half in range(HALVES)
                 ]
-                for name in names["patients"]
+                for name in patients
             }
         except KeyError as error:
             raise UserError(f"{folder / FILE}: holds no {error.args[0]}; {_ADVICE}") from error
-        return cls(Frame(axes, starts), dict(names["patients"]), parts)
+        frame = Frame(axes, starts)
+        if not _fit(frame, [part for halves in parts.values() for part in halves]):
+            raise UserError(f"{folder / FILE}: sums of other shapes than {_NAMES} names, or no numbers; {_ADVICE}")
+        return cls(frame, patients, parts)
+
+
+def _fit(frame: Frame, parts: Sequence[Part]) -> bool:
+    """Whether arrays that were read are of the shapes that belong together, and numbers."""
+    blocks, outputs, columns = len(frame.axes), len(frame.starts), 1
+    for axes in frame.axes.values():
+        if axes.rotation.ndim != 2 or not axes.mean.shape == axes.scale.shape == axes.rotation.shape[:1]:
+            return False
+        if np.isnan(axes.scale).any() or not (np.isfinite(axes.mean).all() and np.isfinite(axes.rotation).all()):
+            return False  # a scale is infinite where a feature never varies
+        columns += axes.rotation.shape[1] + 1
+    shapes = [(blocks, blocks), (outputs, columns), (outputs, columns, columns)]
+    return all(np.isfinite(start).all() for start in frame.starts) and all(
+        value.shape == shape and np.isfinite(value).all()
+        for part in parts
+        for value, shape in zip((part.pairs, part.gradient, part.information), shapes, strict=True)
+    )

@@ -1,6 +1,7 @@
 """Sums by hospital: whatever the order in which hospitals come, what is fitted is what all at once give."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from finetune.experts.module import Experts
 from finetune.experts.responses import Hazard, Label, Response, Value
 from finetune.learning.hospital_sums import Frame, HospitalSums, SumSettings, keeps_sums
 from finetune.learning.sum_fit import fit_sums
+from foundation.arrays import read_arrays, write_arrays
 from foundation.errors import UserError
+from foundation.files import write_json
 
 BLOCKS = {"image": 12, "genes": 60, "record": 3}
 HOSPITALS = ("north", "south", "east", "west")
@@ -126,6 +129,45 @@ def test_sums_are_read_as_they_were_written_and_hold_no_patient(tmp_path: Path):
     assert again.patients == dict.fromkeys(HOSPITALS, 60)
     (tmp_path / "sums.json").write_text('{"blocks": ["image"], "outputs": 1, "patients": {"far": 60}}')
     with pytest.raises(UserError, match=r"sums.safetensors: holds no part.0.pairs.far; train the release again"):
+        HospitalSums.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"blocks": 3, "outputs": 1, "patients": {"north": 60}},
+        {"blocks": [["image"]], "outputs": 1, "patients": {"north": 60}},
+        {"blocks": list(BLOCKS), "outputs": "1", "patients": {"north": 60}},
+        {"blocks": list(BLOCKS), "outputs": True, "patients": {"north": 60}},
+        {"blocks": list(BLOCKS), "outputs": 1, "patients": ["north"]},
+        {"blocks": list(BLOCKS), "outputs": 1, "patients": {"north": "many"}},
+        {"blocks": list(BLOCKS), "outputs": 1, "patients": {"north": float("nan")}},
+    ],
+)
+def test_damaged_names_of_sums_are_one_line(content: dict, tmp_path: Path):
+    added("hazard", ("north",)).write(tmp_path)
+    write_json(tmp_path / "sums.json", content, sort_keys=False)
+    with pytest.raises(UserError, match=r"sums\.json: names no blocks, outputs and patients by hospital; train the"):
+        HospitalSums.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("part.1.information.north", lambda value: np.full_like(value, np.nan)),
+        ("part.0.gradient.north", lambda value: value[:, 1:]),
+        ("axes.image.rotation", lambda value: value[1:]),
+        ("axes.genes.scale", lambda value: np.full_like(value, np.nan)),
+        ("start.0", lambda value: np.full_like(value, np.nan)),
+    ],
+)
+def test_damaged_sums_are_one_line(name: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: Path):
+    added("hazard", ("north",)).write(tmp_path)
+    arrays = read_arrays(tmp_path / "sums.safetensors", "")
+    write_arrays(tmp_path / "sums.safetensors", {**arrays, name: change(arrays[name])})
+    with pytest.raises(
+        UserError, match=r"sums\.safetensors: sums of other shapes than sums\.json names, or no numbers"
+    ):
         HospitalSums.read(tmp_path)
 
 
