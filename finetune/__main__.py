@@ -25,7 +25,7 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
     from finetune.assemble import blocks_of, build_head, check_vocabulary, encoder_folder, task_modalities
     from finetune.fit import fit, save, unread
     from finetune.learning.hospital_sums import HospitalSums, SumSettings, keeps_sums
-    from finetune.learning.start import patients_to_learn, release_digest, without_waiting
+    from finetune.learning.start import doubts_of, patients_to_learn, release_digest, without_waiting
     from finetune.patients import count_modalities, patients_with_target, target_columns, told_outcomes
     from foundation.data.cohort import Cohort
     from foundation.data.splits import configured_split
@@ -43,6 +43,8 @@ def train_head(cfg: DictConfig) -> dict[str, Any]:
         start = {"release": release_digest(release)}
         forget = SumSettings.read(plain(cfg.sums)).forget if cfg.method == "sums" else ()
         learned = patients_to_learn(cohort, parts, release, forget)
+        for warning in doubts_of(cohort, release):
+            print(f"warning: {warning}")
     depends_on = {"cohort": cohort.digest, "patients": learned.digest, "encoder": folder_digest(folder), **start}
     claim(output, _COMMAND, plain(cfg), depends_on)
     check_vocabulary(encoder, cohort)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from finetune.learning.hospital_sums import HospitalSums, keeps_sums
+from finetune.learning.information import FILE as INFORMATION
 from finetune.learning.memory import FOLDER, Memory
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import PatientDataset
@@ -50,6 +51,22 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
         _refuse_sums(release, cohort, forget, hospital.loc[sorted(known - left)].value_counts().to_dict())
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
+
+
+def doubts_of(cohort: Cohort, release: Path) -> list[str]:
+    """What to warn of before a run goes on from a release: information that holds who left, and lists that lack."""
+    runs, trained = _learned_in(release, ()), trained_on(release)[0]
+    lines = [
+        f"{run} does not say whom it trained on: all its patients count as new"
+        for run in sorted(runs.keys() - {one.run for one in trained})
+    ]
+    left = {one for each in trained if each.run in runs for one in each.patients} - set(cohort.patients.index)
+    if left and (release / INFORMATION).is_file() and _is_of(release, cohort):
+        lines.append(
+            f"{release} keeps information of {len(left)} patients who have left {cohort.name}, and nothing takes it "
+            "off: learning=fisher and keeps.information=true hand it on; train anew to be without"
+        )
+    return lines
 
 
 def _refuse_left(cohort: Cohort, release: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from finetune.__main__ import train_head
 from finetune.learning.memory import Memory
-from finetune.learning.start import patients_to_learn
+from finetune.learning.start import doubts_of, patients_to_learn
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
 from foundation.data.withdrawals import affected_by_withdrawal
@@ -84,6 +84,24 @@ def test_who_is_new_to_a_release_whose_lists_lie_at_hospitals_is_not_guessed(coh
     assert patients_to_learn(cohort, elsewhere, tmp_path / "run") == elsewhere
     write_patients(site_list(tmp_path / "run" / "sites" / one, "run-1"), everybody.train[:3], [], [one])
     assert patients_to_learn(cohort, everybody, tmp_path / "run").train == everybody.train[3:]
+
+
+def test_information_of_who_left_and_a_release_without_a_list_are_warned_of(
+    train, cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    one, two = cohort.hospitals[:2]
+    first = train("first", [one], "frozen=true", "keeps.information=true", "steps=2")
+    gone = read_json(first / "trained_on.json", "")["train"][0]
+    assert doubts_of(cohort, first) == []
+    later = Cohort(cohort.folder)
+    later.patients = later.patients.drop(index=gone)
+    (line,) = doubts_of(later, first)
+    assert "keeps information of 1 patients who have left" in line and gone not in line
+    record = read_json(first / "run.json", "")
+    del record["notes"][NOTE]
+    write_json(first / "run.json", record)
+    train("second", [two], "frozen=true", "learning=sequential", "steps=2", release="first")
+    assert "first does not say whom it trained on: all its patients count as new" in capsys.readouterr().out
 
 
 def hospital_of(cohort: Cohort, patient: str) -> str:
