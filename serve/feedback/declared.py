@@ -63,6 +63,10 @@ class Declared(BaseModel):
             bounds["abstained"] = self.abstained
         return bounds | {f"out of distribution/{name}": bound for name, bound in self.flagged.items()}
 
+    def accuracy(self, output: str) -> float:
+        """Least mean of 1 - squared error by the bound; 1, on which nothing can be won, where the bound is 1."""
+        return 1 - self.brier[output] if self.brier[output] < 1 else 1.0
+
     @property
     def level_of_each(self) -> float:
         """Of one test, so that all together hold theirs (Bonferroni)."""

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from foundation.statistics.figure import Figure, Support, percentiles
+from foundation.statistics.figure import Figure, Support
 from foundation.statistics.grid import Grid
 from foundation.statistics.probabilities import ProbabilityTable
 from foundation.statistics.scores import ScoreTable
@@ -68,11 +67,3 @@ def figures_of(rows: pd.DataFrame) -> dict[str, Figure]:
         name: _SUPPORT.figure(numbers, len(rows), outcomes, name, needs=needs)
         for name, (numbers, needs) in values.items()
     }
-
-
-def brier_interval(rows: pd.DataFrame) -> tuple[float, float]:
-    """95 % interval of the mean squared error, by bootstrap over patients."""
-    weights = poisson_weights(rows["patient"].tolist(), _REPLICATES, _KEY)
-    errors = (rows["chance"].to_numpy(float) - rows["value"].to_numpy(float)) ** 2
-    means = (weights @ errors) / np.maximum(weights.sum(axis=1), 1)
-    return percentiles(np.asarray(means[1:]))

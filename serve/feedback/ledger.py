@@ -75,6 +75,14 @@ class FeedbackLedger:
             }
         return looks
 
+    def shadow_looks(self, version: str) -> list[dict[str, BettingTable]]:
+        """Sums of each look at answers in the shadow, by output."""
+        declared = self.of_version(version)
+        return [
+            {name: read_table(content, declared.accuracy(name)) for name, content in entry.get("shadow", {}).items()}
+            for entry in self._of("looked", version)
+        ]
+
     def of_version(self, version: str) -> Declared:
         """What a release is held to.
 

@@ -1,6 +1,6 @@
 """A look at what has come: rows not counted yet enter the tests, alarms are raised, a shadow is cleared or not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +10,10 @@ from foundation.errors import UserError
 from foundation.statistics.betting import BettingTable, alarms_at, anytime_p
 from foundation.statistics.table import Floats
 from serve.feedback.declared import Declared
-from serve.feedback.figures import brier_interval
 from serve.feedback.ledger import FeedbackLedger, Looks, write_table
 from serve.feedback.store import Store
+
+_CLEARANCE_LEVEL = 0.025  # chance at most that a release beyond a bound is ever cleared, however often one looks
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,18 @@ def look(store: Store, ledger: FeedbackLedger, version: str, quarter: str, clear
     new_judged, new_asked = (rows[(rows["look"] == 0) | (rows["look"] > past)] for rows in (judged, asked))
     tables = tables_of(declared, new_judged, new_asked)
     store.count(version, past + 1, new_judged, new_asked)
-    ledger.note("looked", version, quarter=quarter, sums={name: write_table(table) for name, table in tables.items()})
+    shadow = shadow_tables(declared, new_judged)
+    sums, shadow_sums = ({name: write_table(one) for name, one in each.items()} for each in (tables, shadow))
+    ledger.note("looked", version, quarter=quarter, sums=sums, shadow=shadow_sums)
     standing, known = tested(declared, ledger.looks(version)), ledger.alarms(version)
     for one in standing:
         if one.alarm is not None and one.test not in known:
             ledger.note("alarm", version, test=one.test, quarter=one.alarm, p=one.p)
     standing = [replace(one, alarm=known.get(one.test, one.alarm)) for one in standing]  # once raised, it stands
-    in_shadow = judged[judged["shadow"] == 1]
-    if len(in_shadow) and not ledger.is_cleared(version) and _is_earned(declared, standing, in_shadow, cleared_from):
-        ledger.note("cleared", version, quarter=quarter, outcomes=len(in_shadow))
+    shadow_looks = ledger.shadow_looks(version)
+    if not ledger.is_cleared(version) and is_earned(declared, standing, shadow_looks, cleared_from):
+        outcomes = sum(int(one.counts[0, 0]) for tables in shadow_looks for one in tables.values())
+        ledger.note("cleared", version, quarter=quarter, outcomes=outcomes)
     return standing
 
 
@@ -88,6 +92,19 @@ def tables_of(declared: Declared, judged: pd.DataFrame, asked: pd.DataFrame) -> 
     return {name: BettingTable.from_patients(values[name], bound) for name, bound in declared.tests().items()}
 
 
+def shadow_tables(declared: Declared, judged: pd.DataFrame) -> dict[str, BettingTable]:
+    """Sums of one look at answers in the shadow, by output: a bet that squared errors are below their bound.
+
+    Of a bound of 1, which no squared error exceeds, the bet is on nothing and only its patients count.
+    """
+    tables = {}
+    for output in declared.outputs:
+        rows = judged[(judged["output"] == output) & (judged["shadow"] == 1)]
+        errors = (rows["value"].to_numpy(float) - rows["chance"].to_numpy(float)) ** 2
+        tables[output] = BettingTable.from_patients(1 - errors, declared.accuracy(output))
+    return tables
+
+
 def tested(declared: Declared, looks: Looks) -> list[Standing]:
     """Every test after looks, of one hospital or pooled."""
     return [_tested(name, bound, looks, declared.level_of_each) for name, bound in declared.tests().items()]
@@ -102,12 +119,25 @@ def _tested(name: str, bound: float, looks: Mapping[str, Mapping[str, BettingTab
     return Standing(name, bound, int(count), mean, anytime_p(tables), None if at is None else quarters[at])
 
 
-def _is_earned(declared: Declared, standing: list[Standing], judged: pd.DataFrame, least: int) -> bool:
-    """Whether outcomes are enough, no alarm stands, and errors are shown to be within the bound."""
+def is_earned(
+    declared: Declared, standing: Sequence[Standing], looks: Sequence[Mapping[str, BettingTable]], least: int
+) -> bool:
+    """Whether outcomes are enough, no alarm stands, and errors of each output are shown to be within their bound.
+
+    All outputs have to pass, so each has the whole level (Berger 1982, intersection-union).
+
+    Args:
+        declared: what the release is held to.
+        standing: of its tests.
+        looks: in order, sums of `shadow_tables`.
+        least: outcomes of each output.
+    """
     if any(one.alarm is not None for one in standing):
         return False
     for output in declared.outputs:
-        rows = judged[judged["output"] == output]
-        if len(rows) < least or brier_interval(rows)[1] > declared.brier[output]:
+        tables = [look[output] for look in looks if output in look]
+        if not tables or sum(int(one.counts[0, 0]) for one in tables) < least:
+            return False
+        if declared.brier[output] < 1 and anytime_p(tables) > _CLEARANCE_LEVEL:
             return False
     return True
