@@ -44,6 +44,10 @@ class RefusedError(UserError):
         self.problem = problem
 
 
+class LateError(UserError):
+    """No answer in time, of a server that may well answer another request."""
+
+
 @dataclass(frozen=True)
 class Retries:
     """When a request that found the server busy (429, 503) is sent again.
@@ -183,7 +187,7 @@ class Conversation:
             error: of httpx, or the end of the time.
         """
         if isinstance(error, httpx.TimeoutException | TimeoutError):
-            return UserError(
+            return LateError(
                 f"{self.address}: no answer within {self.seconds:g} s; send fewer images or raise seconds="
             )
         if isinstance(error, httpx.NetworkError) and "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -33,6 +33,10 @@ class UnavailableError(UserError):
     """Nobody answers, or not now: no fault of a study."""
 
 
+class LateError(UnavailableError):
+    """No answer in time: nobody is there, or it is one study that takes too long."""
+
+
 class ArchiveError(UserError):
     """The archive refused something of one study, or its reply is none."""
 
@@ -44,7 +48,7 @@ class ListedStudy:
     Attributes:
         study: its StudyInstanceUID.
         patient: PatientID; empty where there is none.
-        instances: how many it holds.
+        instances: how many it holds; 0 where the archive does not tell.
     """
 
     study: str
@@ -104,9 +108,15 @@ class Archive:
             yield ListedStudy(_text(item, _STUDY), _text(item, _PATIENT), _number(item, _COUNT))
 
     async def patients(self, study: str) -> tuple[set[str], int]:
-        """Whose a study is now, and how many instances it has; of nobody where there is no such study."""
+        """Whose a study is now, and how many instances it has; of nobody where there is no such study.
+
+        Instances are counted where the archive tells no number, which the standard leaves to it (PS3.18, 10.6.3.3).
+        """
         listed = [one async for one in self.studies({"StudyInstanceUID": study}) if one.study == study]
-        return {one.patient for one in listed}, sum(one.instances for one in listed)
+        count = sum(one.instances for one in listed)
+        if listed and not all(one.instances for one in listed):
+            count = len(await self.instances(study))
+        return {one.patient for one in listed}, count
 
     async def instances(self, study: str, instance: str | None = None) -> list[ListedInstance]:
         """Those of a study, in order; only the one of a SOPInstanceUID where that is asked."""
@@ -187,14 +197,18 @@ class Archive:
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             reason = f"the archive does not answer ({type(error).__name__})"
-            raise UnavailableError(f"{self._address}: {reason}; start it, or set archive.address") from error
+            late = isinstance(error, httpx.TimeoutException | TimeoutError) and path != _STUDIES
+            kind = LateError if late else UnavailableError
+            raise kind(f"{self._address}: {reason}; start it, or set archive.address") from error
         if reply.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise UnavailableError(
                 f"{self._address}: it lets nobody in ({reply.status_code}); set archive.authorization"
             )
         # No study is at fault where a search of all fails, or what stands before the archive does not reach it.
         if reply.status_code in _LATER or (path == _STUDIES and reply.is_server_error):
-            raise UnavailableError(f"{self._address}: the archive is busy ({reply.status_code}); it is asked again")
+            late = path != _STUDIES and reply.status_code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
+            kind = LateError if late else UnavailableError
+            raise kind(f"{self._address}: the archive is busy ({reply.status_code}); it is asked again")
         if not reply.is_success:
             raise ArchiveError(f"{self._address}: refused with {reply.status_code}; look into the archive's log")
         return reply

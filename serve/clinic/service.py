@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from foundation.errors import UserError
 from foundation.modalities.radiology.preparation import ScanSource
 from foundation.modalities.request import RequestError
-from serve.clinic.archive import Archive, ArchiveError, UnavailableError
+from serve.clinic.archive import Archive, ArchiveError, LateError, UnavailableError
 from serve.clinic.contract import Contract
 from serve.clinic.document import Answered, document_uid
+from serve.clinic.endpoint import Connection, Endpoint
 from serve.clinic.gathering import gathered
 from serve.clinic.heat_map import heat_map_files
 from serve.clinic.outgoing import check_outgoing
@@ -27,31 +26,18 @@ from serve.clinic.reading import StudyRequest, read_study
 from serve.clinic.report import REPORT, report_file
 from serve.clinic.study import Study, check_patient, fetch
 from serve.clinic.worklist import ANSWERED, Row, Worklist
-from serve.conversation import Patient, RefusedError, encode
+from serve.conversation import RefusedError, encode
 from serve.explained import Explanation
 from serve.findings import abstains
 from serve.schema import Response
 
-Value = TypeVar("Value")
 _LOG = logging.getLogger("serve.clinic")
-_LATER = {
-    *(HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS),
-    *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
+_AWAY = {
+    *(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS),
+    *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE),
 }
+_LATE = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
 _MOST = 64  # studies taken up between two looks
-
-
-class Endpoint(Protocol):
-    """What answers: `serve.async_client.AsyncClient`."""
-
-    async def predict(self, patient: Patient, request_id: str | None = None) -> Response:
-        """The answer about one patient."""
-
-    async def explain(self, patient: Patient, request_id: str | None = None) -> Explanation:
-        """What it goes by."""
-
-    async def close(self) -> None:
-        """Ends its connections."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +87,10 @@ class Service:
         settings: Settings,
     ) -> None:
         self._archive, self._worklist, self._settings = archive, worklist, settings
-        self._new_endpoint, self._read_contract = endpoint, contract
-        self._endpoint: Endpoint | None = None
+        self._connection, self._read_contract = Connection(endpoint), contract
         self._contract = contract()
+        self._moved = 0  # studies that moved on
+        self._late: dict[int, int] = {}  # by row, what that was when it was late last
         self._folder = folder
         shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed: nothing of a patient stays
         folder.mkdir(parents=True, mode=0o700)
@@ -133,9 +120,7 @@ class Service:
 
     async def close(self) -> None:
         """Ends the connections to the endpoint; they are made anew where they are needed."""
-        if self._endpoint is not None:
-            await self._endpoint.close()
-            self._endpoint = None
+        await self._connection.close()
 
     async def look(self) -> int:
         """Takes in what the archive has and the worklist has not; how many studies."""
@@ -173,16 +158,24 @@ class Service:
         self._worklist.begin(row)
         step: Callable[[Row], Awaitable[bool]] = self._store if row.state == ANSWERED else self._answer
         try:
-            return await step(row)
+            moved = await step(row)
+            self._moved += moved
+            return moved
         except RequestError as error:
             return self._refuse(row, str(error))
         except RefusedError as error:
-            if error.status in _LATER:
+            if error.status in _LATE and self._others_moved(row):
+                return self._put_off(row, str(error))
+            if error.status in _AWAY | _LATE:
                 raise UnavailableError(f"the endpoint is not ready ({error.status}); it is asked again") from error
             if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 return self._refuse(row, str(error))
             return self._put_off(row, str(error))
         except ArchiveError as error:
+            return self._put_off(row, str(error))
+        except LateError as error:
+            if not self._others_moved(row):
+                raise
             return self._put_off(row, str(error))
         except UnavailableError:
             raise
@@ -191,6 +184,11 @@ class Service:
             # An error's own words may hold a patient's values.
             _LOG.error("row %s: %s at %s:%s", row.row, type(error).__name__, place.filename, place.lineno)
             return self._put_off(row, "the service failed on it; tell its operator")
+
+    def _others_moved(self, row: Row) -> bool:
+        """Whether archive and endpoint served other studies since this one was late before: then it is at fault."""
+        before, self._late[row.row] = self._late.get(row.row), self._moved
+        return before is not None and before < self._moved
 
     async def _answer(self, row: Row) -> bool:
         """From asked to answered, and on to stored."""
@@ -206,8 +204,16 @@ class Service:
             asked = await asyncio.to_thread(read_study, study, self._contract.schema, self._settings.source)
         body = encode(asked.request)
         response = await self._ask(body, report)
-        explanation = await self._explain(body, report, asked, response)
-        response = response.model_copy(update={"warnings": [*asked.warnings, *response.warnings]})
+        warnings = [*asked.warnings, *response.warnings]
+        try:
+            explanation = await self._explain(body, report, asked, response)
+        except (RefusedError, LateError) as error:  # an answer does not hang on what is drawn of it
+            if isinstance(error, RefusedError) and error.status in _AWAY:
+                raise
+            _LOG.warning("row %s: without heat maps: %s", row.row, error)
+            warnings.append("no heat maps: the endpoint did not say what the answer goes by")
+            explanation = None
+        response = response.model_copy(update={"warnings": warnings})
         now = datetime.now(UTC)
         answered = Answered(row.study, response, hashlib.sha256(body).hexdigest(), now)
         outputs = await asyncio.to_thread(_outputs, answered, study, asked, explanation, report)
@@ -231,7 +237,7 @@ class Service:
 
     async def _ask(self, body: bytes, request_id: str) -> Response:
         """The answer, by the contract that the request was made by, to this request and no other."""
-        response = await self._call(lambda endpoint: endpoint.predict(body, request_id))
+        response = await self._connection.call(lambda endpoint: endpoint.predict(body, request_id))
         if response.digests.contract != self._contract.digest:
             self._contract = self._read_contract()
             raise UnavailableError("the endpoint serves another release than bundle=...; its contract is read again")
@@ -243,20 +249,10 @@ class Service:
         # What a map is drawn for is the outcome that the model would name, which an abstention withholds.
         if not self._settings.heat_maps or not asked.slices or abstains(answer):
             return None
-        explanation = await self._call(lambda endpoint: endpoint.explain(body, request_id))
+        explanation = await self._connection.call(lambda endpoint: endpoint.explain(body, request_id))
         if explanation.request_id != request_id or explanation.version != answer.version:
             raise UnavailableError("the endpoint went on to another release between answer and explanation; once more")
         return explanation
-
-    async def _call(self, ask: Callable[[Endpoint], Awaitable[Value]]) -> Value:
-        if self._endpoint is None:
-            self._endpoint = self._new_endpoint()
-        try:
-            return await ask(self._endpoint)
-        except RefusedError:
-            raise
-        except UserError as error:
-            raise UnavailableError(str(error)) from error
 
     async def _store(self, row: Row) -> bool:
         """From answered to stored, which is noted when the archive shows all of it under this study and patient."""

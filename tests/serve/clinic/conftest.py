@@ -26,16 +26,18 @@ class Clinic:
         self.contract: Callable[[], Contract] = contract
         self.worklist = Worklist(folder / "worklist.sqlite", "toy")
 
+    def service(self, **settings: Any) -> Service:
+        """A service from its start."""
+        facts = {"find": {}, "settle_seconds": 0, "every_seconds": 0, "heat_maps": False, **settings}
+        archive, incoming = Archive(ADDRESS, carrier=self.carrier), self.folder / "incoming"
+        return Service(archive, lambda: self.endpoint, self.contract, self.worklist, incoming, Settings(**facts))
+
     def run(self, **settings: Any) -> "Clinic":
         """A service from its start to when nothing is left to do now."""
-        facts = {"find": {}, "settle_seconds": 0, "every_seconds": 0, "heat_maps": False, **settings}
 
         async def once() -> None:
-            archive = Archive(ADDRESS, carrier=self.carrier)
-            incoming = self.folder / "incoming"
-            service = Service(archive, lambda: self.endpoint, self.contract, self.worklist, incoming, Settings(**facts))
-            await service.run(asyncio.Event(), once=True)
-            assert list(incoming.iterdir()) == [], "nothing of a patient stays"
+            await self.service(**settings).run(asyncio.Event(), once=True)
+            assert list((self.folder / "incoming").iterdir()) == [], "nothing of a patient stays"
 
         asyncio.run(once())
         return self

@@ -11,10 +11,12 @@ from foundation.errors import UserError
 from foundation.modalities.request import RequestError
 from serve.clinic.archive import Archive
 from serve.clinic.study import fetch
-from serve.conversation import Patient
+from serve.conversation import LateError, Patient, RefusedError
+from serve.explained import Explanation
 from serve.schema import Response
 from tests.serve.clinic.conftest import ADDRESS, Clinic
 from tests.serve.clinic.fake_archive import FakeArchive
+from tests.serve.clinic.stub_endpoint import texts
 from tests.serve.clinic.studies import SyntheticStudy
 
 Make = Callable[..., Clinic]
@@ -67,6 +69,81 @@ def test_a_study_that_is_always_late_ends_no_other(clinic: Make):
     here.endpoint.predict = slow  # type: ignore[method-assign]
     here.run(at_once=2)
     assert here.worklist.counts()["stored"] == 1
+
+
+@pytest.mark.parametrize("status", [None, 504])
+def test_a_study_that_is_late_while_others_are_answered_is_refused_in_the_end(clinic: Make, status: int | None):
+    here = clinic([*SyntheticStudy(0).datasets(), *SyntheticStudy(1).datasets()])
+    late = {one.SOPInstanceUID for one in SyntheticStudy(0).datasets()}
+
+    def slow(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.split("/")[-1] not in late:
+            return None
+        if status is None:
+            raise httpx.ReadTimeout("late", request=request)
+        return httpx.Response(status)
+
+    here.carrier.before = slow
+
+    async def work() -> None:
+        service = here.service(failures=2)
+        for number in range(2, 5):  # each time another study comes, and is answered
+            await service.run(asyncio.Event(), once=True)
+            for dataset in SyntheticStudy(number).datasets():
+                here.carrier.add(dataset)
+
+    asyncio.run(work())
+    assert [row.row for row in here.worklist.rows("refused")] == [1]
+    assert here.refusals[0].endswith("(failed 2 times)")
+
+
+def test_a_study_that_is_late_alone_is_no_fault_of_it(clinic: Make):
+    here = clinic(SyntheticStudy(0).datasets())
+
+    async def late(patient: Patient, request_id: str | None = None) -> Response:
+        raise LateError("no answer within 120 s")
+
+    here.endpoint.predict = late  # type: ignore[method-assign]
+
+    async def work() -> None:
+        service = here.service(failures=1)
+        for _ in range(4):
+            await service.run(asyncio.Event(), once=True)
+
+    asyncio.run(work())
+    assert here.worklist.counts() == {"asked": 1, "answered": 0, "stored": 0, "refused": 0}
+
+
+@pytest.mark.parametrize("error", [RefusedError(500, "failed", None), RefusedError(422, "x", None), LateError("late")])
+def test_an_explanation_that_fails_costs_the_maps_and_not_the_answer(clinic: Make, error: Exception):
+    here = clinic(SyntheticStudy(1).datasets())
+
+    async def explain(patient: Patient, request_id: str | None = None) -> Explanation:
+        raise error
+
+    here.endpoint.explain = explain  # type: ignore[method-assign]
+    here.run(heat_maps=True)
+    (report,) = here.carrier.datasets("SR")
+    assert here.carrier.stored == [report.SOPInstanceUID]
+    assert "no heat maps: the endpoint did not say what the answer goes by." in texts(report)
+
+
+def test_a_study_whose_instances_the_archive_does_not_count_must_settle_all_the_same(clinic: Make):
+    first, *rest = SyntheticStudy(1).datasets()
+    here = clinic([first])
+    count_all = here.carrier._studies
+    here.carrier._studies = lambda: [  # type: ignore[method-assign]
+        {tag: value for tag, value in item.items() if tag != "00201208"} for item in count_all()
+    ]
+    here.run(settle_seconds=30)
+    (row,) = here.worklist.rows("asked")
+    here.worklist.grew(row, row.instances, row.changed - 60)  # half an upload, a minute ago
+    for dataset in rest:
+        here.carrier.add(dataset)
+    here.worklist.put_off(row, 0)
+    here.run(settle_seconds=30)
+    (row,) = here.worklist.rows("asked")
+    assert (here.endpoint.asked, row.instances) == ([], 3)
 
 
 class Slow(FakeArchive):
