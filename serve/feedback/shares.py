@@ -45,9 +45,10 @@ def share(ledger: FeedbackLedger, version: str, policy: SitePolicy, hospital: st
     """Writes what the policy lets go, and notes in the ledger that it did.
 
     A quarter that was shared is shared again as it was, or with so many more patients that the difference is no small
-    cell either. Whether a test is withheld hangs on how many patients there are, never on what became of them: sums
-    that go when they are high and stay when they are low would raise alarms where every bound holds. Where those who
-    abstained, or were out of distribution, are too few to be told, fewer are, which can but lower a fortune.
+    cell either: were it left out, what it had won would be lost to the pooled tests, and an alarm could vanish. Whether
+    a test is withheld hangs on how many patients there are, never on what became of them: sums that go when they are
+    high and stay when they are low would raise alarms where every bound holds. Where those who abstained, or were out
+    of distribution, are too few to be told, fewer are, which can but lower a fortune.
 
     Raises:
         UserError: if the policy's statistics do not name feedback.
@@ -59,20 +60,20 @@ def share(ledger: FeedbackLedger, version: str, policy: SitePolicy, hospital: st
     withheld = []
     for quarter, tables in ledger.looks(version).items():
         for name, table in tables.items():
-            told = _told(name, table, earlier.get((quarter, name), (0, 0)), policy.patients.cell)
-            if told is None or told.sums[0, 0] != table.sums[0, 0]:
-                withheld.append(f"{quarter}: {name}{'' if told is None else ' (told lower)'}")
+            before = earlier.get((quarter, name), BettingTable.empty(table.bound))
+            shared = int(before.counts[0, 0]), round(float(before.sums[0, 0]))
+            told = _told(name, table, shared, policy.patients.cell)
+            remark = "" if told is None else " (told lower)"
+            if told is None and _may_repeat(name, before, policy.patients.cell):
+                told, remark = before, " (as it was shared before)"
+            if told is None or told.sums[0, 0] != table.sums[0, 0] or told is before:
+                withheld.append(f"{quarter}: {name}{remark}")
             if told is not None:
                 looks.setdefault(quarter, {})[name] = write_table(told)
     content = Share(hospital=hospital, declared=ledger.of_version(version), looks=looks, withheld=withheld)
     text = content.model_dump()
-    counts = {
-        f"{quarter}/{name}": [one["n"], round(one["sum"])]
-        for quarter, each in looks.items()
-        for name, one in each.items()
-    }
     digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
-    ledger.note("shared", version, policy=policy.digest, digest=digest, counts=counts)
+    ledger.note("shared", version, policy=policy.digest, digest=digest, looks=looks)
     write_json(path, text)
     return content
 
@@ -137,15 +138,22 @@ def _told(name: str, table: BettingTable, before: tuple[int, int], least: int) -
     return table if ones == total else BettingTable.from_patients(values, table.bound)
 
 
-def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], tuple[int, int]]:
-    """By quarter and test, patients of the latest share that held it, and the sum that it told."""
-    counts: dict[tuple[str, str], tuple[int, int]] = {}
+def _may_repeat(name: str, before: BettingTable, least: int) -> bool:
+    """Whether what was shared may go once more, by the policy as it is now."""
+    count, ones = int(before.counts[0, 0]), round(float(before.sums[0, 0]))
+    cells = (count, ones, count - ones) if name.startswith(_COUNTED) else (count,)
+    return count > 0 and not any(is_small(cell, least) for cell in cells)
+
+
+def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], BettingTable]:
+    """By quarter and test, what the latest share that held it told."""
+    tests = ledger.of_version(version).tests()
+    tables: dict[tuple[str, str], BettingTable] = {}
     for entry in ledger.file.entries():
         if entry["event"] == "shared" and entry["version"] == version:
-            for key, (count, total) in entry["counts"].items():
-                quarter, _, name = key.partition("/")
-                counts[quarter, name] = (count, total)
-    return counts
+            for quarter, each in entry["looks"].items():
+                tables |= {(quarter, name): read_table(content, tests[name]) for name, content in each.items()}
+    return tables
 
 
 def _read(path: Path) -> Share:

@@ -83,10 +83,15 @@ def test_small_cells_stay_and_so_do_those_that_a_second_share_would_tell(declare
     store.add_outcomes([("one more", "positive", 1)], "2027-Q2")
     look(store, ledger, VERSION, "2027-Q2", 50)
     second = share(ledger, VERSION, OPEN, "own", tmp_path / "b.json")
-    assert "2027-Q2: squared error/positive" in second.withheld
+    assert "2027-Q2: squared error/positive (as it was shared before)" in second.withheld
+    repeated = ("squared error/positive", "outcomes above chances/positive", "outcomes below chances/positive")
+    assert [second.looks["2027-Q2"][name] for name in repeated] == [first.looks["2027-Q2"][name] for name in repeated]
+    assert pool([tmp_path / "b.json"])[1] == pool([tmp_path / "a.json"])[1], "what was won is not lost"
     assert "out of distribution/report" in second.looks["2027-Q2"], "of which nothing was added"
     notes = [entry for entry in ledger.file.entries() if entry["event"] == "shared"]
     assert len(notes) == 2 and notes[0]["policy"] == OPEN.digest
+    tighter = SitePolicy.model_validate({"patients": {"cell": 50}})
+    assert not share(ledger, VERSION, tighter, "own", tmp_path / "c.json").looks
 
 
 def test_what_is_withheld_hangs_on_no_outcome_so_pooled_alarms_hold_their_rate(declared: Declared) -> None:
