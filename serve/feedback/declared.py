@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import betaincinv
 
 from foundation.errors import UserError
@@ -23,6 +23,25 @@ _SURE = 0.975  # of the upper end of what the evaluation tells
 _REPLICATES, _KEY = 1000, "feedback"
 _LIMIT = SCORE_EDGES.index(1.0) + 1  # of the bins of scores, the first above 1
 Bound = Annotated[float, Field(gt=0, le=1)]
+Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Prediction(BaseModel):
+    probabilities: dict[str, Chance] | None = None
+    labels: dict[str, Chance] | None = None
+
+
+class _Reliability(BaseModel):
+    abstain: bool = False
+    out_of_distribution: dict[str, float | None] | None = None
+
+
+class _Content(BaseModel):
+    """What of an answer is kept."""
+
+    prediction: _Prediction
+    reliability: _Reliability | None
+    modalities_used: list[str]
 
 
 class Declared(BaseModel):
@@ -76,16 +95,21 @@ class Declared(BaseModel):
         """An answer of the endpoint.
 
         Raises:
-            UserError: if it is of another model than was declared.
+            UserError: if it is of another model than was declared, or a field is missing or none.
         """
-        prediction, reliability = content["prediction"], content["reliability"] or {}
-        chances = prediction.get("labels" if not self.classes else "probabilities") or {}
-        if not set(self.outputs) <= set(chances):
-            raise UserError(f"answers: one of {content['version']} lacks {', '.join(self.outputs)}; declare it again")
-        scores = reliability.get("out_of_distribution") or {}
-        flags = {name: None if scores.get(name) is None else scores[name] > 1 for name in content["modalities_used"]}
-        abstained = bool(reliability.get("abstain", False))
-        return Answer(patient, self.version, {name: chances[name] for name in self.outputs}, flags, abstained)
+        try:
+            read = _Content.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"answers: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        chances = read.prediction.probabilities if self.classes else read.prediction.labels
+        if chances is None or not set(self.outputs) <= set(chances):
+            raise UserError(f"answers: one of {self.version} lacks {', '.join(self.outputs)}; declare it again")
+        reliability = read.reliability or _Reliability()
+        scores = reliability.out_of_distribution or {}
+        limits = {name: scores.get(name) for name in read.modalities_used}
+        flags = {name: None if score is None else score > 1 for name, score in limits.items()}
+        return Answer(patient, self.version, {name: chances[name] for name in self.outputs}, flags, reliability.abstain)
 
     def outcomes(self, values: dict[str, str]) -> dict[str, int]:
         """By output 0 or 1, of a row of an outcome table: by label, or the class by name or place from 0.

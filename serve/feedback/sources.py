@@ -34,7 +34,11 @@ def answers_of(path: Path, declared: Mapping[str, Declared]) -> Iterator[Answer]
             raise UserError(f"answers: {path}: line {number} is no answer of python -m serve.batch") from error
         if version not in declared:
             raise UserError(f"answers: {path}: line {number} is of version {version}, which was not declared here")
-        yield declared[version].answer(patient, answer)
+        try:
+            kept = declared[version].answer(patient, answer)
+        except UserError as error:
+            raise UserError(f"answers: {path}: line {number}: {str(error).removeprefix('answers: ')}") from error
+        yield kept
 
 
 def outcomes_of(path: Path, column: str | None, declared: Declared) -> Iterator[tuple[str, str, int]]:
