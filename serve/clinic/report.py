@@ -35,6 +35,7 @@ MODEL, ANSWERS, ABSTAINS = "Model", "answers", "abstains"
 SERIES_NUMBER = 9701
 _SCHEME = "99CONSILIUM"
 _MEANING = 64  # characters that a code's meaning may have
+_END, _GAP = 24, "..."  # of which the last, and what stands for those left out before them
 
 
 def report_file(answered: Answered, read: Sequence[Dataset], shown: Sequence[Dataset]) -> bytes:
@@ -129,6 +130,11 @@ def _origin(answered: Answered) -> list[str]:
 
 
 def _code(words: str) -> CodedConcept:
-    """A concept of the model's own: outcomes of a task are in no public terminology."""
+    """A concept of the model's own: outcomes of a task are in no public terminology.
+
+    What is too long is left out in the middle, for a measurement's words end with its horizon.
+    """
     value = hashlib.sha256(words.encode()).hexdigest()[:16]
-    return CodedConcept(value=value, scheme_designator=_SCHEME, meaning=words[:_MEANING])
+    if len(words) > _MEANING:
+        words = words[: _MEANING - _END - len(_GAP)] + _GAP + words[-_END:]
+    return CodedConcept(value=value, scheme_designator=_SCHEME, meaning=words)
