@@ -19,6 +19,8 @@ from serve.conversation import transport as options
 
 _JSON, _DICOM = "application/dicom+json", "application/dicom"
 _PAGE = 1000  # results asked for at a time
+_RESULTS = 1_000_000  # of one search
+_LARGEST = 512 << 20  # bytes of a reply
 _PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
 _MODALITY, _COUNT = "00080060", "00201208"
 _FAILED = "00081198"  # FailedSOPSequence
@@ -94,7 +96,8 @@ class Archive:
     ) -> None:
         self._address = address.rstrip("/")
         self._seconds = seconds
-        headers = {} if authorization is None else {"Authorization": authorization}
+        headers = {"Accept-Encoding": "identity"}  # what is unpacked has no size that can be foreseen
+        headers |= {} if authorization is None else {"Authorization": authorization}
         self._http = httpx.AsyncClient(headers=headers, transport=carrier, **options(seconds, trust))
 
     async def close(self) -> None:
@@ -180,6 +183,9 @@ class Archive:
             for item in new.values():
                 yield item
             seen |= new.keys()
+            if len(seen) > _RESULTS:
+                advice = "search for less, such as find.StudyDate=20260101-"
+                raise ArchiveError(f"{self._address}: a search has more than {_RESULTS} results; {advice}")
 
     async def _send(
         self,
@@ -192,9 +198,9 @@ class Archive:
         # Only a timeout of the whole ends a reply that drips.
         try:
             async with asyncio.timeout(self._seconds):
-                reply = await self._http.request(
-                    method, self._address + path, params=query, headers=headers, content=content
-                )
+                asked = self._http.stream(method, self._address + path, params=query, headers=headers, content=content)
+                async with asked as stream:
+                    reply = await self._read(stream)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             reason = f"the archive does not answer ({type(error).__name__})"
             late = isinstance(error, httpx.TimeoutException | TimeoutError) and path != _STUDIES
@@ -212,6 +218,17 @@ class Archive:
         if not reply.is_success:
             raise ArchiveError(f"{self._address}: refused with {reply.status_code}; look into the archive's log")
         return reply
+
+    async def _read(self, stream: httpx.Response) -> httpx.Response:
+        """A reply, whole and of bounded size."""
+        if stream.headers.get("Content-Encoding", "identity") != "identity":
+            raise ArchiveError(f"{self._address}: a reply came compressed, unasked; look into the archive's settings")
+        body = bytearray()
+        async for part in stream.aiter_bytes():
+            body += part
+            if len(body) > _LARGEST:
+                raise ArchiveError(f"{self._address}: a reply is larger than {_LARGEST >> 20} MiB, and is not read")
+        return httpx.Response(stream.status_code, headers=stream.headers, content=bytes(body), request=stream.request)
 
     def _json(self, reply: httpx.Response) -> Any:
         try:

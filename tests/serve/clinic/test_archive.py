@@ -1,7 +1,8 @@
 """The client of DICOMweb: searches in pages, files whole or not at all, and one line for each failure."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import gzip
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import httpx
@@ -116,3 +117,30 @@ def test_what_the_archive_does_not_take_is_an_error():
     failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
     with pytest.raises(ArchiveError, match="it did not take what was to be stored"):
         asked(replying(httpx.Response(202, json=failed)), lambda archive: archive.store("1.2", [b"x"]))
+
+
+def test_an_archive_that_always_lists_new_studies_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_RESULTS", 20)
+    count = 0
+
+    def new(request: httpx.Request) -> httpx.Response:
+        nonlocal count
+        count += 1
+        return httpx.Response(200, json=[{"0020000D": {"vr": "UI", "Value": [f"1.{count}"]}}] if count < 100 else [])
+
+    with pytest.raises(ArchiveError, match="a search has more than 20 results; search for less"):
+        asked(httpx.MockTransport(new), listed_studies)
+
+
+def test_a_reply_without_end_or_compressed_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_LARGEST", 1 << 20)
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * (1 << 16)
+
+    with pytest.raises(ArchiveError, match="a reply is larger than 1 MiB, and is not read"):
+        asked(replying(httpx.Response(200, content=endless())), listed_studies)
+    packed = httpx.Response(200, content=gzip.compress(b"[]"), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(ArchiveError, match="a reply came compressed, unasked"):
+        asked(replying(packed), listed_studies)
