@@ -12,7 +12,7 @@ from serve.reading import MOST_BYTES
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-_KEPT = (b"content-type", b"x-request-id")  # the headers that the predictor's side reads
+_KEPT = (b"content-type", b"x-request-id", b"x-patient")  # the headers that predictor and feedback read
 
 
 class SenderGoneError(Exception):
