@@ -184,7 +184,7 @@ class App:
         if refusal is not None:
             raise refusal
         async with self._body(exchange) as exchange.call.body:
-            return await self._kept(exchange.call, await self.pool.answer(exchange.call))
+            return await self._kept(exchange, exchange.call, await self.pool.answer(exchange.call))
 
     async def _hook(self, exchange: Exchange) -> Reply:
         """A patient, in a call of CDS Hooks."""
@@ -203,23 +203,28 @@ class App:
             call = Call(json.dumps(bundle).encode(), {**exchange.call.headers, "content-type": FHIR}, instance)
             answer = await self.pool.answer(call)
             exchange.asked = [(call, answer)]
-            reply = await self._kept(call, answer)
+            reply = await self._kept(exchange, call, answer)
         return to_cards(reply, label)
 
     async def _infer(self, exchange: Exchange) -> Reply:
         """Patients, in the form of the Open Inference Protocol."""
         async with self._body(exchange) as body:
             calls = await self._patients(body, exchange.call)
+            if len(calls) > 1 and exchange.patient is not None and self.feedback is not None:
+                reason, advice = f"one id for {len(calls)} patients", "send each in a call of its own"
+                raise RequestError("X-Patient", reason, advice, HTTPStatus.BAD_REQUEST)
             answers = await asyncio.gather(*(self.pool.answer(one) for one in calls))
-            replies = [await self._kept(call, reply) for call, reply in zip(calls, answers, strict=True)]
+            replies = [await self._kept(exchange, call, reply) for call, reply in zip(calls, answers, strict=True)]
             exchange.asked = list(zip(calls, replies, strict=True))
         request_id = calls[0].request_id.rpartition("/")[0] if len(calls) > 1 else calls[0].request_id
         status, content = inference.of_replies(replies, self.model, self.version, request_id)
         return json_reply(content, status)
 
-    async def _kept(self, call: Call, reply: Reply) -> Reply:
+    async def _kept(self, exchange: Exchange, call: Call, reply: Reply) -> Reply:
         """What goes out of an answer, once feedback has kept it."""
-        return reply if self.feedback is None else await self.in_recorder(self.feedback.keep, call, reply)
+        if self.feedback is None:
+            return reply
+        return await self.in_recorder(self.feedback.keep, call, reply, exchange.patient)
 
     async def _patients(self, body: bytes, call: Call) -> list[Call]:
         """Those of a call of the protocol; a worker parses a large body, so that nobody waits for it here."""

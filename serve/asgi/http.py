@@ -12,7 +12,8 @@ from serve.reading import MOST_BYTES
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-_KEPT = (b"content-type", b"x-request-id", b"x-patient")  # the headers that predictor and feedback read
+_KEPT = (b"content-type", b"x-request-id")  # the headers that a worker reads
+_PATIENT = b"x-patient"
 
 
 class SenderGoneError(Exception):
@@ -31,6 +32,7 @@ class Exchange:
     Attributes:
         caller: by the token; None before it is known.
         asked: each patient and what it got, where a request holds several.
+        patient: whose id feedback keeps the answer under, as it was sent; it stays at the front.
     """
 
     def __init__(self, scope: Message, receive: Receive, send: Send, request_id: str) -> None:
@@ -39,6 +41,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.caller: str | None = None
         self.asked: list[tuple[Call, Reply]] = []
+        self.patient = self.headers.get(_PATIENT)
         self._receive, self._send = receive, send
         kept = {key.decode(): self.headers[key].decode("latin-1") for key in _KEPT if key in self.headers}
         self.call = Call(b"", kept, request_id)

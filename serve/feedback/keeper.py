@@ -17,7 +17,6 @@ from serve.feedback.quarters import quarter_of
 from serve.feedback.store import Store
 from serve.host import JSON, REQUEST_ID, Call, Reply
 
-PATIENT = "x-patient"
 _LONGEST = 256  # characters of an id
 _LOG = logging.getLogger("serve")
 
@@ -42,12 +41,17 @@ class Keeper:
         self._declared: dict[str, Declared] = {}
         self._cleared: set[str] = set()
 
-    def keep(self, call: Call, reply: Reply) -> Reply:
+    def keep(self, call: Call, reply: Reply, sent: bytes | None) -> Reply:
         """What goes out in place of a reply: itself, or in the shadow word that it was kept.
 
+        Args:
+            call: that was answered.
+            reply: to it.
+            sent: the header that names the patient, in UTF-8, as tables of outcomes are; None where there is none.
+
         Raises:
-            RequestError: in the shadow, of a request that names no patient or asks for an explanation, or where nothing
-                can be kept.
+            RequestError: if the header is not in UTF-8; in the shadow, of a request that names no patient or asks for
+                an explanation, or where nothing can be kept.
         """
         if reply.status != HTTPStatus.OK:
             return reply
@@ -56,12 +60,11 @@ class Keeper:
                 raise _hidden("request", "an explanation tells the answer", "ask when the release is cleared")
             return reply
         version = str(reply.counted["version"])
-        patient = call.header(PATIENT)
-        named = patient is not None and 0 < len(patient) <= _LONGEST
+        patient = _name(sent)
         try:
             self._read()
             hidden = self._shadow and version not in self._cleared
-            if patient is not None and named:
+            if patient is not None:
                 self._keep(patient, reply.counted, version, hidden)
         except (UserError, OSError) as error:
             if self._shadow:
@@ -70,7 +73,7 @@ class Keeper:
             return reply
         if not hidden:
             return reply
-        if not named:
+        if patient is None:
             raise _hidden("X-Patient", "not given", "name the patient, whose outcome will come by this id")
         content = json.dumps({"kept": True, "request_id": call.request_id}).encode()
         headers = {"content-type": JSON, REQUEST_ID: call.request_id}
@@ -89,6 +92,16 @@ class Keeper:
             self._declared = self._ledger.declared()
             self._cleared = {version for version in self._declared if self._ledger.is_cleared(version)}
             self._read_at = at
+
+
+def _name(sent: bytes | None) -> str | None:
+    """The id that a header holds; None where it holds none, or what is too long for one."""
+    try:
+        patient = (sent or b"").decode()
+    except UnicodeDecodeError as error:  # another encoding would be kept as somebody whose outcome never comes
+        advice = "send the id as UTF-8, as the table of outcomes has it"
+        raise RequestError("X-Patient", "not in UTF-8", advice, HTTPStatus.BAD_REQUEST) from error
+    return patient if 0 < len(patient) <= _LONGEST else None
 
 
 def _hidden(field: str, reason: str, advice: str) -> RequestError:

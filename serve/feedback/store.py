@@ -78,8 +78,8 @@ class Store:
             rows.executescript(_TABLES)
 
     def name_of(self, patient: str) -> str:
-        """What stands for a patient: 128 bits of keyed BLAKE2b (RFC 7693)."""
-        return hashlib.blake2b(patient.encode(), digest_size=16, key=self._key).hexdigest()
+        """What stands for a patient: 128 bits of keyed BLAKE2b (RFC 7693); a header holds no blanks around an id."""
+        return hashlib.blake2b(patient.strip().encode(), digest_size=16, key=self._key).hexdigest()
 
     def keep(self, answers: Iterable[Answer], quarter: str, shadow: bool) -> Counter[str]:
         """Keeps each patient's first answer of a release; how many were `kept`, `repeated`, and `late`.

@@ -14,6 +14,7 @@ from serve.schema import BundleSchema
 from serve.server import stop
 
 pytestmark = pytest.mark.process
+PATIENT = "Änna"
 
 
 @pytest.mark.parametrize(("shadow", "status"), [(False, 200), (True, 202)])
@@ -28,12 +29,12 @@ def test_a_host_keeps_its_answers_and_in_the_shadow_gives_none(
     (port,) = free_ports(1)
     server = launch.start(bundle, schema, output, port, start_seconds=60, feedback=str(folder), shadow=shadow)
     try:
-        headers = {"Authorization": f"Bearer {server.token()}", "X-Patient": "anna"}
+        headers = {"Authorization": f"Bearer {server.token()}", "X-Patient": PATIENT.encode()}
         headers["Content-Type"] = "application/json"
         reply = requests.post(server.address, data=b'{"report": "Atypia."}', headers=headers, timeout=60)
     finally:
         assert stop(output)
     assert reply.status_code == status and ("prediction" in reply.json()) is not shadow
     (row,) = Store(folder).asked(schema.version).itertuples()
-    assert (row.patient, row.shadow) == (Store(folder).name_of("anna"), int(shadow))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"anna" in path.read_bytes()]
+    assert (row.patient, row.shadow) == (Store(folder).name_of(PATIENT), int(shadow))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and PATIENT.encode() in path.read_bytes()]

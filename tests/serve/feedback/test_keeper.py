@@ -26,8 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def call(patient: str | None, request_id: str = "case-1") -> Call:
-    return Call(b"{}", {} if patient is None else {"X-Patient": patient}, request_id)
+CALL = Call(b"{}", {}, "case-1")
 
 
 def answered(chance: float = 0.7, version: str = VERSION) -> Reply:
@@ -43,51 +42,73 @@ def kept(folder: Path) -> list[tuple[float, int]]:
 
 def test_an_answer_about_a_named_patient_is_kept_and_goes_out_as_it_is(folder: Path) -> None:
     keeper, reply = Keeper(folder, False, VERSION), answered()
-    assert keeper.keep(call("anna"), reply) is reply
-    assert keeper.keep(call(None), reply) is reply
+    assert keeper.keep(CALL, reply, b"anna") is reply
+    assert keeper.keep(CALL, reply, None) is reply
     assert kept(folder) == [(True, 0)]
     refusal = Reply(422, b"{}", {})
-    assert keeper.keep(call("ben"), refusal) is refusal and len(kept(folder)) == 1
+    assert keeper.keep(CALL, refusal, b"ben") is refusal and len(kept(folder)) == 1
 
 
 def test_in_the_shadow_nobody_is_answered_until_outcomes_have_cleared_the_release(folder: Path) -> None:
     keeper, patients = Keeper(folder, True, VERSION), [f"p{number}" for number in range(80)]
     chances, labels = releases.drawn(80, 1)
     for patient, chance in zip(patients, chances, strict=True):
-        reply = keeper.keep(call(patient), answered(chance))
+        reply = keeper.keep(CALL, answered(chance), patient.encode())
         assert reply.status == 202 and json.loads(reply.body) == {"kept": True, "request_id": "case-1"}
         assert str(chance).encode() not in reply.body
     store, ledger = Store(folder), FeedbackLedger(folder)
     store.add_outcomes([(p, "positive", int(y)) for p, y in zip(patients, labels, strict=True)], "2999-Q1")
     look(store, ledger, VERSION, "2999-Q1", 50)
     reply = answered()
-    assert keeper.keep(call("later"), reply) is reply
+    assert keeper.keep(CALL, reply, b"later") is reply
     assert [shadow for _, shadow in kept(folder)] == [1] * 80 + [0]
 
 
 @pytest.mark.parametrize(
-    ("asked", "reply", "status", "words"),
+    ("patient", "reply", "status", "words"),
     [
-        (call(None), answered(), 400, "not given, and this release is in the shadow"),
-        (call("x" * 300), answered(), 400, "not given"),
-        (call("anna"), Reply(200, b"{}", {}), 503, "an explanation tells the answer"),
-        (call("anna"), answered(version="other"), 503, "the answer cannot be kept"),
+        (None, answered(), 400, "not given, and this release is in the shadow"),
+        (b"x" * 300, answered(), 400, "not given"),
+        (b"anna", Reply(200, b"{}", {}), 503, "an explanation tells the answer"),
+        (b"anna", answered(version="other"), 503, "the answer cannot be kept"),
     ],
 )
 def test_what_would_tell_or_cannot_be_kept_is_refused_in_the_shadow(
-    asked: Call, reply: Any, status: int, words: str, folder: Path
+    patient: bytes | None, reply: Any, status: int, words: str, folder: Path
 ) -> None:
     with pytest.raises(RequestError, match=words) as refused:
-        Keeper(folder, True, VERSION).keep(asked, reply)
+        Keeper(folder, True, VERSION).keep(CALL, reply, patient)
     assert refused.value.status == status
 
 
 def test_what_cannot_be_kept_goes_out_where_there_is_no_shadow(folder: Path) -> None:
     reply = answered(version="other")
-    assert Keeper(folder, False, VERSION).keep(call("anna"), reply) is reply
+    assert Keeper(folder, False, VERSION).keep(CALL, reply, b"anna") is reply
     assert kept(folder) == []
 
 
 def test_a_release_that_nobody_declared_does_not_start(folder: Path) -> None:
     with pytest.raises(UserError, match="version other was not declared here"):
         Keeper(folder, False, "other")
+
+
+def test_an_outcome_finds_the_answer_of_a_patient_whose_id_is_not_ascii(folder: Path) -> None:
+    Keeper(folder, False, VERSION).keep(CALL, answered(), "Müller 7".encode())
+    assert Store(folder).add_outcomes([("Müller 7", "positive", 1)], "2999-Q1") == {"new": 1}
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_an_id_in_another_encoding_is_refused(shadow: bool, folder: Path) -> None:
+    with pytest.raises(RequestError, match="X-Patient: not in UTF-8; send the id as UTF-8") as refused:
+        Keeper(folder, shadow, VERSION).keep(CALL, answered(), "Müller".encode("latin-1"))
+    assert refused.value.status == 400 and kept(folder) == []
+
+
+@pytest.mark.parametrize("by", ["answer", "outcome"])
+def test_blanks_around_an_id_are_no_part_of_it(by: str, folder: Path) -> None:
+    store, ids = Store(folder), {"answer": "7", "outcome": "7"} | {by: " 7 "}
+    declared = FeedbackLedger(folder).of_version(VERSION)
+    counted = answered().counted
+    assert counted is not None
+    store.keep([declared.answer(ids["answer"], counted)], "2999-Q1", False)
+    assert store.add_outcomes([(ids["outcome"], "positive", 1)], "2999-Q1") == {"new": 1}
