@@ -10,7 +10,7 @@ from foundation.errors import UserError
 
 if TYPE_CHECKING:
     from serve.clinic.archive import Archive
-    from serve.clinic.service import Settings
+    from serve.clinic.settings import Settings
     from serve.clinic.worklist import Worklist
 
 _COMMAND = "python -m serve.clinic"
@@ -122,7 +122,7 @@ def _settings(cfg: DictConfig) -> "Settings":
     from pydantic import ValidationError
 
     from foundation.modalities.radiology.preparation import ScanSource
-    from serve.clinic.service import Settings
+    from serve.clinic.settings import Settings
     from serve.limits import check_above_zero, check_at_least_zero, check_counts
 
     try:

@@ -239,8 +239,12 @@ class Archive:
 
 
 def _text(item: Mapping[str, Any], tag: str) -> str:
-    values = (item.get(tag) or {}).get("Value") or [""]
-    return str(values[0] if values[0] is not None else "").strip()
+    """An attribute's first value; empty where there is none."""
+    try:
+        values = (item.get(tag) or {}).get("Value") or [""]
+        return str(values[0] if values[0] is not None else "").strip()
+    except (AttributeError, TypeError, LookupError) as error:
+        raise ArchiveError(f"an attribute {tag} is not as DICOM JSON has it; look into the archive's log") from error
 
 
 def _number(item: Mapping[str, Any], tag: str) -> int:

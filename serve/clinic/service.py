@@ -7,13 +7,12 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
-from foundation.modalities.radiology.preparation import ScanSource
 from foundation.modalities.request import RequestError
 from serve.clinic.archive import Archive, ArchiveError, LateError, UnavailableError
 from serve.clinic.contract import Contract
@@ -24,6 +23,7 @@ from serve.clinic.heat_map import heat_map_files
 from serve.clinic.outgoing import check_outgoing
 from serve.clinic.reading import StudyRequest, read_study
 from serve.clinic.report import REPORT, report_file
+from serve.clinic.settings import Settings
 from serve.clinic.study import Study, check_patient, fetch
 from serve.clinic.worklist import ANSWERED, Row, Worklist
 from serve.conversation import RefusedError, encode
@@ -38,31 +38,6 @@ _AWAY = {
 }
 _LATE = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
 _MOST = 64  # studies taken up between two looks
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the service works.
-
-    Args:
-        find: filters of the archive's search, such as `{"ModalitiesInStudy": "CT"}`; only what is asked about if None.
-        modalities: of the series that are looked at.
-        source: how scans become slices, in the words of `sources.radiology` of a cohort.
-        settle_seconds: for which a study must not have grown.
-        every_seconds: between two looks at the archive.
-        at_once: studies worked on together.
-        failures: after which a study that fails of itself is refused.
-        heat_maps: whether to ask what an answer goes by, and draw it.
-    """
-
-    find: Mapping[str, str] | None
-    modalities: Sequence[str] = ("CT", "MR")
-    source: ScanSource = field(default_factory=lambda: ScanSource(files="*"))
-    settle_seconds: float = 30
-    every_seconds: float = 5
-    at_once: int = 2
-    failures: int = 5
-    heat_maps: bool = True
 
 
 class Service:
@@ -91,6 +66,7 @@ class Service:
         self._contract = contract()
         self._moved = 0  # studies that moved on
         self._late: dict[int, int] = {}  # by row, what that was when it was late last
+        self._unexplained: Counter[int] = Counter()  # by row, how often it was answered and not explained
         self._folder = folder
         shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed: nothing of a patient stays
         folder.mkdir(parents=True, mode=0o700)
@@ -108,7 +84,7 @@ class Service:
                 while await self.work(stop) or await self.look():
                     if stop.is_set():
                         break
-            except UnavailableError as error:
+            except (UnavailableError, ArchiveError) as error:  # the latter of a search: no study is at fault
                 _LOG.warning("%s", error)
                 await self.close()
             if once:
@@ -207,9 +183,9 @@ class Service:
         warnings = [*asked.warnings, *response.warnings]
         try:
             explanation = await self._explain(body, report, asked, response)
-        except (RefusedError, LateError) as error:  # an answer does not hang on what is drawn of it
-            if isinstance(error, RefusedError) and error.status in _AWAY:
-                raise
+        except (RefusedError, UnavailableError) as error:  # an answer does not hang on what is drawn of it
+            if self._explained_later(row, error):
+                return False
             _LOG.warning("row %s: without heat maps: %s", row.row, error)
             warnings.append("no heat maps: the endpoint did not say what the answer goes by")
             explanation = None
@@ -254,6 +230,22 @@ class Service:
             raise UnavailableError("the endpoint went on to another release between answer and explanation; once more")
         return explanation
 
+    def _explained_later(self, row: Row, error: RefusedError | UnavailableError) -> bool:
+        """Whether a study waits for its maps: while the endpoint may well be away, and not for ever.
+
+        Raises:
+            UnavailableError: likewise, where nobody answered.
+        """
+        away = error.status in _AWAY if isinstance(error, RefusedError) else not isinstance(error, LateError)
+        self._unexplained[row.row] += 1
+        if not away or self._unexplained[row.row] >= self._settings.failures:
+            del self._unexplained[row.row]
+            return False
+        if isinstance(error, UnavailableError):
+            raise error
+        self._wait(row, self._unexplained[row.row] - 1, f"answered, and not explained yet: {error}")
+        return True
+
     async def _store(self, row: Row) -> bool:
         """From answered to stored, which is noted when the archive shows all of it under this study and patient."""
         outputs = self._worklist.outputs(row)
@@ -279,9 +271,13 @@ class Service:
         row = self._worklist.row(row.row)
         if row.failures + 1 >= self._settings.failures:
             return self._refuse(row, f"{line} (failed {row.failures + 1} times)")
-        _LOG.warning("row %s: put off: %s", row.row, line)
-        self._worklist.put_off(row, time.time() + self._settings.every_seconds * 2**row.failures, line, failed=True)
+        self._wait(row, row.failures, line, failed=True)
         return False
+
+    def _wait(self, row: Row, times: int, line: str, failed: bool = False) -> None:
+        """Puts a study off, the longer the oftener that was done."""
+        _LOG.warning("row %s: put off: %s", row.row, line)
+        self._worklist.put_off(row, time.time() + self._settings.every_seconds * 2**times, line, failed)
 
 
 def _outputs(

@@ -9,7 +9,8 @@ import pytest
 
 from serve.clinic.archive import Archive
 from serve.clinic.contract import Contract
-from serve.clinic.service import Service, Settings
+from serve.clinic.service import Service
+from serve.clinic.settings import Settings
 from serve.clinic.worklist import Worklist
 from tests.serve.clinic.fake_archive import FakeArchive
 from tests.serve.clinic.stub_endpoint import StubEndpoint, contract

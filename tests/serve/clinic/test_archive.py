@@ -95,6 +95,8 @@ def test_a_body_of_another_kind_is_none(kind: str):
         (httpx.Response(302), ArchiveError, f"{ADDRESS}: refused with 302; look into the archive's log"),
         (httpx.Response(200, text="<html>"), ArchiveError, f"{ADDRESS}: a reply is no JSON; give the address"),
         (httpx.Response(200, json={"a": 1}), ArchiveError, f"{ADDRESS}: the answer to a search is none; give the"),
+        (httpx.Response(200, json=[{"0020000D": "1.2"}]), ArchiveError, "an attribute 0020000D is not as DICOM JSON"),
+        (httpx.Response(200, json=[{"0020000D": {"Value": 1}}]), ArchiveError, "an attribute 0020000D is not as DICOM"),
     ],
 )
 def test_what_is_no_answer_to_a_search_is_one_line(reply: httpx.Response, error: type[Exception], line: str):

@@ -10,6 +10,8 @@ import pytest
 from foundation.errors import UserError
 from foundation.modalities.request import RequestError
 from serve.clinic.archive import Archive
+from serve.clinic.document import document_uid
+from serve.clinic.report import REPORT
 from serve.clinic.study import fetch
 from serve.conversation import LateError, Patient, RefusedError
 from serve.explained import Explanation
@@ -20,6 +22,7 @@ from tests.serve.clinic.stub_endpoint import texts
 from tests.serve.clinic.studies import SyntheticStudy
 
 Make = Callable[..., Clinic]
+NO_MAPS = "no heat maps: the endpoint did not say what the answer goes by."
 
 
 @pytest.mark.parametrize("status", [408, 502, 504])
@@ -31,10 +34,15 @@ def test_a_proxy_whose_archive_restarts_costs_no_study_anything(clinic: Make, st
     assert here.worklist.counts() == {"asked": 1, "answered": 0, "stored": 0, "refused": 0}
 
 
-def test_a_service_outlives_a_search_that_fails(clinic: Make):
+@pytest.mark.parametrize(
+    "reply",
+    [httpx.Response(500), httpx.Response(400), httpx.Response(200, text="<html>"), httpx.Response(200, json=[1])],
+)
+def test_a_service_outlives_a_search_that_fails(clinic: Make, reply: httpx.Response, caplog: pytest.LogCaptureFixture):
     here = clinic(SyntheticStudy(1).datasets())
-    here.carrier.before = lambda request: httpx.Response(500)
+    here.carrier.before = lambda request: reply
     here.run()
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(f"{ADDRESS}: ")
     here.carrier.before = lambda request: None
     assert here.run().worklist.counts()["stored"] == 1
 
@@ -125,7 +133,34 @@ def test_an_explanation_that_fails_costs_the_maps_and_not_the_answer(clinic: Mak
     here.run(heat_maps=True)
     (report,) = here.carrier.datasets("SR")
     assert here.carrier.stored == [report.SOPInstanceUID]
-    assert "no heat maps: the endpoint did not say what the answer goes by." in texts(report)
+    assert NO_MAPS in texts(report)
+
+
+@pytest.mark.parametrize("error", [RefusedError(503, "no", None), RefusedError(429, "no", None), UserError("no JSON")])
+def test_an_explanation_that_never_comes_is_waited_for_a_while_and_costs_no_other_its_maps(
+    clinic: Make, error: Exception
+):
+    here = clinic([*SyntheticStudy(0).datasets(), *SyntheticStudy(1).datasets()])
+    explain, asked = here.endpoint.explain, 0
+
+    async def one_fails(patient: Patient, request_id: str | None = None) -> Explanation:
+        nonlocal asked
+        if request_id == document_uid(SyntheticStudy(0).uid, "toy", REPORT):
+            asked += 1
+            raise error
+        return await explain(patient, request_id)
+
+    here.endpoint.explain = one_fails  # type: ignore[method-assign]
+
+    async def work() -> None:
+        service = here.service(failures=3, heat_maps=True)
+        for _ in range(4):
+            await service.run(asyncio.Event(), once=True)
+
+    asyncio.run(work())
+    assert (here.worklist.counts()["stored"], asked) == (2, 3)
+    without = {str(one.StudyInstanceUID) for one in here.carrier.datasets("SR") if NO_MAPS in texts(one)}
+    assert without == {SyntheticStudy(0).uid}
 
 
 def test_a_study_whose_instances_the_archive_does_not_count_must_settle_all_the_same(clinic: Make):
