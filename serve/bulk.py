@@ -68,8 +68,8 @@ def of_table(path: Path) -> Patients:
         advice = f"give a Parquet file with the columns {_PATIENT} and {_REQUEST}"
         raise UserError(f"patients: {path}: cannot be read; {advice}") from error
     for row, name in enumerate(table[_PATIENT]):
-        if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
-            kind = "empty" if name == "" else f"a {type(name).__name__}"
+        if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+            kind = "empty" if isinstance(name, str) else f"a {type(name).__name__}"
             raise UserError(f"patients: {path}: row {row}: {_PATIENT} is {kind}; give each patient a name or a number")
     ids, requests = [str(name) for name in table[_PATIENT]], table[_REQUEST]
     twice = [row for row, count in enumerate(Counter(ids)[name] for name in ids) if count > 1]

@@ -97,7 +97,7 @@ class Keeper:
 def _name(sent: bytes | None) -> str | None:
     """The id that a header holds; None where it holds none, or what is too long for one."""
     try:
-        patient = (sent or b"").decode()
+        patient = (sent or b"").decode().strip()
     except UnicodeDecodeError as error:  # another encoding would be kept as somebody whose outcome never comes
         advice = "send the id as UTF-8, as the table of outcomes has it"
         raise RequestError("X-Patient", "not in UTF-8", advice, HTTPStatus.BAD_REQUEST) from error

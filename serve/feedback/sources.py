@@ -26,10 +26,10 @@ def answers_of(path: Path, declared: Mapping[str, Declared]) -> Iterator[Answer]
     for number, line in enumerate(lines, 1):
         try:
             content = json.loads(line)
-            patient, answer = str(content[_PATIENT]), content.get("answer")
+            patient, answer = _id_of(content[_PATIENT]), content.get("answer")
             if answer is None:
                 continue
-            version = answer["version"]
+            version = str(answer["version"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"answers: {path}: line {number} is no answer of python -m serve.batch") from error
         if version not in declared:
@@ -65,11 +65,13 @@ def outcomes_of(path: Path, column: str | None, declared: Declared) -> Iterator[
     for number, row in enumerate(table[[_PATIENT, *columns]].itertuples(index=False), 2):
         values = dict(zip(columns, (str(value).strip() for value in row[1:]), strict=True))
         try:
-            outcomes = declared.outcomes(values)
+            patient, outcomes = _id_of(row[0]), declared.outcomes(values)
+        except ValueError as error:
+            raise UserError(f"table: {path}: row {number}: {_PATIENT} is blank; name the patient") from error
         except UserError as error:
             raise UserError(f"table: {path}: row {number}: {error}") from error
         for output, value in outcomes.items():
-            yield str(row[0]), output, value
+            yield patient, output, value
 
 
 def ids_of(path: Path) -> list[str]:
@@ -83,3 +85,15 @@ def ids_of(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"table: {path}: cannot be read; give a file of ids, one a line") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def _id_of(value: object) -> str:
+    """A patient's id: what is blank, or null, would be one patient for all who have none.
+
+    Raises:
+        ValueError: if it is none, or no text that UTF-8 has.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("no id")
+    value.encode()  # raises for half a surrogate pair, which JSON can escape
+    return value

@@ -149,6 +149,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_answers(bundle: Path, tmp_p
         ([None], ["a"], "row 0: request is a NoneType"),
         (["{}", "{}"], ["a", None], "row 1: patient_id is a NoneType"),
         (["{}", "{}"], ["a", ""], "row 1: patient_id is empty"),
+        (["{}", "{}"], ["a", " "], "row 1: patient_id is empty"),
         (["{}"], [1.5], "row 0: patient_id is a float"),
         (["{}"], [["a"]], "row 0: patient_id is a list"),
     ],

@@ -9,11 +9,21 @@ import numpy as np
 import pandas as pd
 
 from serve import manifest
+from serve.feedback.declared import Declared
+from serve.feedback.ledger import FeedbackLedger
+from serve.feedback.store import Store
 from serve.monitoring.usage import Usage
 from serve.schema import BundleSchema
 
 VERSION = "abcdef123456"
 PROBABILITY = {"type": "number"}
+
+
+def at_hospital(folder: Path, declared: Declared) -> tuple[Store, FeedbackLedger]:
+    """Feedback of a hospital where a release was declared."""
+    ledger = FeedbackLedger(folder)
+    ledger.declare(declared)
+    return Store(folder), ledger
 
 
 def release(folder: Path, version: str = VERSION, classes: Sequence[str] = ("negative", "positive")) -> Path:

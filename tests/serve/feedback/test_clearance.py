@@ -4,28 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from foundation.statistics.betting import BettingTable
-from serve.feedback.declared import Declared, declare
-from serve.feedback.ledger import FeedbackLedger
+from serve.feedback.declared import Declared
 from serve.feedback.looks import is_earned, look
 from serve.feedback.store import Answer, Store
-from serve.release.rules import Rules
-from tests.serve.feedback import releases
-from tests.serve.feedback.releases import VERSION
-
-
-@pytest.fixture
-def declared(tmp_path: Path) -> Declared:
-    folder = releases.release(tmp_path / "release")
-    return declare(folder / "bundle", folder, Rules(), 0.05)
-
-
-def at_hospital(folder: Path, declared: Declared) -> tuple[Store, FeedbackLedger]:
-    ledger = FeedbackLedger(folder)
-    ledger.declare(declared)
-    return Store(folder), ledger
+from tests.serve.feedback.releases import VERSION, at_hospital
 
 
 def keep(store: Store, quarter: str, outcomes: Sequence[int]) -> None:

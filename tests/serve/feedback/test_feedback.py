@@ -17,13 +17,12 @@ from foundation.files import write_bytes
 from foundation.statistics.betting import BettingTable
 from serve.feedback import store as store_module
 from serve.feedback.__main__ import main
-from serve.feedback.declared import Declared, declare
+from serve.feedback.declared import Declared
 from serve.feedback.ledger import FeedbackLedger
 from serve.feedback.looks import Standing, look
 from serve.feedback.store import Answer, Store
-from serve.release.rules import Rules
 from tests.serve.feedback import releases
-from tests.serve.feedback.releases import VERSION
+from tests.serve.feedback.releases import VERSION, at_hospital
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -44,18 +43,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return code, *capsys.readouterr()
 
     return called
-
-
-@pytest.fixture
-def declared(tmp_path: Path) -> Declared:
-    folder = releases.release(tmp_path / "release")
-    return declare(folder / "bundle", folder, Rules(), 0.05)
-
-
-def at_hospital(folder: Path, declared: Declared) -> tuple[Store, FeedbackLedger]:
-    ledger = FeedbackLedger(folder)
-    ledger.declare(declared)
-    return Store(folder), ledger
 
 
 def ask(store: Store, quarter: str, count: int, seed: int, shift: float = 0.0, **facts: Any) -> list[str]:

@@ -69,6 +69,7 @@ def test_in_the_shadow_nobody_is_answered_until_outcomes_have_cleared_the_releas
     [
         (None, answered(), 400, "not given, and this release is in the shadow"),
         (b"x" * 300, answered(), 400, "not given"),
+        (" \u00a0".encode(), answered(), 400, "not given"),
         (b"anna", Reply(200, b"{}", {}), 503, "an explanation tells the answer"),
         (b"anna", answered(version="other"), 503, "the answer cannot be kept"),
     ],

@@ -8,22 +8,15 @@ import pytest
 from foundation.errors import UserError
 from foundation.federation.policy import SitePolicy
 from foundation.statistics.betting import BettingTable, alarms_at
-from serve.feedback.declared import Declared, declare
+from serve.feedback.declared import Declared
 from serve.feedback.ledger import FeedbackLedger
 from serve.feedback.looks import look
 from serve.feedback.shares import _told, pool, share
 from serve.feedback.store import Answer, Store
-from serve.release.rules import Rules
 from tests.serve.feedback import releases
 from tests.serve.feedback.releases import VERSION
 
 OPEN = SitePolicy.model_validate({"patients": {"cell": 5}})
-
-
-@pytest.fixture
-def declared(tmp_path: Path) -> Declared:
-    folder = releases.release(tmp_path / "release")
-    return declare(folder / "bundle", folder, Rules(), 0.05)
 
 
 def hospital(folder: Path, declared: Declared, name: str, counts: dict[str, int], shift: float = 0.3) -> FeedbackLedger:

@@ -1,4 +1,4 @@
-"""Lines of answers that lack a field, or hold what is none."""
+"""Lines of answers and rows of outcomes that lack a field, or hold what is none."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from serve.feedback.declared import Declared, declare
-from serve.feedback.sources import answers_of
-from serve.release.rules import Rules
+from serve.feedback.declared import Declared
+from serve.feedback.sources import answers_of, outcomes_of
 from tests.serve.feedback import releases
 from tests.serve.feedback.releases import VERSION
-
-
-@pytest.fixture
-def declared(tmp_path: Path) -> Declared:
-    folder = releases.release(tmp_path / "release")
-    return declare(folder / "bundle", folder, Rules(), 0.05)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +37,20 @@ def test_an_answer_that_cannot_be_kept_is_named_by_file_line_and_field(
         list(answers_of(path, {VERSION: declared}))
     assert str(caught.value).startswith(f"answers: {path}: line 2: {line}")
     assert "much" not in str(caught.value) and "far" not in str(caught.value)
+
+
+@pytest.mark.parametrize("patient", ["", "  ", None, 7, ["anna"], "\ud800"])
+def test_an_answer_of_nobody_is_refused(patient: object, declared: Declared, tmp_path: Path) -> None:
+    """Blank or null would be one patient for all who have no id."""
+    path = releases.answers(tmp_path / "answers.jsonl", ["anna"], [0.5])
+    answer = json.loads(path.read_text().splitlines()[1])
+    path.write_text(json.dumps(answer | {"patient_id": patient}) + "\n")
+    with pytest.raises(UserError, match=r"answers\.jsonl: line 1 is no answer of python -m serve\.batch"):
+        list(answers_of(path, {VERSION: declared}))
+
+
+def test_an_outcome_of_nobody_is_refused(declared: Declared, tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.csv"
+    path.write_text("patient_id,biomarker\nanna,positive\n ,negative\n")
+    with pytest.raises(UserError, match=r"outcomes\.csv: row 3: patient_id is blank; name the patient"):
+        list(outcomes_of(path, "biomarker", declared))
