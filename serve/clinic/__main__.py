@@ -39,7 +39,7 @@ def start(cfg: DictConfig) -> None:
     contract = read_contract(_bundle(cfg))
     check_takes_scans(contract.schema)
 
-    async def serve(worklist: "Worklist") -> None:
+    async def serve(worklist: "Worklist") -> UserError | None:
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -53,7 +53,7 @@ def start(cfg: DictConfig) -> None:
             settings,
         )
         try:
-            await service.run(stop, cfg.once)
+            return await service.run(stop, cfg.once)
         finally:
             await service.close()
             await archive.close()
@@ -61,9 +61,11 @@ def start(cfg: DictConfig) -> None:
     worklist = _worklist(cfg, contract.schema.name)
     with worklist.alone():
         print(f"worklist: {_told(worklist)}; stop with Ctrl-C", flush=True)
-        asyncio.run(serve(worklist))
+        missed = asyncio.run(serve(worklist))
     print(f"stopped: {_told(worklist)}")
     worklist.close()
+    if missed is not None:  # a timer that starts it with once=true has to learn that nothing was answered
+        raise missed
 
 
 @command("clinic")

@@ -71,28 +71,34 @@ class Service:
         shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed: nothing of a patient stays
         folder.mkdir(parents=True, mode=0o700)
 
-    async def run(self, stop: asyncio.Event, once: bool = False) -> None:
+    async def run(self, stop: asyncio.Event, once: bool = False) -> UnavailableError | ArchiveError | None:
         """Works until it is told to stop; what it has begun is finished first.
 
         Args:
             stop: ends it.
             once: whether to end when nothing is left to do now.
+
+        Returns:
+            What kept it from all that there was to do, of `once`.
         """
         while not stop.is_set():
+            missed: UnavailableError | ArchiveError | None = None
             try:
                 # What was asked about comes first: a search of a large archive takes a while.
                 while await self.work(stop) or await self.look():
                     if stop.is_set():
                         break
             except (UnavailableError, ArchiveError) as error:  # the latter of a search: no study is at fault
+                missed = error
                 _LOG.warning("%s", error)
                 await self.close()
             if once:
-                return
+                return missed
             try:
                 await asyncio.wait_for(stop.wait(), self._settings.every_seconds)
             except TimeoutError:
                 continue
+        return None
 
     async def close(self) -> None:
         """Ends the connections to the endpoint; they are made anew where they are needed."""
