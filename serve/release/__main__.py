@@ -72,9 +72,6 @@ def promote(cfg: DictConfig) -> None:
     """Puts a challenger to use where every rule holds; code 2 where one is broken."""
     registry, rules = _opened(cfg)
     release = _release(cfg, registry)
-    stage = registry.stages().get(release)
-    if cfg.release is None and stage in ("rolled back", "replaced"):
-        raise UserError(f"release: {release}, the latest, was {stage}; say release={release} if it is to be used again")
     evidence = registry.promote(release, rules, _cohort(cfg), _before(cfg))
     _show(evidence)
     if evidence.broken:
@@ -103,7 +100,13 @@ def show(cfg: DictConfig) -> None:
 
 
 def _release(cfg: DictConfig, registry: "Registry") -> str:
-    return str(cfg.release) if cfg.release is not None else list(registry.stages())[-1]
+    """The challenger: the latest release, unless another is named."""
+    if cfg.release is not None:
+        return str(cfg.release)
+    release, stage = list(registry.stages().items())[-1]
+    if stage in ("rolled back", "replaced"):
+        raise UserError(f"release: {release}, the latest, was {stage}; say release={release} if it is to be used again")
+    return release
 
 
 def _cohort(cfg: DictConfig) -> "Cohort | None":

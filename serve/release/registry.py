@@ -149,9 +149,11 @@ class Registry:
             before: an evaluation of the release in use on the challenger's patients; its own if None.
 
         Raises:
-            UserError: if the rules are others, or the evaluation is of another model.
+            UserError: if the rules are others, the evaluation is of another model, or the release is in use itself.
         """
         with self.locked():
+            if self.current() == release:
+                raise UserError(f"release: {release} is in use already, so there is none to compare it with")
             return self._compare(release, rules, cohort, before)
 
     def promote(self, release: str, rules: Rules, cohort: Cohort | None, before: Path | None) -> Evidence:

@@ -7,13 +7,15 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from foundation.chained_file import ChainedFile
+from foundation.errors import UserError
 from serve.release.__main__ import main
 from serve.release.registry import Registry
-from serve.release.rules import Evidence
+from serve.release.rules import Evidence, Rules
 
 
-def test_a_release_that_was_rolled_back_is_promoted_by_its_name_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("action", ["compare", "promote"])
+def test_a_release_that_was_rolled_back_is_a_challenger_by_its_name_alone(
+    action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promoted: list[str] = []
     monkeypatch.setattr(Registry, "stages", lambda self: {"own-1": "promoted", "own-2": "rolled back"})
@@ -24,8 +26,8 @@ def test_a_release_that_was_rolled_back_is_promoted_by_its_name_alone(
         promoted.append(release)
         return Evidence(release, None, "", (), "none")
 
-    monkeypatch.setattr(Registry, "promote", promote)
-    command = ["python -m serve.release", "promote", f"registry={tmp_path}"]
+    monkeypatch.setattr(Registry, action, promote)
+    command = ["python -m serve.release", action, f"registry={tmp_path}"]
     monkeypatch.setattr(sys, "argv", list(command))
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
@@ -50,3 +52,9 @@ def test_a_folder_that_is_no_registry_is_refused_and_not_made(
     line = f"error: {folder}: no release; python -m serve.release propose takes one in"
     assert capsys.readouterr().err.splitlines()[-1] == line
     assert not folder.exists()
+
+
+def test_the_release_in_use_is_compared_with_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Registry, "current", lambda self: "own-1")
+    with pytest.raises(UserError, match="own-1 is in use already, so there is none to compare it with"):
+        Registry(tmp_path).compare("own-1", Rules(), None, None)
