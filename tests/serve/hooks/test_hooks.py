@@ -262,7 +262,7 @@ def test_a_call_without_prefetch_is_told_to_send_it(ask: Ask):
 
 
 def test_a_release_in_the_shadow_shows_no_card(ask: Ask, app: App, pool: FhirPool):
-    keeper = SimpleNamespace(keep=lambda call, reply: Reply(202, b'{"kept": true}', {}))
+    keeper = SimpleNamespace(keep=lambda call, reply, sent: Reply(202, b'{"kept": true}', {}))
     app.feedback = keeper  # type: ignore[assignment]
     assert ask("/cds-services/toy", call()) == (200, {"cards": []})
     assert len(pool.read) == 1
