@@ -63,11 +63,13 @@ class PatientLoader(DataLoader[Any]):
         stopped = self.num_workers > 0 and self._iterator is None  # by Lightning, at the end of its run
         if self._stream is None or stopped:
             with _signal_held():
-                batches = super().__iter__()
-            self._stream = batches if self.num_workers else _one_ahead(batches)
+                self._stream = super().__iter__()
+            if not self.num_workers:
+                self._stream = _one_ahead(self._stream)
         for _ in range(self.turns.left):
             batch = next(self._stream)
             if isinstance(batch, UserError):
+                self._stream = self._iterator = None  # its workers end now, not when somebody lets go of the error
                 raise batch
             self.turns.advance()  # only what was handed out counts, not what lies prepared
             yield batch
@@ -138,9 +140,12 @@ def _as_it_is(batch: Any) -> Any:
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
     """Endless batches, the next one prepared by a thread while the present one is used."""
     # A second team of threads for its operators would fight with that of the step for the same cores.
-    with ThreadPoolExecutor(1, "batches", torch.set_num_threads, (1,)) as thread:
+    thread = ThreadPoolExecutor(1, "batches", torch.set_num_threads, (1,))
+    try:
         coming = thread.submit(next, batches)
         while True:
             batch = coming.result()
             coming = thread.submit(next, batches)
             yield batch
+    finally:  # not waited for: a stream that nobody holds may be collected on this very thread
+        thread.shutdown(wait=False, cancel_futures=True)

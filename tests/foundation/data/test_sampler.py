@@ -3,7 +3,10 @@
 import os
 import shutil
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from foundation.data.cohort import Cohort
 from foundation.data.dataset import CohortModule, Collate, PatientDataset
-from foundation.data.loader import PatientLoader
+from foundation.data.loader import PatientLoader, _one_ahead
 from foundation.data.sampler import Draw, PatientSampler, draw_images, generator_of
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
@@ -209,10 +212,27 @@ def test_unreadable_data_are_one_line_whoever_reads_them(module, small_cohort, t
     cohort = Cohort(tmp_path / "cohort", ["summit"])
     dataset = PatientDataset(cohort, list(cohort.patients.index), ["pathology"])
     loader = CohortModule(dataset, dataset, module.encoder, batch_size=4, num_workers=workers).train_dataloader()
+    before = active_children()
     with pytest.raises(
         UserError, match=r"^\S+summit/pathology\.json: row \d+, field data: bytes differ from th.* again$"
     ):
         list(loader)
+    assert set(active_children()) <= set(before), "its workers ended with it"
+
+
+def test_batches_that_are_let_go_of_on_the_thread_that_prepares_them_end_there():
+    handed_out, ended = threading.Event(), threading.Event()
+
+    def batches() -> Iterator[int]:
+        yield 0
+        handed_out.wait(60)
+        ahead.close()
+        ended.set()
+
+    ahead = _one_ahead(batches())
+    assert next(ahead) == 0
+    handed_out.set()
+    assert ended.wait(60)
 
 
 def test_only_the_images_drawn_are_read(module, monkeypatch):
