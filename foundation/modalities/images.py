@@ -183,7 +183,8 @@ class ImageSet(Modality):
     def pixels(self, inputs: Inputs) -> Tensor:
         """The real images of all patients as the backbone's weights want them, `[images, 3, size, size]`."""
         mask = inputs["mask"]
-        images = real(inputs["images"], mask).permute(0, 3, 1, 2).float() / 255
+        # In one order from here on: convolutions would copy images that are only seen in another at every layer.
+        images = real(inputs["images"], mask).permute(0, 3, 1, 2).contiguous().float() / 255
         drawn = {name: real(inputs[name], mask) for name in inputs if name not in ("images", "mask")}
         images = self.recolour(images, drawn)
         return self.pixel_settings.normalised(images).to(next(self.to_width.parameters()).dtype)
