@@ -22,6 +22,7 @@ from foundation.encoder import MultimodalEncoder
 from foundation.modalities.genomics.encoder import Genomics
 from foundation.modalities.record.encoder import Record
 from foundation.modalities.report.encoder import Report
+from serve.card.check import check
 from serve.client import to_request
 from serve.predictor import Predictor
 
@@ -189,7 +190,9 @@ def test_a_head_trains_evaluates_serves_and_is_described(
     assert answer.reliability["abstain"] == bool(answer.reliability["reasons"])
     assert not schema.is_valid(answer.model_dump() | {"reliability": None})
 
-    card = (run("serve.card", f"evaluation={evaluated}") / "README.md").read_text()
+    folder = run("serve.card", f"evaluation={evaluated}", f"export={bundle.parent}")
+    assert check(folder) == []
+    card = (folder / "README.md").read_text()
     if metrics.startswith("auc"):
         assert f"| hospital | patients | {' | '.join(outcomes)} | AUC |" in card
         assert re.search(rf"\| AUC, {re.escape(metrics.split()[-1].partition('/')[2])} \| [\d–]", card)
