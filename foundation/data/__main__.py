@@ -199,13 +199,16 @@ def withdrawn(cfg: DictConfig) -> None:
     from foundation.data import withdrawals
     from foundation.data.cohort import Cohort
 
-    count, affected = withdrawals.affected_by_withdrawal(Cohort(Path(cfg.folder)), [Path(root) for root in cfg.runs])
+    cohort = Cohort(Path(cfg.folder))
+    count, affected = withdrawals.affected_by_withdrawal(cohort, [Path(root) for root in cfg.runs])
     print(withdrawals.as_text(count, affected), end="")
     if cfg.output is not None:
         write_text(Path(cfg.output), withdrawals.to_json(count, affected))
     if cfg.purge:
         for folder in withdrawals.remove_caches(affected):
             print(f"removed: {folder}")
+        for path in withdrawals.blind_query_sets(affected, cohort):
+            print(f"names changed for blind ids: {path}")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """What learned from patients who are no longer in a cohort, and which files of runs still hold something of theirs.
 
 Whoever stands in a run's own lists and not in the prepared cohort has left it. Weights cannot forget: a run that
-learned from somebody is named, with all that was built on it. Caches of embeddings can be removed.
+learned from somebody is named, with all that was built on it. Caches of embeddings can be removed, and in the sets of
+patients behind a hospital's answers the name gives way to a blind id.
 """
 
 import html
@@ -15,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from foundation import query_sets
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -26,6 +28,7 @@ CACHES = ("rows.json", "patients.json")  # whose embeddings, or whose pooled fea
 _PREDICTIONS = "predictions.parquet"  # of an evaluation, whose patients may be of no training at all
 _LISTS = (TRAINED, "split.json", _PREDICTIONS)
 _PARTS = ("train", "validation", "test")
+_SITE = "hospital's state in a federation"  # which lies apart from runs where the hospital is not simulated
 _ADVICE = "restore it, or move the run away"
 _TEXT = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html")
 _LARGEST = 1 << 28  # bytes of a file that is looked through
@@ -82,13 +85,19 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
         run: _lists(run, record) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name
     }
     present = set(cohort.patients.index)
-    gone = {one for each in lists.values() for patients in each.values() for one in patients} - present
-    each: dict[Path, Affected] = {}
+    apart = dict(_states_apart(roots, within, present))
+    named = [*(patients for each in lists.values() for patients in each.values()), *apart.values()]
+    gone = {one for patients in named for one in patients} - present
+    each = {
+        state: Affected(state, _SITE, files=list(_files_that_name(state, gone)))
+        for state, patients in apart.items()
+        if not gone.isdisjoint(patients)
+    }
     for run, record in records.items():
         trained = {
             one
             for path, patients in lists.get(run, {}).items()
-            if path.name not in ("split.json", _PREDICTIONS)
+            if path.name not in ("split.json", _PREDICTIONS) and path.parent.name != query_sets.FOLDER
             for one in patients
         }
         files = list(_files_that_name(run, gone)) if run in lists and run in within else []
@@ -116,6 +125,28 @@ def remove_caches(affected: Iterable[Affected]) -> list[Path]:
     return folders
 
 
+def blind_query_sets(affected: Iterable[Affected], cohort: Cohort) -> list[Path]:
+    """Changes the names of those who left for blind ids in the sets of patients behind answers; files that changed."""
+    folders = {path.parent for one in affected for path in one.files if path.parent.name == query_sets.FOLDER}
+    return [path for folder in sorted(folders) for path in query_sets.blind(folder, cohort.patients.index)]
+
+
+def _states_apart(
+    roots: Sequence[Path], runs: Iterable[Path], present: set[str]
+) -> Iterator[tuple[Path, frozenset[str]]]:
+    """States of hospitals that lie in no run, and whom their answers were about: of this cohort if it has one of them.
+
+    Where it has none, nobody can tell whether all have left or the hospital is another's.
+    """
+    runs = set(runs)
+    for folder in (folder.resolve() for root in roots for folder in sorted(root.rglob(query_sets.FOLDER))):
+        if not folder.is_dir() or not runs.isdisjoint(folder.parents):
+            continue
+        patients = frozenset[str]().union(*(query_sets.QuerySet.read(path).patients for path in folder.glob("*.json")))
+        if not present.isdisjoint(patients):
+            yield folder.parent, patients
+
+
 def _runs(roots: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     for root in roots:
         if not root.is_dir():
@@ -133,7 +164,7 @@ def _lists(run: Path, record: dict[str, Any]) -> dict[Path, list[str]]:
     own = site_list(Path(), told["run"]).name if "run" in told else "*.json"
     paths = [run / name for name in _LISTS if (run / name).is_file()]
     paths += sorted(run.glob(f"sites/*/trained_on/{own}")) + sorted(run.glob("trained_on/*.json"))
-    lists = {}
+    lists = {path: sorted(query_sets.QuerySet.read(path).patients) for path in _query_sets(run)}
     for path in paths:
         if path.suffix == ".parquet":
             lists[path] = (
@@ -143,6 +174,10 @@ def _lists(run: Path, record: dict[str, Any]) -> dict[Path, list[str]]:
         content = read_json(path, _ADVICE)
         lists[path] = [str(one) for part in _PARTS for one in content.get(part, [])]
     return lists
+
+
+def _query_sets(run: Path) -> list[Path]:
+    return sorted(run.glob(f"sites/*/state/{query_sets.FOLDER}/*.json"))
 
 
 def _parents(run: Path, record: dict[str, Any]) -> set[Path]:

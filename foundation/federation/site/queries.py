@@ -2,14 +2,15 @@
 
 Two answers about sets that differ by a few patients tell, by their difference, about those few; so do three of which
 one is the other two and a few more (Dinur and Nissim 2003). A set lies in the site's state folder under its digest,
-which stands in the ledger with every answer about it.
+which stands in the ledger with every answer about it. Whoever has withdrawn since is in it by a blind id
+(`foundation.query_sets`), and may be anybody who was in no set together with it: a set passes only where it would pass
+whoever that is.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 
@@ -17,11 +18,10 @@ from foundation.errors import UserError
 from foundation.federation.ledger.entry import Entry
 from foundation.federation.policy import Declined
 from foundation.federation.site.config import Site
-from foundation.files import read_json, write_json
+from foundation.query_sets import FOLDER, QuerySet
 from foundation.run_record import digest_of
 
 _QUERIES = ("statistics", "evaluation")
-_ADVICE = "remove it only together with this site's ledger"
 
 
 def query_digest(patients: Sequence[str]) -> str:
@@ -45,40 +45,53 @@ def check_query(site: Site, entries: Sequence[Entry], patients: Sequence[str]) -
     today = sum(e.kind in _QUERIES and e.direction == "out" and e.time >= since for e in entries)
     if most is not None and today >= most:
         raise Declined(f"limits.queries: {most} statistics and evaluations were answered within a day")
-    folder, asked, digest = site.state / "asked", set(patients), query_digest(patients)
+    folder, asked, digest = site.state / FOLDER, frozenset(patients), query_digest(patients)
     if lost := {e.query for e in entries if e.kind in _QUERIES and e.query} - {p.stem for p in folder.glob("*.json")}:
         raise UserError(
             f"{folder}: the sets of {len(lost)} earlier answers, which the ledger names, are gone; restore the folder "
             "from a copy: without them nobody can tell what another answer would give away"
         )
-    earlier = [set(_kept(path)) for path in folder.glob("*.json") if path.stem != digest]
-    if any(len(asked ^ one) < least for one in earlier) or tells_of_few([*earlier, asked], least):
+    earlier = [QuerySet.read(path) for path in folder.glob("*.json") if path.stem != digest]
+    blind = frozenset[str]().union(*(one.withdrawn for one in earlier))
+    sets = [*(one.patients | one.withdrawn for one in earlier), asked]
+    if any(_least_difference(asked, one) < least for one in earlier) or tells_of_few(sets, least, blind):
         raise Declined(
             f"queries: earlier answers were about nearly the same patients, and together they would tell about fewer "
             f"than {least}"
         )
     if not (folder / f"{digest}.json").is_file():
-        write_json(folder / f"{digest}.json", {"patients": sorted(asked)})
+        QuerySet(asked).write(folder / f"{digest}.json")
 
 
-def tells_of_few(sets: Sequence[AbstractSet[str]], least: int) -> bool:
+def _least_difference(asked: AbstractSet[str], earlier: QuerySet) -> int:
+    """Patients in one set and not in the other, were those who withdrew among the newcomers."""
+    new, gone = len(asked - earlier.patients), len(earlier.patients - asked)
+    return gone + new + len(earlier.withdrawn) - 2 * min(len(earlier.withdrawn), new)
+
+
+def tells_of_few(sets: Sequence[AbstractSet[str]], least: int, blind: AbstractSet[str] = frozenset()) -> bool:
     """Whether a sum of multiples of answers about sets can be about small groups of patients alone.
 
     Patients who are in the same sets cannot be told apart by any such sum: they are one column of a matrix with a row a
     set. Where the rank falls once the columns of small groups are struck out, some sum is about those and no others.
 
+    A patient by a blind id may be one by another id who is in none of the same sets, and then stands in the sets of
+    both. That column is the sum of theirs, so all columns together reach no further than they do here; and a group that
+    is small once all who may be others have left it is struck out. So what is told with the names is told without.
+
     Args:
         sets: of patients; answers about sets below the least number are withheld, and are left out.
         least: patients of a group that is not small.
+        blind: those of them who are there by a blind id.
     """
     large = [one for one in sets if len(one) >= least]
-    groups = Counter(tuple(patient in one for one in large) for patient in set().union(*large))
-    columns = np.array(list(groups), dtype=np.float64).T
-    wide = np.array(list(groups.values())) >= least
-    if not len(large) or wide.all():
+    within = {patient: tuple(patient in one for one in large) for patient in set().union(*large)}
+    groups, blinds = Counter(within.values()), Counter(within[patient] for patient in blind & within.keys())
+    if not groups:
         return False
-    return bool(np.linalg.matrix_rank(columns[:, wide]) < np.linalg.matrix_rank(columns))
-
-
-def _kept(path: Path) -> list[str]:
-    return list(read_json(path, _ADVICE, "patients")["patients"])
+    columns = np.array(list(groups), dtype=np.float64).T
+    size, unnamed = np.array(list(groups.values())), np.array([blinds[group] for group in groups])
+    apart = columns.T @ columns == 0
+    others = np.minimum(unnamed, apart @ size) + np.minimum(size - unnamed, apart @ unnamed)
+    wide = size - others >= least
+    return not wide.all() and bool(np.linalg.matrix_rank(columns[:, wide]) < np.linalg.matrix_rank(columns))

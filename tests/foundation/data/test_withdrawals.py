@@ -11,10 +11,11 @@ import yaml
 
 from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
-from foundation.data.withdrawals import affected_by_withdrawal, as_text, remove_caches, to_json
+from foundation.data.withdrawals import affected_by_withdrawal, as_text, blind_query_sets, remove_caches, to_json
 from foundation.errors import UserError
 from foundation.files import write_json
 from foundation.lineage import note_of, site_list, write_patients
+from foundation.query_sets import QuerySet
 from foundation.run_record import RunRecord
 
 DATA = {"name": "own", "digest": "0", "synthetic": True, "hospitals": ["alpha"]}
@@ -169,3 +170,20 @@ def test_a_run_whose_hospitals_outlive_it_is_told_by_its_own_list_alone(cohort: 
         write_patients(site_list(homes / "alpha", name), patients, [], ["alpha"])
     _, affected = affected_by_withdrawal(cohort, [tmp_path / "runs"])
     assert {one.run.name: one.patients for one in affected} == {"one": 1}
+
+
+def test_whom_answers_were_about_is_named_and_made_blind(cohort: Cohort, runs: Path, tmp_path: Path) -> None:
+    """In a run's sites, in a hospital's own folder, and nowhere where another cohort's patients are."""
+    places = [runs / "federated/sites/alpha/state", tmp_path / "hospital/state", tmp_path / "other/state"]
+    for state, patients in zip(places, (["P1", "P8"], ["P2", "P7"], ["Q1"]), strict=True):
+        QuerySet(frozenset(patients)).write(state / "asked/a.json")
+    roots = [runs, tmp_path / "hospital", tmp_path / "other"]
+    count, affected = affected_by_withdrawal(cohort, roots)
+    assert count == 3
+    files = [state.resolve() / "asked/a.json" for state in places[:2]]
+    assert sorted(path for one in affected for path in one.files if path.parent.name == "asked") == sorted(files)
+    assert "state: hospital's state in a federation: learned from none\n" in as_text(count, affected)
+    assert sorted(blind_query_sets(affected, cohort)) == sorted(files)
+    for state, patients in zip(places, (["P1"], ["P2"], ["Q1"]), strict=True):
+        assert QuerySet.read(state / "asked/a.json").patients == set(patients)
+    assert not [path for one in affected_by_withdrawal(cohort, roots)[1] for path in one.files if path in files]
