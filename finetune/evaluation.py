@@ -19,9 +19,9 @@ from finetune.heads.base import Columns
 from finetune.metrics import Column
 from finetune.patients import patients_with_target, target_columns
 from finetune.predictor import TaskModel
-from finetune.reliability.evaluation import answer_columns
+from finetune.reliability.evaluation import ABSTAINED, answer_columns
 from finetune.reliability.module import Reading
-from finetune.results import BASELINE, FORMAT, Source, comparison_rows, figure_rows, prediction_rows
+from finetune.results import BASELINE, FORMAT, Source, comparison_rows, figure_rows, prediction_rows, with_abstentions
 from finetune.statistics.base import TaskStatistics
 from finetune.statistics.reliability import ReliabilityStatistics
 from finetune.subgroups import groups, subsets
@@ -87,9 +87,8 @@ class Evaluator:
                 f"task {self.model.task['name']}: {len(self.test)} test patients have a target; "
                 "hold another hospital out (data.test_hospitals of python -m finetune)"
             )
-        self._origin = Source(
-            self.model.task["name"], self.source, self.cohort.name, self.cohort.digest, "test", self.seed
-        )
+        facts = (self.model.task["name"], self.source, self.cohort.name, self.cohort.digest)
+        self._origin = Source(*facts, "test", self.seed)
         self._clear()
 
     def _clear(self) -> None:
@@ -195,10 +194,8 @@ class Evaluator:
 
     def _figures(self, patients: Sequence[str], estimates: Column, statistics: TaskStatistics | None = None) -> Figures:
         hospitals = self.cohort.patients.loc[list(patients), "hospital"].tolist()
-        resampling = Resampling(self.support, self.resamples, self.seed, self.exact)
-        return figures(
-            statistics or self.statistics, self.columns(patients), estimates, patients, hospitals, resampling
-        )
+        drawn = Resampling(self.support, self.resamples, self.seed, self.exact)
+        return figures(statistics or self.statistics, self.columns(patients), estimates, patients, hospitals, drawn)
 
     def _ranks(self, patients: list[str], estimates: Column) -> Figures:
         return self._figures(patients, estimates, self.statistics.ranking())
@@ -254,6 +251,9 @@ class Evaluator:
                 tables["by_modality"][label] = row(patients, answers, subset=label)
                 continue
             tables["overall"] = row(patients, answers)
+            self.predictions = with_abstentions(
+                self.predictions, dict(zip(patients, answers[:, ABSTAINED], strict=True))
+            )
             hospitals = self.cohort.patients.loc[patients, "hospital"].to_numpy()
             for name, inside in [(name, hospitals == name) for name in self.cohort.hospitals if name in hospitals]:
                 some = [patient for patient, there in zip(patients, inside, strict=True) if there]

@@ -114,10 +114,24 @@ def prediction_rows(
     return pd.concat([names.loc[names.index.repeat(times)].reset_index(drop=True), rows], axis=1)
 
 
+def with_abstentions(parts: Sequence[pd.DataFrame], abstained: Mapping[str, float]) -> list[pd.DataFrame]:
+    """With `abstained` of test patients read from all that they have: 1 or 0, NaN of whom nothing is known.
+
+    Args:
+        parts: of the predictions.
+        abstained: by patient.
+    """
+    known = [bool(((part["split"] == "test") & (part["subset"] == "all")).all()) for part in parts]
+    return [
+        part.assign(abstained=part["patient"].map(abstained)) if whole else part
+        for part, whole in zip(parts, known, strict=True)
+    ]
+
+
 def write_predictions(parts: Sequence[pd.DataFrame], path: Path) -> None:
-    """All of them, one Parquet file."""
+    """All of them, one Parquet file; without a column `abstained` where the model cannot abstain."""
     table = pd.concat(list(parts), ignore_index=True)
-    for name in ("label", "prediction", "probability"):
+    for name in ("label", "prediction", "probability", *({"abstained"} & set(table))):
         table[name] = table[name].astype("float64")
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)

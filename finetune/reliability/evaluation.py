@@ -11,6 +11,7 @@ from finetune.heads.regions import Regions
 from finetune.reliability.module import Reading, Reliability
 
 Column = NDArray[np.float64]
+ABSTAINED = 4  # column of whether a model abstains
 
 
 @torch.no_grad()

@@ -32,5 +32,5 @@ are B bootstrap replicates of them. A figure is therefore an array `[replicates]
 | `hospitals` | `hospital_bootstrap`: replicates by drawing hospitals, the interval for a new one |
 | `suppression` | `hide`: small cells of a table, and others that would tell them by subtraction |
 | `betting` | `BettingTable`: sequential tests whose sums hospitals add, and alarms that hold at every look |
-| `comparison` | paired differences on the same replicates, paired DeLong, Holm |
+| `comparison` | paired differences on the same replicates, intervals that hold jointly, paired DeLong, Holm |
 """

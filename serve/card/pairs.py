@@ -1,7 +1,7 @@
 """Two models on the same patients: figures of both from the predictions kept, and the difference."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Pair:
         n: patients.
         before, after: of either model.
         difference: the later model's less the earlier one's.
+        replicates: of the difference, `[replicates]`, row 0 the patients as they are; the same draws in every pair.
     """
 
     output: str
@@ -39,6 +40,7 @@ class Pair:
     before: float
     after: float
     difference: Difference
+    replicates: Floats = field(repr=False, compare=False)
 
 
 def pairs(before: Path, after: Path) -> tuple[list[Pair], str]:
@@ -87,7 +89,7 @@ def measures(output: str, part: pd.DataFrame) -> Iterator[Pair]:
             measure(label, part[f"{column}_{side}"].to_numpy(dtype=np.float64), weights) for side in ("before", "after")
         )
         gain = paired_bootstrap(second, first, support.defined)
-        yield Pair(output, words, len(part), float(first[0]), float(second[0]), gain)
+        yield Pair(output, words, len(part), float(first[0]), float(second[0]), gain, second - first)
 
 
 def _auroc(label: Floats, score: Floats, weights: Any) -> Floats:

@@ -1,27 +1,28 @@
 """A challenger beside the release in use, on the same held-out patients: overall, by hospital and by subgroup."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ValidationError
 
 from finetune.subgroups import groups
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
-from foundation.files import read_json
+from foundation.statistics.comparison import simultaneous
 from foundation.statistics.figure import Support, percentiles
+from foundation.statistics.table import Floats
 from foundation.statistics.weights import poisson_weights
 from serve.card.pairs import Pair, matched, measures
 from serve.card.predictions import read_predictions
 from serve.release.rules import ALL, Check, Evidence, Rules, Verdict
 
-PREDICTIONS, RESULTS = "predictions.parquet", "results.json"
+PREDICTIONS = "predictions.parquet"
 _REPLICATES, _KEY = 1000, "release"
 _SUPPORT = Support()
 _HOSPITAL = "hospital"
 _AGAIN = "run python -m finetune.evaluate again"
+_NO_INTERVAL = "no interval in enough replicates"
 
 
 def compare(
@@ -31,9 +32,9 @@ def compare(
 
     Args:
         release: its name.
-        folder: with `predictions.parquet` and `results.json` of its evaluation.
+        folder: with `predictions.parquet` of its evaluation.
         against: name of the release in use.
-        before: the same files of that one's, on these patients; None where there is none.
+        before: the same file of that one's, on these patients; None where there is none.
         rules: declared.
         cohort: prepared, that holds the patients; needed for subgroups.
 
@@ -49,7 +50,7 @@ def compare(
         both, left_out = matched(before / PREDICTIONS, folder / PREDICTIONS)
         checks += _answered(before, both, rules)
         checks += _paired(both, own, levels, rules)
-        checks += _abstention(_abstained(before / RESULTS), _abstained(folder / RESULTS), rules)
+        checks += _abstention(before, folder, rules)
     return Evidence(release, against, rules.digest, tuple(checks), left_out)
 
 
@@ -113,35 +114,62 @@ def _paired(both: pd.DataFrame, own: pd.DataFrame, levels: pd.DataFrame, rules: 
     rule = f"share of held-out patients whom both answered, at least {rules.paired:g}"
     enough = "held" if share >= rules.paired else "broken"
     yield Check(rule, ALL, ALL, int(both["patient"].nunique()), enough, share)  # type: ignore[arg-type]
-    defined = 0
+    defined, in_groups = 0, []
     for group, level, part in _parts(both, levels):
         for output, rows in part.groupby("output", sort=False):
             pairs = list(measures(str(output), rows))
             defined += len(rows) if pairs and group == _HOSPITAL else 0
-            for pair in pairs:
-                yield _no_worse(pair, group, level, rules)
+            if group == ALL:
+                yield from (_no_worse_overall(pair, rules) for pair in pairs)
+            else:
+                in_groups += [(pair, group, level) for pair in pairs]
             if not pairs:
                 yield Check(f"no worse, {output}", group, level, len(rows), "undefined", why=_lack(rows))
+    yield from _no_worse_in_groups(in_groups)
     rule = f"share of these at hospitals where figures are defined, at least {rules.defined:g}"
     share = defined / max(1, len(both))
     yield Check(rule, ALL, ALL, defined, "held" if share >= rules.defined else "broken", share)
 
 
-def _no_worse(pair: Pair, group: str, level: str, rules: Rules) -> Check:
-    """Gain over the release in use; overall above minus the margin, in a group not wholly below zero."""
-    more_is_better = pair.measure.startswith("AUROC")
-    gain = pair.difference
-    margin = rules.auroc if more_is_better else rules.brier
+def _no_worse_overall(pair: Pair, rules: Rules) -> Check:
+    """Non-inferiority: the whole interval of the gain over the release in use lies above minus the margin.
+
+    Every such figure must hold, so that a release that is worse by the margin passes with chance 0.025 at most however
+    many there are (an intersection-union test, Berger 1982), and no interval is widened for their number.
+    """
+    margin = rules.auroc if _more_is_better(pair) else rules.brier
     if "absolute" in pair.measure:
         margin = rules.error * abs(pair.before)
-    rule = f"no worse, {pair.output}, {pair.measure}" + (f", margin {margin:.3g}" if group == ALL else "")
+    rule, gain = f"no worse, {pair.output}, {pair.measure}, margin {margin:.3g}", pair.difference
     if gain.value is None or gain.low is None or gain.high is None:
-        return Check(rule, group, level, pair.n, "undefined", why="no interval in enough replicates")
+        return Check(rule, ALL, ALL, pair.n, "undefined", why=_NO_INTERVAL)
     value, low, high = gain.value, gain.low, gain.high
-    if not more_is_better:
+    if not _more_is_better(pair):
         value, low, high = -value, -high, -low
-    broken = low < -margin if group == ALL else high < 0
-    return Check(rule, group, level, pair.n, "broken" if broken else "held", value, low, high)
+    return Check(rule, ALL, ALL, pair.n, "broken" if low < -margin else "held", value, low, high)
+
+
+def _no_worse_in_groups(pairs: Sequence[tuple[Pair, str, str]]) -> Iterator[Check]:
+    """A gain wholly below zero is a loss; intervals hold for all groups and measures at once.
+
+    Each figure at zero would be refused by chance: of many, nearly every challenger. So all that are declared are one
+    family, of which an equal challenger loses any with chance 0.05 at most, on either side together.
+    """
+    signs = [1 if _more_is_better(pair) else -1 for pair, _, _ in pairs]
+    gains = [sign * pair.replicates for sign, (pair, _, _) in zip(signs, pairs, strict=True)]
+    intervals = simultaneous(gains, _SUPPORT.defined)
+    joint = f"jointly over {sum(one is not None for one in intervals)}"
+    for (pair, group, level), gain, interval in zip(pairs, gains, intervals, strict=True):
+        rule = f"no worse, {pair.output}, {pair.measure}, {joint}"
+        if interval is None:
+            yield Check(rule, group, level, pair.n, "undefined", why=_NO_INTERVAL)
+        else:
+            verdict: Verdict = "broken" if interval[1] < 0 else "held"
+            yield Check(rule, group, level, pair.n, verdict, float(gain[0]), *interval)
+
+
+def _more_is_better(pair: Pair) -> bool:
+    return pair.measure.startswith("AUROC")
 
 
 def _calibration(own: pd.DataFrame, levels: pd.DataFrame, rules: Rules) -> Iterator[Check]:
@@ -154,52 +182,51 @@ def _calibration(own: pd.DataFrame, levels: pd.DataFrame, rules: Rules) -> Itera
             if lack is not None:
                 yield Check(rule, group, level, len(rows), "undefined", why=lack)
                 continue
-            weights = poisson_weights(rows["patient"].tolist(), _REPLICATES, _KEY)
-            gap = rows["probability"].to_numpy(float) - rows["label"].to_numpy(float)
-            means = np.asarray((weights @ gap) / weights.sum(axis=1))
+            means = _means((rows["probability"] - rows["label"]).to_numpy(float), rows["patient"].tolist())
             low, high = percentiles(means[1:][np.isfinite(means[1:])])
             beyond = low > rules.calibration or high < -rules.calibration
             yield Check(rule, group, level, len(rows), "broken" if beyond else "held", float(means[0]), low, high)
 
 
-class _Abstained(BaseModel):
-    """The share of patients on whom a model abstains, as `results.json` has it."""
-
-    group: str
-    level: str
-    n: int
-    value: float | None
-    low: float | None
-    high: float | None
-    reason: str | None = None
-
-
-_ByLevel = dict[tuple[str, str], _Abstained]
-
-
-def _abstention(earlier: _ByLevel, later: _ByLevel, rules: Rules) -> Iterator[Check]:
-    """How much oftener it abstains than the release in use, overall and at each hospital."""
+def _abstention(before: Path, folder: Path, rules: Rules) -> Iterator[Check]:
+    """How much less it abstains than the release in use on the same patients, overall and at each hospital."""
     rule = f"abstains no more, by more than {rules.abstention:g}"
-    if earlier and not later:
-        yield Check(rule, ALL, ALL, 0, "broken", why="its evaluation does not tell on how many it abstains")
-    for key, figure in later.items():
-        value, known = figure.value, earlier[key].value if key in earlier else None
-        if value is None or known is None:
-            yield Check(rule, *key, figure.n, "undefined", why=figure.reason or "not known of the release in use")
+    earlier, later = (_abstained(one / PREDICTIONS) for one in (before, folder))
+    if len(earlier) and not len(later):
+        yield Check(rule, ALL, ALL, 0, "broken", why="its evaluation does not tell on whom it abstains")
+    if len(later) and not len(earlier):
+        yield Check(rule, ALL, ALL, 0, "undefined", why="not known of the release in use")
+    both = pd.DataFrame({"before": earlier, "after": later}).dropna().rename_axis("patient").reset_index()
+    for group, level, part in _parts(both, _hospitals(folder)) if len(both) else ():
+        lack = _SUPPORT.lack(len(part))
+        if lack is not None:
+            yield Check(rule, group, level, len(part), "undefined", why=lack)
             continue
-        low, high = (value if end is None else end for end in (figure.low, figure.high))
-        verdict: Verdict = "broken" if low - known > rules.abstention else "held"
-        yield Check(rule, *key, figure.n, verdict, known - value, known - high, known - low)
+        means = _means((part["before"] - part["after"]).to_numpy(float), part["patient"].tolist())
+        low, high = percentiles(means[1:][np.isfinite(means[1:])])
+        verdict: Verdict = "broken" if high < -rules.abstention else "held"
+        yield Check(rule, group, level, len(part), verdict, float(means[0]), low, high)
 
 
-def _abstained(path: Path) -> _ByLevel:
-    rows = read_json(path, _AGAIN).get("figures", [])
+def _abstained(path: Path) -> "pd.Series[float]":
+    """By test patient, 1 where a model abstains and 0 where not; empty of one that cannot."""
     try:
-        rows = [row for row in rows if row["metric"] == "abstained" and row["model"] == "model"]
-        rows = [row for row in rows if row["subset"] == "all" and row["group"] in (ALL, _HOSPITAL)]
-        return {(one.group, one.level): one for one in map(_Abstained.model_validate, rows)}
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path}: 'figures' are not those of an evaluation; {_AGAIN}") from error
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # whose words may quote a patient's row
+        raise UserError(f"{path}: not readable; {_AGAIN}") from error
+    table = table[(table["split"] == "test") & (table["subset"] == "all")].drop_duplicates("patient")
+    if "abstained" not in table:
+        return pd.Series(dtype=float)
+    values = table.set_index("patient")["abstained"]
+    if not pd.api.types.is_numeric_dtype(values) or not values.isin((0, 1)).all():
+        raise UserError(f"{path}: 'abstained' of a test patient is neither 0 nor 1; {_AGAIN}")
+    return values.astype(float)
+
+
+def _means(values: Floats, patients: Sequence[str]) -> Floats:
+    """Of patients as they are, and of each replicate."""
+    weights = poisson_weights(patients, _REPLICATES, _KEY)
+    return np.asarray((weights @ values) / weights.sum(axis=1))
 
 
 def _lack(rows: pd.DataFrame) -> str:

@@ -29,11 +29,11 @@ from foundation.run_record import RunRecord, read_run
 from serve import manifest
 from serve.card.card_file import read_card
 from serve.registry_pointer import POINTER
-from serve.release.comparison import PREDICTIONS, RESULTS, compare
+from serve.release.comparison import PREDICTIONS, compare
 from serve.release.rules import Evidence, Rules
 from serve.verification import verify_archive, verify_bundle
 
-LEDGER = "ledger.jsonl"
+LEDGER, RESULTS = "ledger.jsonl", "results.json"
 _COMMAND = "python -m serve.release propose"
 _EVALUATE = "run python -m finetune.evaluate on the run that was exported"
 

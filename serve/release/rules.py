@@ -15,9 +15,11 @@ class Rules(BaseModel):
     """The declared figures.
 
     A challenger is no worse overall where the whole 95 % interval of the paired difference stays above minus the
-    margin. At a hospital or in a subgroup, which are smaller, it is worse where the whole interval lies below zero.
-    Groups with fewer patients or outcomes than `foundation.statistics.figure.Support` takes are undefined: neither
-    held nor broken, but listed, and hospitals that are defined must hold a share of the patients.
+    margin. At a hospital or in a subgroup, which are smaller, it is worse where the whole interval lies below zero;
+    these intervals hold at 95 % for all groups and measures at once, so that an equal challenger is refused for any of
+    them with chance 0.05 at most, of either sign. Groups with fewer patients or outcomes than
+    `foundation.statistics.figure.Support` takes are undefined: neither held nor broken, but listed, and hospitals that
+    are defined must hold a share of the patients.
 
     Args:
         auroc: margin of AUROC.
@@ -59,7 +61,7 @@ class Check:
         n: patients.
         verdict: of it.
         value: of the figure; where it is paired, gain over the release in use, so that more is better.
-        low, high: its 95 % interval.
+        low, high: its 95 % interval; of a rule that says so, jointly over so many figures.
         why: what is missing, where it is undefined.
     """
 

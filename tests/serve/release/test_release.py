@@ -1,14 +1,11 @@
-"""Releases that are earned: rules on drawn predictions, the registry's memory, and the way back."""
+"""Releases that are earned: the registry's memory, and the way back."""
 
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from pydantic import ValidationError
 
 from foundation.errors import UserError
 from foundation.files import write_json
@@ -18,137 +15,10 @@ from serve.registry_pointer import POINTER
 from serve.release import registry as registry_module
 from serve.release.comparison import compare
 from serve.release.registry import Proposal, Registry
-from serve.release.rules import Check, Rules
+from serve.release.rules import Rules
+from tests.serve.release.evaluations import HOSPITALS, figures
 
-HOSPITALS = {"north": 120, "south": 80, "tiny": 6}
-ABSTAINED = {"metric": "abstained", "model": "model", "subset": "all", "group": "all", "level": "all", "n": 1}
-ABSTAINED |= {"value": 0.1, "low": None, "high": None, "reason": None}
 DATA = {"name": "own", "digest": "0", "synthetic": True, "hospitals": list(HOSPITALS)}
-
-
-def figures(folder: Path, skill: dict[str, float], shift: float = 0.0, abstained: float = 0.1, part: float = 1) -> Path:
-    """An evaluation of drawn patients, the same at every call: chances of a label, the better the larger `skill`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for hospital, count in HOSPITALS.items():
-        rng = np.random.default_rng([*hospital.encode()])
-        label = rng.permutation(np.resize([0, 1], count))
-        noise = rng.normal(size=count)
-        logit = skill.get(hospital, skill["all"]) * (2 * label - 1) + noise
-        chance = np.clip(1 / (1 + np.exp(-logit)) + shift, 0, 1)
-        for number in range(int(count * part)):
-            row = {"patient": f"{hospital}{number}", "hospital": hospital, "split": "test", "subset": "all"}
-            figures = {"label": float(label[number]), "prediction": float(chance[number] > 0.5)}
-            rows.append({**row, "output": "positive", **figures, "probability": chance[number]})
-    pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
-    share = {"value": abstained, "low": abstained - 0.03, "high": abstained + 0.03}
-    figure = {**ABSTAINED, **share, "n": len(rows)}
-    write_json(folder / "results.json", {"figures": [figure]})
-    return folder
-
-
-def broken(checks: "tuple[Check, ...]") -> set[tuple[str, str]]:
-    return {(check.rule.split(",")[0], check.level) for check in checks if check.verdict == "broken"}
-
-
-def test_an_equal_challenger_holds_every_rule_and_small_hospitals_are_undefined(tmp_path: Path) -> None:
-    both = [figures(tmp_path / name, {"all": 1.0}) for name in ("a", "b")]
-    evidence = compare("b", both[1], "a", both[0], Rules(), None)
-    assert not evidence.broken
-    undefined = [check for check in evidence.checks if check.verdict == "undefined"]
-    assert {check.level for check in undefined} == {"tiny"}
-    assert all(check.value is None and check.why == "6 patients, of 10 that it takes" for check in undefined)
-
-
-def test_a_challenger_worse_at_one_hospital_alone_is_broken_there(tmp_path: Path) -> None:
-    before = figures(tmp_path / "a", {"all": 1.0})
-    after = figures(tmp_path / "b", {"all": 1.6, "south": 0.2})
-    evidence = compare("b", after, "a", before, Rules(auroc=1, brier=1), None)
-    assert ("no worse", "south") in broken(evidence.checks)
-    assert ("no worse", "north") not in broken(evidence.checks)
-
-
-def test_a_challenger_that_is_not_shown_to_be_no_worse_is_broken_overall(tmp_path: Path) -> None:
-    before = figures(tmp_path / "a", {"all": 1.0})
-    after = figures(tmp_path / "b", {"all": 0.9})
-    assert ("no worse", "all") in broken(compare("b", after, "a", before, Rules(auroc=0.001), None).checks)
-    assert broken(compare("b", after, "a", before, Rules(auroc=0.1, brier=0.1), None).checks) <= {
-        ("no worse", "north"),
-        ("no worse", "south"),
-    }
-
-
-def test_a_challenger_that_is_off_in_the_large_is_broken(tmp_path: Path) -> None:
-    evidence = compare("b", figures(tmp_path / "b", {"all": 1.0}, shift=0.3), None, None, Rules(), None)
-    assert {level for rule, level in broken(evidence.checks) if rule == "calibrated"} == {"all", "north", "south"}
-
-
-def test_a_challenger_that_abstains_more_is_broken(tmp_path: Path) -> None:
-    before, after = (
-        figures(tmp_path / name, {"all": 1.0}, abstained=share) for name, share in (("a", 0.1), ("b", 0.3))
-    )
-    assert broken(compare("b", after, "a", before, Rules(), None).checks) == {("abstains no more", "all")}
-    assert not broken(compare("a", before, "b", after, Rules(), None).checks)
-
-
-def test_patients_whom_the_release_in_use_never_answered_stop_it(tmp_path: Path) -> None:
-    before, after = figures(tmp_path / "a", {"all": 1.0}, part=0.5), figures(tmp_path / "b", {"all": 1.0})
-    rule = "share of held-out patients whom both answered"
-    assert (rule, "all") in broken(compare("b", after, "a", before, Rules(), None).checks)
-    assert (rule, "all") not in broken(compare("b", after, "a", before, Rules(paired=0.4), None).checks)
-
-
-@pytest.mark.parametrize(("column", "value"), [("hospital", "south"), ("hospital", "north"), ("output", "positive")])
-def test_a_challenger_that_leaves_a_hospital_or_an_output_out_is_broken(
-    column: str, value: str, tmp_path: Path
-) -> None:
-    before, after = (figures(tmp_path / name, {"all": 1.0}) for name in ("a", "b"))
-    path = after / "predictions.parquet"
-    table = pd.read_parquet(path)
-    more = table.assign(output="severe")
-    pd.concat([table[table[column] != value], more]).to_parquet(path)
-    pd.concat([table, more]).to_parquet(before / "predictions.parquet")
-    checks = compare("b", after, "a", before, Rules(paired=0.3), None).checks
-    rule = "share whom the release in use answered"
-    lost = {(check.rule.split(", ")[1], check.level) for check in checks if check.verdict == "broken"}
-    assert ("positive", value if column == "hospital" else "all") in lost
-    assert (rule, "tiny") not in broken(checks)
-
-
-def test_a_cohort_without_the_held_out_patients_says_nothing_of_subgroups(tmp_path: Path) -> None:
-    folder = figures(tmp_path / "a", {"all": 1.0})
-    other = SimpleNamespace(name="other", patients=pd.DataFrame(index=["north0", "north1"]))
-    with pytest.raises(UserError, match="cohort: other holds 2 of 206 held-out patients of a; give the prepared"):
-        compare("a", folder, None, None, Rules(subgroups=["sex"]), other)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["auroc", "brier", "error", "calibration", "abstention"])
-def test_a_margin_that_everything_holds_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match=name):
-        Rules(**{name: float("inf")})
-
-
-@pytest.mark.parametrize(
-    "figures_of", [3, [3], [{"metric": "abstained"}], [{**ABSTAINED, "value": "many"}], [{**ABSTAINED, "n": None}]]
-)
-def test_figures_of_another_form_are_refused(figures_of: Any, tmp_path: Path) -> None:
-    before, after = (figures(tmp_path / name, {"all": 1.0}) for name in ("a", "b"))
-    write_json(before / "results.json", {"figures": figures_of})
-    with pytest.raises(UserError, match=r"a/results\.json: 'figures' are not those of an evaluation; run python"):
-        compare("b", after, "a", before, Rules(), None)
-
-
-def test_predictions_without_hospitals_are_refused(tmp_path: Path) -> None:
-    path = figures(tmp_path / "a", {"all": 1.0}) / "predictions.parquet"
-    pd.read_parquet(path).drop(columns="hospital").to_parquet(path)
-    with pytest.raises(UserError, match=r"predictions\.parquet: says no hospital of the patients; run python"):
-        compare("a", path.parent, None, None, Rules(), None)
-
-
-def test_subgroups_ask_for_the_cohort(tmp_path: Path) -> None:
-    folder = figures(tmp_path / "a", {"all": 1.0})
-    with pytest.raises(UserError, match="cohort: not given; rules name subgroups"):
-        compare("a", folder, None, None, Rules(subgroups=["sex"]), None)
 
 
 @pytest.fixture
