@@ -14,6 +14,38 @@ GENESIS = "0" * 64
 _AGAIN = "compare it with a copy kept elsewhere"
 
 
+class ChainedEntry(dict[str, Any]):
+    """One line. A field that it lacks, or that is of another form, is an error that names file, line and field.
+
+    Args:
+        content: of the line, which follows from the one before.
+        path: of the file.
+    """
+
+    def __init__(self, content: Mapping[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise self.refuse(f"holds no '{name}'")
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A field that is an object.
+
+        Raises:
+            UserError: if it is missing, or something else.
+        """
+        value = self[name]
+        if not isinstance(value, dict):
+            raise self.refuse(f"holds {value!r:.60} as '{name}', not an object")
+        return value
+
+    def refuse(self, finding: str) -> UserError:
+        """The error for a line that is whole, and says something else than is read here."""
+        place = f"{self._path}: line {self['index'] + 1}"
+        return UserError(f"{place} {finding}; install the release that wrote it, or begin another folder")
+
+
 class ChainedFile:
     """A file of such lines.
 
@@ -25,7 +57,7 @@ class ChainedFile:
     def __init__(self, path: Path, again: str = _AGAIN) -> None:
         self.path, self._again = path, again
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[ChainedEntry]:
         """All of them, each held against the one before, the last against the head.
 
         Raises:
@@ -35,7 +67,7 @@ class ChainedFile:
             if head_path(self.path).is_file():
                 raise UserError(f"{self.path}: missing, though {head_path(self.path).name} tells of it; {self._again}")
             return []
-        entries = list(follow(self.path, self._again))
+        entries = [ChainedEntry(entry, self.path) for entry in follow(self.path, self._again)]
         check_head(self.path, [GENESIS, *(entry["hash"] for entry in entries)], self._again)
         return entries
 

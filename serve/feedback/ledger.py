@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from foundation.chained_file import ChainedFile
+from foundation.chained_file import ChainedEntry, ChainedFile
 from foundation.errors import UserError
 from foundation.locks import in_turn
 from foundation.statistics.betting import BettingTable
@@ -46,7 +46,7 @@ class FeedbackLedger:
         Raises:
             UserError: if the ledger was altered.
         """
-        return {entry["version"]: _declared(entry["declared"]) for entry in self._of("declared")}
+        return {entry["version"]: _declared(entry) for entry in self._of("declared")}
 
     def declare(self, declared: Declared) -> bool:
         """Writes down what a release is held to; False where it stands there already.
@@ -68,7 +68,7 @@ class FeedbackLedger:
         tests = self.of_version(version).tests()
         looks: Looks = {}
         for entry in self._of("looked", version):
-            tables = {name: read_table(content, tests[name]) for name, content in entry["sums"].items()}
+            tables = read_tables(entry, entry.mapping("sums"), tests)
             before = looks.setdefault(entry["quarter"], {})
             looks[entry["quarter"]] = {
                 name: table if name not in before else before[name] + table for name, table in tables.items()
@@ -78,10 +78,9 @@ class FeedbackLedger:
     def shadow_looks(self, version: str) -> list[dict[str, BettingTable]]:
         """Sums of each look at answers in the shadow, by output."""
         declared = self.of_version(version)
-        return [
-            {name: read_table(content, declared.accuracy(name)) for name, content in entry.get("shadow", {}).items()}
-            for entry in self._of("looked", version)
-        ]
+        bounds = {name: declared.accuracy(name) for name in declared.outputs}
+        looked = self._of("looked", version)
+        return [read_tables(entry, entry.mapping("shadow"), bounds) for entry in looked if "shadow" in entry]
 
     def of_version(self, version: str) -> Declared:
         """What a release is held to.
@@ -116,7 +115,7 @@ class FeedbackLedger:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.file.add({"event": event, "version": version, "time": now, **facts})
 
-    def _of(self, event: str, version: str | None = None) -> list[dict[str, Any]]:
+    def _of(self, event: str, version: str | None = None) -> list[ChainedEntry]:
         entries = [entry for entry in self.file.entries() if entry["event"] == event]
         return [entry for entry in entries if version is None or entry["version"] == version]
 
@@ -140,8 +139,31 @@ def read_table(content: Mapping[str, Any], bound: float) -> BettingTable:
         raise UserError("feedback: sums of a look lack n, sum or growth; install one release everywhere") from error
 
 
-def _declared(content: Any) -> Declared:
+def read_tables(
+    entry: ChainedEntry, contents: Mapping[str, Any], bounds: Mapping[str, float]
+) -> dict[str, BettingTable]:
+    """Sums that a line of the ledger tells, by test.
+
+    Args:
+        entry: the line.
+        contents: of it, by test.
+        bounds: by test, of those that its release has.
+
+    Raises:
+        UserError: if it tells of another test, or of no sums.
+    """
+    for name in contents:
+        if name not in bounds:
+            raise entry.refuse(f"tells of a test '{name}', which {entry['version']} was not declared with")
     try:
-        return Declared.model_validate(content)
+        return {name: read_table(content, bounds[name]) for name, content in contents.items()}
+    except UserError as error:
+        raise entry.refuse(f"tells of sums that lack n, sum or growth ({', '.join(contents)})") from error
+
+
+def _declared(entry: ChainedEntry) -> Declared:
+    try:
+        return Declared.model_validate(entry["declared"])
     except ValidationError as error:
-        raise UserError("feedback: bounds in the ledger are of another release; begin another folder") from error
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise entry.refuse(f"holds bounds of another form ('declared.{field}')") from error

@@ -16,7 +16,7 @@ from foundation.files import write_json
 from foundation.statistics.betting import BettingTable
 from foundation.statistics.suppression import is_small
 from serve.feedback.declared import Declared
-from serve.feedback.ledger import FeedbackLedger, Looks, read_table, write_table
+from serve.feedback.ledger import FeedbackLedger, Looks, read_table, read_tables, write_table
 from serve.feedback.looks import Standing, tested
 
 STATISTIC = "feedback"  # as policies name it
@@ -151,8 +151,10 @@ def _shared(ledger: FeedbackLedger, version: str) -> dict[tuple[str, str], Betti
     tables: dict[tuple[str, str], BettingTable] = {}
     for entry in ledger.file.entries():
         if entry["event"] == "shared" and entry["version"] == version:
-            for quarter, each in entry["looks"].items():
-                tables |= {(quarter, name): read_table(content, tests[name]) for name, content in each.items()}
+            for quarter, each in entry.mapping("looks").items():
+                if not isinstance(each, dict):
+                    raise entry.refuse(f"holds {each!r:.60} as 'looks.{quarter}', not an object")
+                tables |= {(quarter, name): table for name, table in read_tables(entry, each, tests).items()}
     return tables
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.chained_file import ChainedFile
+from foundation.chained_file import ChainedEntry, ChainedFile
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
@@ -77,6 +77,9 @@ class Registry:
         stages: dict[str, str] = {}
         for entry in self.ledger.entries():
             event, release = entry["event"], entry["release"]
+            for name in (release, entry["from"]) if event == "rolled back" else (release,):
+                if event != "proposed" and name not in stages:
+                    raise entry.refuse(f"is about {name}, which no line before it proposes")
             if event == "promoted":
                 stages = {name: "replaced" if stage == "promoted" else stage for name, stage in stages.items()}
             if event == "rolled back":
@@ -233,7 +236,7 @@ class Registry:
         if _digests(folder, PREDICTIONS, RESULTS) != entry["evaluation"]:
             raise UserError(f"{folder}: its figures are not those that were proposed; restore them")
 
-    def _proposed(self) -> dict[str, dict[str, Any]]:
+    def _proposed(self) -> dict[str, ChainedEntry]:
         return {entry["release"]: entry for entry in self.ledger.entries() if entry["event"] == "proposed"}
 
     def _note(self, event: str, release: str, **facts: Any) -> None:

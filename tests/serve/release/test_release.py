@@ -126,6 +126,36 @@ def test_a_ledger_that_was_altered_stops_everything(registry: Registry, tmp_path
         registry.stages()
 
 
+@pytest.mark.parametrize(
+    ("line", "field"), [(3, "rules"), (3, "evaluation"), (3, "seal"), (0, "run"), (1, "event"), (2, "release")]
+)
+def test_a_field_that_a_line_lacks_is_named(line: int, field: str, registry: Registry, tmp_path: Path) -> None:
+    promoted(registry, challenger(tmp_path, "1"))
+    second = challenger(tmp_path, "2")
+    name = registry.propose(second, Rules(), {}, 0)
+    changed(registry, line, {field: None})
+    with pytest.raises(UserError, match=rf"ledger\.jsonl: line {line + 1} holds no '{field}'; install the release"):
+        registry.promote(name, Rules(), None, second.evaluation if field == "run" else None)
+
+
+def test_a_decision_about_a_release_that_nobody_proposed_is_named(registry: Registry, tmp_path: Path) -> None:
+    promoted(registry, challenger(tmp_path, "1"))
+    changed(registry, 2, {"release": "own-9"})
+    with pytest.raises(UserError, match=r"line 3 is about own-9, which no line before it proposes; install"):
+        registry.stages()
+
+
+def changed(registry: Registry, line: int, change: dict[str, str | None]) -> None:
+    """The registry's ledger anew, with other fields, or without those that are None, in one line."""
+    entries = [dict(entry) for entry in registry.ledger.entries()]
+    entries[line] |= change
+    for path in registry.folder.glob("ledger.jsonl*"):
+        path.unlink()
+    for entry in entries:
+        gone = {"index", "previous", "hash", *(key for key, value in entry.items() if value is None and key in change)}
+        registry.ledger.add({key: value for key, value in entry.items() if key not in gone})
+
+
 def test_a_decision_whose_process_was_killed_is_pointed_to_later(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
