@@ -24,11 +24,13 @@ _LARGEST = 512 << 20  # bytes of a reply
 _PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
 _MODALITY, _COUNT = "00080060", "00201208"
 _FAILED = "00081198"  # FailedSOPSequence
-_STUDIES = "/studies"
+_STUDIES = "/studies"  # searched alone, it fails by no fault of a study
 _LATER = {
     *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY),
     *(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
 }
+_NOT_THERE = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}
+_ADDRESS = "give the address of DICOMweb as archive.address"
 
 
 class UnavailableError(UserError):
@@ -173,9 +175,10 @@ class Archive:
         while True:
             page = {**query, "limit": str(len(seen) + _PAGE), "offset": str(len(seen))}
             reply = await self._send("GET", path, {"Accept": _JSON}, page)
-            content = [] if reply.status_code == HTTPStatus.NO_CONTENT else self._json(reply)
+            kind = UnavailableError if path == _STUDIES else ArchiveError
+            content = [] if reply.status_code == HTTPStatus.NO_CONTENT else self._json(reply, kind)
             if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
-                raise ArchiveError(f"{self._address}: the answer to a search is none; give the address of DICOMweb")
+                raise kind(f"{self._address}: the answer to a search is none; {_ADDRESS}")
             new = {tuple(_text(item, tag) for tag in key): item for item in content}
             new = {name: item for name, item in new.items() if name not in seen}
             if not new:
@@ -215,6 +218,8 @@ class Archive:
             late = path != _STUDIES and reply.status_code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
             kind = LateError if late else UnavailableError
             raise kind(f"{self._address}: the archive is busy ({reply.status_code}); it is asked again")
+        if path == _STUDIES and (reply.is_redirect or reply.status_code in _NOT_THERE):
+            raise UnavailableError(f"{self._address}: it has no /studies ({reply.status_code}); {_ADDRESS}")
         if not reply.is_success:
             raise ArchiveError(f"{self._address}: refused with {reply.status_code}; look into the archive's log")
         return reply
@@ -230,12 +235,11 @@ class Archive:
                 raise ArchiveError(f"{self._address}: a reply is larger than {_LARGEST >> 20} MiB, and is not read")
         return httpx.Response(stream.status_code, headers=stream.headers, content=bytes(body), request=stream.request)
 
-    def _json(self, reply: httpx.Response) -> Any:
+    def _json(self, reply: httpx.Response, kind: type[UserError] = ArchiveError) -> Any:
         try:
             return reply.json()
         except ValueError as error:
-            advice = "give the address of DICOMweb"
-            raise ArchiveError(f"{self._address}: a reply is no JSON; {advice}") from error
+            raise kind(f"{self._address}: a reply is no JSON; {_ADDRESS}") from error
 
 
 def _text(item: Mapping[str, Any], tag: str) -> str:

@@ -95,13 +95,17 @@ class Keeper:
 
 
 def _name(sent: bytes | None) -> str | None:
-    """The id that a header holds; None where it holds none, or what is too long for one."""
+    """The id that a header holds; None where it holds none."""
     try:
         patient = (sent or b"").decode().strip()
     except UnicodeDecodeError as error:  # another encoding would be kept as somebody whose outcome never comes
         advice = "send the id as UTF-8, as the table of outcomes has it"
         raise RequestError("X-Patient", "not in UTF-8", advice, HTTPStatus.BAD_REQUEST) from error
-    return patient if 0 < len(patient) <= _LONGEST else None
+    if len(patient) > _LONGEST:  # answered without being kept, its outcome would come to nobody
+        reason = f"longer than {_LONGEST} characters, with {len(patient)}"
+        advice = "send the id alone, as the table of outcomes has it"
+        raise RequestError("X-Patient", reason, advice, HTTPStatus.BAD_REQUEST)
+    return patient or None
 
 
 def _hidden(field: str, reason: str, advice: str) -> RequestError:

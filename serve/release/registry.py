@@ -152,7 +152,8 @@ class Registry:
             before: an evaluation of the release in use on the challenger's patients; its own if None.
 
         Raises:
-            UserError: if the rules are others, the evaluation is of another model, or the release is in use itself.
+            UserError: if the rules are others, `before` is of another model than the one in use or none is, or the
+                release is in use itself.
         """
         with self.locked():
             if self.current() == release:
@@ -215,6 +216,8 @@ class Registry:
                 "seen, so give these, or propose it under the new ones in another registry"
             )
         against = None if current in (None, release) else current
+        if before is not None and against is None:
+            raise UserError(f"before: given, and no release is in use that {before} could be of; leave it out")
         other = None if against is None else (before or self.folder_of(against))
         if before is not None and against is not None and self._proposed()[against]["run"] not in _parents(before):
             finding = f"{before} is of another run than {against}, the release in use"

@@ -47,6 +47,21 @@ def test_a_service_outlives_a_search_that_fails(clinic: Make, reply: httpx.Respo
     assert here.run().worklist.counts()["stored"] == 1
 
 
+@pytest.mark.parametrize("reply", [httpx.Response(404), httpx.Response(302), httpx.Response(200, text="<html>")])
+def test_a_wrong_address_is_no_failure_of_a_study(
+    clinic: Make, reply: httpx.Response, caplog: pytest.LogCaptureFixture
+):
+    here = clinic(SyntheticStudy(1).datasets())
+    here.carrier.before = lambda request: reply if "/series/" in request.url.path else None
+    here.run(failures=9)  # noted, and failed by itself: its image is not there
+    (row,) = here.worklist.ready(9, float("inf"))
+    here.carrier.before = lambda request: reply if request.url.path.endswith("/studies") else None
+    for _ in range(3):
+        here.run(failures=1)
+    assert [(one.failures, one.line) for one in here.worklist.ready(9, float("inf"))] == [(row.failures, row.line)]
+    assert caplog.messages[-1].endswith("give the address of DICOMweb as archive.address")
+
+
 def test_an_archive_that_takes_nothing_twice_keeps_what_it_took_before_that_was_noted(clinic: Make):
     here = clinic(SyntheticStudy(1).datasets())
 

@@ -68,7 +68,6 @@ def test_in_the_shadow_nobody_is_answered_until_outcomes_have_cleared_the_releas
     ("patient", "reply", "status", "words"),
     [
         (None, answered(), 400, "not given, and this release is in the shadow"),
-        (b"x" * 300, answered(), 400, "not given"),
         (" \u00a0".encode(), answered(), 400, "not given"),
         (b"anna", Reply(200, b"{}", {}), 503, "an explanation tells the answer"),
         (b"anna", answered(version="other"), 503, "the answer cannot be kept"),
@@ -103,6 +102,16 @@ def test_an_id_in_another_encoding_is_refused(shadow: bool, folder: Path) -> Non
     with pytest.raises(RequestError, match="X-Patient: not in UTF-8; send the id as UTF-8") as refused:
         Keeper(folder, shadow, VERSION).keep(CALL, answered(), "Müller".encode("latin-1"))
     assert refused.value.status == 400 and kept(folder) == []
+
+
+@pytest.mark.parametrize("shadow", [True, False])
+def test_an_id_that_is_too_long_is_refused_as_such(shadow: bool, folder: Path) -> None:
+    with pytest.raises(RequestError, match="longer than 256 characters, with 300") as refused:
+        Keeper(folder, shadow, VERSION).keep(CALL, answered(), b"x" * 300)
+    assert (refused.value.field, refused.value.status) == ("X-Patient", 400)
+    assert kept(folder) == []
+    Keeper(folder, shadow, VERSION).keep(CALL, answered(), "ü".encode() * 256)
+    assert len(kept(folder)) == 1
 
 
 @pytest.mark.parametrize("by", ["answer", "outcome"])

@@ -183,6 +183,17 @@ def test_an_evaluation_of_another_run_is_refused(registry: Registry, tmp_path: P
         registry.propose(one, Rules(), {}, 0)
 
 
+def test_an_evaluation_of_the_release_in_use_is_refused_where_there_is_none(registry: Registry, tmp_path: Path) -> None:
+    proposal = challenger(tmp_path, "1")
+    name = registry.propose(proposal, Rules(), {}, 0)
+    for ask in (registry.compare, registry.promote):
+        with pytest.raises(
+            UserError, match="before: given, and no release is in use that .* could be of; leave it out"
+        ):
+            ask(name, Rules(), None, proposal.evaluation)
+    assert registry.stages() == {name: "proposed"}
+
+
 def test_an_evaluation_on_patients_seen_in_training_is_refused(registry: Registry, tmp_path: Path) -> None:
     proposal = challenger(tmp_path, "1")
     record = json.loads((proposal.evaluation / "run.json").read_text())
