@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finetune.heads.base import Head, Targets
-from finetune.reliability.fit import looked_at
+from finetune.heads.base import Columns, Head, TargetCounts, Targets
+from finetune.reliability.fit import subsets_of
 from foundation.errors import UserError
 
 
@@ -87,6 +87,19 @@ class SubsetCalibration(nn.Module):
         calibrated: Tensor = self(scores, present.expand(len(scores), -1))
         return calibrated
 
+    def take(self, names: Sequence[str], patients: int, head: Head, log_scale: Tensor, shift: Tensor) -> None:
+        """Takes what was fitted on logits of a subset's patients under the head's own temperature and shift."""
+        pooled_scale, pooled_shift = _pooled(head, self.outputs)
+        scale, more = _by_output(log_scale, self.outputs).exp(), _by_output(shift, self.outputs)
+        code = sum(1 << self.modalities.index(name) for name in names)
+        self.scale[code] = scale
+        self.shift[code] = (pooled_shift * scale + more - pooled_shift) / pooled_scale
+        self.fitted.append({"modalities": list(names), "patients": patients})
+
+    def keep_pooled(self, names: Sequence[str], lack: str) -> None:
+        """Leaves a subset at the head's own calibration, for what its patients lack."""
+        self.pooled.append({"modalities": list(names), "lack": lack})
+
     def words(self, names: Sequence[str]) -> str:
         """What the answers from a subset are calibrated on, for tables."""
         rows = {frozenset(row["modalities"]): row for row in (*self.fitted, *self.pooled)}
@@ -110,45 +123,64 @@ def fit_subsets(
         targets: `[patients]` each.
         settings: least support.
     """
-    buffers = dict(head.named_buffers())
-    if not {"log_scale", "shift"} <= set(buffers) or len(modalities) < 2:
+    if not can_calibrate(head, modalities):
         return None
     outputs = scores(list(modalities)).shape[1]
-    temperature, pooled_shift = (_by_output(buffers[name], outputs) for name in ("log_scale", "shift"))
     module = SubsetCalibration(modalities, outputs)
-    for code in looked_at(len(module.modalities)):
-        names = [name for bit, name in enumerate(module.modalities) if code >> bit & 1]
+    everybody = head.count(_columns(targets))
+    for names in subsets_of(module.modalities):
         raw = scores(names)
         there = ~raw.isnan().any(dim=1)
         known = {name: column[there] for name, column in targets.items()}
-        lack = _lack(head, known, targets, settings)
+        lack = lacking(head.count(_columns(known)), everybody, settings)
         if lack is not None:
-            module.pooled.append({"modalities": names, "lack": lack})
+            module.keep_pooled(names, lack)
             continue
-        logits = raw[there] * temperature.exp() + pooled_shift
+        logits = pooled_logits(head, raw[there])
         again = copy.deepcopy(head)  # fits temperature and shift as the head does, drawn towards the pooled ones
         again.calibrate(logits, known, (logits[:0], {name: column[:0] for name, column in known.items()}))
         fitted = dict(again.named_buffers())
-        scale, shift = (_by_output(fitted[name], outputs) for name in ("log_scale", "shift"))
-        module.scale[code] = scale.exp()
-        module.shift[code] = (pooled_shift * scale.exp() + shift - pooled_shift) / temperature.exp()
-        module.fitted.append({"modalities": names, "patients": int(there.sum())})
+        module.take(names, int(there.sum()), head, fitted["log_scale"], fitted["shift"])
     return module.eval()
 
 
-def _lack(head: Head, targets: Targets, everybody: Targets, settings: Settings) -> str | None:
-    """What a subset's patients lack, in words; None where nothing is."""
-    count = len(next(iter(targets.values())))
-    if count < settings.patients:
-        return f"{count} validation patients with these, of {settings.patients} that it takes"
-    here, known = (
-        head.count({name: column.double().numpy() for name, column in columns.items()}).by_target
-        for columns in (targets, everybody)
-    )
-    fewest = min(here[name].get(value, 0) for name, by_value in known.items() for value in by_value)
+def can_calibrate(head: Head, modalities: Sequence[str]) -> bool:
+    """Whether the head's calibration is a temperature and a shift, and there are subsets to calibrate."""
+    return {"log_scale", "shift"} <= set(dict(head.named_buffers())) and len(modalities) > 1
+
+
+def pooled_logits(head: Head, raw: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch outputs"]:
+    """Raw scores under the head's own temperature and shift."""
+    scale, shift = _pooled(head, raw.shape[1])
+    return raw * scale.to(raw) + shift.to(raw)
+
+
+def lacking(here: TargetCounts, everybody: TargetCounts, settings: Settings) -> str | None:
+    """What a subset's patients lack, in words; None where nothing is.
+
+    Args:
+        here: counts of the subset's validation patients.
+        everybody: those of all of them.
+        settings: least support.
+    """
+    if here.patients < settings.patients:
+        return f"{here.patients} validation patients with these, of {settings.patients} that it takes"
+    by_target = everybody.by_target.items()
+    fewest = min(here.by_target[name].get(value, 0) for name, by_value in by_target for value in by_value)
     if fewest < settings.outcome:
         return f"{fewest} validation patients of an outcome, of {settings.outcome} that it takes"
     return None
+
+
+def _columns(targets: Targets) -> Columns:
+    return {name: column.double().numpy() for name, column in targets.items()}
+
+
+def _pooled(head: Head, outputs: int) -> tuple[Tensor, Tensor]:
+    """The head's own scale and shift, by output."""
+    buffers = dict(head.named_buffers())
+    log_scale, shift = (_by_output(buffers[name], outputs) for name in ("log_scale", "shift"))
+    return log_scale.exp(), shift
 
 
 def _by_output(values: Tensor, outputs: int) -> Float[Tensor, " outputs"]:

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from finetune.experts.ridge import hospital_folds
-from finetune.heads.regions import Regions
+from finetune.heads.regions import Regions, Targets
 from finetune.reliability.module import Reliability
 from finetune.reliability.novelty import FEWEST
-from finetune.reliability.quantiles import conformal_rank, order_statistics
+from finetune.reliability.quantiles import conformal_rank, counts_at_most, order_statistics
 from foundation.errors import UserError
 
 _ALL_SUBSETS = 6  # modalities, of which every subset is looked at; of more, all of them, each alone, and all but each
@@ -80,26 +81,41 @@ def fit_reliability(
 
 def _fit_thresholds(module: Reliability, regions: Regions, patients: Patients) -> None:
     codes = looked_at(len(module.modalities))
-    names = [[name for bit, name in enumerate(module.modalities) if code >> bit & 1] for code in codes]
-    rows = np.stack([_nonconformity(regions, patients, some) for some in names])
-    by_class = _thresholds(rows, module.coverage)
-    for group in regions.groups:
-        pooled = _thresholds(rows[:, :, group].reshape(len(codes), -1, 1), module.coverage)
-        by_class[:, group] = np.where(np.isfinite(by_class[:, group]), by_class[:, group], pooled)
-    module.thresholds[codes] = torch.from_numpy(by_class)
+    scores = (patients.scores(names) for names in subsets_of(module.modalities))
+    cells = [cell for some in scores for cell in threshold_cells(regions, some, patients.targets)]
+    known = np.array([(~np.isnan(values)).sum() for values in cells])
+    shape = (len(codes), len(cells) // len(codes))
+    found = order_statistics(
+        lambda edges: counts_at_most(cells, edges.reshape(len(edges), -1)).reshape(edges.shape),
+        conformal_rank(known, module.coverage).reshape(shape),
+    )
+    module.thresholds[codes] = torch.from_numpy(thresholds_of(regions, found))
 
 
-def _nonconformity(regions: Regions, patients: Patients, names: list[str]) -> NDArray[np.float32]:
-    """`[unseen, alternatives]`; NaN for who lacks one of the modalities, too."""
-    scores = patients.scores(names)
-    values = regions.nonconformity(scores, patients.targets)
-    return values.masked_fill(scores.isnan().any(dim=1, keepdim=True), torch.nan).float().numpy()
+def threshold_cells(
+    regions: Regions, scores: Float[Tensor, "patients outputs"], targets: Targets
+) -> list[NDArray[np.float32]]:
+    """Nonconformities of which each has a quantile of its own: of each alternative, and of each group of them.
+
+    Args:
+        regions: of the head.
+        scores: from a subset of modalities, NaN for who lacks one of them.
+        targets: of the same patients.
+    """
+    values = regions.nonconformity(scores, targets)
+    known = values.masked_fill(scores.isnan().any(dim=1, keepdim=True), torch.nan).float().numpy()
+    return [*known.T, *(known[:, group].reshape(-1) for group in regions.groups)]
 
 
-def _thresholds(values: NDArray[np.float32], coverage: float) -> NDArray[np.float32]:
-    """By subset and alternative, of `[subsets, patients, alternatives]`; infinite where too few patients tell."""
-    ranks = conformal_rank((~np.isnan(values)).sum(axis=1), coverage)
-    return order_statistics(lambda edges: (values <= edges[:, None]).sum(axis=1), ranks)
+def thresholds_of(regions: Regions, quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By alternative, `[subsets, alternatives]`, from quantiles of `threshold_cells`, `[subsets, cells]`.
+
+    Where too few patients tell of an alternative, it is that of its group; infinite where too few tell of that, too.
+    """
+    by_class = quantiles[:, : regions.alternatives].copy()
+    for place, group in enumerate(regions.groups, start=regions.alternatives):
+        by_class[:, group] = np.where(np.isfinite(by_class[:, group]), by_class[:, group], quantiles[:, [place]])
+    return by_class
 
 
 def _fit_novelty(module: Reliability, patients: Patients) -> None:
@@ -111,24 +127,48 @@ def _fit_novelty(module: Reliability, patients: Patients) -> None:
             left_out = block.fit(values, patients.unseen, folds).numpy()  # type: ignore[operator]
             scores[name].append(np.nan_to_num(left_out, nan=-np.inf))
     largest = [np.max(np.stack(parts), axis=0) for parts in scores.values()]
-    known = [column[np.isfinite(column)] for column in largest]
-    level = 1 - module.flagged / max(1, sum(len(column) >= FEWEST for column in known))
-    limits = [_limit(column, level) for column in known]
-    module.limits.copy_(torch.tensor(limits))
+    known = [np.sort(column[np.isfinite(column)]) for column in largest]
+    counts = np.array([len(column) for column in known])
+    ranks = limit_ranks(counts, module.flagged)
+    found = np.array([column[rank - 1] if len(column) else 0.0 for column, rank in zip(known, ranks, strict=True)])
+    module.limits.copy_(torch.from_numpy(limits_of(found, counts, module.flagged)))
 
 
-def _limit(scores: NDArray[np.float64], level: float) -> float:
-    """The score that a further patient exceeds with a chance of at most 1 - level; 0 where too few patients tell.
+def limit_ranks(counts: NDArray[np.int64], flagged: float) -> NDArray[np.int64]:
+    """Ranks, by modality, of the scores that limits are made of: the largest where fewer patients tell than it takes.
 
-    Where there are fewer patients than that takes, the largest score is stretched as if the tail were exponential.
+    Args:
+        counts: patients whose scores are known.
+        flagged: share of a further patient's chance over all modalities.
     """
-    count = len(scores)
-    if count < FEWEST:
-        return 0.0
-    rank = int(conformal_rank(np.array(count), level))
-    if rank <= count:
-        return float(np.sort(scores)[rank - 1])
-    return float(scores.max() * np.log(1 / (1 - level)) / np.log(count + 1))
+    return np.clip(conformal_rank(counts, _level(counts, flagged)), 1, np.maximum(counts, 1))
+
+
+def limits_of(found: NDArray[np.float64], counts: NDArray[np.int64], flagged: float) -> NDArray[np.float64]:
+    """The scores that a further patient exceeds with a chance of `flagged` over all modalities, by modality.
+
+    0 where too few patients tell. Where there are fewer than it takes, the largest score is stretched as if the tail
+    were exponential.
+
+    Args:
+        found: scores of `limit_ranks`.
+        counts: patients whose scores are known.
+        flagged: see `Settings`.
+    """
+    level = _level(counts, flagged)
+    short = conformal_rank(counts, level) > counts
+    stretched = found * np.where(short, np.log(1 / (1 - level)) / np.log(counts + 1.0 + (counts == 0)), 1.0)
+    return np.where(counts < FEWEST, 0.0, stretched)
+
+
+def _level(counts: NDArray[np.int64], flagged: float) -> float:
+    return 1 - flagged / max(1, int((counts >= FEWEST).sum()))
+
+
+def subsets_of(modalities: Sequence[str]) -> list[list[str]]:
+    """The names behind each of `looked_at`."""
+    codes = looked_at(len(modalities))
+    return [[name for bit, name in enumerate(modalities) if code >> bit & 1] for code in codes]
 
 
 def looked_at(count: int) -> list[int]:

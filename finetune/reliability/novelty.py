@@ -19,11 +19,11 @@ from torch import Tensor, nn
 Floats = NDArray[np.float64]
 
 COMPONENTS = 16
-_PARTS = 2
+PARTS = 2
 _RARE = 0.3  # of the block's own spread, added to a feature's: a mutation that one patient has would outweigh all else
 _FARTHEST = 1e4  # spreads
 _LEAST = 1e-3  # of a variance, and of a part whose logarithm is taken: rounding must not tell patients apart
-_SIDES = (15.87, 50.0, 84.13)  # percentiles: a normal's standard deviation on either side of its median
+SIDES = (15.87, 50.0, 84.13)  # percentiles: a normal's standard deviation on either side of its median
 _NARROWEST = 0.05
 FEWEST = 20  # patients, to know how they spread
 
@@ -44,16 +44,32 @@ class Axes(NamedTuple):
         count = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, values, 0.0).sum(axis=0) / count
         spread = np.sqrt(np.where(known, (values - mean) ** 2, 0.0).sum(axis=0) / count)
-        typical = max(float(np.sqrt((spread**2).mean())), 1e-6)
-        scale = np.hypot(spread, _RARE * typical)
+        scale = scale_of(spread)
         standard = np.nan_to_num((values - mean) / scale)
-        patients, size = standard.shape
-        kept = max(1, min(components, patients // 4, size // 2))
-        variance, leading = _leading(standard, kept)
-        rest = (float((standard**2).sum()) / patients - float(variance.sum())) / max(1, size - kept)
+        variance, leading = _leading(standard, axes_kept(len(standard), standard.shape[1], components))
+        return cls.made(mean, scale, variance, leading, float((standard**2).sum()), len(standard), components)
+
+    @classmethod
+    def made(
+        cls, mean: Floats, scale: Floats, variance: Floats, leading: Floats, squares: float, count: int, components: int
+    ) -> "Axes":
+        """Of `count` patients' leading axes, and the sum of squares of all their standardised features."""
+        size, kept = leading.shape
+        rest = (squares / count - float(variance.sum())) / max(1, size - kept)
         rotation, spreads = np.zeros((size, components)), np.full(components, np.inf)
         rotation[:, :kept], spreads[:kept] = leading, np.maximum(variance, _LEAST)
         return cls(mean, scale, rotation, spreads, max(rest, _LEAST))
+
+
+def scale_of(spread: Floats) -> Floats:
+    """By what each feature is divided, given its own standard deviation: `[size]`."""
+    typical = max(float(np.sqrt((spread**2).mean())), 1e-6)
+    return np.hypot(spread, _RARE * typical)
+
+
+def axes_kept(patients: int, size: int, components: int) -> int:
+    """How many axes so many patients tell."""
+    return max(1, min(components, patients // 4, size // 2))
 
 
 def _leading(standard: Floats, count: int) -> tuple[Floats, Floats]:
@@ -96,9 +112,9 @@ class Novelty(nn.Module):
         self.register_buffer("rotation", torch.zeros(size, components))
         self.register_buffer("variance", torch.ones(components))
         self.register_buffer("rest", torch.ones(1))
-        self.register_buffer("middle", torch.zeros(_PARTS))
-        self.register_buffer("below", torch.ones(_PARTS))
-        self.register_buffer("above", torch.ones(_PARTS))
+        self.register_buffer("middle", torch.zeros(PARTS))
+        self.register_buffer("below", torch.ones(PARTS))
+        self.register_buffer("above", torch.ones(PARTS))
 
     def parts(self, values: Float[Tensor, "batch size"]) -> Float[Tensor, "batch 2"]:
         """Logarithms of the distance along the axes and off them, a feature each; NaN where the block is missing."""
@@ -123,7 +139,7 @@ class Novelty(nn.Module):
 
     def forward(self, values: Float[Tensor, "batch size"]) -> Float[Tensor, " batch"]:
         """The larger of both parts' distances from the median, in spreads of that side; NaN where it is missing."""
-        return self._distances(self.parts(values))
+        return self.distances(self.parts(values))
 
     def fit(self, values: Floats, judged: NDArray[np.bool_], folds: Sequence[NDArray[np.intp]]) -> Float[Tensor, " n"]:
         """Learns from patients.
@@ -137,27 +153,44 @@ class Novelty(nn.Module):
             Scores of those judged, by axes of the other folds, `[patients]`; NaN for others.
         """
         present = np.asarray(~np.isnan(values).all(axis=1))
-        parts = torch.full((len(values), _PARTS), torch.nan)
+        parts = torch.full((len(values), PARTS), torch.nan)
         for fold in folds:
             rest = np.setdiff1d(np.flatnonzero(present), fold)
             rows = fold[judged[fold] & present[fold]]
             if len(rest) >= FEWEST and len(rows):
-                self._take(Axes.of(values[rest], self.components))
-                parts[torch.from_numpy(rows)] = self.parts(torch.from_numpy(values[rows]).float())
+                axes = Axes.of(values[rest], self.components)
+                parts[torch.from_numpy(rows)] = self.parts_by(axes, values[rows])
         known = parts[~parts.isnan().any(dim=1)].double().numpy()
         if len(known) >= FEWEST:
-            low, middle, high = (torch.from_numpy(row).float() for row in np.percentile(known, _SIDES, axis=0))
-            self.middle.copy_(middle)
-            self.below.copy_((middle - low).clamp(min=_NARROWEST))
-            self.above.copy_((high - middle).clamp(min=_NARROWEST))
-        self._take(Axes.of(values[present], self.components))
-        return self._distances(parts)
+            self.spread(*np.percentile(known, SIDES, axis=0))
+        self.take(Axes.of(values[present], self.components))
+        return self.distances(parts)
 
-    def _distances(self, parts: Tensor) -> Tensor:
+    @classmethod
+    def parts_by(cls, axes: Axes, values: Floats) -> Float[Tensor, "batch 2"]:
+        """Parts of patients, `[batch, size]`, by some axes.
+
+        They are reckoned in double precision: what rounding tells axes apart by, such as in which order hospitals are
+        added, is gone once parts are given in single.
+        """
+        module = cls(values.shape[1], len(axes.variance)).double()
+        module.take(axes)
+        return module.parts(torch.from_numpy(values)).float()
+
+    def spread(self, low: Floats, middle: Floats, high: Floats) -> None:
+        """Takes percentiles of each part (`SIDES`) among patients left out, `[2]` each."""
+        below, between, above = (torch.from_numpy(row).float() for row in (low, middle, high))
+        self.middle.copy_(between)
+        self.below.copy_((between - below).clamp(min=_NARROWEST))
+        self.above.copy_((above - between).clamp(min=_NARROWEST))
+
+    def distances(self, parts: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
+        """The score of parts."""
         away = parts - self.middle
         return torch.maximum(away / self.above, -away / self.below).max(dim=1).values
 
-    def _take(self, axes: Axes) -> None:
+    def take(self, axes: Axes) -> None:
+        """Takes axes as its own."""
         self.mean.copy_(torch.from_numpy(axes.mean))
         self.scale.copy_(torch.from_numpy(axes.scale))
         self.rotation.copy_(torch.from_numpy(axes.rotation))

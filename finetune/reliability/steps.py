@@ -77,4 +77,5 @@ def fit_after_steps(
 def _batches(encoder: MultimodalEncoder, samples: Sequence[dict[str, object]]) -> list[Batch]:
     device = next(encoder.parameters()).device
     parts = [list(samples[start : start + _AT_ONCE]) for start in range(0, len(samples), _AT_ONCE)]
-    return [encoder.encode_samples(part).to(device) for part in parts]
+    precision = next(encoder.parameters()).dtype
+    return [encoder.encode_samples(part).to(device).floating(precision) for part in parts]

@@ -10,7 +10,7 @@ VALUES = st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=30)
 
 
 def at_most(values: np.ndarray):
-    return lambda edges: (values[None] <= edges[:, None]).sum(axis=1)
+    return lambda edges: (values <= edges[..., None]).sum(axis=-1)
 
 
 @given(VALUES)
@@ -37,7 +37,7 @@ def test_cells_are_searched_together():
 
     def count(edges: np.ndarray) -> np.ndarray:
         edges_asked.append(edges)
-        return (values <= edges[:, None]).sum(axis=1)
+        return (values <= edges[:, :, None]).sum(axis=2)
 
     found = order_statistics(count, ranks)
     expected = np.take_along_axis(np.sort(values, axis=1), ranks[:, None] - 1, axis=1)[:, 0]
