@@ -84,6 +84,7 @@ CONFIG_READERS = {
     "finetune/federated/evaluate.py",
     "finetune/federated/fit.py",
     "finetune/federated/settings.py",
+    "finetune/federated/reliability_settings.py",
     "finetune/federated/survival_settings.py",
     "finetune/federated/task.py",
     "finetune/fit.py",

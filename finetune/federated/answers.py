@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from finetune.federated import reliability
 from finetune.federated.calibration import BASELINE, LINE, LINES, RISKS, TEMPERATURE, most_edges
 from finetune.federated.counts import COUNTS, count_slots
 from finetune.federated.cox import site_sums
 from finetune.federated.features import embeddings, scores, targets_of
 from finetune.federated.parcel import MODELS, of_question, unpacked
+from finetune.federated.reliability_answers import ReliabilityAnswers
 from finetune.federated.survival import NAMES, SurvivalAnswers
 from finetune.federated.survival_settings import CoxSettings
 from finetune.federated.temperature import calibration_sums
@@ -51,6 +53,10 @@ def answer(task: Finetuning, name: str, weights: Weights, question: Weights) -> 
     }
     if name in NAMES:
         return _cox(task, name, weights, question)
+    if name in reliability.NAMES:
+        if task.cfg.reliability is None and task.cfg.calibration is None:
+            raise UserError(f"{name}: the run's plan says nothing of reliability; install one release everywhere")
+        return ReliabilityAnswers(task, weights).answer(name, question)
     if name not in answers:
         raise UserError(f"{name}: fine-tuning knows no such sums; install one release everywhere")
     return answers[name](task, weights, question)

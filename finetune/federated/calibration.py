@@ -3,7 +3,7 @@
 What comes out is what a head's own `calibrate` fits on everybody's patients at one place, on the declared grids.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from foundation.statistics.table import Floats
 
 TEMPERATURE, LINE, BASELINE, RISKS = "temperature", "line", "baseline", "risks"
 LINES = ("products", "rest")  # of a line: see `finetune.heads.regression`
+SumsAt = Callable[[Floats, dict[str, tuple[int, ...]]], Mapping[str, NDArray[Any]]]
 _SHRINK = 1e-2  # as `finetune.calibration` draws them towards none
 _STEPS = 30
 _STILL = 1e-14
@@ -38,17 +39,29 @@ def fit_temperature(ask: Ask, weights: Arrays, outputs: int, several: bool) -> W
         The head's buffers `log_scale` and `shift`.
     """
     rows, width = (outputs, 2) if several else (1, 1 + outputs)
+    theta = theta_by_sums(lambda some, shapes: ask(TEMPERATURE, weights, shapes, {"theta": some}).arrays, rows, width)
+    scale, shift = (theta[:, 0], theta[:, 1]) if several else (theta[0, :1], theta[0, 1:])
+    return {"head.log_scale": scale.astype(np.float32), "head.shift": shift.astype(np.float32)}
+
+
+def theta_by_sums(sums_at: SumsAt, rows: int, width: int) -> Floats:
+    """Logarithms of scales and shifts, `[rows, width]`, each row fitted by itself.
+
+    Args:
+        sums_at: the total over hospitals of `temperature_sums` at some values, given these and the arrays' shapes.
+        rows: to fit.
+        width: scale and shifts of each.
+    """
     shapes = {"patients": (rows,), "loss": (rows,), "gradient": (rows, width), "curvature": (rows, width, width)}
     shapes |= {"bend": (rows,)}
     theta = np.zeros((rows, width))
     for _ in range(_STEPS):
-        sums = ask(TEMPERATURE, weights, shapes, {"theta": theta}).arrays
+        sums = sums_at(theta, shapes)
         step = np.stack([_step(theta[row], {name: value[row] for name, value in sums.items()}) for row in range(rows)])
         theta = theta + step
         if float((step**2).max()) < _STILL:
             break
-    scale, shift = (theta[:, 0], theta[:, 1]) if several else (theta[0, :1], theta[0, 1:])
-    return {"head.log_scale": scale.astype(np.float32), "head.shift": shift.astype(np.float32)}
+    return theta
 
 
 def _step(theta: Floats, sums: Mapping[str, NDArray[Any]]) -> Floats:

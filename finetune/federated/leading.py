@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from finetune.assemble import encoder_folder
 from finetune.federated.calibration import LINE, LINES, fit_baseline, fit_temperature, quantiles
 from finetune.federated.counts import COUNTS, count_shapes, counts_of, modalities_of
 from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
 from finetune.federated.parcel import packed_encoder, to_question
+from finetune.federated.reliability import Fitted, fit_by_sums, of_steady_sites
+from finetune.federated.reliability_settings import ReliabilityPart, SupportPart
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.classification import Classification
 from finetune.heads.competing import CompetingRisks
@@ -21,9 +25,11 @@ from finetune.heads.multilabel import MultiLabel
 from finetune.heads.regression import Regression, line_of
 from finetune.heads.survival import Survival
 from finetune.patients import told_outcomes
+from finetune.reliability.module import blocks_of
+from foundation.encoder import MultimodalEncoder
 from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
-from foundation.federation.sums import Ask
+from foundation.federation.sums import Ask, Refused
 from foundation.federation.weights.types import Arrays, Weights
 
 if TYPE_CHECKING:
@@ -114,6 +120,29 @@ def calibrated(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
         sums = ask(LINE, weights, dict(zip(LINES, ((2, 2), (2,)), strict=True))).arrays
         return {"head.line": line_of(*(sums[name] for name in LINES)).astype(np.float32)}
     return {}
+
+
+def reliability(task: Finetuning, ask: Ask, weights: Arrays) -> Fitted | str:
+    """What is saved beside the head, fitted on the hospitals' validation patients; or why nothing is, in words."""
+    settings, support = ReliabilityPart.of(task.cfg), SupportPart.of(task.cfg)
+    if settings is None and support is None:
+        return "reliability=null"
+    if ask.refuses:
+        return "privacy covers updates alone, and exact sums would tell more"
+    folder, _ = encoder_folder(Path(task.cfg.pretrained))
+    encoder = MultimodalEncoder.from_pretrained(folder)
+    modalities = [str(name) for name in task.cfg.data.modalities]
+    blocks = blocks_of({name: encoder.feature_sizes([name]) for name in modalities})
+    head, outputs = copy.deepcopy(task.head), len(weights[last_layer(weights)])
+    for name in dict(head.named_buffers()):
+        if f"{_HEAD}{name}" in weights:
+            getattr(head, name).copy_(torch.from_numpy(np.array(weights[f"{_HEAD}{name}"])))
+    try:
+        return of_steady_sites(
+            ask, lambda steady: fit_by_sums(steady, weights, head, outputs, modalities, blocks, settings, support)
+        )
+    except Refused as error:
+        return str(error)
 
 
 def _descend(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from omegaconf import DictConfig
 from pydantic import Field
 
+from finetune.federated.reliability_settings import ReliabilityPart, SupportPart
 from finetune.federated.survival_settings import CoxSettings
 from foundation.command import plain
 from foundation.contract import Count, Digest, Dropout, Name, Part, Positive, Share, only
@@ -159,6 +160,8 @@ class FinetuningSettings(TaskSettings):
         cox: survival by sums; None where sites send updates.
         optimizer: of each site.
         data: batches.
+        reliability: sums after the last round that say how far answers can be relied on; None for none.
+        calibration: the same by subset of modalities; None for none.
     """
 
     config_name: ClassVar[str] = "finetune_federated"
@@ -170,6 +173,8 @@ class FinetuningSettings(TaskSettings):
     cox: CoxSettings | None = None
     optimizer: Steps = Steps()
     data: Patients
+    reliability: ReliabilityPart | None = None
+    calibration: SupportPart | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Self:
@@ -193,6 +198,7 @@ class FinetuningSettings(TaskSettings):
             "cox": None if content.get("cox") is None else CoxSettings.of(cfg).values(),  # type: ignore[union-attr]
             "optimizer": only(content["optimizer"], *Steps.model_fields),
             "data": only(content["data"], *Patients.model_fields),
+            **only(content, "reliability", "calibration"),
         }
         return cls.read(asked, "asked of sites", ours=True)
 
@@ -201,6 +207,8 @@ class FinetuningSettings(TaskSettings):
             cfg[part] = {**(cfg.get(part) or {}), **getattr(self, part).values()}
         cfg["task"], cfg["encoder"], cfg["frozen"] = self.task.node(), self.encoder, self.frozen
         cfg["cox"] = None if self.cox is None else self.cox.values()
+        cfg["reliability"] = None if self.reliability is None else self.reliability.values()
+        cfg["calibration"] = None if self.calibration is None else self.calibration.values()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -220,7 +228,15 @@ class FinetuningSettings(TaskSettings):
             f"learns: {learns}, learning rate {self.optimizer.learning_rate:g}",
             f"patients a step: {self.data.batch_size}",
             *([f"survival by sums over risk sets: {self.cox.method}"] if self.cox else []),
+            *self._told_last(),
         ]
+
+    def _told_last(self) -> list[str]:
+        """What sums after the last round fit, beside the head's calibration."""
+        if self.reliability is None:
+            return []
+        what = "sets or intervals" if self.reliability.flagged is None else "sets or intervals, moments of features"
+        return [f"sums after the last round: {what}, by subset of modalities"]
 
 
 class EvaluationSettings(TaskSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 ENCODER = "encoder"  # name of the sums that hand it over
 _MODALITIES, _OUTCOMES = "modalities.json", "outcomes.json"  # in the run's folder
+_UNFITTED = "reliability.json"  # likewise: why nothing says how far answers can be relied on
 FOLDER = "embeddings"  # in a site's folder of state
 
 
@@ -69,9 +71,12 @@ class Finetuning(FederatedTask):
         return Evaluation(measure(cast("FederatedModule", module), self.dataset("evaluation"), self.embeddings))
 
     def export(self, module: nn.Module, output: Path) -> Path:
+        from finetune.federated.reliability import read
         from finetune.fit import save
 
         finetuning = cast("FederatedModule", module)
+        fitted = read(self._fitted)
+        finetuning.reliability, finetuning.subsets = fitted.reliability, fitted.subsets
         if self.cfg.federation.kind != "deployment":  # where patients lie elsewhere, each hospital keeps its own split
             self.split.save(output / "split.json", self.cohort.digest)
         save(finetuning.cpu().eval(), self.cfg.task, list(self.cfg.data.modalities), output)
@@ -86,7 +91,8 @@ class Finetuning(FederatedTask):
         write_json(Path(self.cfg.output) / _OUTCOMES, {"train": counts})
 
     def notes(self) -> dict[str, Any]:
-        paths = {"modalities": Path(self.cfg.output) / _MODALITIES, "outcomes": Path(self.cfg.output) / _OUTCOMES}
+        output = Path(self.cfg.output)
+        paths = {"modalities": output / _MODALITIES, "outcomes": output / _OUTCOMES, "reliability": output / _UNFITTED}
         return {name: read_json(path, "train again") for name, path in paths.items() if path.is_file()}
 
     def builds_on(self) -> tuple[list[Path], dict[str, str]]:
@@ -114,9 +120,23 @@ class Finetuning(FederatedTask):
         return step_by_sums(self, ask, weights, number, buffers)
 
     def end(self, ask: Ask, weights: Arrays) -> Weights:
-        from finetune.federated.leading import calibrated
+        from finetune.federated.leading import calibrated, reliability
+        from finetune.federated.reliability import write
 
-        return calibrated(self, ask, weights)
+        fitted = calibrated(self, ask, weights)
+        shutil.rmtree(self._fitted, ignore_errors=True)
+        beside = reliability(self, ask, {**weights, **fitted})
+        if not isinstance(beside, str):
+            write(beside, self._fitted)
+        elif self.cfg.reliability is not None:
+            print(f"warning: nothing beside the head says how far its answers can be relied on: {beside}", flush=True)
+            write_json(Path(self.cfg.output) / _UNFITTED, {"not fitted": beside})
+        return fitted
+
+    @property
+    def _fitted(self) -> Path:
+        """Where what is fitted beside the head lies until the run's end."""
+        return Path(self.cfg.output) / "fitted"
 
     def behind(self, part: Part) -> dict[str, int]:
         table = self.cohort.patients.loc[self.patients(part)]

@@ -20,7 +20,7 @@ from foundation.federation.secure import secure_round
 from foundation.federation.server.components import ServerComponents
 from foundation.federation.server.exchange import send_and_collect
 from foundation.federation.server.ledger import ServerLedger
-from foundation.federation.sums.contract import Numbers, Shapes, Sums
+from foundation.federation.sums.contract import Numbers, Refused, Shapes, Sums
 from foundation.federation.sums.fixed_point import RANGE, from_parts, parts_before
 from foundation.federation.weights.types import Arrays
 from foundation.federation.wire.messages import Decline, Order, Reply, pack_order, unpack_reply
@@ -28,6 +28,8 @@ from foundation.federation.wire.sums import from_answer, places, with_question
 from foundation.federation.wire.tensors import UnreadableError
 
 OrderOf = Callable[[Arrays], Order]
+
+_BY_POLICY = "declined: policy: "
 
 
 class SumExchange:
@@ -98,7 +100,8 @@ class SumExchange:
         least = math.ceil(self.quorum * len(asked))
         if shapes and len(sums.sites) < least:
             reasons = "; ".join(f"{site}: {reason}" for site, reason in sums.absent.items())
-            raise UserError(
+            refused = all(reason.startswith(_BY_POLICY) for reason in sums.absent.values())
+            raise (Refused if refused else UserError)(
                 f"{name}: {len(sums.sites)} of {len(asked)} sites answered, {least} are needed ({reasons}); "
                 "go on with resume=true when they can, or lower quorum"
             )

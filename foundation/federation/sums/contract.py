@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from foundation.errors import UserError
 from foundation.federation.weights.types import Arrays
 
 Numbers = dict[str, NDArray[Any]]
@@ -44,6 +45,10 @@ class Sums:
     absent: dict[str, str] = field(default_factory=dict)
 
 
+class Refused(UserError):  # noqa: N818 (nobody erred)
+    """Too few sites answer, for policies of theirs say no; they will not answer another time."""
+
+
 class Ask(Protocol):
     """How a task's server part asks the sites that are connected."""
 
@@ -73,5 +78,6 @@ class Ask(Protocol):
             sites: to ask; all that train if None.
 
         Raises:
-            UserError: if too few sites answer.
+            Refused: if too few sites answer because of their policies.
+            UserError: if too few do for another reason.
         """

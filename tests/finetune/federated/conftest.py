@@ -37,6 +37,8 @@ def configured(pretrained: Path, small_cohort: Path, tmp_path: Path) -> Configur
             "rounds=2",
             "steps_per_round=4",
             "data.batch_size=8",
+            "reliability=null",  # some forty exchanges, which tests of other things need not wait for
+            "calibration=null",
         ]
         with hydra.initialize_config_module("configs", version_base="1.3"):
             cfg = hydra.compose("finetune_federated", [*settings, *overrides])

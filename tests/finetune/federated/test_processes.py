@@ -49,16 +49,21 @@ def test_survival_over_processes_of_their_own_is_that_of_one_process(
     deployed = ["federation=deployment", f"federation.server={running.server}"]
     training = [f"pretrained={pretrained}", f"data.folder={small_cohort}", "data.test_hospitals=[]"]
     training += ["task=survival", "cox={method: newton, ridge: 4}", "rounds=1", "steps_per_round=15"]
+    training += ["data.validation_fraction=0.4"]
     reading = [f"data.folder={small_cohort}", "part=train", "replicates=20", "overwrite=true"]
-    results = {}
+    results, reliability = {}, {}
     for name, engine in (("deployed", deployed), ("serial", ["federation=serial"])):
         output = tmp_path / name
         command("finetune.federated", *training, *engine, f"output={output}")
         command("finetune.federated.evaluate", f"run={tmp_path / 'deployed'}", *reading, *engine)
         page = json.loads((tmp_path / "deployed" / "federated-evaluation" / "evaluation.json").read_text())
         results[name] = load_file(output / "head.safetensors"), page
+        reliability[name] = load_file(output / "reliability.safetensors")
     for name, value in results["serial"][0].items():
         np.testing.assert_allclose(results["deployed"][0][name], value, atol=1e-6, err_msg=name)
+    assert (reliability["deployed"]["limits"] > 0).any()
+    for name, value in reliability["serial"].items():
+        np.testing.assert_allclose(reliability["deployed"][name], value, atol=1e-6, err_msg=name)
     same(*(page for _, page in results.values()))
     for site in SITES:
         received = list((running.home(site) / "state" / "models").iterdir())

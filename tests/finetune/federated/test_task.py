@@ -145,7 +145,7 @@ def test_site_with_another_encoder_takes_no_part(configured: Configure, tmp_path
 def test_task_model_of_hospitals_is_evaluated_and_exported_like_any_other(
     configured: Configure, tmp_path: Path, small_cohort: Path
 ):
-    federate(configured("data.validation_fraction=0.3"), COMMAND)
+    federate(configured("data.validation_fraction=0.3", "reliability={coverage: 0.9, flagged: 0.02}"), COMMAND)
     run = tmp_path / "run"
     for module, *settings in (
         ("finetune.evaluate", f"run={run}", "resamples=20", f"output={tmp_path / 'evaluation'}"),
