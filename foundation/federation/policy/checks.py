@@ -76,6 +76,8 @@ def check_order(
     _check_limits(policy.limits, order, entries)
     if order.embeddings:
         _check_embeddings(policy, order.privacy)
+    if order.exact:
+        _check_exact(policy)
     if order.task in _NO_TRAINING:
         return
     _check_privacy(policy, order.privacy)
@@ -119,8 +121,10 @@ def check_reply(policy: SitePolicy, order: OrderFacts, reply: ReplyFacts, entrie
         _check_limits(policy.limits, order, entries)
     if reply.kind == "update":
         _check_privacy(policy, reply.privacy)
-    if reply.kind in ("update", "embeddings") or (reply.kind == "statistics" and reply.spent is not None):
+    if reply.kind in ("update", "embeddings"):
         _check_budget(policy, order, entries, reply.spent)
+    if reply.kind in ("evaluation", "statistics"):
+        _check_exact(policy)
 
 
 def public_reason(policy: SitePolicy, error: UserError) -> str:
@@ -196,6 +200,11 @@ def _check_noise(name: str, rule: NoiseRule | None, promised: Noise | None) -> N
         raise Declined(f"privacy.{name}.min_noise_multiplier: {promised.noise_multiplier:g} offered, {least}")
     if rule.max_clip is not None and not promised.clip <= rule.max_clip:
         raise Declined(f"privacy.{name}.max_clip: {promised.clip:g} offered, at most {rule.max_clip:g} allowed")
+
+
+def _check_exact(policy: SitePolicy) -> None:
+    if policy.budget is not None and not policy.budget.exact:
+        raise Declined("budget.exact: evaluations and statistics carry no noise, and here none may leave uncounted")
 
 
 def _check_budget(policy: SitePolicy, order: OrderFacts, entries: Sequence[Entry], after: Spent | None) -> None:

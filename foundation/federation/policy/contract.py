@@ -75,10 +75,12 @@ class Budget(Strict):
     Args:
         epsilon: sum over runs.
         delta: sum over runs.
+        exact: evaluations and statistics may leave as well, which carry no noise, so that no epsilon covers them.
     """
 
     epsilon: Positive
     delta: Annotated[float, BeforeValidator(_no_switch), Field(gt=0, lt=1)]
+    exact: bool = False
 
 
 class Patients(Strict):

@@ -77,6 +77,7 @@ class OrderFacts:
         seconds: after which the server waits no longer; None if it always does.
         statistics: names of those that are asked for.
         embeddings: whether embeddings of patients are to leave.
+        exact: whether what is asked, an evaluation or statistics, leaves without noise.
     """
 
     run: str
@@ -95,6 +96,7 @@ class OrderFacts:
     seconds: float | None = None
     statistics: tuple[str, ...] = ()
     embeddings: bool = False
+    exact: bool = False
 
 
 def order_facts(

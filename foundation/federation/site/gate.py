@@ -248,7 +248,8 @@ class PolicyGate:
         order = self.order
         task = order.plan.task if self.order_type in _OF_TASK else self.order_type
         promises = self.privacy.promises(self.settings, self.masked)
-        return order_facts(order.plan, order.run, order.round, task, promises, self.statistics)
+        facts = order_facts(order.plan, order.run, order.round, task, promises, self.statistics)
+        return replace(facts, exact=self.order_type != "train")
 
     def note(
         self, kind: Kind, direction: Direction | None, arrays: WeightsDigest | None, **facts: Unpack[Facts]

@@ -50,7 +50,8 @@ def described(site: Site, plan: RunPlan) -> str:
     spends = (
         "nothing counts it: without noise, no epsilon can be told"
         if spent is None
-        else f"epsilon {spent.epsilon:.3g} at delta {spent.delta:g}, if all rounds take place"
+        else f"epsilon {spent.epsilon:.3g} at delta {spent.delta:g}, if all rounds take place; evaluations and "
+        "statistics carry no noise, and are not in it"
     )
     return page(plan, site.name, spends, last_approved(site, plan.task))
 

@@ -239,3 +239,18 @@ def test_attack_of_a_server_that_promises_noise_of_its_own_to_a_budget():
         check_reply(policy(**rules), central, replace(REPLY, spent=Spent(1.0, 1e-5)))
     order(policy(**rules, privacy={"server_noise": True}), central, spent_after=Spent(1.0, 1e-5))
     order(policy(**rules), spent_after=Spent(1.0, 1e-5))
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "statistics"])
+def test_under_a_budget_nothing_leaves_uncounted_unless_its_owner_says_so(kind):
+    asked = replace(ORDER, task="evaluate" if kind == "evaluation" else "statistics", exact=True)
+    answer = ReplyFacts(kind, 100, metrics={"auc": 0.9} if kind == "evaluation" else {})
+    order(policy(), asked)
+    check_reply(policy(), asked, answer)
+    rules = policy(budget={"epsilon": 5, "delta": 1e-5})
+    for attempt in (lambda: order(rules, asked), lambda: check_reply(rules, asked, answer)):
+        with pytest.raises(Declined, match=r"budget\.exact: evaluations and statistics carry no noise"):
+            attempt()
+    knowingly = policy(budget={"epsilon": 5, "delta": 1e-5, "exact": True})
+    order(knowingly, asked)
+    check_reply(knowingly, asked, answer)
