@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from timm.layers import Mlp
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 from foundation.masks import send
@@ -52,12 +53,15 @@ def pack(parts: list[tuple[Tensor, Tensor]], sets: int) -> Packed:
     owner = torch.cat([owner for _, owner in parts])
     order = owner.argsort(stable=True)
     owner = owner[order]
-    counts = torch.bincount(owner, minlength=sets)
-    place = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
-    first = (place == 0).nonzero().squeeze(1)
+    counts = torch.zeros(sets, dtype=torch.long).index_add(0, owner, torch.ones_like(owner))
+    first = counts.cumsum(0) - counts
+    place = torch.arange(owner.shape[0]) - first[owner]
     together = torch.cat([values for values, _ in parts])
     owner, place, first, order = (send(kept, together.device) for kept in (owner, place, first, order))
-    layout = Layout(owner, place, sets, int(counts.max()), first)
+    longest: int = counts.max().item()  # type: ignore[assignment]  # of integers; `int` would ask for its value
+    if is_exporting():
+        torch._check(longest > 1)  # of a program, somebody has more than the first token
+    layout = Layout(owner, place, sets, longest, first)
     return Packed(together.index_select(0, order), layout)
 
 

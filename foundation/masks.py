@@ -6,9 +6,14 @@ collate: `to_device` keeps that copy beside the one on the device, and what depe
 the layout of packed sets) is computed from it, and sent after.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
+from torch.compiler import is_exporting
+from torch.utils._pytree import tree_map
 
 _HOST = "on_host"
 
@@ -61,6 +66,21 @@ def mean_of_real(
 ) -> Shaped[Tensor, "sets width"]:
     """The mean over each set of its real members."""
     return laid_out(values, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def never_none(compute: Callable[..., Any], *rows: Tensor) -> Any:
+    """What is computed of rows, each by itself; in a program that is exported, also of no rows at all.
+
+    An exported convolution must know that it has a row: a blank one goes along, whose results are dropped.
+
+    Args:
+        compute: of tensors `[rows, ...]`, others of as many rows, alone or in a dictionary.
+        rows: to compute it of.
+    """
+    if not is_exporting():
+        return compute(*rows)
+    done = compute(*(torch.cat([one, one.new_zeros(1, *one.shape[1:])]) for one in rows))
+    return tree_map(lambda values: values[:-1], done)
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:

@@ -1,7 +1,5 @@
 """A fine-tuned model as a bundle folder and a TorchServe archive, and the check that it answers as it did."""
 
-import json
-import math
 import os
 import re
 import shutil
@@ -33,7 +31,6 @@ from serve.schema import BundleSchema, Digests
 from serve.torchserve import consilium_handler
 
 _PARTS = ("encoder", "head.safetensors", "task.json")
-_TOLERANCE = 1e-4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -115,46 +112,6 @@ def _add_hidden(archive: Path, bundle: Path) -> None:
                 stream.write(path, name)
 
 
-def check(run: Path, bundle: Path, cohort: Cohort, patient: str) -> tuple[float, dict[str, Any]]:
-    """Sends one patient through the bundle as a request, and through the fine-tuned model as it is.
-
-    Returns:
-        The largest difference of any number predicted, and the request.
-
-    Raises:
-        UserError: if it exceeds 1e-4, or something else is said of how far the prediction can be relied on.
-    """
-    sample = cohort.sample(patient)
-    predictor = Predictor.load(bundle)
-    request = to_request(sample, predictor.schema)
-    answer = predictor.answer([json.dumps(request)])[0]
-    if isinstance(answer, UserError):
-        raise answer
-    eager = TaskModel.load(run).predict([sample])[0]
-    difference = largest_difference(answer.prediction, eager)
-    if difference > _TOLERANCE:
-        raise UserError(f"{bundle}: differs from {run} by {difference:.2g} for {patient}; were files of it exchanged?")
-    if not _same_reliability(answer.reliability, eager["reliability"]):
-        raise UserError(
-            f"{bundle}: says otherwise than {run} how far the prediction of {patient} can be relied on; were files of "
-            "it exchanged?"
-        )
-    return difference, request
-
-
-def _same_reliability(one: Any, other: Any) -> bool:
-    """Whether two answers hold the same set or interval, scores and abstention; its reasons put these in words."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(
-            name == "reasons" or _same_reliability(value, other[name]) for name, value in one.items()
-        )
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same_reliability, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-    return bool(one == other)
-
-
 def largest_difference(one: Any, other: Any) -> float:
     """The largest difference between the numbers that two predictions have in common."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -168,6 +125,21 @@ def largest_difference(one: Any, other: Any) -> float:
 def held_out_patient(run: Path, cohort: Cohort) -> str | None:
     """The patient of the run's test split who has the most modalities; None if nobody was held out."""
     return max(_split(run, cohort).test, key=lambda patient: len(cohort.sample(patient)), default=None)
+
+
+def patient_to_compare(run: Path, cohort: Cohort, schema: BundleSchema) -> str:
+    """The patient held out who has the most modalities, or the first of the cohort whom the model can be asked about.
+
+    Raises:
+        UserError: if nobody has any modality that the bundle takes.
+    """
+    held_out = held_out_patient(run, cohort)
+    there = (patient for patient in cohort.patients.index if cohort.sample(patient).keys() & schema.modalities.keys())
+    patient = next(there, None) if held_out is None else held_out
+    if patient is None:
+        names = ", ".join(schema.modalities)
+        raise UserError(f"{cohort.folder}: no patient has any of {names}; give the cohort that the model is for")
+    return patient
 
 
 def _describe(run: Path, name: str | None, cohort: Cohort, files: dict[str, str]) -> BundleSchema:

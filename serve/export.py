@@ -17,8 +17,10 @@ def main(cfg: DictConfig) -> None:
     """Writes bundle and archive, and checks that the bundle answers as the fine-tuned model does."""
     from foundation.data.cohort import Cohort
     from serve import explained, signature
-    from serve.bundle import check, held_out_patient, write_archive, write_bundle
+    from serve.agreement import check
+    from serve.bundle import patient_to_compare, write_archive, write_bundle
     from serve.explanation import example
+    from serve.program import archive as program
 
     run, output = Path(cfg.run), Path(cfg.output)
     card = None if cfg.card is None else Path(cfg.card)
@@ -34,19 +36,21 @@ def main(cfg: DictConfig) -> None:
         schema = write_bundle(
             run, output / "bundle", cfg.name, cohort, card, None if cfg.fhir is None else Path(cfg.fhir)
         )
+        if cfg.program and (reason := program.add(output / "bundle")) is not None:
+            print(f"no program in this bundle: torch.export cannot take {reason}")
+        patient = cfg.example or patient_to_compare(run, cohort, schema)
+        difference, request = check(run, output / "bundle", cohort, patient)
+        record.metrics["largest_difference_to_eager"] = difference
         if signing_key is not None:
             signature.sign(output / "bundle", signing_key)
         archive = write_archive(output / "bundle", schema, output)
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
-        patient = cfg.example or (held_out_patient(run, cohort) if cohort.synthetic else None)
-        if patient:
-            difference, request = check(run, output / "bundle", cohort, patient)
-            record.metrics["largest_difference_to_eager"] = difference
+        if cfg.example or cohort.synthetic:
             write_json(output / "patient.json", request)
             print(f"patient: {output / 'patient.json'}")
-            if cohort.synthetic:
-                explanation = example(output / "bundle", request)
-                write_json(output / explained.FILE, explanation.model_dump(), sort_keys=False)
+        if cohort.synthetic:
+            explanation = example(output / "bundle", request)
+            write_json(output / explained.FILE, explanation.model_dump(), sort_keys=False)
     print(f"bundle: {output / 'bundle'}\narchive: {archive}\nversion: {schema.version}")
 
 

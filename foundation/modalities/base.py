@@ -62,12 +62,14 @@ class Modality(nn.Module, ABC):
 
     Attributes:
         parts: what of a value is counted, such as `images`; see `examined`.
+        several: whether patients differ in how many parts they have, along the first dimension of each of `Inputs`.
         looks_at_all: whether `transform` keeps, without a generator, what the bound at inference allows rather than as
             many parts as in training.
     """
 
     name: ClassVar[str]
     parts: ClassVar[str]
+    several: ClassVar[bool] = False
     looks_at_all = False
 
     def __init__(self, width: int, pooling: str = "gated") -> None:

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, mean_of_real, real, to_device
+from foundation.masks import laid_out, mean_of_real, never_none, real, to_device
 from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.feature_layers import check_layers, layer_features, mean_over_flips, moments
@@ -57,6 +58,7 @@ class ImageSet(Modality):
     """
 
     parts = "images"
+    several = True
 
     def __init__(
         self,
@@ -222,7 +224,7 @@ class ImageSet(Modality):
         mask = inputs["mask"]
         # Only real images pass through the backbone; padding takes its place afterwards.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
-            seen = torch.cat([self.backbone(self.pixels(part)) for part in self._in_parts(inputs)])
+            seen = torch.cat([never_none(self.backbone, self.pixels(part)) for part in self._in_parts(inputs)])
         return Tokens(laid_out(self.to_width(seen), mask), mask)
 
     def _in_parts(self, inputs: Inputs) -> list[Inputs]:
@@ -231,7 +233,7 @@ class ImageSet(Modality):
         A patient who is predicted for may have hundreds of images: as floats, and inside the backbone, they would need
         gigabytes.
         """
-        if torch.is_grad_enabled() or self.training:
+        if torch.is_grad_enabled() or self.training or is_exporting():
             return [inputs]
         flat = {name: real(value, inputs["mask"]) for name, value in inputs.items() if name != "mask"}
         count, device = len(flat["images"]), inputs["images"].device
@@ -252,7 +254,7 @@ class ImageSet(Modality):
 
     def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
         """The backbone's features, their mean and their spread over the places of an image; the mean over images."""
-        parts = [self._image_features(self.pixels(part)) for part in self._in_parts(inputs)]
+        parts = [never_none(self._image_features, self.pixels(part)) for part in self._in_parts(inputs)]
         by_image = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return {name: mean_of_real(values, inputs["mask"]) for name, values in by_image.items()}
 

@@ -40,10 +40,10 @@ class TransformerPool(nn.Module):
     def forward(
         self, values: Float[Tensor, "present tokens width"], mask: Bool[Tensor, "present tokens"]
     ) -> Float[Tensor, "present width"]:
-        who = torch.arange(len(values))
-        first = (self.summary.to(values.dtype).expand(len(values), -1), who)
+        who = torch.arange(values.shape[0])
+        first = (self.summary.to(values.dtype).expand(values.shape[0], -1), who)
         tokens = (real(values, mask), who[:, None].expand_as(mask)[on_host(mask)])
-        pooled: Tensor = self.blocks(pack([first, tokens], len(values))).first()
+        pooled: Tensor = self.blocks(pack([first, tokens], values.shape[0])).first()
         return pooled
 
 

@@ -14,7 +14,8 @@ from finetune.reliability.module import Reliability
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.tensors import read_tensors, write_tensors
-from serve.bundle import _same_reliability, check, write_bundle
+from serve.agreement import _same_reliability, check
+from serve.bundle import write_bundle
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ class Genomics(Modality):
         measured = torch.einsum("nlg,ncg,cgd->nld", weight * genes**0.5, channels, self.effect)
         latent = identity + measured
         latent = latent + self.feed(latent)
-        return Tokens(latent, self.token_mask(reach.expand(len(latent), self.latents, -1)))
+        return Tokens(latent, self.token_mask(reach.expand(latent.shape[0], self.latents, -1)))
 
     def reach(self, known: Bool[Tensor, "present genes"]) -> Bool[Tensor, "present latents genes"]:
         """Which genes each token may attend to; `latents` is 1 where it is the same for all."""

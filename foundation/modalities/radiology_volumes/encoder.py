@@ -13,7 +13,7 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, real
+from foundation.masks import laid_out, never_none, real
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
 from foundation.modalities.radiology_volumes.grid import Grid
 from foundation.modalities.radiology_volumes.request import VolumesForm
@@ -58,6 +58,7 @@ class RadiologyVolumes(Modality):
 
     name = STORAGE.name
     parts = "scans"
+    several = True
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class RadiologyVolumes(Modality):
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
         # Only real scans pass through the network; padding takes its place afterwards.
-        features = self.to_width(self.backbone(self._voxels(inputs)))
+        features = self.to_width(never_none(self.backbone, self._voxels(inputs)))
         return Tokens(laid_out(features, mask), mask)
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:

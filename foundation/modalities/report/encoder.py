@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.compiler import is_exporting
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from foundation.data.dictionary import DataDictionary
@@ -57,6 +58,7 @@ class Report(Modality):
 
     name = "report"
     parts = "word pieces"
+    several = True
 
     def __init__(
         self,
@@ -201,7 +203,8 @@ class Report(Modality):
         if not isinstance(self.text, BertModel) or self.text.config._attn_implementation != "sdpa":
             return mask.long()
         pieces = mask.shape[1]
-        return None if bool(on_host(mask).all()) else mask[:, None, None].expand(-1, 1, pieces, pieces)
+        full = not is_exporting() and bool(on_host(mask).all())
+        return None if full else mask[:, None, None].expand(-1, 1, pieces, pieces)
 
     def forward(self, inputs: Inputs) -> Tokens:
         mask = inputs["mask"]
@@ -214,7 +217,7 @@ class Report(Modality):
     def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present pieces"]]:
         """How often each word piece stands in the text, as log(1 + count)."""
         pieces, mask = inputs["pieces"], inputs["mask"]
-        counts = torch.zeros(len(pieces), len(self.tokenizer), device=pieces.device)
+        counts = torch.zeros(pieces.shape[0], len(self.tokenizer), device=pieces.device)
         return {self.name: counts.scatter_add(1, pieces, mask.float()).log1p()}
 
     def save_assets(self, folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.compiler import is_exporting
 
-from foundation.masks import on_host, send, to_device
+from foundation.masks import laid_out, never_none, on_host, real, send, to_device
 
 
 def in_windows(read: Callable[[Tensor, Tensor], Tensor], pieces: Tensor, mask: Tensor, length: int) -> Tensor:
@@ -17,14 +18,14 @@ def in_windows(read: Callable[[Tensor, Tensor], Tensor], pieces: Tensor, mask: T
         mask: true where there is a piece.
         length: of a window.
     """
-    present, count = pieces.shape
-    if count <= length:
+    count = pieces.shape[1]
+    if not is_exporting() and count <= length:
         return read(pieces, mask)
-    padding = (0, -count % length)
-    windows = functional.pad(pieces, padding).view(-1, length)
-    real = functional.pad(on_host(mask), padding).view(-1, length)
-    rows = real.any(dim=1).nonzero().squeeze(1)  # known on the host: the device is not waited for
-    there = send(rows, pieces.device)
-    values = read(windows.index_select(0, there), to_device(real[rows], mask.device))
-    laid = values.new_zeros(len(windows), length, values.shape[-1]).index_copy(0, there, values)
-    return laid.view(present, -1, values.shape[-1])[:, :count]
+    there = on_host(mask)  # the device is not waited for
+    row, place = there.nonzero().unbind(1)
+    begins = place % length == 0
+    places = place[begins][:, None] + torch.arange(length)
+    cells = row[begins][:, None] * count + places.clamp(max=count - 1)
+    windowed = to_device(there.flatten()[cells] & (places < count), mask.device)
+    values = never_none(read, pieces.flatten()[send(cells, pieces.device)], windowed)
+    return laid_out(real(values, windowed), mask)
