@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -18,12 +18,13 @@ from foundation.modalities.base import Inputs
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
 from serve.fhir.declaration import FhirDeclaration, load_declaration
-from serve.fhir.reading import Reading, read_bundle
-from serve.fhir.writing import write_bundle
 from serve.manifest import MODEL
 from serve.problems import internal_error, to_request_error
 from serve.schema import BundleSchema, Digests, ExaminedPart, Patient, Response, read_request
 from serve.verification import verify_bundle
+
+if TYPE_CHECKING:  # a model that takes no FHIR need not load what reads it: a tenth of a worker's start
+    from serve.fhir.reading import Reading
 
 _CPU = torch.device("cpu")
 _LOG = logging.getLogger(__name__)
@@ -91,16 +92,20 @@ class Predictor:
             for one, request_id in zip(prepared, ids, strict=True)
         ]
 
-    def read_fhir(self, body: Any) -> Reading | RequestError:
+    def read_fhir(self, body: Any) -> "Reading | RequestError":
         """What a FHIR Bundle says, or why it is not read."""
         if self.fhir is None:
             reason = "this model was exported without a declaration of FHIR"
             advice = "send its own form, as Content-Type: application/json, or ask for an export with fhir=..."
             return RequestError("Content-Type", reason, advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        from serve.fhir.reading import read_bundle
+
         return _guarded(read_bundle, body, self.fhir, self.schema)
 
-    def write_fhir(self, reading: Reading, response: Response) -> dict[str, Any] | RequestError:
+    def write_fhir(self, reading: "Reading", response: Response) -> dict[str, Any] | RequestError:
         """The answer about what was read, as FHIR; a refusal where it cannot be written, which fails nobody else."""
+        from serve.fhir.writing import write_bundle
+
         warnings = [*reading.warnings, *response.warnings]
         return _guarded(write_bundle, response.model_copy(update={"warnings": warnings}), reading)
 

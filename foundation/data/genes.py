@@ -24,7 +24,7 @@ COLUMNS = ["symbol", "hgnc_id", "ensembl", "previous", "aliases"]
 _HEADER = ("name", "version", "source", "licence")
 # Aliases (of PLXNA3, AMACR, SGCG ...) that as a column's name mean something else.
 _NO_GENES = {"ARM", "DSS", "ER", "NA", "NaN", "OS", "PR", "RACE", "SD", "SEX", "TYPE"}
-Names = Mapping[str, frozenset[str]]
+Names = Mapping[str, str | frozenset[str]]  # a name's symbol, or its symbols where there are several
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class GeneVocabulary:
     @cached_property
     def _folded(self) -> list[Names]:
         return [
-            _index([(name.casefold(), symbol) for name, symbols in names.items() for symbol in symbols])
+            _index([(name.casefold(), symbol) for name, known in names.items() for symbol in _symbols(known)])
             for _, names in self._steps
         ]
 
@@ -165,11 +165,18 @@ def _pairs(table: pd.DataFrame, column: str) -> list[tuple[str, str]]:
 
 
 def _index(pairs: Iterable[tuple[str, str]]) -> Names:
-    index: defaultdict[str, set[str]] = defaultdict(set)
+    """A set only where it is needed: hundreds of thousands of them take a second, and a hundred megabytes."""
+    index: dict[str, str | frozenset[str]] = {}
     for name, symbol in pairs:
-        index[name].add(symbol)
-    return {name: frozenset(symbols) for name, symbols in index.items()}
+        known = index.setdefault(name, symbol)
+        if known != symbol:
+            index[name] = _symbols(known) | {symbol}
+    return index
+
+
+def _symbols(known: str | frozenset[str]) -> frozenset[str]:
+    return frozenset([known]) if isinstance(known, str) else known
 
 
 def _union(names: Names, written: Iterable[str]) -> frozenset[str]:
-    return frozenset().union(*(names.get(name, frozenset()) for name in written))
+    return frozenset().union(*(_symbols(names[name]) for name in written if name in names))
