@@ -8,6 +8,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -234,16 +235,28 @@ def _first_content(
 
 
 def _hardware() -> dict[str, Any]:
-    import psutil  # here, for whoever reads records or writes files alone needs neither
-    import torch
+    import psutil  # here, for whoever reads records or writes files alone needs it not
 
     return {
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "gpus": _gpus(),
         "python": platform.python_version(),
     }
+
+
+def _gpus(driver: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Names of those that PyTorch sees; of a process that has not loaded it, those that NVIDIA's driver lists.
+
+    Loading it takes longer than many a command that prepares data.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    texts = [path.read_text(errors="replace") for path in sorted(driver.glob("*/information"))]
+    lines = [line.partition(":") for text in texts for line in text.splitlines()]
+    return [value.strip() for key, _, value in lines if key.strip() == "Model"]
 
 
 def _process() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from foundation.run_record import RunRecord, is_finished
 if TYPE_CHECKING:
     from foundation.data.declaration import Declaration
 
-_LOADS = "torch, pandas"
+_LOADS = "pandas"
 _MOST_WARNINGS = 5  # at a terminal
 _HELP = """usage: python -m foundation.data ACTION [overrides]
 

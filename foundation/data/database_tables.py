@@ -4,13 +4,14 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from sqlalchemy import Connection, column, create_engine, inspect, table
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from foundation.data.problems import refuse
+
+if TYPE_CHECKING:  # where it is used it is imported, for few cohorts are of a database
+    from sqlalchemy import Connection
 
 # Steps of SQLite's machine before reading is given up: a table takes fewer for each byte that it holds, and a view of
 # somebody else's may run for ever.
@@ -29,6 +30,8 @@ def names_of(path: Path) -> list[str]:
     """
     if path.suffix.lower() in OTHERS:
         raise refuse(path, "a database that is not read here", _ADVICE)
+    from sqlalchemy import inspect
+
     with _open(path) as connection:
         inspector = inspect(connection)
         return [*inspector.get_table_names(), *inspector.get_view_names()]
@@ -40,6 +43,8 @@ def read_database(path: Path, name: str, wanted: Collection[str]) -> pd.DataFram
     Raises:
         DataError: if it cannot be read.
     """
+    from sqlalchemy import column, inspect, table
+
     with _open(path) as connection:
         there = [str(each["name"]) for each in inspect(connection).get_columns(name)]
         columns = [each for each in there if each in wanted]
@@ -49,7 +54,11 @@ def read_database(path: Path, name: str, wanted: Collection[str]) -> pd.DataFram
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Connection]:
+def _open(path: Path) -> "Iterator[Connection]":
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
     address = f"{path.absolute().as_uri()}?mode=ro"  # of a path with ?, # or %, too
     left = _STEPS + _STEPS_A_BYTE * (path.stat().st_size if path.is_file() else 0)
 

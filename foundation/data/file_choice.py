@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import pydicom
-from pydicom.errors import InvalidDicomError
 
 from foundation.data.image_source import ImageSource
 from foundation.data.landmarks import Landmarks
@@ -73,11 +71,13 @@ def _dates_of_scans(listed: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
 
 
 def _date_of_series(path: Path) -> str | None:
+    import pydicom  # here, for whoever has no new scan need not wait for it
+
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     for file in files:
         try:
             tags = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_DATES))
-        except (InvalidDicomError, OSError):
+        except (pydicom.errors.InvalidDicomError, OSError):
             continue  # what cannot be read is named where its pixels are
         return next((str(tags[name].value)[:8] for name in _DATES if name in tags and tags[name].value), None)
     return None

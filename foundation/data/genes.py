@@ -8,7 +8,7 @@ Tweedie et al., Genenames.org: the HGNC and VGNC resources in 2021, Nucleic Acid
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -48,6 +48,28 @@ class Resolution:
     duplicates: dict[str, list[str]] = field(default_factory=dict)
 
 
+@dataclass
+class _Step:
+    """Names of one kind. They are put in order when one is first looked up: most are found before that.
+
+    Attributes:
+        how: in words, what a name was that is found here; empty of names that need none.
+        table: see `GeneVocabulary`.
+        columns: of it, that hold the names.
+        left_out: names that as a column's mean something else.
+    """
+
+    how: str
+    table: pd.DataFrame
+    columns: list[str]
+    left_out: Collection[str] = ()
+
+    @cached_property
+    def names(self) -> Names:
+        pairs = (pair for column in self.columns for pair in _pairs(self.table, column))
+        return _index(pair for pair in pairs if pair[0] not in self.left_out)
+
+
 class GeneVocabulary:
     """Approved symbols and every other name that leads to one.
 
@@ -63,12 +85,11 @@ class GeneVocabulary:
     def __init__(self, table: pd.DataFrame, header: dict[str, str]) -> None:
         self.symbols: list[str] = sorted(table["symbol"])
         self.header = header
-        pairs = {name: _pairs(table, name) for name in COLUMNS}
-        self._steps: list[tuple[str, Names]] = [
-            ("", _index(pairs["symbol"])),
-            ("", _index(pairs["ensembl"] + pairs["hgnc_id"])),
-            ("previous symbol", _index(pairs["previous"])),
-            ("alias", _index([(name, symbol) for name, symbol in pairs["aliases"] if name not in _NO_GENES])),
+        self._steps = [
+            _Step("", table, ["symbol"]),
+            _Step("", table, ["ensembl", "hgnc_id"]),
+            _Step("previous symbol", table, ["previous"]),
+            _Step("alias", table, ["aliases"], _NO_GENES),
         ]
 
     @property
@@ -136,20 +157,20 @@ class GeneVocabulary:
     @cached_property
     def _folded(self) -> list[Names]:
         return [
-            _index([(name.casefold(), symbol) for name, known in names.items() for symbol in _symbols(known)])
-            for _, names in self._steps
+            _index((name.casefold(), symbol) for name, known in step.names.items() for symbol in _symbols(known))
+            for step in self._steps
         ]
 
     def _find(self, name: str) -> tuple[str, frozenset[str]]:
         """How a name was recognised, and the genes that it may mean."""
         written = parts(name)
-        for how, names in self._steps:
-            if symbols := _union(names, written):
-                return how, symbols
+        for step in self._steps:
+            if symbols := _union(step.names, written):
+                return step.how, symbols
         before = before_the_spreadsheet(name)
         if before:
             return "spreadsheet date", next(
-                (symbols for _, names in self._steps if (symbols := _union(names, before))), frozenset()
+                (symbols for step in self._steps if (symbols := _union(step.names, before))), frozenset()
             )
         folded = [part.casefold() for part in written if may_be_recased(part) and part not in _NO_GENES]
         for names in self._folded:

@@ -1,8 +1,11 @@
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from foundation import run_record
 from foundation.errors import UserError
 from foundation.run_record import RunRecord, keep_records, read_run, walk
 
@@ -54,3 +57,17 @@ def test_a_failed_run_says_so(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), RunRecord.open(tmp_path, "x", {}, 0):
         _ = 1 / 0
     assert read_run(tmp_path)["status"] == "failed"
+
+
+def test_gpus_are_those_of_the_driver_where_pytorch_was_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in (("0000:01:00.0", "NVIDIA H100 80GB HBM3"), ("0000:02:00.0", "Tesla T4")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "information").write_text(f"Model: \t\t {name}\nIRQ:   \t\t 44\n")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert run_record._gpus(tmp_path) == ["NVIDIA H100 80GB HBM3", "Tesla T4"]
+    assert run_record._gpus(tmp_path / "none") == []
+    cuda = SimpleNamespace(device_count=lambda: 1, get_device_name=lambda index: f"seen {index}")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert run_record._gpus(tmp_path) == ["seen 0"]

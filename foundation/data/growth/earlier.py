@@ -68,7 +68,11 @@ class Growth:
 
     def counts(self, earlier: Earlier) -> dict[str, int]:
         """Patients who are new, who changed, and who are gone."""
-        before = {(hospital, one) for hospital, table in earlier.tables.items() for one in table.index}
-        now = {(hospital, one) for hospital, names in self.members.items() for one in names}
-        packed = {(hospital, one) for hospital, each in self.fresh.items() for names in each.values() for one in names}
-        return {"new": len(now - before), "changed": len(packed & before & now), "withdrawn": len(before - now)}
+        counts = {"new": 0, "changed": 0, "withdrawn": 0}
+        for hospital in {**self.members, **earlier.tables}:
+            before, now = set(earlier.hospital_of(hospital).index), set(self.members.get(hospital, ()))
+            packed = set[str]().union(*self.fresh.get(hospital, {}).values())
+            counts["new"] += len(now - before)
+            counts["changed"] += len(packed & before & now)
+            counts["withdrawn"] += len(before - now)
+        return counts

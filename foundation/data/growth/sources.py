@@ -50,7 +50,7 @@ class FolderSources:
 
     def rows(self, name: str, patients: Collection[str]) -> RowTable:
         """A cut source's rows, at least those of some patients (as packed), read when they are first asked for."""
-        if name in self._added and not len(self._before(name).intersection(list(patients))):
+        if name in self._added and self._only_added(name, patients):
             return self._added[name][0]
         if name not in self._read:
             table = read_rows(self.cut[name])
@@ -69,8 +69,10 @@ class FolderSources:
         """All of the patients' table, as packed, where that is cut by rows."""
         return self.prints[PATIENTS].index.difference([EVERYBODY]) if PATIENTS in self.cut else pd.Index([])
 
-    def _before(self, name: str) -> "pd.Index[str]":
-        return self.prints[name].index.difference([EVERYBODY, *self._added[name][1]])
+    def _only_added(self, name: str, patients: Collection[str]) -> bool:
+        """Whether none of them had rows that stand in the file since before."""
+        index, (_, added) = self.prints[name].index, self._added[name]
+        return not any(one in index and one not in added for one in patients)
 
     def whole(self, name: str) -> bool:
         """Whether a source, where it has changed, has for everybody."""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.files import replacing
@@ -22,6 +23,7 @@ EVERYBODY = ""  # stands for all patients of a folder: a digest of the whole fil
 _FORMAT = 1
 _META = b"consilium"
 
+_NONE = np.array([], np.uint64)
 Prints = dict[tuple[str, str], pd.DataFrame]  # by folder and source: uint64 `digest` and `stat`, indexed by patient
 
 
@@ -41,13 +43,17 @@ class State:
 
     def write(self, folder: Path) -> None:
         """Writes it into a prepared cohort's folder."""
-        parts = [
-            frame.assign(place=place, source=source).rename_axis("patient").reset_index()
-            for (place, source), frame in sorted(self.prints.items())
-        ]
-        columns = ["place", "source", "patient", "digest", "stat"]
-        whole = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-        table = pa.Table.from_pandas(whole, preserve_index=False)
+        prints = sorted(self.prints.items())
+        keys = np.repeat(np.arange(len(prints), dtype=np.int32), [len(frame) for _, frame in prints])
+        words = [pa.array([key[part] for key, _ in prints], pa.string()) for part in (0, 1)]
+        columns = {
+            name: pa.DictionaryArray.from_arrays(keys, each)
+            for name, each in zip(("place", "source"), words, strict=True)
+        }
+        columns["patient"] = pa.concat_arrays([pa.array([], pa.string()), *(_texts(frame) for _, frame in prints)])
+        for name in ("digest", "stat"):
+            columns[name] = pa.array(np.concatenate([_NONE, *(frame[name].to_numpy() for _, frame in prints)]))
+        table = pa.table(columns)
         facts = {"format": _FORMAT, "settings": self.settings, "files": self.files}
         with replacing(folder / FILE) as temporary:
             pq.write_table(table.replace_schema_metadata({_META: json.dumps(facts)}), temporary)
@@ -64,19 +70,33 @@ class State:
         if not path.is_file():
             raise UserError(f"{path}: missing, so nobody knows what changed since; {advice}")
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, read_dictionary=["place", "source"]).combine_chunks()
             facts = json.loads(table.schema.metadata[_META])
             settings, files, version = facts["settings"], facts["files"], facts["format"]
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not readable ({error}); {advice}") from error
         if version != _FORMAT:
             raise UserError(f"{path}: of another release; {advice}")
-        frame = table.to_pandas()
-        prints = {
-            (str(place), str(source)): part.set_index("patient")[["digest", "stat"]]
-            for (place, source), part in frame.groupby(["place", "source"], sort=False)
-        }
+        frame = table.select(["patient", "digest", "stat"]).to_pandas().set_index("patient").rename_axis(None)
+        place, source = (_words(table, name) for name in ("place", "source"))
+        codes = np.stack([place[1], source[1]])
+        begins = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(axis=0))[: len(frame)])
+        keys = [(place[0][codes[0, at]], source[0][codes[1, at]]) for at in begins]
+        if len(set(keys)) < len(keys):
+            raise UserError(f"{path}: not in order; {advice}")
+        ends = [*begins[1:], len(frame)]
+        prints = {key: frame.iloc[begin:end] for key, begin, end in zip(keys, begins, ends, strict=True)}
         return cls(settings, prints, files)
+
+
+def _texts(frame: pd.DataFrame) -> pa.Array:
+    return pa.array(frame.index, pa.string(), from_pandas=True)
+
+
+def _words(table: pa.Table, name: str) -> tuple[list[str], NDArray[np.int64]]:
+    """The words of a column, and which stands in each row."""
+    column = table[name].chunk(0) if table[name].num_chunks else pa.DictionaryArray.from_arrays([], [])
+    return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def frame_of(digests: "dict[str, int]", stats: "dict[str, int] | None" = None) -> pd.DataFrame:

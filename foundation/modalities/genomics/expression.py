@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata
 import numpy as np
 import pandas as pd
-import scipy.sparse
 from numpy.typing import NDArray
 
 from foundation.data.columns import nearest
@@ -23,6 +22,9 @@ from foundation.modalities.genomics.gene_tables import (
 )
 from foundation.modalities.genomics.sample_choice import SampleChoice
 from foundation.modalities.genomics.symbols import by_symbol
+
+if TYPE_CHECKING:
+    import anndata
 
 
 def read_expression(
@@ -49,6 +51,9 @@ def read_expression(
 
 def _anndata(path: Path, source: GeneSource, unit: str, landmarks: Landmarks | None) -> GeneTable:
     """The matrix `[patients, names]` of an AnnData file (Virshup et al. 2024), held against the unit declared."""
+    import anndata  # here, for few cohorts have such a file, and these take a while
+    import scipy.sparse
+
     if not path.is_file():
         raise refuse(path, "missing", "put it there")
     try:
@@ -84,7 +89,7 @@ def _anndata(path: Path, source: GeneSource, unit: str, landmarks: Landmarks | N
 
 
 def _check_logarithm(
-    path: Path, data: anndata.AnnData, source: GeneSource, unit: str, values: NDArray[np.generic]
+    path: Path, data: "anndata.AnnData", source: GeneSource, unit: str, values: NDArray[np.generic]
 ) -> None:
     """What scanpy's `log1p` wrote of itself, against the unit declared.
 

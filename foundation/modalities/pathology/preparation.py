@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,12 @@ from foundation.data.problems import Problems, refuse
 from foundation.data.site import Site
 from foundation.modalities.pathology.feature_files import read_features
 from foundation.modalities.pathology.slides import Slide, source_files
-from foundation.modalities.pathology.spot_files import files_beside
 from foundation.modalities.pathology.spot_source import SpotSettings
-from foundation.modalities.pathology.spots import read_section
 from foundation.modalities.pathology.storage import SPOTS, STORAGE
 from foundation.modalities.pathology.tiling import THUMBNAIL, TiledSlide, TileSettings, read_tiles, tile_slides
+
+if TYPE_CHECKING:
+    from foundation.modalities.pathology.spots import Section
 
 _SLIDES = "slides/**/*"
 _FEATURES = "features/**/*.h5"
@@ -86,7 +87,7 @@ class PathologyPreparation(ImagePreparation):
             features, _ = read_features(look.path)
             look.size, look.form = f"{features.shape[1]} values a tile", f"{features.dtype} features"
         elif look.kind == "spots":
-            section = read_section(look.path, source.spots, _TILES, source.seed, problems)
+            section = _section(look.path, source, _TILES, problems)
             section.expression(dictionary.genes, source.spots.counts)
             look.content = digest([look.path])
             look.show(section.tiles(source.tile))
@@ -105,7 +106,7 @@ class PathologyPreparation(ImagePreparation):
             if kind == "slides":
                 return read_tiles(tiled[path].folder)
             if kind == "spots":
-                section = read_section(path, source.spots, source.max_tiles, source.seed, packing.problems)
+                section = _section(path, source, source.max_tiles, packing.problems)
                 return section.tiles(source.tile)
             if kind == "images":
                 return read_image(path, packing.problems)[None]
@@ -127,8 +128,12 @@ class PathologyPreparation(ImagePreparation):
             problems.error(site.files[STORAGE.name], f"patient {patient} {finding}", advice, field="kind")
 
     def files_of(self, path: Path, kind: str, source: Any) -> list[Path]:
-        beside = files_beside(path, source.spots) if kind == "spots" else []
-        return [*super().files_of(path, kind, source), *beside]
+        files = super().files_of(path, kind, source)
+        if kind != "spots":
+            return files
+        from foundation.modalities.pathology.spot_files import files_beside
+
+        return [*files, *files_beside(path, source.spots)]
 
     def pack(self, packing: Packing) -> pd.DataFrame:
         table, listed = super().pack(packing), packing.site.tables.get(STORAGE.name)
@@ -140,11 +145,17 @@ class PathologyPreparation(ImagePreparation):
             files = listed.loc[[patient]]
             table.loc[patient, SPOTS] = count if (files["kind"] == "spots").all() else -1
             for path in files["path"][files["kind"] == "spots"]:
-                section = read_section(Path(path), source.spots, source.max_tiles, source.seed)
+                section = _section(Path(path), source, source.max_tiles)
                 rows.append(section.expression(genes, source.spots.counts))
                 count += len(rows[-1])
         np.save(packing.output / f"{SPOTS}.npy", np.concatenate(rows))
         return table
+
+
+def _section(path: Path, source: Any, most: int | None, problems: Problems | None = None) -> "Section":
+    from foundation.modalities.pathology.spots import read_section  # whoever has no spots need not wait for it
+
+    return read_section(path, source.spots, most, source.seed, problems)
 
 
 PREPARATION = PathologyPreparation()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -152,6 +151,8 @@ _PICTURES = ("tissue_hires_image.png", "tissue_hires_image.jpg", "tissue_hires_i
 
 
 def _anndata(path: Path) -> SpotFile:
+    import anndata  # here, for few cohorts have such a file, and it takes a while
+
     data = anndata.read_h5ad(path)
     if "spatial" not in data.obsm:
         raise refuse(path, "no obsm['spatial']", "write the places of spots there", field="spatial")

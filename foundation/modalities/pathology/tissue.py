@@ -2,9 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2hsv
-from skimage.filters import gaussian, threshold_otsu
-from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
 
 # Otsu always cuts somewhere: on bare glass into noise, on a slide full of tissue through it. These bounds hold it.
 _SATURATION = (0.05, 0.2)
@@ -22,6 +19,11 @@ def tissue_mask(picture: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     Returns:
         `[height, width]`.
     """
+    # Here, for whoever has no new slide need not wait for it.
+    from skimage.color import rgb2hsv
+    from skimage.filters import gaussian, threshold_otsu
+    from skimage.morphology import closing, disk, remove_small_holes, remove_small_objects
+
     hsv = rgb2hsv(picture.astype(np.float32) / 255)  # half of what double precision takes
     lit = hsv[..., 2] > _DARK
     saturation = gaussian(np.where(lit, hsv[..., 1], 0), sigma=1)

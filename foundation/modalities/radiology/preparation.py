@@ -7,7 +7,6 @@ NIfTI files.
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import pydicom
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,7 +17,6 @@ from foundation.data.image_preparation import ImagePreparation, Reader
 from foundation.data.image_source import ImageSource
 from foundation.data.preparation import Packing
 from foundation.data.problems import Problems
-from foundation.modalities.radiology.dicom_tags import identifying_tags
 from foundation.modalities.radiology.scan import SliceSettings
 from foundation.modalities.radiology.slices import Kind, read_slices
 from foundation.modalities.radiology.storage import STORAGE
@@ -55,6 +53,10 @@ class RadiologyPreparation(ImagePreparation):
     def open(self, look: Look, source: Any, dictionary: DataDictionary, problems: Problems) -> None:
         look.show(self._slices(look.path, look.kind, source, problems))
         if look.kind == "dicom":
+            import pydicom  # whoever has no new scan need not wait for it
+
+            from foundation.modalities.radiology.dicom_tags import identifying_tags
+
             first = pydicom.dcmread(files_of(look.path)[0], stop_before_pixels=True)
             look.carries, look.parts = identifying_tags(first), "tags"
 

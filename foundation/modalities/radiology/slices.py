@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.data.problems import Problems
-from foundation.modalities.radiology.dicom import read_series
-from foundation.modalities.radiology.nifti import read_nifti
 from foundation.modalities.radiology.scan import SliceSettings, to_slices
 
 Kind = Literal["dicom", "nifti"]
@@ -27,5 +25,9 @@ def read_slices(path: Path, kind: Kind, settings: SliceSettings, problems: Probl
         DataError: if the scan cannot be read.
     """
     if kind == "dicom":
+        from foundation.modalities.radiology.dicom import read_series  # whoever has no new scan need not wait for it
+
         return to_slices(read_series(path, settings, problems), settings)
+    from foundation.modalities.radiology.nifti import read_nifti
+
     return to_slices(read_nifti(path, settings, problems), settings)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
-from scipy import ndimage
 
 from foundation.data.dictionary import DataDictionary
 from foundation.modalities.radiology.scan import Volume, grey, limits
@@ -66,6 +65,8 @@ class Grid(BaseModel):
 
         Voxels are interpolated linearly, after smoothing along axes on which the grid is coarser than the scan.
         """
+        from scipy import ndimage  # here, for whoever has no new scan need not wait for it
+
         middle = volume.affine @ np.append((np.array(volume.voxels.shape) - 1) / 2, 1)
         affine = np.diag([*self.spacing, 1.0])
         affine[:3, 3] = middle[:3] - np.array(self.spacing) * (np.array(self.shape) - 1) / 2

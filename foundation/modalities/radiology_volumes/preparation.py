@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
@@ -20,11 +19,9 @@ from foundation.data.image_preparation import ImagePreparation, Reader
 from foundation.data.image_source import ImageSource
 from foundation.data.preparation import Packing
 from foundation.data.problems import Problems, refuse_invalid
-from foundation.modalities.radiology.dicom_tags import identifying_tags
 from foundation.modalities.radiology.hounsfield import where_stored
 from foundation.modalities.radiology.label_maps import refuse_label_map
 from foundation.modalities.radiology_volumes.grid import Grid
-from foundation.modalities.radiology_volumes.scans import read_volume
 from foundation.modalities.radiology_volumes.storage import STORAGE
 
 _SLICES = 8  # of each scan that a look compares with those of other patients
@@ -67,6 +64,10 @@ class VolumePreparation(ImagePreparation):
         chosen = np.linspace(0, placed.shape[2] - 1, _SLICES).round().astype(int)
         look.show(np.repeat(placed[:, :, chosen, :1].transpose(2, 1, 0, 3), 3, axis=3))
         if look.kind == "dicom":
+            import pydicom  # whoever has no new scan need not wait for it
+
+            from foundation.modalities.radiology.dicom_tags import identifying_tags
+
             first = pydicom.dcmread(files_of(look.path)[0], stop_before_pixels=True)
             look.carries, look.parts = identifying_tags(first), "tags"
 
@@ -79,6 +80,8 @@ PREPARATION = VolumePreparation()
 
 
 def _placed(path: Path, kind: str, source: VolumeSource, grid: Grid, problems: Problems) -> NDArray[np.uint8]:
+    from foundation.modalities.radiology_volumes.scans import read_volume  # whoever has no new scan need not wait
+
     volume = read_volume(path, kind, source.channel, problems, source.rescale)
     if kind == "nifti":
         if source.annotations == "leave_out":
