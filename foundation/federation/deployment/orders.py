@@ -32,7 +32,7 @@ PRELOADED = [
     "torch.utils.tensorboard",
     "transformers.models.bert.modeling_bert",
 ]
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 

@@ -60,6 +60,10 @@ def test_a_node_asks_for_orders_every_half_second(monkeypatch: pytest.MonkeyPatc
     assert waits_between_questions(monkeypatch) > 2
     flower_patches.ask_for_orders_often()
     assert waits_between_questions(monkeypatch) == flower_patches.POLL_SECONDS
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: None)
+        start_client_internal.time.sleep(0.5)  # as it waits for the answer to an order
+    assert waits_between_questions(monkeypatch) == flower_patches.SOON_SECONDS, "another may come soon"
 
 
 @pytest.fixture
