@@ -171,7 +171,7 @@ def test_an_answer_that_cannot_be_written_fails_nobody_else(reading_fhir: Predic
     def fail(*_: Any) -> None:
         raise TypeError("a patient's value")
 
-    monkeypatch.setattr("serve.predictor.write_bundle", fail)
+    monkeypatch.setattr("serve.fhir.writing.write_bundle", fail)
     fhir = {"Content-Type": "application/fhir+json"}
     calls = [
         Call(b'{"report": "Atypia."}', {}, "one"),
