@@ -156,7 +156,7 @@ async def kill_and_weigh(server: Server, tally: Tally, every: float, until: floa
         if every and time.monotonic() - last > every and until - time.monotonic() > WINDOW:
             last = time.monotonic()
             with contextlib.suppress(psutil.Error, IndexError):
-                random.choice(front.children()).kill()
+                min(front.children(), key=psutil.Process.create_time).kill()  # one that answers: spares are younger
                 tally.kills.append(time.monotonic())
         await asyncio.sleep(0.5)
 
@@ -187,12 +187,14 @@ def main() -> None:
     parser.add_argument("--good", type=int, default=4, help="good senders")
     parser.add_argument("--hostile", type=int, default=4, help="hostile senders")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--spare", type=int, default=1, help="processes that take a dead worker's place")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random.seed(options.seed)
     output = Path(tempfile.mkdtemp(prefix="hostile-"))
     bundle = options.export / "bundle"
-    server = launch.start(bundle, BundleSchema.load(bundle), output, free_ports(1)[0], workers=options.workers)
+    settings = {"workers": options.workers, "spare": options.spare}
+    server = launch.start(bundle, BundleSchema.load(bundle), output, free_ports(1)[0], **settings)
     try:
         tally = asyncio.run(run(server, options.export, options))
     finally:
@@ -201,8 +203,10 @@ def main() -> None:
     asked = tally.right + sum(tally.refused.values())
     print(f"good: {asked} asked, refused {dict(tally.refused)}, {len(tally.wrong)} wrong answers")
     print(f"hostile: {dict(tally.hostile)}; faults: {dict(tally.faults) or 'none'}")
-    recovery = f"{max(tally.recoveries):.1f} s" if tally.recoveries else "-"
-    print(f"{len(tally.kills)} kills, longest until a request sent afterwards was answered {recovery} (bar: 10)")
+    recovery = ", ".join(f"{seconds:.1f}" for seconds in sorted(tally.recoveries)[::-1][:5]) or "-"
+    print(
+        f"{len(tally.kills)} kills, seconds until a request sent afterwards was answered, the longest: {recovery} (bar: 10)"
+    )
     print("memory at most: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in tally.memory.items()))
     print(f"files of the host that hold a patient's word: {', '.join(told) or 'none'}")
     share = (tally.right - len(tally.wrong)) / max(1, asked)

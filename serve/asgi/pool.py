@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from foundation.modalities.request import RequestError
 from serve.asgi.process import WorkerProcess
+from serve.asgi.spares import Spares
 from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
 from serve.limits import check_above_zero, check_counts
@@ -38,6 +39,7 @@ class Limits:
         waiting_bytes: most bytes of them.
         response_seconds: after which a request is given up.
         start_seconds: after which a worker's start is given up.
+        spare: processes that stand ready to take a dead one's place; may be 0.
 
     Raises:
         UserError: naming one that is not above 0, with which every request would wait for nothing, or is no whole
@@ -50,9 +52,12 @@ class Limits:
     waiting_bytes: int = 256 << 20
     response_seconds: float = 120
     start_seconds: float = 120
+    spare: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
+            if field.name == "spare" and self.spare == 0:
+                continue
             check = check_counts if field.type is int else check_above_zero
             check(**{field.name: getattr(self, field.name)})
 
@@ -89,6 +94,7 @@ class Pool:
         self._arrived = asyncio.Event()
         self._idle = 0
         self._bytes = 0
+        self._spares = Spares(limits.spare, limits.start_seconds)
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -107,6 +113,7 @@ class Pool:
         first = await WorkerProcess.start(self._program, self.limits.start_seconds)
         workers: list[WorkerProcess | None] = [first, *[None] * (self.limits.workers - 1)]
         self._tasks = [asyncio.create_task(self._keep(worker, 0)) for worker in workers]
+        await self._spares.begin(self._program)
         self.ready_workers += 1
 
     async def replace(self, program: Sequence[str]) -> None:
@@ -128,11 +135,13 @@ class Pool:
         self._tasks += [asyncio.create_task(self._keep(worker, self._generation)) for worker in workers]
         self.ready_workers += 1
         self._arrived.set()  # those of the earlier program that wait see that their time is over
+        await self._spares.begin(program)
 
     async def close(self) -> None:
         """Lets the requests that are there be answered, then ends the workers."""
         self._closing = True
         self._arrived.set()
+        await self._spares.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reserve(self, size: int) -> RequestError | None:
@@ -185,7 +194,8 @@ class Pool:
             if worker is None:
                 await asyncio.sleep(pause)
                 try:
-                    worker = await WorkerProcess.start(self._program, self.limits.start_seconds)
+                    worker = self._spares.take()
+                    worker = worker or await WorkerProcess.start(self._program, self.limits.start_seconds)
                 except (EOFError, OSError, TimeoutError) as error:
                     pause = min(_LONGEST_PAUSE, 2 * pause + 0.5)
                     _LOG.error("a worker did not start (%s); tried again in %g s", type(error).__name__, pause)

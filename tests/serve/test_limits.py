@@ -26,8 +26,8 @@ def test_a_host_refuses_a_limit_that_is_no_number_above_zero(host: Any, value: A
     limits = [name for name, one in inspect.signature(host.start).parameters.items() if type(one.default) in NUMBERS]
     assert len(limits) >= 7
     for name in limits:
-        if name == "batch_delay_ms" and value == 0:
-            continue  # a request waits for no other
+        if name in ("batch_delay_ms", "spare") and value == 0:
+            continue  # a request waits for no other; no worker stands by
         with pytest.raises(UserError, match=rf"^{name}: found {value}; give (0 or )?more"):
             host.start(tmp_path / "bundle", schema, tmp_path / "output", 8080, **{name: value})
     assert not (tmp_path / "output").exists()
