@@ -3,16 +3,19 @@
 `python scripts/bench/growing.py --patients 100000` writes tables of four hospitals (outcomes, a record of eight
 columns, a report of twenty words, `--genes` of expression), prepares them, adds 1 % of patients at every hospital,
 prepares again, and prepares the grown folder anew into another. Each is a process of its own, so that start-up and
-imports count; what they take alone is printed beside.
+imports count; what they take alone is printed beside. Processor seconds stand beside those of the clock: others on the
+machine disturb them less.
 """
 
 import argparse
 import filecmp
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,20 +54,37 @@ def declare(root: Path, genes: list[str]) -> None:
     (root / "cohort.yaml").write_text(yaml.safe_dump({**declared, "dictionary": dictionary}))
 
 
-def prepare(root: Path, output: Path) -> float:
-    """Seconds of `python -m foundation.data prepare`."""
-    command = [sys.executable, "-m", "foundation.data", "prepare", "cohort=folder", "cohort.name=big"]
-    start = time.perf_counter()
-    subprocess.run([*command, f"cohort.root={root}", f"output={output}"], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+class Took(NamedTuple):
+    """What a process took: seconds of the clock, and of processors."""
+
+    clock: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.clock:.1f} s ({self.processor:.1f} s of processors)"
+
+    def share(self, of: "Took") -> str:
+        """Of another."""
+        return f"{self.clock / of.clock:.1%} ({self.processor / of.processor:.1%} of its processor seconds)"
 
 
-def start_up() -> float:
-    """Seconds until a command that does nothing has read its declaration: start, imports and the list of genes."""
-    code = "import foundation.data.grow, foundation.data.genes as g; g.GeneVocabulary.shipped()"
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
-    return time.perf_counter() - start
+def run(*command: str) -> Took:
+    """Runs Python as a process of its own."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Took(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def prepare(root: Path, output: Path) -> Took:
+    """`python -m foundation.data prepare`."""
+    cohort = ("cohort=folder", "cohort.name=big", f"cohort.root={root}")
+    return run("-m", "foundation.data", "prepare", *cohort, f"output={output}")
+
+
+def start_up() -> Took:
+    """Until a command that does nothing has read its declaration: start, imports and the list of genes."""
+    return run("-c", "import foundation.data.grow, foundation.data.genes as g; g.GeneVocabulary.shipped()")
 
 
 def differing(one: Path, other: Path) -> list[str]:
@@ -96,17 +116,16 @@ def main() -> None:
         write(each)
         declare(root, genes)
         first = prepare(root, output)
-        print(f"prepared {4 * each} patients: {first:.1f} s", flush=True)
+        print(f"prepared {4 * each} patients: {first}", flush=True)
         write(each + each // 100)
         grown = prepare(root, output)
-        print(f"added {4 * (each // 100)}: {grown:.1f} s", flush=True)
+        print(f"added {4 * (each // 100)}: {grown}", flush=True)
         again = prepare(root, anew)
         others = differing(output, anew)
-        print(f"prepared the grown folder anew: {again:.1f} s; packed files that differ: {others or 'none'}")
+        print(f"prepared the grown folder anew: {again}; packed files that differ: {others or 'none'}")
         alone = start_up()
-        print(f"start, imports and list of genes alone: {alone:.1f} s")
-        print(f"without those: {(grown - alone) / (again - alone):.1%} of preparing anew")
-        print(f"adding 1 % of patients took {grown / again:.1%} of preparing anew")
+        print(f"start, imports and list of genes alone: {alone}, {alone.share(again)} of preparing anew")
+        print(f"adding 1 % of patients took {grown.share(again)} of preparing anew")
 
 
 if __name__ == "__main__":
