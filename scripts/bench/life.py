@@ -2,13 +2,14 @@
 
 `python scripts/bench/life.py` draws five hospitals of synthetic patients and lives through: patients who come each
 quarter, a scanner that changes, a hospital that joins, one that leaves, patients who withdraw, a quarter in which two
-hospitals' exports invert the label, a modality that comes later (which the encoder, trained in the first, does not
-read). In each quarter the real commands prepare what changed, train a head, evaluate, propose and promote; the release
-in use answers the newcomers before anybody learns from them, and their outcomes come a quarter later to each hospital's
-feedback.
+hospitals' exports invert the label and which is lived anew when they are repaired, a modality that comes later and is
+grafted. In each quarter the real commands prepare what changed, let the federation learn on from its last weights,
+train a head, evaluate, propose and promote; the release in use answers the newcomers before anybody learns from them,
+and their outcomes come a quarter later to each hospital's feedback.
 
 At the end it holds against the ledgers: no promoted release is worse than the one before at any hospital beyond the
-interval; the poisoned one was refused; who withdrew is in no file; every ledger is whole and agrees with the others.
+interval; the poisoned one was refused, and its twin on the same patients with labels as they are was promoted; who
+withdrew is in no file; every ledger is whole and agrees with the others.
 Exit code 1 where one of these does not hold. The last line is the time it took.
 """
 

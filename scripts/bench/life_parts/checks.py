@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from life_parts.lives import Life
+from life_parts.lives import REPAIRED, Life
 from life_parts.world import QUARTERS
 
 # What runs and releases keep of whom they learned from or were judged on, under packed names.
@@ -15,7 +15,7 @@ def checked(life: Life, quarters: int) -> list[str]:
     """Prints how each bar stands; those that do not hold."""
     bars: dict[str, Callable[[Life, int], tuple[bool, str]]] = {
         "no promoted release is worse than the one before at any hospital beyond the interval": _no_worse,
-        "the poisoned release was refused": _poisoned,
+        "the poisoned release was refused, and its twin on repaired exports was not": _poisoned,
         "who withdrew is in no file": _withdrawn,
         "the whole history is verified from ledgers": _history,
     }
@@ -35,8 +35,7 @@ def _no_worse(life: Life, quarters: int) -> tuple[bool, str]:
     registry, compared, worse = Registry(life.registry), 0, []
     promoted = [one["release"] for one in registry.ledger.entries() if one["event"] == "promoted"]
     for earlier, release in itertools.pairwise(promoted):
-        place = [one.release for one in life.quarters].index(release)
-        before = life.folder / "runs" / QUARTERS[place] / "before"
+        before = next(one.runs for one in life.quarters if one.release == release) / "before"
         evidence = compare(release, registry.folder_of(release), earlier, before, Rules(), None)
         pairs = [one for one in evidence.checks if one.rule.startswith("no worse") and one.group == "hospital"]
         compared += sum(one.verdict != "undefined" for one in pairs)
@@ -49,8 +48,16 @@ def _poisoned(life: Life, quarters: int) -> tuple[bool, str]:
     number, where = life.world.events.poisoned
     if quarters <= number:
         return True, "not lived through"
-    quarter = life.quarters[number]
-    return not quarter.promoted, f"{quarter.release}, {QUARTERS[number]}, labels inverted at {', '.join(where)}"
+    by_name = {one.name: one for one in life.quarters}
+    poisoned, twin = by_name[QUARTERS[number]], by_name[f"{QUARTERS[number]}{REPAIRED}"]
+    words = [
+        f"{one.release} {'promoted' if one.promoted else 'refused'} with {one.broken} rules broken"
+        for one in (poisoned, twin)
+    ]
+    return (
+        not poisoned.promoted and twin.promoted,
+        f"labels inverted at {', '.join(where)}: {'; repaired: '.join(words)}",
+    )
 
 
 def _withdrawn(life: Life, quarters: int) -> tuple[bool, str]:

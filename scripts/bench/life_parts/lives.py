@@ -14,7 +14,8 @@ from serve.client import to_request
 from serve.schema import BundleSchema
 
 _POLICY = "statistics: [feedback]\npatients: {cell: 5}\n"
-_QUIET = ("progress=false", "loggers=[]", "checkpoint_every=0", "speed_every=0", "trainer.enable_progress_bar=false")
+REPAIRED = "-repaired"  # end of the name of a quarter that is lived anew
+FIRST_ROUNDS, ROUNDS, STEPS = 3, 1, 12  # of the federation when it begins and in each later quarter, steps of a round
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,22 @@ class Settings:
 
 @dataclass
 class Quarter:
-    """What became of one.
+    """What became of one, or of the same anew when hospitals had repaired their exports.
 
     Attributes:
+        name: of the quarter.
+        runs: folder of all that was trained and judged in it.
         release: that was proposed.
         promoted: whether it was put to use.
+        broken: rules that stood in its way.
         alarms: hospital and test, of those that stand since.
     """
 
+    name: str
+    runs: Path
     release: str
     promoted: bool
+    broken: int
     alarms: list[str] = field(default_factory=list)
 
 
@@ -59,22 +66,31 @@ class Life:
         self.encoder: Path | None = None
 
     def live(self, number: int) -> None:
-        """One quarter."""
+        """One quarter; a poisoned one is lived anew, on the same patients with labels as they are."""
         name = QUARTERS[number]
         print(f"{name}: {', '.join(self.world.hospitals(number))}", flush=True)
         self.world.show(number)
         self._prepare(number)
         self._answer_newcomers(number)
+        self._pretrain(number, self.folder / "runs" / name)
+        self._earn(name)
+        if number == self.world.events.poisoned[0]:
+            print("  repaired:", flush=True)
+            self.world.show(number, repaired=True)
+            self._prepare(number)
+            self._earn(f"{name}{REPAIRED}")
+        self.quarters[-1].alarms = self._outcomes(number)
+        print(f"  alarms: {self.quarters[-1].alarms}", flush=True)
+
+    def _earn(self, name: str) -> None:
+        """A head on today's encoder, and whether it is put to use."""
         runs = self.folder / "runs" / name
-        self._train(number, runs)
-        quarter = self._release(runs)
+        self._train(runs)
+        quarter = self._release(name, runs)
         self.quarters.append(quarter)
         if quarter.promoted:
             self._declare(quarter.release)
-        quarter.alarms = self._outcomes(number)
-        print(
-            f"  {quarter.release} {'promoted' if quarter.promoted else 'refused'}; alarms: {quarter.alarms}", flush=True
-        )
+        print(f"  {quarter.release} {'promoted' if quarter.promoted else 'refused'}", flush=True)
 
     def in_use(self) -> str | None:
         """Name of the release that answers."""
@@ -96,23 +112,27 @@ class Life:
             runs = [f"folder={self.cohort}", f"runs=[{self.folder / 'runs'}]", "purge=true"]
             self.processes.run("foundation.data withdrawn", "cohort=folder", "cohort.name=life", *runs)
 
-    def _train(self, number: int, runs: Path) -> None:
-        data = ["cohort=folder", "cohort.name=life", f"cohort.root={self.world.root}", f"data.folder={self.cohort}"]
-        data += [
-            "data.test_hospitals=[]",
-            "data.folds=3",
-            "data.fold=0",
-            f"seed={self.settings.seed}",
-            "progress=false",
-        ]
-        if self.encoder is None:
-            more = ["experiment=demo", "federation=serial", "rounds=3", "steps_per_round=12", "loggers=[]"]
-            self.processes.run("pretrain.federated", *more, *data, f"output={runs / 'pretrain'}")
-            self.encoder = runs / "pretrain"
-        head = ["task=biomarker", f"pretrained={self.encoder}", "frozen=true", "loggers=[]"]
-        self.processes.run("finetune", *head, *data, f"output={runs / 'head'}")
+    def _data(self) -> list[str]:
+        where = ["cohort=folder", "cohort.name=life", f"cohort.root={self.world.root}", f"data.folder={self.cohort}"]
+        parts = ["data.test_hospitals=[]", "data.folds=3", "data.fold=0"]
+        return [*where, *parts, f"seed={self.settings.seed}", "progress=false", "loggers=[]"]
 
-    def _release(self, runs: Path) -> Quarter:
+    def _pretrain(self, number: int, runs: Path) -> None:
+        """The federation learns on, from the weights of the quarter before; a modality that comes is grafted."""
+        modality, since = self.world.events.grafted
+        more = ["experiment=demo", "federation=serial", f"steps_per_round={STEPS}", *self._data()]
+        more += [f"~modality.{modality}"] if number < since else []
+        more += [f"rounds={FIRST_ROUNDS if self.encoder is None else ROUNDS}"]
+        more += [] if self.encoder is None else [f"continues={self.encoder}"]
+        more += [f"graft=[{modality}]"] if number == since else []
+        self.processes.run("pretrain.federated", *more, f"output={runs / 'pretrain'}")
+        self.encoder = runs / "pretrain"
+
+    def _train(self, runs: Path) -> None:
+        head = ["task=biomarker", "method=experts", f"pretrained={self.encoder}", *self._data()]
+        self.processes.run("finetune", *head, f"output={runs / 'head'}")
+
+    def _release(self, name: str, runs: Path) -> Quarter:
         """Evaluated, exported, proposed and promoted or refused, beside the release in use on patients of today."""
         of_run, quick = [f"run={runs / 'head'}"], ["resamples=200"]
         current = self.in_use()
@@ -134,11 +154,10 @@ class Life:
         beside = [] if current is None else [f"before={before}"]
         code, text = self.processes.run("serve.release promote", *rules, *beside, codes=(0, 2))
         print("  " + text.strip().splitlines()[-1], flush=True)
-        return Quarter(release, code == 0)
+        return Quarter(name, runs, release, code == 0, len(re.findall(": broken, ", text.split("\nerror: ")[0])))
 
     def _head_of(self, release: str) -> Path:
-        place = [one.release for one in self.quarters].index(release)
-        return self.folder / "runs" / QUARTERS[place] / "head"
+        return next(one.runs for one in self.quarters if one.release == release) / "head"
 
     def _declare(self, release: str) -> None:
         """Each hospital writes down what the release is held to, before it answers anybody."""

@@ -100,10 +100,17 @@ class World:
         """Of patients, as packed: keyed hashes."""
         return keyed_hash(list(patients), read_or_make_key(self.root / KEY, self.root.parent / "cohort"))
 
-    def show(self, quarter: int) -> None:
-        """Writes what hospitals' folders hold in a quarter; files that stay are not touched."""
+    def show(self, quarter: int, repaired: bool = False) -> None:
+        """Writes what hospitals' folders hold in a quarter; files that stay are not touched.
+
+        Args:
+            quarter: from 0.
+            repaired: as it would be had nobody poisoned an export.
+        """
         for name in self.hospitals(quarter):
-            self._show(name, quarter)
+            self._show(name, quarter, repaired)
+        if repaired:
+            return
         for path in self.root.iterdir():
             if path.is_dir() and path.name not in self.hospitals(quarter):
                 shutil.rmtree(path)
@@ -118,7 +125,7 @@ class World:
         (self.root / "withdrawn.txt").write_text("".join(f"{one}\n" for one in self.withdrawn))
         (self.root / "cohort.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
 
-    def _show(self, hospital: str, quarter: int) -> None:
+    def _show(self, hospital: str, quarter: int, repaired: bool) -> None:
         scanned, since = self.events.scanner
         here = set(self.patients(hospital, quarter))
         before = set(self.patients(hospital, since - 1)) if hospital == scanned else here
@@ -126,7 +133,7 @@ class World:
         (self.root / hospital).mkdir(parents=True, exist_ok=True)
         for name, table in self._tables(hospital):
             rows = table[table["patient_id"].isin(here)]
-            if name == "patients.csv" and quarter == poisoned and hospital in where:
+            if name == "patients.csv" and quarter == poisoned and hospital in where and not repaired:
                 rows = rows.assign(**{LABEL: 1 - rows[LABEL]})
             if "file" in rows:
                 if name.removesuffix(".csv") == self.events.grafted[0] and quarter < self.events.grafted[1]:
