@@ -84,7 +84,7 @@ class CauseStatistics:
             group = np.searchsorted(np.asarray(self.cuts), rounded, side="right")
             for place in range(len(self.cuts) + 1):
                 rows = group == place
-                part = None if weights is None else weights[:, rows]
+                part = None if weights is None else weights[:1, rows]  # drawn as a curve, which has no interval
                 columns = kind[rows], time[rows], incidence[rows]
                 tables[f"horizons/{place}"] = IncidenceTable.from_patients(*columns, *grids, part)
         return tables
@@ -95,8 +95,9 @@ class CauseStatistics:
             "within": PairSums.empty(replicates),
         }
         if not self.ranks:
-            for name in ("horizons", *(f"horizons/{place}" for place in range(len(self.cuts) + 1))):
-                tables[name] = IncidenceTable.empty(self.times, self.horizons, replicates)
+            tables["horizons"] = IncidenceTable.empty(self.times, self.horizons, replicates)
+            for place in range(len(self.cuts) + 1):
+                tables[f"horizons/{place}"] = IncidenceTable.empty(self.times, self.horizons)
         return tables
 
     def measures(self, tables: Mapping[str, Any]) -> dict[str, Measure]:

@@ -96,7 +96,7 @@ class SurvivalStatistics(TaskStatistics):
             tables["horizons"] = HorizonTable.from_patients(event, time, survival, self.times, self.horizons, weights)
             for group in range(len(self.cuts) + 1):
                 rows = self._group(risk) == group
-                part = None if weights is None else weights[:, rows]
+                part = None if weights is None else weights[:1, rows]  # drawn as a curve, which has no interval
                 columns = event[rows], time[rows], survival[rows]
                 tables[f"horizons/{group}"] = HorizonTable.from_patients(*columns, self.times, self.horizons, part)
             at_own = self.survival(estimates, time[:, None])[:, 0]
@@ -109,8 +109,9 @@ class SurvivalStatistics(TaskStatistics):
             "within": PairSums.empty(replicates),
         }
         if self.believes:
-            for name in ("horizons", *(f"horizons/{group}" for group in range(len(self.cuts) + 1))):
-                tables[name] = HorizonTable.empty(self.times, self.horizons, replicates)
+            tables["horizons"] = HorizonTable.empty(self.times, self.horizons, replicates)
+            for group in range(len(self.cuts) + 1):
+                tables[f"horizons/{group}"] = HorizonTable.empty(self.times, self.horizons)
             tables["d_calibration"] = DCalibrationTable.empty(replicates=replicates)
         return tables
 

@@ -29,6 +29,7 @@ from foundation.federation.wire.tensors import UnreadableError
 
 OrderOf = Callable[[Arrays], Order]
 
+_SPARSE = 16  # cells by one that is not zero, from where on it is quicker to add those alone
 _BY_POLICY = "declined: policy: "
 
 
@@ -150,7 +151,11 @@ def _added(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any
     short = all(part.dtype.kind in "iu" and part.dtype.itemsize <= 2 for part in parts)
     total: NDArray[Any] = np.zeros(shape, dtype=np.int32 if short and parts else np.float64)
     for part in parts:
-        total += part
+        if part.dtype.itemsize == 1 and np.count_nonzero(part) * _SPARSE < part.size:
+            cells = np.flatnonzero(part)  # tables of few patients are all but empty
+            total.reshape(-1)[cells] += part.reshape(-1)[cells]
+        else:
+            total += part
     return total
 
 

@@ -29,10 +29,11 @@ from tests.finetune.federated.conftest import SITES, Configure
 COMMAND = "python -m finetune.federated"
 SHORT = ["rounds=1", "steps_per_round=3", "data.validation_fraction=0.4", "data.modality_dropout=0"]
 SHORT += ["reliability={coverage: 0.9, flagged: 0.02}", "calibration={patients: 16, outcome: 2}"]
+ALL = "task.modalities=[genomics,report,record]"
 TASKS = {
     "classes": ["task=biomarker"],
-    "labels": ["task=multilabel", "task.head.labels=[biomarker,os_event]"],
-    "quantity": ["task=expression", "task.head.target=os_days", "task.head.unit=days", "+task.head.scale=log"],
+    "labels": ["task=glioma_markers", "task.head.labels=[biomarker,os_event]", ALL],
+    "quantity": ["task=expression", ALL, "task.head.target=os_days", "task.head.unit=days", "+task.head.scale=log"],
     "survival": ["task=survival"],
 }
 
