@@ -9,6 +9,7 @@ import os
 from flwr.supernode.cli.flower_supernode import flower_supernode
 
 from foundation.federation.deployment.flower_patches import (
+    ask_for_objects_often,
     ask_for_orders_often,
     outlast_broken_handshakes,
     pair_answers,
@@ -16,6 +17,7 @@ from foundation.federation.deployment.flower_patches import (
 
 if __name__ == "__main__":
     ask_for_orders_often()
+    ask_for_objects_often()
     pair_answers()
     outlast_broken_handshakes()
     flower_supernode()

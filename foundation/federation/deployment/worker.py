@@ -13,6 +13,7 @@ from flwr.app import Message, MessageType
 
 from foundation.errors import UserError
 from foundation.federation.deployment.app_bundle import check_bundle
+from foundation.federation.deployment.flower_patches import ask_for_objects_often
 from foundation.federation.deployment.runtime_client import ClaimedOrder, failure
 
 _STARTS_IN = 60.0
@@ -74,6 +75,7 @@ def _answer(task: Task, parent: Connection) -> None:
     from foundation.federation.site.app import app
 
     _end_with(os.getppid())
+    ask_for_objects_often()
     order = ClaimedOrder(task.runtime, task.token)
     with order.kept_alive():
         message, context, bundle = order.read()

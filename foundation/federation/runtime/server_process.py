@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import ServerFolder, connect
-from foundation.federation.deployment.flower_patches import inflate_once, send_objects_one_by_one
+from foundation.federation.deployment.flower_patches import ask_for_objects_often, inflate_once, send_objects_one_by_one
 from foundation.federation.ledger.files import lock
 from foundation.federation.ledger.seal import read_private, read_public
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
@@ -24,6 +24,7 @@ def main(grid: Grid, context: Context) -> None:
     """Goes on from the rounds that the run's folder holds, once an earlier process of them has ended."""
     send_objects_one_by_one()
     inflate_once()
+    ask_for_objects_often()
     output = Path(str(context.run_config["run"]))
     path = output / FOLDER / "server.lock"
     with path.open("w") as file:

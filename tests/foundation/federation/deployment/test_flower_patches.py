@@ -66,6 +66,33 @@ def test_a_node_asks_for_orders_every_half_second(monkeypatch: pytest.MonkeyPatc
     assert waits_between_questions(monkeypatch) == flower_patches.SOON_SECONDS, "another may come soon"
 
 
+def waits_for_an_object(monkeypatch: pytest.MonkeyPatch, times: int) -> list[float]:
+    """Seconds between questions for an object that comes after so many."""
+    waits: list[float] = []
+
+    class Passing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            return False
+
+    def pull(_: str) -> bytes:
+        if len(waits) < times:
+            raise inflatable_utils.ObjectUnavailableError("on its way")
+        return b"content"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inflatable_utils, "threading", SimpleNamespace(Event=Passing, Lock=threading.Lock))
+        assert inflatable_utils.pull_objects(["one"], pull) == {"one": b"content"}
+    return waits
+
+
+def test_an_object_on_its_way_is_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch):
+    assert sum(waits_for_an_object(monkeypatch, 3)) > 5
+    flower_patches.ask_for_objects_often()
+    assert sum(waits_for_an_object(monkeypatch, 3)) < 0.5
+    assert 0.8 <= waits_for_an_object(monkeypatch, 600)[-1] <= 1.2, "a large one may take long"
+
+
 @pytest.fixture
 def hanging_up() -> Iterator[str]:
     """A port that takes connections, and hangs up in the middle of a TLS handshake."""
