@@ -19,19 +19,7 @@ from foundation.federation.deployment.worker import Task, run_task
 from foundation.federation.site.config import Site
 from foundation.release import installed_release
 
-# What an order needs: whatever is missing here is imported by every order anew, which takes seconds.
-PRELOADED = [
-    "foundation.federation.site.app",
-    "foundation.federation.deployment.worker",
-    "foundation.encoder",
-    "foundation.engine.run",
-    "foundation.probes",
-    "httpcore",
-    "peft",
-    "torch.profiler",
-    "torch.utils.tensorboard",
-    "transformers.models.bert.modeling_bert",
-]
+PRELOADED = ["foundation.federation.deployment.preloaded"]
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
