@@ -1,5 +1,7 @@
 """Weights on disk, read an array at a time: a server's memory does not grow with the model or the sites."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +13,27 @@ from safetensors import SafetensorError, safe_open
 
 from foundation.errors import UserError
 
+TYPES = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "I16": np.int16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "U64": np.uint64,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+}  # of safetensors, as numpy has them
+LENGTH = 8  # bytes of a safetensors file that hold the length of its header
+
 
 class LazySafetensors(Mapping[str, NDArray[np.generic]]):
     """Weights of a safetensors file; each is read when it is asked for, and kept by nobody.
+
+    The header is read once, and the file stays open: what is put in its place meanwhile is another file.
 
     Args:
         path: of the file.
@@ -25,24 +45,28 @@ class LazySafetensors(Mapping[str, NDArray[np.generic]]):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with safe_open(path, framework="numpy") as file:
-                self._names = list(file.keys())
+            with safe_open(path, framework="numpy"):  # holds places, types and shapes against the file's size
+                self._file = path.open("rb")
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: not readable as weights ({error}); restore it from a copy") from error
+        length = int.from_bytes(self._file.read(LENGTH), "little")
+        self._entries: dict[str, Any] = json.loads(self._file.read(length))
+        self._entries.pop("__metadata__", None)
+        self._start = LENGTH + length
+        if strange := {entry["dtype"] for entry in self._entries.values()} - TYPES.keys():
+            raise UserError(f"{path}: weights of type {', '.join(sorted(strange))}, which no site sends; convert them")
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
-        if name not in self._names:
-            raise KeyError(name)
-        file: Any
-        with safe_open(self.path, framework="numpy") as file:
-            value: NDArray[np.generic] = file.get_tensor(name)
-        return value
+        entry = self._entries[name]
+        kind, shape = np.dtype(TYPES[entry["dtype"]]).newbyteorder("<"), entry["shape"]
+        self._file.seek(self._start + entry["data_offsets"][0])
+        return np.fromfile(self._file, kind, math.prod(shape)).reshape(shape)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
 
 
 class Computed(Mapping[str, NDArray[np.generic]]):

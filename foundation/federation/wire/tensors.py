@@ -11,25 +11,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from foundation.errors import UserError
+from foundation.federation.weights.lazy import LENGTH, TYPES
 
 _FORMAT = "safetensors"
-_LENGTH = 8  # bytes that hold the length of the header
 _HEADER = 4 << 20  # bytes at most: ten times what a large encoder takes; each entry becomes a Python object
 _PART = 16 << 20  # bytes of arrays in an object; Flower copies an object as a whole, once or twice at a time
-_TYPES = {
-    "BOOL": np.bool_,
-    "U8": np.uint8,
-    "I8": np.int8,
-    "U16": np.uint16,
-    "I16": np.int16,
-    "U32": np.uint32,
-    "I32": np.int32,
-    "U64": np.uint64,
-    "I64": np.int64,
-    "F16": np.float16,
-    "F32": np.float32,
-    "F64": np.float64,
-}
 
 
 def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
@@ -104,11 +90,11 @@ class _Part:
     """
 
     def __init__(self, data: bytes) -> None:
-        start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
-        if start > _LENGTH + _HEADER:
+        start = LENGTH + int.from_bytes(data[:LENGTH], "little")
+        if start > LENGTH + _HEADER:
             raise _unreadable(f"a header above {_HEADER >> 20} MiB")
         try:
-            header: dict[str, Any] = json.loads(data[_LENGTH:start])
+            header: dict[str, Any] = json.loads(data[LENGTH:start])
             header.pop("__metadata__", None)
             _check_places(header, len(data) - start)
             self.arrays = {name: _view(memoryview(data)[start:], entry) for name, entry in header.items()}
@@ -142,7 +128,7 @@ def _view(data: memoryview, entry: Mapping[str, Any]) -> NDArray[np.generic]:
     Raises:
         ValueError: if it does not fit into the part, or is of a shape that no array has.
     """
-    kind = np.dtype(_TYPES[entry["dtype"]]).newbyteorder("<")
+    kind = np.dtype(TYPES[entry["dtype"]]).newbyteorder("<")
     begin, end = _offsets(entry)
     size = kind.itemsize * math.prod(_whole(length) for length in entry["shape"])
     if not begin <= end <= len(data) or end - begin != size:
