@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.errors import UserError
-from foundation.files import read_json
 from foundation.polling import wait_until
 from foundation.ports import check_port
 from foundation.run_record import FILE, RunRecord
+from serve import manifest
 from serve.openapi import predictions_path
-from serve.registry_pointer import POINTER
+from serve.registry_pointer import POINTER, release_in_use
 from serve.schema import BundleSchema
 from serve.server import STATE, Server, stop
 from serve.verification import verify_archive, verify_bundle
@@ -36,8 +36,10 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"host: found {cfg.host!r}; give {' or '.join(_HOSTS)}")
     pointer = folder / POINTER
     if pointer.is_file():
-        folder = folder / str(read_json(pointer, "any command of the registry writes it anew", "bundle")["bundle"])
-        folder = folder.parent
+        in_use, seal = release_in_use(pointer)
+        if manifest.seal(in_use) != seal:
+            raise UserError(f"{in_use / manifest.FILE}: not that of the release that {pointer} names; restore it")
+        folder = in_use.parent
     schema, archive = find_archive(folder, None if cfg.trusted_key is None else Path(cfg.trusted_key))
     _check_listening(cfg)
     parents = [folder] if (folder / FILE).is_file() else []

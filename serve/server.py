@@ -1,12 +1,16 @@
 """A started server, of whatever host: what its folder tells of it, and stopping it."""
 
+import json
+import re
 import shutil
 import ssl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
@@ -16,6 +20,9 @@ from serve.key_file import read_token, remove_server_tokens
 
 STATE = "server.json"
 KEY_FILE = "key_file.json"
+_START = "start one with python -m serve"
+_TEMPORARY = re.compile(r"consilium-\w+")  # as `tempfile.mkdtemp` names it
+_ADDRESS = re.compile(r"https?://[^/@?#\s]+/predictions/[A-Za-z0-9_.-]+")
 _LONGER = 5.0  # seconds for a server to end by itself once its last request is answered
 
 
@@ -36,6 +43,8 @@ class Server:
         drain_seconds: that its last requests are given when it is stopped.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     address: str
     model: str
     version: str
@@ -51,13 +60,31 @@ class Server:
     def load(cls, folder: Path) -> "Server":
         """The server of a folder, running or not.
 
+        What it names is removed when the server is stopped, and is sent the token: so it names nothing but what a
+        server makes.
+
         Raises:
-            UserError: if none was started there.
+            UserError: if none was started there, or the file is not as a server wrote it.
         """
         path = folder / STATE
         if not path.is_file():
             raise UserError(f"{folder}: no {STATE}, so no server runs from there; start one with python -m serve")
-        return cls(**read_json(path, "start one with python -m serve"))
+        try:
+            server = TypeAdapter(cls).validate_json(json.dumps(read_json(path, _START)), strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise UserError(f"{path}: {field}: {first['msg']}, found {str(first['input'])[:200]}; {_START}") from error
+        here = folder.resolve()
+        for field in ("key_file", "log"):
+            value = Path(getattr(server, field))
+            if value.resolve().parent != here:
+                raise UserError(f"{path}: {field}: found {str(value)[:200]!r}, which is not in this folder; {_START}")
+        if not _TEMPORARY.fullmatch(Path(server.temporary).name):
+            raise UserError(f"{path}: temporary: found {server.temporary[:200]!r}, which no server made; {_START}")
+        if not _ADDRESS.fullmatch(server.address) or not server.address.endswith(f"/{server.model}"):
+            raise UserError(f"{path}: address: found {server.address[:200]!r}, which is no model's; {_START}")
+        return server
 
     def trust(self) -> ssl.SSLContext | None:
         """What a client of this machine checks it by: its certificate, and no other; None without TLS.

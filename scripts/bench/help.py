@@ -62,7 +62,12 @@ def predict(folder: Path, repeats: int) -> float:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     state = {"address": f"http://127.0.0.1:{server.server_port}/predictions/m", "model": "m", "version": "1", "pid": 0}
-    state |= {"key_file": str(folder / "key.json"), "temporary": "", "log": ""}
+    state |= {
+        "key_file": str(folder / "key.json"),
+        "program": "",
+        "temporary": "consilium-x",
+        "log": str(folder / "log"),
+    }
     (folder / "server.json").write_text(json.dumps(state))
     (folder / "key.json").write_text('{"inference": {"key": "token"}}')
     (folder / "patient.json").write_text('{"report": "Nuclear atypia is high."}')

@@ -205,8 +205,7 @@ def main() -> None:
     print(f"hostile: {dict(tally.hostile)}; faults: {dict(tally.faults) or 'none'}")
     recovery = ", ".join(f"{seconds:.1f}" for seconds in sorted(tally.recoveries)[::-1][:5]) or "-"
     print(
-        f"{len(tally.kills)} kills, seconds until a request sent afterwards was answered, the longest: {recovery} "
-        "(bar: 10)"
+        f"{len(tally.kills)} kills, longest seconds until a request sent afterwards was answered: {recovery} (bar: 10)"
     )
     print("memory at most: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in tally.memory.items()))
     print(f"files of the host that hold a patient's word: {', '.join(told) or 'none'}")

@@ -18,13 +18,13 @@ from serve.fhir.declaration import load_declaration
 from serve.hooks.discovery import discover
 from serve.monitoring import reference
 from serve.monitoring.usage import Usage
+from serve.registry_pointer import release_in_use
 from serve.server import STATE
 from serve.verification import verify_bundle
 
 _LOG = logging.getLogger("serve")
 _EVERY = 0.5  # seconds between two looks
 _PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds before what could not be served is tried again: a start is costly
-_ADVICE = "any command of the registry writes it anew"
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,11 @@ class Follower:
     async def look(self) -> bool:
         """Whether another release is served now than before."""
         try:
-            pointer = read_json(self._pointer, _ADVICE, "bundle", "seal")
-        except UserError:  # between two writings, or taken away: what is served goes on
+            bundle, seal = release_in_use(self._pointer)
+        except UserError:  # between two writings, taken away or altered: what is served goes on
             return False
-        seal = str(pointer["seal"])
         if seal == self._seal or (seal == self._failed and time.monotonic() < self._again):
             return False
-        bundle = self._pointer.parent / str(pointer["bundle"])
         try:
             release = await asyncio.to_thread(self._read, bundle, seal)
             await self._app.pool.replace(worker.command(release.bundle, release.seal))

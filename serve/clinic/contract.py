@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import UserError
-from foundation.files import read_json
-from serve.registry_pointer import POINTER
+from serve.registry_pointer import POINTER, release_in_use
 from serve.schema import FILE, BundleSchema
 
 
@@ -35,7 +34,7 @@ def read_contract(folder: Path) -> Contract:
     pointer = folder / POINTER
     bundle = folder / "bundle"
     if pointer.is_file():
-        bundle = folder / str(read_json(pointer, "any command of the registry writes it anew", "bundle")["bundle"])
+        bundle, _ = release_in_use(pointer)
     if not bundle.is_dir():
         raise UserError(f"{folder}: no bundle; say bundle=FOLDER, the output of python -m serve.export or a registry")
     return Contract(BundleSchema.load(bundle), hashlib.sha256((bundle / FILE).read_bytes()).hexdigest())

@@ -24,7 +24,14 @@ def path(tmp_path: Path) -> Path:
 def ended_server(folder: Path) -> Server:
     """One whose process has gone."""
     server = Server(
-        "http://127.0.0.1:1/predictions/m", "m", "1", str(folder / "key_file.json"), 0, "none", "none", "log"
+        "http://127.0.0.1:1/predictions/m",
+        "m",
+        "1",
+        str(folder / "key_file.json"),
+        0,
+        "none",
+        "consilium-none",
+        str(folder / "log"),
     )
     write_json(folder / STATE, asdict(server))
     return server

@@ -61,8 +61,18 @@ def server(tmp_path: Path) -> Iterator[type[Endpoint]]:
     endpoint = type("Asked", (Endpoint,), {"asked": []})
     web = ThreadingHTTPServer(("127.0.0.1", 0), endpoint)
     threading.Thread(target=web.serve_forever, daemon=True).start()
-    state = {"address": f"http://127.0.0.1:{web.server_port}/", "model": "ours", "version": "1", "pid": 0}
-    state |= {"key_file": str(tmp_path / "key.json"), "program": "", "temporary": "", "log": ""}
+    state = {
+        "address": f"http://127.0.0.1:{web.server_port}/predictions/ours",
+        "model": "ours",
+        "version": "1",
+        "pid": 0,
+    }
+    state |= {
+        "key_file": str(tmp_path / "key.json"),
+        "program": "",
+        "temporary": "consilium-x",
+        "log": str(tmp_path / "log"),
+    }
     (tmp_path / "server.json").write_text(json.dumps(state))
     (tmp_path / "key.json").write_text('{"inference": {"key": "token"}}')
     (tmp_path / "patient.json").write_text(json.dumps(PATIENT))

@@ -100,13 +100,17 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Follower,
     """One that serves version 1 of a registry whose bundles are names alone."""
 
     def verified(bundle: Path, key: Path | None) -> tuple[Any, Any]:
-        if bundle.name == "altered":
+        if bundle.parent.name == "altered":
             raise UserError(f"{bundle}: changed since")
-        return SimpleNamespace(name="other" if bundle.name == "other" else "own", version=bundle.name), None
+        return SimpleNamespace(
+            name="other" if bundle.parent.name == "other" else "own", version=bundle.parent.name
+        ), None
 
     monkeypatch.setattr(following, "verify_bundle", verified)
-    monkeypatch.setattr(following.manifest, "seal", lambda bundle: f"seal of {bundle.name}")
-    monkeypatch.setattr(following.manifest, "read_file", lambda bundle, _: b"{}" if bundle.name == "fhir" else None)
+    monkeypatch.setattr(following.manifest, "seal", lambda bundle: f"seal of {bundle.parent.name}")
+    monkeypatch.setattr(
+        following.manifest, "read_file", lambda bundle, _: b"{}" if bundle.parent.name == "fhir" else None
+    )
     monkeypatch.setattr(following.openapi, "describe", lambda schema, fhir: {"fhir": fhir})
     monkeypatch.setattr(following, "discover", lambda schema, declaration: {"services": declaration is not None})
     for name in ("examples.read", "reference.load", "Card.load"):
@@ -122,7 +126,7 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Follower,
 
 
 def point(pointer: Path, name: str) -> None:
-    write_json(pointer, {"release": name, "bundle": f"releases/{name}", "seal": f"seal of {name}"})
+    write_json(pointer, {"release": name, "bundle": f"releases/{name}/bundle", "seal": f"seal of {name}"})
 
 
 def looks(follower: Follower, times: int = 1) -> list[bool]:
@@ -138,7 +142,7 @@ def test_a_follower_serves_what_the_registry_puts_to_use_once(follower: tuple[Fo
     point(pointer, "2")
     assert looks(one, 3) == [True, False, False]
     assert (served.versions, served.counted) == (["2"], "2")
-    assert served.programs[0][-2:] == [str(pointer.parent / "releases/2"), "seal of 2"]
+    assert served.programs[0][-2:] == [str(pointer.parent / "releases/2/bundle"), "seal of 2"]
     assert read_json(pointer.with_name("host.json"), "")["version"] == "2"
     assert read_json(pointer.with_name("server.json"), "") == {"version": "2", "pid": 7}
     point(pointer, "1")
