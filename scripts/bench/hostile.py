@@ -1,11 +1,13 @@
 """Good requests beside hostile ones, a worker killed now and then: who is answered, and what it costs the host.
 
     python scripts/bench/hostile.py runs/demo/export --seconds 600 --kill-every 30
+    python scripts/bench/hostile.py runs/demo/export --seconds 1800 --kill-every 0    # memory over 50,000 requests
 
 Starts the default host. Good senders ask without a pause and hold each answer against the predictor's own; hostile ones
 send broken, huge and slow bodies, with a token and without, in every form that the host takes, and leave connections
 open. Printed last: the share of good requests that got the right answer (bar: 99.9 %); before it, wrong answers, 5xx
-outside the ten seconds after a kill, the longest recovery, the memory of front and workers, and patient values in logs.
+outside the ten seconds after a kill, the longest recoveries, memory of front and workers and how it grew (which without
+kills tells of leaks), and patient values in logs.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -50,7 +53,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)  # 5xx outside the window, and hostile requests answered
     kills: list[float] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
-    memory: dict[str, float] = field(default_factory=dict)  # MiB, the most
+    memory: dict[str, list[float]] = field(default_factory=lambda: {"front": [], "worker": []})  # MiB, by time
 
     def in_window(self) -> bool:
         return bool(self.kills) and time.monotonic() - self.kills[-1] < WINDOW
@@ -152,7 +155,7 @@ async def kill_and_weigh(server: Server, tally: Tally, every: float, until: floa
         with contextlib.suppress(psutil.Error):
             sizes = {"front": front.memory_info().rss, "worker": max(p.memory_info().rss for p in front.children())}
             for name, size in sizes.items():
-                tally.memory[name] = max(tally.memory.get(name, 0), size / 2**20)
+                tally.memory[name].append(size / 2**20)
         if every and time.monotonic() - last > every and until - time.monotonic() > WINDOW:
             last = time.monotonic()
             with contextlib.suppress(psutil.Error, IndexError):
@@ -201,13 +204,17 @@ def main() -> None:
         stop(output)
     told = [path.name for path in output.rglob("*") if path.is_file() and WORD in path.read_text(errors="replace")]
     asked = tally.right + sum(tally.refused.values())
+    print(f"{asked + sum(tally.hostile.values())} requests")
     print(f"good: {asked} asked, refused {dict(tally.refused)}, {len(tally.wrong)} wrong answers")
     print(f"hostile: {dict(tally.hostile)}; faults: {dict(tally.faults) or 'none'}")
     recovery = ", ".join(f"{seconds:.1f}" for seconds in sorted(tally.recoveries)[::-1][:5]) or "-"
     print(
         f"{len(tally.kills)} kills, longest seconds until a request sent afterwards was answered: {recovery} (bar: 10)"
     )
-    print("memory at most: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in tally.memory.items()))
+    for name, sizes in tally.memory.items():
+        quarter = max(1, len(sizes) // 4)
+        grown = statistics.median(sizes[-quarter:]) - statistics.median(sizes[quarter : 2 * quarter] or sizes)
+        print(f"memory of {name}: at most {max(sizes):.0f} MiB; last quarter {grown:+.0f} MiB beside the second")
     print(f"files of the host that hold a patient's word: {', '.join(told) or 'none'}")
     share = (tally.right - len(tally.wrong)) / max(1, asked)
     print(f"good requests answered rightly: {share:.4%} (bar: 99.9 %)")
