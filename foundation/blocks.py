@@ -59,8 +59,9 @@ def pack(parts: list[tuple[Tensor, Tensor]], sets: int) -> Packed:
     together = torch.cat([values for values, _ in parts])
     owner, place, first, order = (send(kept, together.device) for kept in (owner, place, first, order))
     longest: int = counts.max().item()  # type: ignore[assignment]  # of integers; `int` would ask for its value
-    if is_exporting():
-        torch._check(longest > 1)  # of a program, somebody has more than the first token
+    if is_exporting():  # attention must know that it has more than one cell; one more than there are is masked
+        torch._check(longest >= 1)
+        longest = longest + 1
     layout = Layout(owner, place, sets, longest, first)
     return Packed(together.index_select(0, order), layout)
 

@@ -44,6 +44,7 @@ class TileFeatures(Modality):
 
     name = "pathology"
     parts = "tiles"
+    several = True
 
     def __init__(
         self,

@@ -3,11 +3,10 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -21,14 +20,6 @@ from serve import agreement, manifest
 from serve.predictor import Predictor
 from serve.program import archive
 from serve.program.core import rows
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_shape_checks() -> Iterator[None]:
-    """While a program is traced sizes are symbols, which annotations of shapes cannot hold against one another."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
