@@ -88,7 +88,8 @@ class Places:
         places: dict[str, dict[str, int]] = {}
         for hospital, index in tables.items():
             for patient in index:
-                origin, at = known.pop(patient, left.pop(self._digest(patient), (hospital, LATER)))
+                here = known.pop(patient, None)  # else it may be back, which takes a digest to tell
+                origin, at = here or left.pop(self._digest(patient), (hospital, LATER))
                 places.setdefault(origin, {})[patient] = at
         left |= {self._digest(patient): place for patient, place in known.items()}
         place = {name: pd.Series(each, dtype="int64") for name, each in places.items()}

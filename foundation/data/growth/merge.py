@@ -39,9 +39,10 @@ def merged_table(
     order, before = pd.Index(members, name="patient_id", dtype=object), earlier.hospital_of(name)
     scratch = scratch / name
 
+    here = order[order.isin(before.index)].tolist()
+
     def stay(part: str) -> list[str]:
-        here = order[order.isin(before.index)]
-        return [*map(str, here[~here.isin(fresh[part])])]
+        return [str(one) for one in here if one not in fresh[part]]
 
     base = Part(_named(outcomes(_some(packing, fresh[PATIENTS], scratch)), packing), scratch)
     kept = Part(before.loc[stay(PATIENTS), base.table.columns.tolist()], earlier.folder / name)
