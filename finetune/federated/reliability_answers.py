@@ -103,10 +103,9 @@ class ReliabilityAnswers:
             if question[name].shape != tuple(buffer.shape):
                 raise UserError(f"{REGIONS}: another calibration than this model's was sent; {_AGAIN}")
             buffer.copy_(torch.tensor(question[name]))
-        targets = {name: column.double() for name, column in targets_of(part).items()}
         columns: list[NDArray[Any]] = []
         for some, raw in zip(names, scores, strict=True):
-            columns += threshold_cells(regions, subsets.of_subset(raw, some), targets)
+            columns += threshold_cells(regions, subsets.of_subset(raw, some), targets_of(part))
         counted = counts_at_most(columns, edges.reshape(len(edges), -1)).reshape(edges.shape)
         return SiteSums({"patients": counted}, len(part), ("patients",))
 
