@@ -3,6 +3,7 @@
 Whatever is missing here is imported by every order anew, which takes seconds a round.
 """
 
+import gc
 from importlib import import_module
 
 from foundation.command import compose_installed
@@ -26,3 +27,5 @@ _LATE = (
 for _name in (*_LATE, *sorted(name.rpartition(".")[0] for name in shipped_targets() if name.startswith(_OURS))):
     import_module(_name)
 compose_installed("federated", ())  # Hydra loads its parser and its plugins when it composes for the first time
+gc.collect()
+gc.freeze()  # forked processes share what is here for as long as nothing, not even a collection, writes to it
