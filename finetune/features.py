@@ -51,7 +51,8 @@ class FeatureCache:
         for name in modalities:
             rows = self._rows(name, patients)
             nothing = torch.full((sum(self.encoder.feature_sizes([name]).values()),), float("nan"))
-            parts.append(torch.stack([rows.get(patient, nothing) for patient in patients]))
+            values = [rows.get(patient, nothing) for patient in patients]
+            parts.append(torch.stack(values) if values else nothing.new_zeros((0, len(nothing))))
         return torch.cat(parts, dim=1).numpy().astype(np.float64)
 
     def subset(self, patients: Sequence[str], modalities: Sequence[str], shown: Sequence[str]) -> Floats:

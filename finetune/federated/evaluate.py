@@ -50,9 +50,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     write_arrays(output / FOLDER / "question.safetensors", to_question(packed(run)))
     shapes = {name: list(value.shape) for name, value in to_arrays(declared).items()}
     write_json(output / FOLDER / "shapes.json", shapes, sort_keys=False)
+    baselines = declare_baselines(cfg, model, task.declared(model))
     with RunRecord.open(output, _COMMAND, plain(cfg), cfg.seed, [run], cohort.facts()) as record:
         answer = exchange(cfg)
-        result = {**({"seen": words} if words else {}), **read_result(cfg, model, declared)}
+        result = {**({"seen": words} if words else {}), **read_result(cfg, model, declared, baselines)}
         write_json(output / "evaluation.json", result, sort_keys=False)
         write_text(output / "evaluation.md", as_markdown(cfg, model.task["name"], result))
         record.note("absent", answer["absent"])
@@ -101,7 +102,32 @@ def exchange(cfg: DictConfig) -> dict[str, Any]:
     return read_json(output / FOLDER / "answer.json", "evaluate again", "sites", "absent")
 
 
-def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
+def declare_baselines(cfg: DictConfig, model: Any, declared: Any) -> Any:
+    """Writes what sites are asked for baselines; which there are, or None where none can be.
+
+    Baselines learn from train patients, so they are beside test patients alone, where a hospital trains.
+    """
+    from finetune.federated.evaluation import FOLDER
+    from finetune.federated.parcel import digest_of_files, packed
+    from finetune.federated.tables import to_arrays
+
+    training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
+    if declared is None or cfg.part != "test" or not training:
+        return None
+    widths = {place: design.shape[1] for place, design in declared.nobody(model).items()}
+    tables = to_arrays(declared.empty(model, cfg.replicates))
+    content = {
+        "kind": declared.kind,
+        "times": declared.times.values.tolist(),
+        "widths": widths,
+        "model": digest_of_files(packed(Path(cfg.run))),
+        "tables": {name: list(value.shape) for name, value in tables.items()},
+    }
+    write_json(Path(cfg.output) / FOLDER / "baselines.json", content, sort_keys=False)
+    return declared
+
+
+def read_result(cfg: DictConfig, model: Any, declared: Any, baselines: Any) -> dict[str, Any]:
     """The figures of what came back."""
     from finetune.federated.evaluation import FOLDER
     from finetune.federated.figures import ALL, figures, reliability
@@ -110,7 +136,11 @@ def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     from foundation.statistics.figure import Support
 
     folder = Path(cfg.output) / FOLDER
+    answer = read_json(folder / "answer.json", "evaluate again", "sites", "absent")
+    if answer["baselines"]:
+        declared = declared | baselines.empty(model, cfg.replicates)
     total = from_arrays(read_arrays(folder / "total.safetensors", "evaluate again"), declared)
+    beside = {name: total.pop(name) for name in list(total) if answer["baselines"] and name in baselines.groups}
     paths = [folder / "sites" / f"{site}.safetensors" for site in cfg.sites]
     everybody = {ALL: declared[ALL]}  # of a hospital, subgroups are not shown: each costs as much as everybody
     by_site = {
@@ -122,15 +152,24 @@ def read_result(cfg: DictConfig, model: Any, declared: Any) -> dict[str, Any]:
     result = figures(statistics, total, by_site, cfg.hospital_replicates, cfg.seed, Support())
     if model.reliability is not None:
         result["reliability"] = reliability(model.reliability.coverage, total, by_site, Support())
-    answer = read_json(folder / "answer.json", "evaluate again", "sites", "absent")
+    if beside:
+        result["baselines"] = baselines.rows(model, beside, Support())
+    elif answer["no_baselines"]:
+        result["no_baselines"] = answer["no_baselines"]
     return {"sites": answer["sites"], "absent": answer["absent"], "masked": cfg.get("secure") is not None, **result}
 
 
 def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
     """The figures as a page."""
+    from finetune.baselines.comparison import beaten_words
+
     hidden = "the server saw sums over them alone" if result["masked"] else "the server saw each one's tables"
     absent = [f"{site} did not answer ({why})." for site, why in result["absent"].items()]
+    lost = beaten_words(result.get("baselines", {}), next(iter(result["overall"])))
+    if "no_baselines" in result:
+        absent.append(f"No baseline stands beside it ({result['no_baselines']}).")
     lines = [
+        *([f"**{lost}**", ""] if lost else []),
         *([f"> **{result['seen']}**", ""] if "seen" in result else []),
         f"# {task} across hospitals",
         "",
@@ -151,6 +190,8 @@ def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
     lines += [_row(label, name, figure) for label, part in rows.items() for name, figure in part.items()]
     for name, figure in result.get("reliability", {}).get("overall", {}).items():
         lines += [_row("reliability", name, figure)] if name != "n" else []
+    for label, row in result.get("baselines", {}).items():
+        lines += [_plain(f"baseline: {label}", row), _plain(f"gain over {label}", row["gain"] | {"n": row["n"]})]
     smaller = {f"hospital {name}": part for name, part in result["by_hospital"].items()} | result["groups"]
     for label, part in smaller.items():
         name = next(iter(part))
@@ -160,6 +201,13 @@ def as_markdown(cfg: DictConfig, task: str, result: dict[str, Any]) -> str:
 
 def _row(label: str, name: str, figure: dict[str, Any]) -> str:
     return f"| {label} | {figure['n']} | {name} | {_words(figure)} | {figure['estimator']} |"
+
+
+def _plain(label: str, row: dict[str, Any]) -> str:
+    """A line of a baseline, or of the model's gain over it on the same patients."""
+    name = next(key for key, value in row.items() if isinstance(value, dict) and "value" in value)
+    figure = {"reason": None, **row[name]}
+    return f"| {label} | {row['n']} | {name} | {_words(figure)} | on the same patients |"
 
 
 def _words(figure: dict[str, Any]) -> str:

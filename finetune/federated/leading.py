@@ -15,8 +15,9 @@ from finetune.federated.calibration import LINE, LINES, fit_baseline, fit_temper
 from finetune.federated.counts import COUNTS, count_shapes, counts_of, modalities_of
 from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
 from finetune.federated.parcel import packed_encoder, to_question
-from finetune.federated.reliability import Fitted, fit_by_sums, of_steady_sites
+from finetune.federated.reliability import Fitted, fit_by_sums
 from finetune.federated.reliability_settings import ReliabilityPart, SupportPart
+from finetune.federated.steady import of_steady_sites
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.classification import Classification
 from finetune.heads.competing import CompetingRisks

@@ -6,10 +6,9 @@ by each hospital's patients under axes that have not seen the hospital (`finetun
 are fewer than three hospitals does one place leave out random fifths, and hospitals still leave out a hospital.
 """
 
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from finetune.federated.calibration import theta_by_sums
 from finetune.federated.counts import count_shapes, counts_of
 from finetune.federated.novelty import AT_ONCE, MOMENTS, NOVELTY, moment_shapes, name_of, packed, unpacked
 from finetune.federated.reliability_settings import ReliabilityPart, SupportPart
+from finetune.federated.steady import Steady
 from finetune.heads.base import Head
 from finetune.heads.discrete import DiscreteHazards
 from finetune.heads.multilabel import MultiLabel
@@ -28,19 +28,14 @@ from finetune.reliability.moments import units
 from finetune.reliability.novelty import FEWEST, PARTS, SIDES, Axes
 from finetune.reliability.quantiles import conformal_rank, order_statistics
 from finetune.subset_calibration import Settings, SubsetCalibration, can_calibrate, lacking
-from foundation.errors import UserError
-from foundation.federation.sums import Ask, Sums
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.files import read_json, write_json
 from foundation.tensors import load_weights, write_tensors
 
 SUBSETS, SUBSET_TEMPERATURE, REGIONS = "subsets", "subset_temperature", "regions"
 NAMES = (SUBSETS, SUBSET_TEMPERATURE, REGIONS, MOMENTS, NOVELTY)
-_TRIES = 3
 _FILE = "fitted.json"
 _PARTS = {"reliability": Reliability, "subsets": SubsetCalibration}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,51 +49,6 @@ class Fitted:
 
     reliability: Reliability | None
     subsets: SubsetCalibration | None
-
-
-class _LeftError(Exception):
-    """Another set of sites answered than before; `sites` did."""
-
-    def __init__(self, sites: Collection[str]) -> None:
-        super().__init__()
-        self.sites = sites
-
-
-class Steady:
-    """Asks the same sites throughout: counts of one set of patients and of another make no order statistic.
-
-    Args:
-        ask: the sites.
-        sites: to ask; those that answer first if None.
-    """
-
-    def __init__(self, ask: Ask, sites: Collection[str] | None = None) -> None:
-        self.ask = ask
-        self.sites = sites
-
-    def __call__(
-        self, name: str, weights: Arrays, shapes: Mapping[str, tuple[int, ...]], question: Arrays | None = None
-    ) -> dict[str, NDArray[Any]]:
-        sums: Sums = self.ask(name, weights, shapes, question, self.sites)
-        if self.sites is not None and set(sums.sites) != set(self.sites):
-            raise _LeftError(sums.sites)
-        self.sites = sums.sites
-        return sums.arrays
-
-
-def of_steady_sites(ask: Ask, fit: Callable[[Steady], T]) -> T:
-    """What a fit over several exchanges gives, begun again of those who stay where a site leaves in between.
-
-    Raises:
-        UserError: if sites go on leaving.
-    """
-    sites: Collection[str] | None = None
-    for _ in range(_TRIES):
-        try:
-            return fit(Steady(ask, sites))
-        except _LeftError as error:
-            sites = error.sites
-    raise UserError("sums: sites left between two exchanges again and again; go on with resume=true when they stay")
 
 
 @torch.no_grad()

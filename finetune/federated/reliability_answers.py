@@ -161,8 +161,7 @@ class ReliabilityAnswers:
         if not counts_alone:
             folder = None if task.embeddings is None else task.embeddings.parent / _FEATURES
             cache = FeatureCache(folder, encoder, task.cohort, train.drop_inputs)
-            width = sum(size for _, _, size in module.blocks)
-            features = cache.of(patients, self.modalities) if patients else np.zeros((0, width))
+            features = cache.of(patients, self.modalities)
         assert task.home is not None
         unseen = np.arange(len(patients)) >= len(train)
         return NoveltyAnswers(module, features, unseen, Path(task.home) / FOLDER)

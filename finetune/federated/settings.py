@@ -246,6 +246,7 @@ class EvaluationSettings(TaskSettings):
         part: of the patients, as the site's own split deals them.
         replicates: of the patient bootstrap.
         age_bands: years at which subgroups of age begin.
+        baselines: modalities whose plain features are baselines beside age and sex; None for no baseline.
         data: modalities that patients are seen through.
     """
 
@@ -256,16 +257,20 @@ class EvaluationSettings(TaskSettings):
     replicates: Annotated[int, Field(ge=0, le=2000)] = 200
     age_bands: Annotated[tuple[Annotated[float, Field(ge=0, le=120)], ...], Field(max_length=12)] = ()
     seen_through: Modalities
+    baselines: Annotated[tuple[Name, ...], Field(max_length=40)] | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Self:
         content = plain(cfg)
-        asked = only(content, "part", "replicates", "age_bands") | {"seen_through": content["data"]["modalities"]}
+        asked = only(content, "part", "replicates", "age_bands", "baselines") | {
+            "seen_through": content["data"]["modalities"]
+        }
         return cls.read(asked, "asked of sites", ours=True)
 
     def apply(self, cfg: dict[str, Any]) -> None:
         cfg["part"], cfg["replicates"], cfg["age_bands"] = self.part, self.replicates, list(self.age_bands)
         cfg["data"] = {**cfg["data"], "modalities": list(self.seen_through)}
+        cfg["baselines"] = None if self.baselines is None else list(self.baselines)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -276,4 +281,5 @@ class EvaluationSettings(TaskSettings):
             f"nobody trains: a model comes, and tables of the {self.part} patients are counted and summed",
             f"patients are seen through: {', '.join(self.modalities)}",
             f"replicates of the patients: {self.replicates}",
+            *([] if self.baselines is None else ["train patients: sums of regressions that the model must beat"]),
         ]

@@ -110,9 +110,7 @@ def judged(
     return patients_with_target(cohort, list(patients), model.head, names, model.task["drop_inputs"])
 
 
-def tables_of(
-    model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan, sent: bool = False
-) -> dict[str, Tables]:
+def tables_of(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan) -> dict[str, Tables]:
     """By subgroup, the tables of those of some patients whose target is known.
 
     Args:
@@ -120,8 +118,13 @@ def tables_of(
         cohort: of the patients.
         patients: whom to count, as far as they can be judged.
         plan: what all hospitals count alike.
-        sent: whether they are only to be sent: then counts are as narrow as they travel, and not to be reckoned with.
     """
+    groups = seen_by_group(model, cohort, patients, plan)
+    return {name: _tables(model, groups[name], plan) for name in plan.groups}
+
+
+def seen_by_group(model: TaskModel, cohort: Cohort, patients: Sequence[str], plan: Plan) -> dict[str, Seen]:
+    """By subgroup, those of some patients whose target is known, as the model sees them."""
     subsets = {ALL: list(model.task["modalities"]), **plan.alone}
     groups = dict(zip(subsets, seen_through(model, cohort, patients, list(subsets.values())), strict=True))
     everybody = groups[ALL]
@@ -134,7 +137,12 @@ def tables_of(
     for place, name in enumerate(bands):
         band = np.searchsorted(np.array(plan.ages), age, side="right")
         groups[name] = everybody.only((band == place) & ~np.isnan(age))
-    return {name: _tables(model, groups[name], plan, sent) for name in plan.groups}
+    return groups
+
+
+def tables_seen(model: TaskModel, groups: Mapping[str, Seen], plan: Plan) -> dict[str, Tables]:
+    """Their tables as they are sent: counts are as narrow as they travel, and not to be reckoned with."""
+    return {name: _tables(model, groups[name], plan, sent=True) for name in plan.groups}
 
 
 def empty_tables(model: TaskModel, plan: Plan) -> dict[str, Tables]:

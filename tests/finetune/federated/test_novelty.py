@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from finetune.federated.novelty import MOMENTS, NOVELTY, NoveltyAnswers
-from finetune.federated.reliability import Steady, fit_by_sums, of_steady_sites
+from finetune.federated.reliability import fit_by_sums
 from finetune.federated.reliability_settings import ReliabilityPart
+from finetune.federated.steady import Steady, of_steady_sites
 from finetune.heads.survival import Survival
 from finetune.reliability.fit import Patients, Settings, fit_reliability
 from finetune.reliability.module import Reliability

@@ -1,0 +1,140 @@
+"""Baselines across hospitals are those of everybody at one place, and a model that one beats says so first."""
+
+import json
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from sklearn.linear_model import LogisticRegression
+
+from finetune.baseline import covariates
+from finetune.baselines.comparison import beside
+from finetune.features import FeatureCache
+from finetune.federated.baselines import RIDGE
+from finetune.federated.evaluate import evaluate, settle
+from finetune.federated.evaluation import Evaluating
+from finetune.federated.tables import judged, seen_by
+from finetune.figures import figures_of_tables
+from finetune.predictor import TaskModel
+from finetune.reliability.novelty import Axes
+from foundation.data.cohort import Cohort
+from foundation.statistics.cox import CoxSums
+from foundation.statistics.figure import Support
+from foundation.statistics.newton import Newton
+from foundation.statistics.weights import poisson_weights
+from foundation.tensors import write_tensors
+from tests.finetune.federated.test_evaluation import HEADS, same, write_model
+
+TRAIN, TEST = ("riverside", "northgate"), ("lakeview", "summit")
+
+
+@pytest.fixture(scope="module", params=["biomarker", "survival"])
+def evaluated(request, build, small_cohort: Path, tmp_path_factory) -> tuple[DictConfig, dict, TaskModel]:
+    """An evaluation of an untrained model at two hospitals, with baselines of the two others; one has no genomics."""
+    folder = tmp_path_factory.mktemp("baselines")
+    run = folder / request.param
+    write_model(build, small_cohort, run, HEADS[request.param], request.param, reliable=True)
+    give_axes(run, small_cohort)
+    record = json.loads((run / "run.json").read_text())
+    record["notes"] = {"trained_on": {"hospitals": list(TRAIN), "run": "earlier"}}
+    (run / "run.json").write_text(json.dumps(record))
+    cfg = configured(run, small_cohort)
+    return cfg, evaluate(cfg), TaskModel.load(run)
+
+
+def give_axes(run: Path, folder: Path) -> None:
+    """The axes of all training patients' features, as fine-tuning leaves them."""
+    model, cohort = TaskModel.load(run), Cohort(folder, list(TRAIN))
+    assert model.reliability is not None
+    values = FeatureCache(None, model.encoder, cohort, {}).of(cohort.patients.index.tolist(), model.task["modalities"])
+    for place, block in zip(model.reliability.places(), model.reliability.novelty, strict=True):
+        part = values[:, place]
+        block.take(Axes.of(part[~np.isnan(part).all(axis=1)], 16))
+    write_tensors(run / "reliability.safetensors", model.reliability.state_dict())
+
+
+def configured(run: Path, folder: Path, *more: str) -> DictConfig:
+    settings = [f"run={run}", f"data.folder={folder}", "federation=serial", "replicates=20", "part=test", *more]
+    with hydra.initialize_config_module("configs", version_base="1.3"):
+        cfg = hydra.compose("evaluate_federated", settings)
+    settle(cfg)
+    return cfg
+
+
+def at_one_place(cfg: DictConfig, model: TaskModel, label: str) -> np.ndarray:
+    """Coefficients by scikit-learn, or by sums over risk sets, which are held against lifelines elsewhere."""
+    task = Evaluating(cfg)
+    declared = task.declared(model)
+    assert declared is not None
+    who = [*task.split.train, *task.split.validation]
+    patients = judged(model, task.cohort, who).patients
+    design = declared.designs(model, task.cohort, patients, None)[str(declared.labels.index(label))]
+    rows = ~np.isnan(design).any(axis=1)
+    targets = [column[rows] for column in declared.targets(model, task.cohort, patients)]
+    if declared.kind == "logistic":  # the intercept is ridged as all else, so it is a column like any
+        fitted = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, max_iter=10_000).fit(
+            design[rows], targets[0]
+        )
+        return fitted.coef_[0]
+    newton = Newton(design.shape[1], ridge=RIDGE)
+    while not newton.done:
+        newton.update(CoxSums.from_patients(*targets, design[rows], declared.times, newton.beta).newton())
+    return newton.beta[0]
+
+
+def test_a_baseline_and_the_models_gain_over_it_are_those_of_one_place(evaluated):
+    cfg, result, model = evaluated
+    task = Evaluating(cfg)
+    declared = task.declared(model)
+    assert list(result["baselines"]) == declared.labels
+    assert {"age and sex", "ridge on record", "ridge on genomics.expression"} <= set(declared.labels)
+    statistics = model.head.statistics().ranking()
+    seen = seen_by(model, task.cohort, task.split.test, model.task["modalities"])
+    designs = declared.designs(model, task.cohort, seen.patients, None)
+    for place, label in enumerate(declared.labels):
+        design = designs[str(place)]
+        rows = ~np.isnan(design).any(axis=1)
+        eta = design[rows] @ at_one_place(cfg, model, label)
+        theirs = eta if declared.kind == "cox" else 1 / (1 + np.exp(-eta))
+        part = seen.only(rows)
+        weights = poisson_weights(part.patients, cfg.replicates, f"evaluation {cfg.seed}")
+        tables = [
+            statistics.tables(part.targets, estimates, part.hospitals, weights)
+            for estimates in (part.estimates, theirs)
+        ]
+        ours, plain = (figures_of_tables(statistics, table, Support()) for table in tables)
+        measure = ours.measures[statistics.primary]
+        expected = beside(ours, plain, statistics.primary, {"n": measure.n, **measure.outcomes})
+        same(result["baselines"][label], json.loads(json.dumps(expected)))
+
+
+def test_plainthat_a_baseline_beats_says_so_in_the_first_line(evaluated):
+    cfg, result, model = evaluated
+    name = model.head.statistics().primary
+    page = (Path(cfg.output) / "evaluation.md").read_text()
+    gains = [row["gain"][name]["value"] for row in result["baselines"].values()]
+    assert page.startswith("**Beaten by a baseline: ") == any(gain is not None and gain < 0 for gain in gains)
+    assert "| baseline: age and sex |" in page and "| gain over age and sex |" in page
+
+
+def test_policy_that_tells_no_regression_leaves_the_evaluation_without_and_says_so(evaluated, tmp_path: Path):
+    cfg, result, _ = evaluated
+    home = tmp_path / "sites" / "riverside"
+    home.mkdir(parents=True)
+    (home / "site.yaml").write_text("name: riverside\npolicy: policy.yaml\n")
+    (home / "policy.yaml").write_text("statistics: [tables, model]\n")
+    found = evaluate(configured(Path(cfg.run), Path(cfg.data.folder), f"output={tmp_path}"))
+    assert "riverside: declined: policy: statistics: 'baselines' is not allowed here" in found["no_baselines"]
+    assert "baselines" not in found and found["overall"] == result["overall"]
+    assert "No baseline stands beside it" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_covariates_of_who_has_no_age_are_those_of_sixty(small_cohort: Path):
+    cohort = Cohort(small_cohort, ["summit"])
+    patients = cohort.patients.index.tolist()
+    table = covariates(cohort, patients, 60.0)
+    assert np.isfinite(table.to_numpy()).all()
+    assert torch.tensor(table["age"].to_numpy()).abs().max() < 6
