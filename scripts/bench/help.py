@@ -21,6 +21,8 @@ from foundation.catalogue import ENTRIES
 HELP_BAR, PREDICT_BAR = 2.0, 1.0
 ANSWER = {"model": "m", "version": "1", "task": "t", "prediction": {"class": "a", "probabilities": {"a": 1.0}}}
 ANSWER |= {"modalities_used": ["report"], "modalities_ignored": [], "warnings": [], "synthetic": True}
+ANSWER |= {"request_id": "1", "release": "0", "digests": {"model": "0", "contract": "0"}}
+ANSWER |= {"examined": {"report": {"what": "word pieces", "examined": 1, "of": 1}}}
 
 
 class Endpoint(BaseHTTPRequestHandler):
