@@ -1,6 +1,7 @@
 """Banks at a site: its policy decides, its ledger counts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -62,21 +63,23 @@ def test_without_noise_on_updates_the_ledger_counts_the_bank_alone_and_says_so(g
     assert at.spent(updates=1) is None
 
 
-UNCOUNTED = {"exact": True}  # embeddings travel with an evaluation, which a site with a budget has to allow
+def budget(epsilon: float, delta: float) -> dict[str, Any]:
+    """Rules with one that lets evaluations leave, with which embeddings travel."""
+    return {"budget": {"epsilon": epsilon, "delta": delta, "exact": True}}
 
 
 @pytest.mark.parametrize(
     ("overrides", "rules", "said"),
     [
         ([], {"shared_embeddings": False}, "shared_embeddings: embeddings of patients do not leave this site"),
-        ([], {"budget": {"epsilon": 100, "delta": 1e-3} | UNCOUNTED}, "budget: .* the run cannot say what it spends"),
-        (LOCAL, {"budget": {"epsilon": 7.9, "delta": 1e-3} | UNCOUNTED}, r"budget.epsilon: 8 would be spent over all runs"),
+        ([], budget(100, 1e-3), "budget: .* the run cannot say what it spends"),
+        (LOCAL, budget(7.9, 1e-3), r"budget.epsilon: 8 would be spent over all runs"),
         (
             [*LOCAL, "standing={new_patients:1,rounds_a_month:4,epsilon_a_year:7.9}"],
             {},
             "standing: epsilon_a_year: 8 would be spent within a year, 7.9 approved",
         ),
-        (LOCAL, {"budget": {"epsilon": 100, "delta": 1e-6} | UNCOUNTED}, r"budget.delta: 1e-05 would be spent"),
+        (LOCAL, budget(100, 1e-6), r"budget.delta: 1e-05 would be spent"),
         (
             [],
             {"privacy": {"embeddings": {"min_noise_multiplier": 0.7}}},
