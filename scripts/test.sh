@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 bash scripts/setup_system.sh
 export FLWR_TELEMETRY_ENABLED=0 HF_HUB_OFFLINE=1 DS_ACCELERATOR=${DS_ACCELERATOR:-cpu} TOKENIZERS_PARALLELISM=false
+unset PYTHONDONTWRITEBYTECODE   # each of hundreds of processes would compile the same files anew
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}   # three files at a time on two cores: more threads wait for each other
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -1,5 +1,6 @@
 """Every shipped config composes, and what it describes can be built."""
 
+import functools
 from pathlib import Path
 
 import hydra
@@ -61,20 +62,20 @@ def compose(command: str, *overrides: str) -> DictConfig:
         return hydra.compose(command, [*REQUIRED.get(command, []), *overrides])
 
 
+@functools.cache
+def groups_of(command: str) -> frozenset[str]:
+    """The groups that a primary config's defaults, or those of a config that they include, name."""
+    taken: set[str] = set()
+    for entry in OmegaConf.load(FOLDER / f"{command}.yaml").get("defaults") or []:
+        if isinstance(entry, DictConfig):
+            taken |= {str(group) for group in entry}
+        elif entry != "_self_":
+            taken |= groups_of(entry)
+    return frozenset(taken)
+
+
 def commands_that_take(group: str) -> list[str]:
-    """The primary configs whose defaults, or those of a config that they include, name a group."""
-
-    def takes(name: str) -> bool:
-        content = OmegaConf.load(FOLDER / f"{name}.yaml")
-        for entry in content.get("defaults") or []:
-            if isinstance(entry, DictConfig):
-                if group in entry:
-                    return True
-            elif entry != "_self_" and takes(entry):
-                return True
-        return False
-
-    return [name for name in COMMANDS if takes(name)]
+    return [name for name in COMMANDS if group in groups_of(name)]
 
 
 # These write into a folder that is there already, or a file, or nothing.
