@@ -5,6 +5,13 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 from pathlib import Path
 
+import foundation  # noqa: F401  # isort: skip  # before torch and timm, whose import it mends
+
+# What the checked modules import would be compiled anew, not read from its cache, under the hook: it comes before.
+import beartype  # noqa: F401
+import scipy.stats  # noqa: F401
+import timm  # noqa: F401
+import transformers.modeling_utils  # noqa: F401
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
