@@ -84,8 +84,11 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def configure(small_cohort: Path) -> Configure:
+    """Composes a small run's config: nothing watches pretraining, but where a test asks for that."""
+
     def compose(*overrides: str, command: str = "pretrain") -> DictConfig:
         common = ["experiment=demo", "data.batch_size=8", "progress=false", f"data.folder={small_cohort}"]
+        common += ["speed_every=0", "monitor_every=0"] if command == "pretrain" else []
         with hydra.initialize_config_module("configs", version_base="1.3"):
             return hydra.compose(command, [*common, *overrides])
 
