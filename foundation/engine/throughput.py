@@ -53,7 +53,9 @@ class Throughput(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         sharded = any(hasattr(parameter, "ds_id") for parameter in pl_module.parameters())
         due = trainer.fit_loop.total_batch_idx >= _COUNTED and self._flops_a_sample is None
-        if due and self._counter is None and not sharded:
+        left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
+        told = trainer.max_steps < 0 or left > self.every  # a short run, as a federation's round, ends before
+        if due and told and self._counter is None and not sharded:
             self._counter = flop_counter()
             self._counter.__enter__()
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from foundation.batch import Batch
+from foundation.engine import throughput
 from foundation.engine.callbacks import Finite
 from foundation.engine.throughput import Throughput
 from foundation.errors import UserError
@@ -59,6 +60,12 @@ def test_speed_is_logged_and_a_profile_written(configure, tmp_path):
     shares = [float(line.rsplit(maxsplit=1)[1].rstrip("%")) for line in said.splitlines()[1:5]]
     assert sum(shares) == pytest.approx(100, abs=0.5)
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def test_operations_are_not_counted_in_a_run_that_ends_before_it_would_tell(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "flop_counter", lambda: pytest.fail("counted"))
+    fit_round(configure("speed_every=4"), HOSPITALS, None, tmp_path, 6, 0, 6)
+    assert len(curves(tmp_path).dropna(subset=["speed/samples_per_second"])) == 1
 
 
 def test_operations_are_those_of_the_layers():
