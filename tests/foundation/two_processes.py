@@ -1,5 +1,6 @@
 """Towers that two real processes train together, each with half of six patients, as one with all of them would."""
 
+import multiprocessing
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,9 +59,11 @@ def learn_on_two(
 
     None where the objective has nothing to learn from on any process.
     """
+    multiprocessing.set_forkserver_preload([__name__])  # imported once for all pairs
     with mp.Manager() as manager, tempfile.TemporaryDirectory() as folder:
         results = manager.dict()
-        mp.spawn(_one_of_two, (Path(folder) / "meeting", make, present, results), nprocs=2)
+        given = (Path(folder) / "meeting", make, present, results)
+        mp.start_processes(_one_of_two, given, nprocs=2, start_method="forkserver")
         return dict(results)
 
 
