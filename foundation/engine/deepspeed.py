@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from foundation.batch import Batch
 from foundation.engine.extension_locks import watched_locks
+from foundation.engine.extension_tools import find_tools
 
 _KEPT_BUFFERS = ["expression_mean", "expression_variance", "seen"]  # running moments of genomics, in raw units
 
@@ -70,6 +71,7 @@ class DeepSpeed(DeepSpeedStrategy):
             if torch.cuda.is_available():
                 super().setup_environment()
                 return
+            find_tools()
             # DeepSpeed matches devices to local ranks by index, which CPU devices lack.
             self.parallel_devices = [torch.device("cpu", index) for index in range(len(self.parallel_devices or []))]
             # The grandparent's set-up, past the check of the accelerator's type.
