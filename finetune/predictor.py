@@ -17,6 +17,7 @@ from foundation.documents import built_from, class_named, validated
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.output import EncoderOutput
 from foundation.tensors import load_weights
 
 RELIABILITY = "reliability.safetensors"
@@ -198,11 +199,12 @@ class TaskModel:
     def read(self, batch: Batch) -> Reading:
         """The same batch with what reliability looks at beside scores."""
         batch = batch.to(next(self.encoder.parameters()).device)
-        features = self.encoder.features(batch, self.task["modalities"])
-        present = self._present(batch)
-        reads_features = self.head.reads_features
-        scores = self.head(features) if reads_features else self.scores_of(self._embedding(batch), present)
-        return Reading(scores, present, features)
+        present, names = self._present(batch), self.task["modalities"]
+        if self.head.reads_features:
+            features = self.encoder.features(batch, names)
+            return Reading(self.head(features), present, features)
+        output, features = self.encoder.output_and_features(batch, names)
+        return Reading(self.scores_of(self._embedded(output, batch), present), present, features)
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Predictions of a batch of what the task may look at, and how far each can be relied on."""
@@ -224,7 +226,9 @@ class TaskModel:
 
     def _embedding(self, batch: Batch) -> Tensor:
         """What the head reads of patients, `[patients, width]`."""
-        output = self.encoder(batch)
+        return self._embedded(self.encoder(batch), batch)
+
+    def _embedded(self, output: EncoderOutput, batch: Batch) -> Tensor:
         return aligned(output, batch, self.task["modalities"]) if self.head.reads_aligned else output.fused
 
     def _present(self, batch: Batch) -> Tensor:

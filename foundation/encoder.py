@@ -65,7 +65,21 @@ class MultimodalEncoder(nn.Module):
             return self._encode(batch)
         return join([encode_again(self, self._encode, part) for part in batch.split(self.patients_at_once)])
 
-    def _encode(self, batch: Batch) -> EncoderOutput:
+    def output_and_features(
+        self, batch: Batch, modalities: Sequence[str]
+    ) -> tuple[EncoderOutput, Float[Tensor, "batch features"]]:
+        """`forward` and `features` of the same batch, in evaluation: backbones pass over it once, not twice."""
+        both = {
+            name: self.modalities[name].tokens_and_features(batch.inputs[name])  # type: ignore[operator]
+            for name in modalities
+            if name in batch.inputs
+        }
+        output = self._encode(batch, {name: tokens for name, (tokens, _) in both.items()})
+        return output, self._side_by_side(batch, modalities, {name: blocks for name, (_, blocks) in both.items()})
+
+    def _encode(self, batch: Batch, known: Mapping[str, Tokens] | None = None) -> EncoderOutput:
+        """See `forward`; tokens that are known already are not made again."""
+        known = known or {}
         tokens: dict[str, Tokens] = {}
         embeddings: dict[str, Tensor] = {}
         placeholders: dict[str, Tokens] = {}
@@ -73,7 +87,7 @@ class MultimodalEncoder(nn.Module):
         zero_loss = next(self.parameters()).new_zeros(1) if together else None
         for name, module in self.modalities.items():
             if name in batch.inputs:
-                tokens[name] = module(batch.inputs[name])
+                tokens[name] = known[name] if name in known else module(batch.inputs[name])
                 embeddings[name] = module.embed(tokens[name])  # type: ignore[operator]
             elif together:
                 placeholders[name] = self._placeholder(name)
@@ -94,14 +108,20 @@ class MultimodalEncoder(nn.Module):
 
     def features(self, batch: Batch, modalities: Sequence[str]) -> Float[Tensor, "batch features"]:
         """Plain features of some modalities side by side (`Modality.features`), NaN where a patient has none."""
+        inputs = {name: batch.inputs[name] for name in modalities if name in batch.inputs}
+        blocks = {name: self.modalities[name].features(some) for name, some in inputs.items()}  # type: ignore[operator]
+        return self._side_by_side(batch, modalities, blocks)
+
+    def _side_by_side(
+        self, batch: Batch, modalities: Sequence[str], blocks: Mapping[str, Mapping[str, Tensor]]
+    ) -> Float[Tensor, "batch features"]:
+        """Blocks of features of those who have a modality, by modality, as rows of all."""
         parts = []
         for name in modalities:
-            module = self.modalities[name]
-            sizes = module.feature_sizes()  # type: ignore[operator]
+            sizes = self.modalities[name].feature_sizes()  # type: ignore[operator]
             values = next(self.parameters()).new_full((len(batch), sum(sizes.values())), float("nan"))
-            if name in batch.inputs:
-                blocks = module.features(batch.inputs[name])  # type: ignore[operator]
-                some = torch.cat([blocks[block].to(values.dtype) for block in sizes], dim=1)
+            if name in blocks:
+                some = torch.cat([blocks[name][block].to(values.dtype) for block in sizes], dim=1)
                 values = values.index_copy(0, send(batch.rows(name), values.device), some)
             parts.append(values)
         return torch.cat(parts, dim=1)

@@ -182,6 +182,13 @@ class Modality(nn.Module, ABC):
         """
         return {self.name: self.embed(self(inputs))}
 
+    def tokens_and_features(self, inputs: Inputs) -> tuple[Tokens, dict[str, Float[Tensor, "present size"]]]:
+        """`forward` and `features` of the same inputs, in evaluation, of one pass through what is costly."""
+        tokens = self(inputs)
+        if type(self).features is Modality.features:
+            return tokens, {self.name: self.embed(tokens)}
+        return tokens, self.features(inputs)
+
     def save_assets(self, folder: Path) -> None:
         """Writes vocabularies that do not belong in `config.json`."""
 

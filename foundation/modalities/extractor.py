@@ -202,12 +202,12 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "images 3 size size"]) -> Float[Tensor, "images dim"]:
         if self.flips:
-            return mean_over_flips(pixels, lambda view: {"": self._seen(view)})[""]
+            return mean_over_flips(pixels, lambda view: (view, {"": self._seen(view)}))[1][""]
         return self._seen(pixels)
 
     def _seen(self, pixels: Tensor) -> Tensor:
         if self.layers:
-            return torch.cat(list(layer_features(self.backbone, pixels, self.layers).values()), dim=1)
+            return torch.cat(list(layer_features(self.backbone, pixels, self.layers)[1].values()), dim=1)
         if self.pooling == "own":
             seen: Tensor = self.backbone(pixels)
             if seen.ndim != 2:

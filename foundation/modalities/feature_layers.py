@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from foundation.errors import UserError
+from foundation.masks import mean_of_real
+from foundation.modalities.transformers_backbone import TransformersBackbone
 
+Look = tuple[Tensor, dict[str, Tensor]]  # what `forward` reads of images, and features of each by block
 _FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])  # none, across, down, both: half a turn
 
 
@@ -36,13 +39,16 @@ def check_layers(backbone: nn.Module, layers: Sequence[str], setting: str) -> No
 
 def layer_features(
     backbone: nn.Module, pixels: Float[Tensor, "images 3 size size"], layers: Sequence[str]
-) -> dict[str, Float[Tensor, "images features"]]:
+) -> tuple[Tensor, dict[str, Float[Tensor, "images features"]]]:
     """Moments over places of each layer: maps `[images, dim, height, width]`, or tokens `[images, places, dim]`.
 
     Args:
         backbone: of timm.
         pixels: as it wants them.
         layers: names of its modules; `first+second` for the features of both side by side.
+
+    Returns:
+        The backbone's output, and the layers' moments.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -54,11 +60,11 @@ def layer_features(
 
     handles = [keep(name) for name in _modules(layers)]
     try:
-        backbone(pixels)
+        output = backbone(pixels)
     finally:
         for handle in handles:
             handle.remove()
-    return {layer: torch.cat([outputs[name] for name in _modules([layer])], dim=1) for layer in layers}
+    return output, {layer: torch.cat([outputs[name] for name in _modules([layer])], dim=1) for layer in layers}
 
 
 def _modules(layers: Sequence[str]) -> list[str]:
@@ -67,8 +73,28 @@ def _modules(layers: Sequence[str]) -> list[str]:
 
 
 def mean_over_flips(
-    pixels: Float[Tensor, "images 3 size size"], features: Callable[[Tensor], dict[str, Tensor]]
-) -> dict[str, Float[Tensor, "images features"]]:
-    """The mean of an image's features and those of its three mirror images."""
-    seen = [features(pixels.flip(axes)) for axes in _FLIPS]
-    return {name: torch.stack([one[name] for one in seen]).mean(dim=0) for name in seen[0]}
+    pixels: Float[Tensor, "images 3 size size"], look: Callable[[Tensor], Look]
+) -> tuple[Tensor, dict[str, Float[Tensor, "images features"]]]:
+    """A look at images as they are, with the mean of its features and those of three mirror images of each."""
+    looks = [look(pixels.flip(axes)) for axes in _FLIPS]
+    pooled, blocks = looks[0]
+    return pooled, {name: torch.stack([features[name] for _, features in looks]).mean(dim=0) for name in blocks}
+
+
+def seen_and_pooled(backbone: nn.Module, pixels: Float[Tensor, "images 3 size size"]) -> tuple[Tensor, Tensor]:
+    """What a backbone's `forward_features` and its `forward` make of images, of one pass.
+
+    Every model of timm goes from the one to the other by its `forward_head`; those of transformers say it themselves.
+    """
+    if isinstance(backbone, TransformersBackbone):
+        return backbone.seen_and_pooled(pixels)
+    seen = backbone.forward_features(pixels)  # type: ignore[operator]
+    return seen, backbone.forward_head(seen)  # type: ignore[operator]
+
+
+def of_patients(
+    parts: Sequence[dict[str, Tensor]], mask: Bool[Tensor, "patients images"]
+) -> dict[str, Float[Tensor, "patients features"]]:
+    """Features of images, some at a time, as the mean over each patient's."""
+    by_image = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: mean_of_real(values, mask) for name, values in by_image.items()}

@@ -17,10 +17,18 @@ from foundation.data.dictionary import DataDictionary
 from foundation.data.sampler import draw_images
 from foundation.data.storage import StoredImages
 from foundation.errors import UserError
-from foundation.masks import laid_out, mean_of_real, never_none, real, to_device
+from foundation.masks import laid_out, never_none, real, to_device
 from foundation.modalities.backbones import BackboneSource, create_backbone
 from foundation.modalities.base import Examined, Inputs, Modality, Tokens, Views, halves
-from foundation.modalities.feature_layers import check_layers, layer_features, mean_over_flips, moments
+from foundation.modalities.feature_layers import (
+    Look,
+    check_layers,
+    layer_features,
+    mean_over_flips,
+    moments,
+    of_patients,
+    seen_and_pooled,
+)
 from foundation.modalities.image_request import ImagesForm, RequestImages
 from foundation.modalities.tuning import keep_no_activations, set_tuning
 
@@ -102,6 +110,7 @@ class ImageSet(Modality):
         self.feature_layers = list(feature_layers)
         check_layers(self.backbone, self.feature_layers, setting)
         self.feature_flips = feature_flips
+        self._layer_sizes: dict[str, int] = {}
         self.to_width = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(self.backbone.num_features, width))
 
     def settings(self) -> dict[str, Any]:
@@ -197,15 +206,14 @@ class ImageSet(Modality):
         Raises:
             UserError: if the backbone keeps no places.
         """
-        seen = self._seen(pixels)
+        seen = self._placed(self.backbone.forward_features(pixels))
         if seen.ndim != 4:
             raise self._no_places("paint from; remove the masked images, or patch_dropout")
         placed: Tensor = self.to_width(seen)
         return placed
 
-    def _seen(self, pixels: Tensor) -> Tensor:
-        """What the backbone sees, `[images, height, width, dim]`, or `[images, places, dim]` if no square."""
-        seen: Tensor = self.backbone.forward_features(pixels)
+    def _placed(self, seen: Tensor) -> Tensor:
+        """What the backbone has seen as `[images, height, width, dim]`, or `[images, places, dim]` if no square."""
         if seen.ndim == 4 and seen.shape[1] == self.backbone.num_features:
             seen = seen.permute(0, 2, 3, 1)
         elif seen.ndim == 3:
@@ -227,6 +235,12 @@ class ImageSet(Modality):
             seen = torch.cat([never_none(self.backbone, self.pixels(part)) for part in self._in_parts(inputs)])
         return Tokens(laid_out(self.to_width(seen), mask), mask)
 
+    def tokens_and_features(self, inputs: Inputs) -> tuple[Tokens, dict[str, Float[Tensor, "present size"]]]:
+        mask = inputs["mask"]
+        looks = [self._look(self.pixels(part)) for part in self._in_parts(inputs)]
+        pooled = torch.cat([one for one, _ in looks])
+        return Tokens(laid_out(self.to_width(pooled), mask), mask), of_patients([blocks for _, blocks in looks], mask)
+
     def _in_parts(self, inputs: Inputs) -> list[Inputs]:
         """The real images some at a time, where nothing is kept of those that are done; else all inputs as they are.
 
@@ -246,29 +260,28 @@ class ImageSet(Modality):
     def feature_sizes(self) -> dict[str, int]:
         if not self.feature_layers:
             return {self.name: 2 * self.backbone.num_features}
-        like = next(self.to_width.parameters())
-        blank = torch.zeros(1, 3, self.size, self.size, dtype=like.dtype, device=like.device)
-        with torch.no_grad():
-            layers = layer_features(self.backbone, blank, self.feature_layers)
-        return {f"{self.name}.{name}": values.shape[1] for name, values in layers.items()}
+        if not self._layer_sizes:  # of a pass, and asked for with every answer
+            like = next(self.to_width.parameters())
+            blank = torch.zeros(1, 3, self.size, self.size, dtype=like.dtype, device=like.device)
+            with torch.no_grad():
+                _, layers = layer_features(self.backbone, blank, self.feature_layers)
+            self._layer_sizes = {f"{self.name}.{name}": values.shape[1] for name, values in layers.items()}
+        return self._layer_sizes
 
     def features(self, inputs: Inputs) -> dict[str, Float[Tensor, "present size"]]:
         """The backbone's features, their mean and their spread over the places of an image; the mean over images."""
-        parts = [never_none(self._image_features, self.pixels(part)) for part in self._in_parts(inputs)]
-        by_image = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return {name: mean_of_real(values, inputs["mask"]) for name, values in by_image.items()}
+        looks = [never_none(self._look, self.pixels(part)) for part in self._in_parts(inputs)]
+        return of_patients([blocks for _, blocks in looks], inputs["mask"])
 
-    def _image_features(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Features of each image, `[images, size]` by block."""
-        if self.feature_flips:
-            return mean_over_flips(pixels, self._view_features)
-        return self._view_features(pixels)
+    def _look(self, pixels: Tensor) -> Look:
+        return mean_over_flips(pixels, self._look_once) if self.feature_flips else self._look_once(pixels)
 
-    def _view_features(self, pixels: Tensor) -> dict[str, Tensor]:
+    def _look_once(self, pixels: Tensor) -> Look:
         if not self.feature_layers:
-            return {self.name: moments(self._seen(pixels).flatten(1, -2))}
-        layers = layer_features(self.backbone, pixels, self.feature_layers)
-        return {f"{self.name}.{name}": values for name, values in layers.items()}
+            seen, pooled = seen_and_pooled(self.backbone, pixels)
+            return pooled, {self.name: moments(self._placed(seen).flatten(1, -2))}
+        pooled, layers = layer_features(self.backbone, pixels, self.feature_layers)
+        return pooled, {f"{self.name}.{name}": values for name, values in layers.items()}
 
     def views(self, inputs: Inputs, tokens: Tokens) -> Views:
         """Two halves of a patient's images: no image is in both."""

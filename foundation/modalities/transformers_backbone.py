@@ -74,7 +74,14 @@ class TransformersBackbone(nn.Module):
 
         Of a model that was trained beside one of texts, the embedding that is compared with theirs.
         """
+        return self.seen_and_pooled(pixels)[1]
+
+    def seen_and_pooled(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward_features` and `forward`, of one pass."""
         answer = self.model(pixel_values=pixels)
+        return answer.last_hidden_state, self._pooled(answer)
+
+    def _pooled(self, answer: Any) -> Tensor:
         embeds: Tensor | None = getattr(answer, "image_embeds", None)
         if embeds is not None:
             return embeds
