@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from foundation.errors import UserError
-from serve import manifest, signature
+from serve import manifest
 from serve.schema import FILE as SCHEMA
 from serve.schema import BundleSchema, Digests
 
@@ -29,6 +29,8 @@ def verify_bundle(bundle: Path, trusted_key: Path | None = None) -> tuple[Bundle
     """
     files = manifest.verify(bundle)
     if trusted_key is not None:
+        from serve import signature  # and its cryptography, which a bundle that nobody pins a key for goes without
+
         signature.verify(bundle, trusted_key)
     schema = BundleSchema.load(bundle)
     version = schema.version_of(files)
@@ -44,7 +46,7 @@ def verify_archive(archive: Path, bundle: Path, schema: BundleSchema) -> None:
         UserError: naming the first member that differs.
     """
     expected = {f"{_ARCHIVED}{name}": digest for name, digest in manifest.digests(bundle).items()}
-    beside = [path for path in (bundle / manifest.FILE, bundle / signature.FILE) if path.is_file()]
+    beside = [path for path in (bundle / manifest.FILE, bundle / manifest.SIGNATURE) if path.is_file()]
     expected |= {f"{_ARCHIVED}{path.name}": _digest(path.read_bytes()) for path in beside}
     expected[HANDLER.name] = _digest(HANDLER.read_bytes())
     try:

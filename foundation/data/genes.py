@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -110,16 +111,17 @@ class GeneVocabulary:
         Raises:
             DataError: if the file is damaged, its head does not say what it is, or it is not such a table.
         """
-        text = read_bytes(path).decode()
-        lines = text.splitlines()
-        body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        head = [line[1:].partition(":") for line in lines[:body]]
+        content = read_bytes(path)
+        lines = list(takewhile(lambda line: line.startswith(b"#"), io.BytesIO(content)))  # the head alone
+        head = [line[1:].decode().partition(":") for line in lines]
         header = {key.strip(): value.strip() for key, _, value in head}
         for key in _HEADER:
             if not header.get(key):
                 raise refuse(path, "its head does not say what it is", f"add a line '# {key}: ...'", field=key)
         try:
-            table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=body, dtype=str, keep_default_na=False)
+            table = pd.read_csv(
+                io.BytesIO(content), sep="\t", skiprows=len(lines), dtype=str, keep_default_na=False, encoding="utf-8"
+            )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise refuse(path, f"not readable as a table ({error})", "write it again with scripts/genes.py") from error
         if list(table) != COLUMNS:

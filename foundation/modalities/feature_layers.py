@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from foundation.errors import UserError
 from foundation.masks import mean_of_real
-from foundation.modalities.transformers_backbone import TransformersBackbone
 
 Look = tuple[Tensor, dict[str, Tensor]]  # what `forward` reads of images, and features of each by block
 _FLIPS: tuple[list[int], ...] = ([], [-1], [-2], [-2, -1])  # none, across, down, both: half a turn
@@ -86,8 +85,9 @@ def seen_and_pooled(backbone: nn.Module, pixels: Float[Tensor, "images 3 size si
 
     Every model of timm goes from the one to the other by its `forward_head`; those of transformers say it themselves.
     """
-    if isinstance(backbone, TransformersBackbone):
-        return backbone.seen_and_pooled(pixels)
+    if hasattr(backbone, "seen_and_pooled"):
+        both: tuple[Tensor, Tensor] = backbone.seen_and_pooled(pixels)  # type: ignore[operator]
+        return both
     seen = backbone.forward_features(pixels)  # type: ignore[operator]
     return seen, backbone.forward_head(seen)  # type: ignore[operator]
 

@@ -15,6 +15,7 @@ from foundation.errors import UserError
 from serve import manifest
 from serve.asgi import frames, inference
 from serve.host import Call, Reply
+from serve.late_imports import late_imports
 
 if TYPE_CHECKING:
     from serve.predictor import Predictor
@@ -52,10 +53,11 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
 
     import torch
 
-    from serve.predictor import Predictor
-
     torch.set_num_threads(1)
-    predictor = Predictor.load(bundle, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    with late_imports():
+        from serve.predictor import Predictor
+
+        predictor = Predictor.load(bundle, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     answers.write(frames.Frame([frames.READY], [b""]).encode())
     answers.flush()
     while (frame := frames.read(sys.stdin.buffer)) is not None:

@@ -4,10 +4,13 @@ import pathlib
 
 import torch
 
-import serve.card_endpoint
-import serve.explanation
-import serve.host
-import serve.predictor
+import serve.late_imports
+
+with serve.late_imports.late_imports():
+    import serve.card_endpoint
+    import serve.explanation
+    import serve.host
+    import serve.predictor
 
 
 class ConsiliumHandler:
@@ -23,7 +26,8 @@ class ConsiliumHandler:
         folder = pathlib.Path(context.system_properties["model_dir"])
         gpu = context.system_properties.get("gpu_id")  # TorchServe deals the machine's GPUs out to its workers
         device = torch.device("cpu") if gpu is None or not torch.cuda.is_available() else torch.device("cuda", int(gpu))
-        self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
+        with serve.late_imports.late_imports():
+            self.predictor = serve.predictor.Predictor.load(folder / "bundle", device)
         self.card = serve.card_endpoint.Card.load(folder / "bundle")
 
     def handle(self, rows, context) -> list[bytes]:  # type: ignore[no-untyped-def]
