@@ -3,8 +3,9 @@
     python scripts/bench/hosts.py runs/demo/export
 
 LitServe is measured where it is installed (`pip install litserve`). Printed: seconds from the start to the first right
-answer, memory of the processes, a lone request's median beside the in-process predictor's, and requests a second of 32
-clients; last, the figures beside their bars. A median of rounds, each of which asks every host.
+answer, memory of the processes (their own; PSS: with their share of libraries that several have mapped; RSS: with all
+of them), a lone request's median beside the in-process predictor's, and requests a second of 32 clients; last, the
+figures beside their bars. A median of rounds, each of which asks every host.
 """
 
 import argparse
@@ -73,11 +74,15 @@ class Host:
 
         return ask
 
-    def memory(self) -> tuple[float, float]:
-        """MiB that only they use: of its largest process, and of all of them."""
+    def memory(self) -> tuple[float, float, float, float]:
+        """MiB of its largest Python process, whose only they are, its share counted, and resident; own ones of all."""
         family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
-        sizes = [process.memory_full_info().uss / 2**20 for process in family if process.is_running()]
-        return max(sizes), sum(sizes)
+        sizes = {process: process.memory_full_info() for process in family if process.is_running()}
+        largest = max(
+            (size for process, size in sizes.items() if "java" not in process.name()), key=lambda one: one.uss
+        )
+        total = sum(size.uss for size in sizes.values())
+        return largest.uss / 2**20, largest.pss / 2**20, largest.rss / 2**20, total / 2**20
 
 
 def lone_requests(host: Host, body: bytes, count: int) -> None:
@@ -160,17 +165,18 @@ def report(hosts: list[Host], direct: list[float]) -> None:
     print(f"in process: median {alone:.1f} ms")
     rows = {}
     for host in hosts:
-        largest, total = host.memory()
+        largest, shared, resident, total = host.memory()
         lone = statistics.median(host.lone) * 1000
         rate = statistics.median(host.rates)
         rows[host.name] = (lone, rate, largest)
         print(
-            f"{host.name:10s} first answer {host.start:5.1f} s, largest process {largest:4.0f} MiB, all {total:5.0f} "
-            f"MiB, lone {lone:6.1f} ms, {CLIENTS} clients {rate:6.1f} a second"
+            f"{host.name:10s} first answer {host.start:5.1f} s, worker {largest:4.0f} MiB of its own "
+            f"(PSS {shared:.0f}, RSS {resident:.0f}), all {total:5.0f} MiB, lone {lone:6.1f} ms, "
+            f"{CLIENTS} clients {rate:6.1f} a second"
         )
     lone, rate, largest = rows["asgi"]
     print(f"lone request: {lone:.1f} ms (bar: {1.3 * alone + 5:.1f} ms, 1.3 times the predictor's and 5 ms)")
-    print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {largest:.0f} MiB (bar: 400)")
+    print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {largest:.0f} MiB of its own (bar: 400)")
     for name, bar in (("litserve", 1.2), ("fastapi", 5.0), ("torchserve", 1.0)):
         if name in rows:
             print(f"requests a second: {rate / rows[name][1]:.2f} times those of {name} (bar: {bar:g})")

@@ -3,6 +3,7 @@
 python -m serve.asgi.worker BUNDLE SEAL
 """
 
+import gc
 import logging
 import os
 import signal
@@ -51,13 +52,18 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
     if manifest.seal(bundle) != seal:
         raise UserError(f"{bundle}: another bundle lies there by now; start again to serve it")
 
+    gc.disable()  # what is imported stays: to look through it again and again is a fifth of a start
+
     import torch
 
     torch.set_num_threads(1)
     with late_imports():
+        from serve import explanation  # noqa: F401 (else the first answer would wait for it)
         from serve.predictor import Predictor
 
         predictor = Predictor.load(bundle, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    gc.freeze()
+    gc.enable()
     answers.write(frames.Frame([frames.READY], [b""]).encode())
     answers.flush()
     while (frame := frames.read(sys.stdin.buffer)) is not None:
