@@ -1,8 +1,8 @@
 """Imports that a worker puts off, for it does not do the work that they are for.
 
-A process that answers needs no compiler, no tensors spread over machines and no assignment solver; libraries load them
-at their own start all the same, for a third of its time and a quarter of the memory that is the worker's own. Whatever
-a library, or anybody after it, does use of them is imported then.
+A process that answers needs no compiler, no tensors spread over machines, no assignment solver and no Arrow; libraries
+load them at their own start all the same, for a third of its time and a quarter of the memory that is the worker's own.
+Whatever a library, or anybody after it, does use of them is imported then.
 """
 
 import sys
@@ -28,6 +28,7 @@ def late_imports() -> Iterator[None]:
     """Has modules stand in for what is put off while a model is loaded; what is loaded already stays."""
     import torch.distributed
 
+    _import_pandas()
     stand_ins: dict[str, ModuleType] = {_COMPILER: _StandIn(_COMPILER)}
     stand_ins[_COMPILER].__dict__.update({"__path__": []} | dict.fromkeys(_MARKS, _as_it_is))
     for name, function in _CALLED_LATER.items():
@@ -45,6 +46,17 @@ def late_imports() -> Iterator[None]:
         torch.distributed.is_available = distributed
         sys.meta_path.remove(finder)
         _withdraw("")
+
+
+def _import_pandas() -> None:
+    """Without Arrow, as where that is not installed; others may import it afterwards."""
+    if {"pandas", "pyarrow"} & sys.modules.keys():
+        return
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]  # Python's own mark of a module that cannot be imported
+    try:
+        import_module("pandas")
+    finally:
+        del sys.modules["pyarrow"]
 
 
 def _as_it_is(function: Callable[..., Any] | None = None, *arguments: Any, **options: Any) -> Callable[..., Any]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -144,6 +143,8 @@ class ImageWriter(AbstractContextManager["ImageWriter"]):
             from datasets.arrow_writer import ArrowWriter
 
             self._writer = ArrowWriter(path=path, features=store_features(), with_metadata=False)
+        import pyarrow as pa
+
         columns = {name: [row[name] for row in self._rows] for name in store_features()}
         self._writer.write_table(pa.table(columns, schema=store_features().arrow_schema), len(self._rows))
         self._shards[-1].rows += len(self._rows)
@@ -230,6 +231,8 @@ class ImageStore:
         asked = np.asarray(indices).tolist()
         if not asked or min(asked) < 0 or max(asked) >= self._rows:
             raise (IndexError if asked else ValueError)(f"{self.path}: positions {asked[:3]}, rows {self._rows}")
+        import pyarrow as pa  # as `datasets`: who opens no store goes without
+
         try:
             table = self._open()[asked]
             table.validate(full=True)

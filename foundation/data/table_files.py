@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foundation.data.delimited import DELIMITERS, check_names, delimiter_of, layout, read_numbers, read_text
 from foundation.data.dialect import Dialect
@@ -235,6 +233,9 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise refuse(path, "no Parquet file, whatever its name says", "name it by its format, or export it again")
     if tail != b"PAR1":
         raise refuse(path, "truncated Parquet file", "copy or export the file again")
+    import pyarrow as pa  # who reads no Parquet, such as a served model that knows genes, goes without
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             check_names(path, file.schema_arrow.names)

@@ -24,8 +24,8 @@ with late_imports():
     predictor = Predictor.load(Path(sys.argv[1]))
 (answer,) = predictor.answer([sys.argv[2]])
 print(answer.model_dump_json(exclude={"request_id"}))
-loaded = {"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "scipy"} & sys.modules.keys()
-assert not loaded, loaded
+late = {"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "scipy", "pyarrow"}
+assert not late & sys.modules.keys(), late & sys.modules.keys()
 assert torch.distributed.is_available()
 """
 COMPILES = """
@@ -39,6 +39,8 @@ from torchvision.ops.roi_align import is_compile_supported
 assert is_compile_supported("cpu") == torch._dynamo.utils.is_compile_supported("cpu")
 from transformers.loss.loss_for_object_detection import linear_sum_assignment
 assert linear_sum_assignment([[1, 0], [0, 1]])[1].tolist() == [1, 0]
+import pandas, pyarrow
+assert pyarrow.Table.from_pandas(pandas.DataFrame({"a": [1]})).to_pylist() == [{"a": 1}]
 """
 PLAIN = """
 import sys
