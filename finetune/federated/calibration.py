@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.federated.steady import Steady
 from foundation.errors import UserError
-from foundation.federation.sums import Ask
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.statistics.cox import RiskSums
 from foundation.statistics.grid import Grid
@@ -26,7 +26,7 @@ _EDGES, _HALVINGS = 2048, 3  # values that are counted below at a time, and how 
 _FARTHEST = 1e3  # of a log hazard
 
 
-def fit_temperature(ask: Ask, weights: Arrays, outputs: int, several: bool) -> Weights:
+def fit_temperature(ask: Steady, weights: Arrays, outputs: int, several: bool) -> Weights:
     """Scale and shift of logits, by Newton's method on sums over hospitals' validation patients.
 
     Args:
@@ -39,7 +39,7 @@ def fit_temperature(ask: Ask, weights: Arrays, outputs: int, several: bool) -> W
         The head's buffers `log_scale` and `shift`.
     """
     rows, width = (outputs, 2) if several else (1, 1 + outputs)
-    theta = theta_by_sums(lambda some, shapes: ask(TEMPERATURE, weights, shapes, {"theta": some}).arrays, rows, width)
+    theta = theta_by_sums(lambda some, shapes: ask(TEMPERATURE, weights, shapes, {"theta": some}), rows, width)
     scale, shift = (theta[:, 0], theta[:, 1]) if several else (theta[0, :1], theta[0, 1:])
     return {"head.log_scale": scale.astype(np.float32), "head.shift": shift.astype(np.float32)}
 
@@ -132,7 +132,7 @@ def _stacked(rows: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     return {name: np.stack([np.asarray(row[name], dtype=np.float64) for row in rows]) for name in rows[0]}
 
 
-def fit_baseline(ask: Ask, weights: Arrays, times: Grid, points: int, cuts: int) -> Weights:
+def fit_baseline(ask: Steady, weights: Arrays, times: Grid, points: int, cuts: int) -> Weights:
     """Breslow's baseline hazard on the grid, and quantiles of risk, over train and validation patients of hospitals.
 
     Args:
@@ -149,7 +149,7 @@ def fit_baseline(ask: Ask, weights: Arrays, times: Grid, points: int, cuts: int)
         UserError: if nobody had the event.
     """
     shape = (1, len(times))
-    sums = ask(BASELINE, weights, {"events": shape, "risk": shape, "eta": (1, 1)}).arrays
+    sums = ask(BASELINE, weights, {"events": shape, "risk": shape, "eta": (1, 1)})
     table = RiskSums.empty(times).filled(sums)
     days = np.flatnonzero(table.events[0])
     if not len(days):
@@ -168,7 +168,7 @@ def most_edges(count: int) -> int:
     return 2 * count * _EDGES
 
 
-def quantiles(ask: Ask, weights: Arrays, count: int, output: int = 0) -> Floats:
+def quantiles(ask: Steady, weights: Arrays, count: int, output: int = 0) -> Floats:
     """Quantiles that part patients into `count` + 1 equal groups of risk, linear between two patients: `[count]`.
 
     The two patients' risks are found by counting who lies below ever closer values; within 1e-6 of them. `output` is
@@ -189,6 +189,6 @@ def quantiles(ask: Ask, weights: Arrays, count: int, output: int = 0) -> Floats:
     return np.asarray(risks[0] + (places - np.floor(places)) * (risks[1] - risks[0]))
 
 
-def _below(ask: Ask, weights: Arrays, edges: Floats, output: int) -> Floats:
+def _below(ask: Steady, weights: Arrays, edges: Floats, output: int) -> Floats:
     question = {"edges": edges, "output": np.array([output])}
-    return ask(RISKS, weights, {"patients": (len(edges),)}, question).arrays["patients"]
+    return ask(RISKS, weights, {"patients": (len(edges),)}, question)["patients"]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.federated.steady import Steady
 from foundation.errors import UserError
-from foundation.federation.sums import Ask, SiteSums, Sums
+from foundation.federation.sums import SiteSums
 from foundation.federation.weights.types import Arrays, Weights
 from foundation.statistics.cox import RiskSums, Ties
 from foundation.statistics.grid import Grid
@@ -24,7 +25,6 @@ from foundation.statistics.table import Floats, ratio
 RISK_MOMENTS, RISK_INFORMATION = "risk_moments", "risk_information"
 RISK_SETS, RISK_GRADIENT = "risk_sets", "risk_gradient"
 STRATUM = "stratum"
-_TRIES = 3
 
 
 def risk_moments(event: Floats, time: Floats, x: Floats, times: Grid, beta: Floats) -> dict[str, NDArray[Any]]:
@@ -114,7 +114,7 @@ class PooledCox:
     """
 
     def __init__(
-        self, ask: Ask, weights: Arrays, times: Grid, width: int, ridge: float, stratified: bool, ties: Ties
+        self, ask: Steady, weights: Arrays, times: Grid, width: int, ridge: float, stratified: bool, ties: Ties
     ) -> None:
         self.ask = ask
         self.weights = weights
@@ -147,60 +147,25 @@ class PooledCox:
                 "gradient": (width,),
                 "information": (width, width),
             }
-            total = self.ask(STRATUM, self.weights, shapes, question).arrays
+            total = self.ask(STRATUM, self.weights, shapes, question)
             return NewtonSums(*(total[name][None] for name in shapes))
-        first_shapes = {
-            "events": (cells,),
-            "covariates": (width,),
-            "risk": (cells, 1 + width),
-            "tied": (cells, 1 + width),
-        }
-        second_shapes = {"information": (width, width)}
-
-        def first(sites: Collection[str] | None) -> Sums:
-            return self.ask(RISK_MOMENTS, self.weights, first_shapes, question, sites)
-
-        def second(before: Sums) -> Sums:
-            weight, tied = time_weights(before.arrays, self.ties)
-            more = {"beta": beta, "weight": weight, "tied": tied}
-            return self.ask(RISK_INFORMATION, self.weights, second_shapes, more, before.sites)
-
-        moments, information = of_the_same(first, second)
-        return newton_sums(moments.arrays, information.arrays["information"], beta, self.ties)
+        pairs = (cells, 1 + width)
+        shapes = {"events": (cells,), "covariates": (width,), "risk": pairs, "tied": pairs}
+        moments = self.ask(RISK_MOMENTS, self.weights, shapes, question)
+        weight, tied = time_weights(moments, self.ties)
+        more = {"beta": beta, "weight": weight, "tied": tied}
+        information = self.ask(RISK_INFORMATION, self.weights, {"information": (width, width)}, more)["information"]
+        return newton_sums(moments, information, beta, self.ties)
 
 
 def pooled_gradient(
-    ask: Ask, weights: Arrays, times: Grid, learning: Collection[str]
+    ask: Steady, weights: Arrays, times: Grid, learning: Collection[str]
 ) -> tuple[float, dict[str, Floats]]:
     """Loss and exact gradient of the pooled Cox loss by parameter, in two exchanges."""
     cells = len(times)
-    first_shapes = {"events": (1, cells), "risk": (1, cells), "eta": (1, 1)}
-    second_shapes = {name: np.shape(weights[name]) for name in learning}
-
-    def first(sites: Collection[str] | None) -> Sums:
-        return ask(RISK_SETS, weights, first_shapes, None, sites)
-
-    def second(before: Sums) -> Sums:
-        return ask(RISK_GRADIENT, weights, second_shapes, before.arrays, before.sites)
-
-    risk, gradient = of_the_same(first, second)
-    return RiskSums.empty(times).filled(risk.arrays).loss(), gradient.arrays
-
-
-def of_the_same(first: Callable[[Collection[str] | None], Sums], second: Callable[[Sums], Sums]) -> tuple[Sums, Sums]:
-    """Totals of two exchanges over the same sites: where one left in between, both are asked again of the others.
-
-    Raises:
-        UserError: if sites go on leaving.
-    """
-    sites: Collection[str] | None = None
-    for _ in range(_TRIES):
-        one = first(sites)
-        other = second(one)
-        if set(one.sites) == set(other.sites):
-            return one, other
-        sites = other.sites
-    raise UserError("sums: sites left between two exchanges again and again; go on with resume=true when they stay")
+    risk = ask(RISK_SETS, weights, {"events": (1, cells), "risk": (1, cells), "eta": (1, 1)})
+    gradient = ask(RISK_GRADIENT, weights, {name: np.shape(weights[name]) for name in learning}, risk)
+    return RiskSums.empty(times).filled(risk).loss(), gradient
 
 
 class AdamW:

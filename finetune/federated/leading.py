@@ -17,7 +17,7 @@ from finetune.federated.cox import AdamW, PooledCox, pooled_gradient
 from finetune.federated.parcel import packed_encoder, to_question
 from finetune.federated.reliability import Fitted, fit_by_sums
 from finetune.federated.reliability_settings import ReliabilityPart, SupportPart
-from finetune.federated.steady import of_steady_sites
+from finetune.federated.steady import Steady, of_steady_sites
 from finetune.federated.survival_settings import CoxSettings
 from finetune.heads.classification import Classification
 from finetune.heads.competing import CompetingRisks
@@ -32,6 +32,7 @@ from foundation.engine.learning_rate import warmup_cosine
 from foundation.errors import UserError
 from foundation.federation.sums import Ask, Refused
 from foundation.federation.weights.types import Arrays, Weights
+from foundation.statistics.table import Floats
 
 if TYPE_CHECKING:
     from finetune.federated.task import Finetuning
@@ -88,8 +89,12 @@ def step_by_sums(task: Finetuning, ask: Ask, weights: Arrays, number: int, buffe
     name = last_layer(weights)
     beta = np.asarray(weights[name], dtype=np.float64)[0]
     stratified = settings.method == "stratified"
-    cox = PooledCox(ask, weights, settings.grid, len(beta), settings.ridge, stratified, settings.ties)
-    return {name: cox.fit(beta, task.cfg.steps_per_round)[None].astype(weights[name].dtype)}
+
+    def fit(steady: Steady) -> Floats:
+        cox = PooledCox(steady, weights, settings.grid, len(beta), settings.ridge, stratified, settings.ties)
+        return cox.fit(beta, task.cfg.steps_per_round)
+
+    return {name: of_steady_sites(ask, fit)[None].astype(weights[name].dtype)}
 
 
 def last_layer(weights: Mapping[str, object]) -> str:
@@ -100,8 +105,10 @@ def last_layer(weights: Mapping[str, object]) -> str:
 
 def calibrated(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
     """The head's buffers that calibration fits, on the hospitals' validation patients."""
-    if ask.refuses:
-        return {}
+    return {} if ask.refuses else of_steady_sites(ask, lambda steady: _fit_calibration(task, steady, weights))
+
+
+def _fit_calibration(task: Finetuning, ask: Steady, weights: Arrays) -> Weights:
     head = task.head
     if isinstance(head, Survival):
         settings = CoxSettings.of(task.cfg) or CoxSettings(method="gradient")
@@ -118,7 +125,7 @@ def calibrated(task: Finetuning, ask: Ask, weights: Arrays) -> Weights:
         by_cause = [quantiles(ask, after, head.cuts.shape[1], cause) for cause in range(len(head.causes))]
         return {**fitted, "head.cuts": np.stack(by_cause).astype(np.float32)}
     if isinstance(head, Regression):
-        sums = ask(LINE, weights, dict(zip(LINES, ((2, 2), (2,)), strict=True))).arrays
+        sums = ask(LINE, weights, dict(zip(LINES, ((2, 2), (2,)), strict=True)))
         return {"head.line": line_of(*(sums[name] for name in LINES)).astype(np.float32)}
     return {}
 
@@ -154,7 +161,7 @@ def _descend(
     learning = [name for name, value in weights.items() if name not in buffers and value.dtype.kind == "f"]
     optimizer, total = AdamW(cfg.optimizer.weight_decay), cfg.rounds * cfg.steps_per_round
     for step in range(cfg.steps_per_round):
-        _, gradient = pooled_gradient(ask, weights, settings.grid, learning)
+        gradient = of_steady_sites(ask, lambda steady: pooled_gradient(steady, weights, settings.grid, learning)[1])
         done = ((number - 1) * cfg.steps_per_round + step) / max(1, total)
         share = warmup_cosine(done, cfg.optimizer.warmup)
         head, encoder = cfg.optimizer.learning_rate * share, cfg.optimizer.encoder_learning_rate * share

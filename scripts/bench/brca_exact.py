@@ -14,6 +14,7 @@ from lifelines import CoxPHFitter
 from numpy.typing import NDArray
 
 from finetune.federated.cox import RISK_INFORMATION, PooledCox, risk_information, risk_moments
+from finetune.federated.steady import Steady
 from foundation.federation.sums import Sums
 from foundation.statistics.grid import Grid
 
@@ -70,5 +71,6 @@ def federated_cox(regions: Sequence[Region]) -> Numbers:
                 total[key] += value
         return Sums(total, [str(number) for number in range(len(regions))])
 
-    cox = PooledCox(ask, {}, times, len(mean), PENALTY * count, stratified=False, ties="efron")  # type: ignore[arg-type]
-    return cox.fit(np.zeros(len(mean)), 50) / spread
+    steady = Steady(ask)  # type: ignore[arg-type]
+    cox = PooledCox(steady, {}, times, len(mean), PENALTY * count, stratified=False, ties="efron")
+    return np.asarray(cox.fit(np.zeros(len(mean)), 50) / spread)

@@ -16,15 +16,14 @@ from finetune.federated.cox import (
     RISK_SETS,
     STRATUM,
     PooledCox,
-    of_the_same,
     pooled_gradient,
     risk_information,
     risk_moments,
     stratum,
 )
+from finetune.federated.steady import Steady, of_steady_sites
 from finetune.heads.survival import cox_loss
 from foundation.errors import UserError
-from foundation.federation.sums import Sums
 from foundation.statistics.cox import RiskSums
 from foundation.statistics.grid import Grid
 from tests.finetune.federated.hospitals import Answer, Hospitals
@@ -68,7 +67,14 @@ def linear(table: pd.DataFrame, grid: Grid, ties: Any) -> Answer:
 def fitted(tables: dict[str, pd.DataFrame], ties: Any = "efron", stratified: bool = False) -> NDArray[np.float64]:
     grid = Grid.exact(pd.concat(tables.values())["time"].to_numpy())
     ask = Hospitals({name: linear(table, grid, ties) for name, table in tables.items()})
-    return PooledCox(ask, {}, grid, WIDTH, 0.0, stratified, ties).fit(np.zeros(WIDTH), 30)
+    return newton(ask, grid, ties, stratified)
+
+
+def newton(ask: Hospitals, grid: Grid, ties: Any = "efron", stratified: bool = False) -> NDArray[np.float64]:
+    def fit(steady: Steady) -> NDArray[np.float64]:
+        return PooledCox(steady, {}, grid, WIDTH, 0.0, stratified, ties).fit(np.zeros(WIDTH), 30)
+
+    return of_steady_sites(ask, fit)
 
 
 @pytest.mark.parametrize("stratified", [False, True])
@@ -113,7 +119,7 @@ def test_gradient_of_a_network_over_hospitals_is_that_of_the_pooled_loss():
 
     ask = Hospitals({name: hospital(table) for name, table in tables.items()})
     start = {name: value.detach().numpy() for name, value in names.items()}
-    loss, gradient = pooled_gradient(ask, start, grid, list(names))
+    loss, gradient = pooled_gradient(Steady(ask), start, grid, list(names))
     event, time, x = (torch.tensor(values) for values in parts(pd.concat(tables.values())))
     pooled = cox_loss(network(x).squeeze(1), event, time)
     assert pooled is not None
@@ -129,24 +135,17 @@ def test_sum_of_hospitals_own_gradients_is_another_one():
     assert np.abs(fitted(tables) - fitted(tables, stratified=True)).max() > 1e-2
 
 
-def test_site_that_leaves_between_two_exchanges_is_in_neither():
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])  # of the exchange, between steps and within one
+def test_site_that_leaves_between_two_exchanges_is_in_none_of_them(stratified: bool, number: int):
     tables = patients()
     grid = Grid.exact(pd.concat(tables.values())["time"].to_numpy())
     answers = {name: linear(table, grid, "efron") for name, table in tables.items()}
-    gone = Hospitals(answers, {3: "east"})  # in the second exchange of the second step
-    left = PooledCox(gone, {}, grid, WIDTH, 0.0, False, "efron").fit(np.zeros(WIDTH), 30)
-    without = fitted({name: table for name, table in tables.items() if name != "east"})
-    np.testing.assert_allclose(left, without, atol=1e-8)
-
-
-def test_sites_that_leave_again_and_again_end_the_run():
-    names = iter("abcdef")
-
-    def second(before: Sums) -> Sums:
-        return Sums({}, [next(names)])
-
-    with pytest.raises(UserError, match=r"^sums: sites left between two exchanges again and again"):
-        of_the_same(lambda sites: Sums({}, ["z", "a"]), second)
+    gone = Hospitals(answers, {number: "east"})
+    stayed = {name: table for name, table in tables.items() if name != "east"}
+    without = newton(Hospitals({name: answers[name] for name in stayed}), grid, stratified=stratified)
+    np.testing.assert_array_equal(newton(gone, grid, stratified=stratified), without)
+    assert "east" not in gone.answers
 
 
 def test_separated_patients_bound_no_coefficients_without_a_ridge():
