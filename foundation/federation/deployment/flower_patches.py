@@ -45,7 +45,7 @@ def ask_for_orders_often() -> None:
 
 
 def ask_for_objects_often() -> None:
-    """What is still on its way is asked for again after a twentieth of a second, and every second later.
+    """What is still on its way is asked for again after a twentieth of a second, and every fifth of one later.
 
     A message is told of before its objects are there. Flower asks again after 1 s, then after 2, 4, 8 and 10, which no
     setting changes, on each hop of each message. Without the patch: `python scripts/bench/federation_overhead.py` shows
@@ -53,7 +53,7 @@ def ask_for_objects_often() -> None:
     """
     from flwr.supercore.inflatable import inflatable_utils as objects
 
-    waits = {"initial_backoff": 0.05, "backoff_cap": 1.0, "max_tries_per_object": None}  # two hours at most, as before
+    waits = {"initial_backoff": 0.05, "backoff_cap": 0.2, "max_tries_per_object": None}  # two hours at most, as before
     for pull in (objects.pull_objects, objects.pull_and_inflate_object_from_tree):
         pull.__kwdefaults__ = {**(pull.__kwdefaults__ or {}), **waits}
 
