@@ -1,4 +1,4 @@
-"""What hospitals fitted of how far answers can be relied on comes back in a served answer, as the task model says it."""
+"""What hospitals fitted of how far answers can be relied on comes back in served answers, as the task model says it."""
 
 import json
 from pathlib import Path
