@@ -15,6 +15,8 @@ from foundation.run_record import digest_of, read_run, walk
 FILE = "trained_on.json"
 SEEN = "Seen in training"  # first words of a page whose test patients were
 NOTE = "trained_on"  # in the run record: hospitals, and the digest of the list or the name of the federated run
+SITE_LISTS = "trained_on"  # folder beside a hospital's ledger
+LEARNED_IN = "federated_runs"  # in the record of what is handed on: names by which hospitals know the runs behind it
 _TRAINS = ("python -m pretrain", "python -m finetune")  # also of their federated commands
 _READS = ("python -m pretrain.controls", "python -m finetune.evaluate", "python -m finetune.federated.evaluate")
 
@@ -52,7 +54,23 @@ def note_of(output: Path, train: Sequence[str], validation: Sequence[str], hospi
 
 def site_list(home: Path, run: str) -> Path:
     """Where a hospital keeps the list of a federated run, told by the run's name."""
-    return home / "trained_on" / f"{digest_of(run)[:16]}.json"
+    return home / SITE_LISTS / f"{digest_of(run)[:16]}.json"
+
+
+def federated_runs(run: Path) -> list[str]:
+    """Names of the federated runs behind a run, itself among them, for the record of what is handed on without them.
+
+    Raises:
+        UserError: if a linked run is gone or was changed.
+    """
+    return sorted({name for one in walk(run) for name in names_of(one.content)})
+
+
+def names_of(record: Mapping[str, Any]) -> frozenset[str]:
+    """The federated runs that a run record names: the run's own, and those behind what was handed on."""
+    notes = record.get("notes", {})
+    own = notes.get(NOTE, {})
+    return frozenset(map(str, [*([own["run"]] if "run" in own else []), *notes.get(LEARNED_IN, [])]))
 
 
 def trained_on(run: Path) -> tuple[list[Trained], list[str]]:

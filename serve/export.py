@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from foundation.command import command, plain
 from foundation.files import write_json
+from foundation.lineage import LEARNED_IN, federated_runs
 from foundation.run_output import claim
 from foundation.run_record import RunRecord, read_run
 
@@ -44,6 +45,7 @@ def main(cfg: DictConfig) -> None:
         if signing_key is not None:
             signature.sign(output / "bundle", signing_key)
         archive = write_archive(output / "bundle", schema, output)
+        record.note(LEARNED_IN, federated_runs(run))
         record.note("model", {"name": schema.name, "version": schema.version, "archive": archive.name})
         if cfg.example or cohort.synthetic:
             write_json(output / "patient.json", request)

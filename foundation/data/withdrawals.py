@@ -18,10 +18,11 @@ import pandas as pd
 
 from foundation import query_sets
 from foundation.data.cohort import Cohort
+from foundation.data.federated_lists import lists_apart
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.lineage import FILE as TRAINED
-from foundation.lineage import NOTE, site_list
+from foundation.lineage import NOTE, names_of, site_list
 from foundation.run_record import FILE, read_run
 
 CACHES = ("rows.json", "patients.json")  # whose embeddings, or whose pooled features, lie beside
@@ -29,6 +30,7 @@ _PREDICTIONS = "predictions.parquet"  # of an evaluation, whose patients may be 
 _LISTS = (TRAINED, "split.json", _PREDICTIONS)
 _PARTS = ("train", "validation", "test")
 _SITE = "hospital's state in a federation"  # which lies apart from runs where the hospital is not simulated
+_LISTED = "hospital's lists of federated runs"
 _ADVICE = "restore it, or move the run away"
 _TEXT = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html")
 _LARGEST = 1 << 28  # bytes of a file that is looked through
@@ -54,6 +56,7 @@ class Affected:
     patients: int = 0
     through: list[Path] = field(default_factory=list)
     lost: list[Path] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -64,6 +67,8 @@ class Affected:
 
 def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, list[Affected]]:
     """How many patients of the runs' lists have left the cohort, and what they are still behind.
+
+    A federated run and what is handed on of it name none of a hospital's patients: the hospital's own lists do.
 
     Args:
         cohort: as prepared now; of a federation's site, its own.
@@ -86,20 +91,29 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
     }
     present = set(cohort.patients.index)
     apart = dict(_states_apart(roots, within, present))
+    hospitals = list(lists_apart(roots, within, present))
     named = [*(patients for each in lists.values() for patients in each.values()), *apart.values()]
+    named += [patients for listed in hospitals for patients in listed.patients.values()]
     gone = {one for patients in named for one in patients} - present
     each = {
         state: Affected(state, _SITE, files=list(_files_that_name(state, gone)))
         for state, patients in apart.items()
         if not gone.isdisjoint(patients)
     }
+    here = {name for record in records.values() for name in names_of(record)}
+    for listed in hospitals:
+        left = gone & frozenset().union(*listed.patients.values())
+        if left:
+            files = [path for path, patients in listed.patients.items() if not gone.isdisjoint(patients)]
+            foreign = listed.elsewhere(here, gone)
+            each[listed.folder] = Affected(listed.folder, _LISTED, len(left), elsewhere=foreign, files=files)
     for run, record in records.items():
         trained = {
             one
             for path, patients in lists.get(run, {}).items()
             if path.name not in ("split.json", _PREDICTIONS) and path.parent.name != query_sets.FOLDER
             for one in patients
-        }
+        }.union(*(listed.of(names_of(record)) for listed in hospitals))
         files = list(_files_that_name(run, gone)) if run in lists and run in within else []
         if trained & gone or files:
             each[run] = Affected(run, str(record.get("command")), len(trained & gone), files=files)
@@ -244,6 +258,7 @@ def as_text(count: int, affected: Sequence[Affected]) -> str:
         why = [f"learned from {one.patients} of them"] if one.patients else []
         why += [f"builds on {', '.join(str(path) for path in one.through)}"] if one.through else []
         why += [f"builds on {', '.join(str(path) for path in one.lost)}, {gone}"] if one.lost else []
+        why += [f"federated run {name}, of which nothing lies here, did: tell its operator" for name in one.elsewhere]
         lines.append(f"{one.run}: {one.command}: {'; '.join(why) or 'learned from none'}")
         lines += [f"    still names some: {path}" for path in one.files]
     return "\n".join(lines) + "\n"

@@ -155,5 +155,7 @@ def test_task_model_of_hospitals_is_evaluated_and_exported_like_any_other(
         done = subprocess.run([sys.executable, "-m", module, *settings], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "export" / "bundle").is_dir()
+    name = json.loads((run / "run.json").read_text())["notes"]["trained_on"]["run"]
+    assert json.loads((tmp_path / "export" / "run.json").read_text())["notes"]["federated_runs"] == [name]
     page = (tmp_path / "card" / "README.md").read_text()
     assert "### finetune.federated: run" in page and "Held-out patients of cohort demo" in page
