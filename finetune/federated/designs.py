@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from finetune import baseline
 from finetune.baselines.comparison import beside
+from finetune.experts.responses import Hazard, Label
 from finetune.features import FeatureCache
-from finetune.federated.baselines import Kind
+from finetune.federated.baselines import Fits
 from finetune.federated.tables import Seen
 from finetune.figures import figures_of_tables
-from finetune.heads.survival import Survival
+from finetune.heads.base import Head
+from finetune.heads.multilabel import MultiLabel
+from finetune.heads.regression import Regression
 from finetune.patients import target_columns
 from finetune.predictor import TaskModel
 from finetune.reliability.novelty import Novelty
-from finetune.statistics.base import Tables
-from finetune.statistics.binary import BinaryStatistics
-from finetune.statistics.survival import SurvivalStatistics
+from finetune.statistics.base import Column, Tables
+from finetune.statistics.survival import TIMES
 from foundation.data.cohort import Cohort
 from foundation.data.dictionary import DataDictionary
 from foundation.statistics.figure import Support
@@ -38,29 +41,28 @@ class Declared:
     """Baselines of a model, as all hospitals fit them.
 
     Attributes:
-        kind: of regression.
+        outputs: of the task, each of which has a regression of its own.
+        hazards: whether they are hazards, so that the regression is Cox's.
         labels: of the baselines, in order; each goes by its place in messages.
         blocks: of all but the first, which is age and sex, places among the blocks of the model's reliability.
         times: grid of Cox regression.
     """
 
-    kind: Kind
+    outputs: int
+    hazards: bool
     labels: list[str]
     blocks: list[int]
     times: Grid
 
     @classmethod
     def of(cls, model: TaskModel, dictionary: DataDictionary, modalities: Sequence[str]) -> "Declared | None":
-        """Those of a model; None where its kind of task has none.
+        """Those of a model; None where there are none.
 
         Args:
             model: that is evaluated.
             dictionary: of the cohort, whose record may name age and sex.
             modalities: whose blocks are baselines.
         """
-        statistics = model.head.statistics()
-        if not isinstance(statistics, BinaryStatistics | SurvivalStatistics):
-            return None
         labels: list[str] = []
         if {"age", "sex"} <= {column.name for column in dictionary.record}:
             labels.append("age and sex")
@@ -70,9 +72,9 @@ class Declared:
                 if modality in modalities and _axes(model.reliability.novelty[place]):  # type: ignore[arg-type]
                     blocks.append(place)
                     labels.append(f"ridge on {block}")
-        times = statistics.times if isinstance(statistics, SurvivalStatistics) else Grid.months(1)
-        kind: Kind = "cox" if isinstance(model.head, Survival) else "logistic"
-        return cls(kind, labels, blocks, times) if labels else None
+        responses = model.head.ranking_responses({name: np.zeros(0) for name in model.head.targets})
+        hazards = isinstance(responses[0], Hazard)
+        return cls(len(responses), hazards, labels, blocks, TIMES) if labels else None
 
     def designs(
         self, model: TaskModel, cohort: Cohort, patients: Sequence[str], folder: Path | None
@@ -92,13 +94,19 @@ class Declared:
                 values = cache.of(list(patients), [modality])[:, start : start + size]
                 columns.append(_read(model.reliability.novelty[place], values))  # type: ignore[arg-type]
         ones = np.ones((len(patients), 1))
-        if self.kind == "logistic":
+        if not self.hazards:
             columns = [np.concatenate([ones, some], axis=1) for some in columns]
         return {str(place): some for place, some in enumerate(columns)}
 
-    def targets(self, model: TaskModel, cohort: Cohort, patients: Sequence[str]) -> list[Floats]:
-        """A label, or event and time."""
-        return list(target_columns(cohort, patients, model.head).values())
+    def fits(self, model: TaskModel, cohort: Cohort, patients: Sequence[str], folder: Path | None) -> Fits:
+        """By baseline's place and output, what a regression reads of patients and what it explains."""
+        designs = self.designs(model, cohort, patients, folder)
+        responses = model.head.ranking_responses(target_columns(cohort, patients, model.head))
+        return {
+            fit_name(place, output): (design, response)
+            for place, design in designs.items()
+            for output, response in enumerate(responses)
+        }
 
     def tables(
         self, model: TaskModel, seen: Seen, designs: Mapping[str, Floats], beta: Mapping[str, NDArray[Any]], draws: Any
@@ -109,15 +117,15 @@ class Declared:
             model: that is evaluated.
             seen: test patients as it sees them.
             designs: of the same patients.
-            beta: coefficients by place.
+            beta: coefficients by baseline's place and output.
             draws: replicates and key of the bootstrap.
         """
         statistics = model.head.statistics().ranking()
         groups: dict[str, Tables] = {}
-        for place in beta:
+        for place in map(str, range(len(self.labels))):
             rows = np.flatnonzero(~np.isnan(designs[place]).any(axis=1))
-            eta = designs[place][rows] @ beta[place]
-            theirs = eta if self.kind == "cox" else np.exp(-np.logaddexp(0, -eta))
+            by_output = [designs[place][rows] @ beta[fit_name(place, output)] for output in range(self.outputs)]
+            theirs = estimates_of(model.head, np.stack(by_output, axis=1))
             targets = {name: column[rows] for name, column in seen.targets.items()}
             hospitals = [seen.hospitals[row] for row in rows]
             weights = poisson_weights([seen.patients[row] for row in rows], *draws)
@@ -132,7 +140,7 @@ class Declared:
             assert model.reliability is not None
             block = model.reliability.novelty[place]
             columns.append(_read(block, np.zeros((0, len(block.mean)))))  # type: ignore[arg-type]
-        ones = 1 if self.kind == "logistic" else 0
+        ones = 0 if self.hazards else 1
         return {str(place): np.zeros((0, some.shape[1] + ones)) for place, some in enumerate(columns)}
 
     @property
@@ -156,6 +164,26 @@ class Declared:
         """The same of nobody: what a sum is read with."""
         statistics = model.head.statistics().ranking()
         return {name: statistics.empty(replicates) for name in self.groups}
+
+
+def fit_name(place: str, output: int) -> str:
+    """Of a baseline's regression for one output of the task."""
+    return f"{place}.{output}"
+
+
+def estimates_of(head: Head, linear: Floats) -> Column:
+    """A baseline's estimates, as the head's statistics take those that rank, from linear predictors.
+
+    Args:
+        head: of the model; of a quantity, it knows the unit.
+        linear: log hazards, log-odds, or a quantity in units of its spread, `[patients, outputs]`.
+    """
+    responses = head.ranking_responses({name: np.zeros(0) for name in head.targets})
+    if isinstance(responses[0], Label):
+        linear = np.exp(-np.logaddexp(0, -linear))
+    elif isinstance(head, Regression):
+        linear = head.quantity(torch.from_numpy(linear[:, 0])).numpy()[:, None]
+    return linear if linear.shape[1] > 1 or isinstance(head, MultiLabel) else linear[:, 0]
 
 
 def _axes(block: Novelty) -> int:

@@ -107,6 +107,7 @@ def declare_baselines(cfg: DictConfig, model: Any, declared: Any) -> Any:
 
     Baselines learn from train patients, so they are beside test patients alone, where a hospital trains.
     """
+    from finetune.federated.designs import fit_name
     from finetune.federated.evaluation import FOLDER
     from finetune.federated.parcel import digest_of_files, packed
     from finetune.federated.tables import to_arrays
@@ -114,10 +115,14 @@ def declare_baselines(cfg: DictConfig, model: Any, declared: Any) -> Any:
     training = [name for name in cfg.sites if name not in cfg.data.test_hospitals]
     if declared is None or cfg.part != "test" or not training:
         return None
-    widths = {place: design.shape[1] for place, design in declared.nobody(model).items()}
+    widths = {
+        fit_name(place, output): design.shape[1]
+        for place, design in declared.nobody(model).items()
+        for output in range(declared.outputs)
+    }
     tables = to_arrays(declared.empty(model, cfg.replicates))
     content = {
-        "kind": declared.kind,
+        "hazards": declared.hazards,
         "times": declared.times.values.tolist(),
         "widths": widths,
         "model": digest_of_files(packed(Path(cfg.run))),

@@ -59,7 +59,7 @@ class Evaluating(FederatedTask):
         return {}
 
     def _baselines(self, ask: Ask, question: Weights, folder: Path) -> tuple[Weights, str | None]:
-        """Coefficients of baselines by place, fitted on the hospitals' train patients; or why there are none."""
+        """Coefficients of baselines by place and output, of hospitals' train patients; or why there are none."""
         from finetune.federated.baselines import fit_baselines
         from finetune.federated.steady import of_steady_sites
         from foundation.statistics.grid import Grid
@@ -73,7 +73,7 @@ class Evaluating(FederatedTask):
         try:
             ask(MODEL, {}, {}, question, training)
             return of_steady_sites(
-                ask, lambda steady: fit_baselines(steady, about, declared["widths"], declared["kind"], times)
+                ask, lambda steady: fit_baselines(steady, about, declared["widths"], declared["hazards"], times)
             ), None
         except Refused as error:
             return {}, str(error)
@@ -124,9 +124,8 @@ class Evaluating(FederatedTask):
         if declared is None:
             raise UserError("baselines: there are none of this kind of task; install one release everywhere")
         patients = judged(model, self.cohort, [*self.split.train, *self.split.validation]).patients
-        designs = declared.designs(model, self.cohort, patients, self.home / FEATURES)
-        targets = declared.targets(model, self.cohort, patients)
-        sums = baseline_sums(designs, targets, question, declared.kind, declared.times)
+        fits = declared.fits(model, self.cohort, patients, self.home / FEATURES)
+        sums = baseline_sums(fits, question, declared.times)
         return SiteSums(sums, len(patients), tuple(name for name in sums if name.endswith(".events")))
 
     def declared(self, model: TaskModel) -> Declared | None:

@@ -1,42 +1,70 @@
 """Baselines across hospitals are those of everybody at one place, and a model that one beats says so first."""
 
 import json
+import shutil
 from pathlib import Path
 
 import hydra
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from finetune.baseline import covariates
 from finetune.baselines.comparison import beside
+from finetune.experts.responses import Label, Response, Value
 from finetune.features import FeatureCache
 from finetune.federated.baselines import RIDGE
 from finetune.federated.evaluate import evaluate, settle
 from finetune.federated.evaluation import Evaluating
 from finetune.federated.tables import judged, seen_by
 from finetune.figures import figures_of_tables
+from finetune.heads.classification import Classification
+from finetune.heads.multilabel import MultiLabel
+from finetune.heads.regression import Regression
+from finetune.patients import target_columns
 from finetune.predictor import TaskModel
 from finetune.reliability.novelty import Axes
 from foundation.data.cohort import Cohort
 from foundation.statistics.cox import CoxSums
 from foundation.statistics.figure import Support
+from foundation.statistics.grid import Grid
 from foundation.statistics.newton import Newton
 from foundation.statistics.weights import poisson_weights
 from foundation.tensors import write_tensors
+from tests.finetune.federated.conftest import add_causes
 from tests.finetune.federated.test_evaluation import HEADS, same, write_model
 
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in ("labels", "quantity", "discrete", "competing")]
+TASKS = {**HEADS, "classes": lambda width: Classification(width, "biomarker", ["low", "middle", "high"])}
 TRAIN, TEST = ("riverside", "northgate"), ("lakeview", "summit")
 
 
-@pytest.fixture(scope="module", params=["biomarker", "survival"])
-def evaluated(request, build, small_cohort: Path, tmp_path_factory) -> tuple[DictConfig, dict, TaskModel]:
+@pytest.fixture(scope="module")
+def graded(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cohort with causes, and a biomarker of three levels."""
+    folder = tmp_path_factory.mktemp("graded") / "demo"
+    shutil.copytree(small_cohort, folder)
+    add_causes(folder)
+    for path in folder.glob("*/patients.parquet"):
+        table = pd.read_parquet(path)
+        table["biomarker"] += (np.arange(len(table)) % 3 == 0).astype(float)
+        table.to_parquet(path)
+    return folder
+
+
+@pytest.fixture(
+    scope="module",
+    params=["biomarker", "survival", "classes", *REST],
+)
+def evaluated(request, build, small_cohort: Path, graded: Path, tmp_path_factory) -> tuple[DictConfig, dict, TaskModel]:
     """An evaluation of an untrained model at two hospitals, with baselines of the two others; one has no genomics."""
     folder = tmp_path_factory.mktemp("baselines")
     run = folder / request.param
-    write_model(build, small_cohort, run, HEADS[request.param], request.param, reliable=True)
+    small_cohort = graded if request.param in ("classes", "competing") else small_cohort
+    write_model(build, small_cohort, run, TASKS[request.param], request.param, reliable=True)
     give_axes(run, small_cohort)
     record = json.loads((run / "run.json").read_text())
     record["notes"] = {"trained_on": {"hospitals": list(TRAIN), "run": "earlier"}}
@@ -64,24 +92,29 @@ def configured(run: Path, folder: Path, *more: str) -> DictConfig:
     return cfg
 
 
-def at_one_place(cfg: DictConfig, model: TaskModel, label: str) -> np.ndarray:
-    """Coefficients by scikit-learn, or by sums over risk sets, which are held against lifelines elsewhere."""
+def at_one_place(cfg: DictConfig, model: TaskModel, label: str) -> list[np.ndarray]:
+    """Coefficients by output: of scikit-learn, of normal equations, or of sums over risk sets (held elsewhere)."""
     task = Evaluating(cfg)
     declared = task.declared(model)
     assert declared is not None
     who = [*task.split.train, *task.split.validation]
     patients = judged(model, task.cohort, who).patients
     design = declared.designs(model, task.cohort, patients, None)[str(declared.labels.index(label))]
-    rows = ~np.isnan(design).any(axis=1)
-    targets = [column[rows] for column in declared.targets(model, task.cohort, patients)]
-    if declared.kind == "logistic":  # the intercept is ridged as all else, so it is a column like any
-        fitted = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, max_iter=10_000).fit(
-            design[rows], targets[0]
-        )
-        return fitted.coef_[0]
+    columns = target_columns(task.cohort, patients, model.head)
+    return [coefficients(design, response, declared.times) for response in model.head.ranking_responses(columns)]
+
+
+def coefficients(design: np.ndarray, response: Response, times: Grid) -> np.ndarray:
+    rows = np.flatnonzero(response.known & ~np.isnan(design).any(axis=1))
+    design, target = design[rows], response.of(rows)
+    if isinstance(target, Label):  # the intercept is ridged as all else, so it is a column like any
+        plain = LogisticRegression(C=1 / RIDGE, fit_intercept=False, tol=1e-12, max_iter=10_000)
+        return plain.fit(design, target.values).coef_[0]
+    if isinstance(target, Value):
+        return Ridge(RIDGE, fit_intercept=False, solver="cholesky").fit(design, target.values).coef_
     newton = Newton(design.shape[1], ridge=RIDGE)
     while not newton.done:
-        newton.update(CoxSums.from_patients(*targets, design[rows], declared.times, newton.beta).newton())
+        newton.update(CoxSums.from_patients(target.event, target.time, design, times, newton.beta).newton())
     return newton.beta[0]
 
 
@@ -97,8 +130,7 @@ def test_a_baseline_and_the_models_gain_over_it_are_those_of_one_place(evaluated
     for place, label in enumerate(declared.labels):
         design = designs[str(place)]
         rows = ~np.isnan(design).any(axis=1)
-        eta = design[rows] @ at_one_place(cfg, model, label)
-        theirs = eta if declared.kind == "cox" else 1 / (1 + np.exp(-eta))
+        theirs = ranked(model, [design[rows] @ beta for beta in at_one_place(cfg, model, label)])
         part = seen.only(rows)
         weights = poisson_weights(part.patients, cfg.replicates, f"evaluation {cfg.seed}")
         tables = [
@@ -111,7 +143,16 @@ def test_a_baseline_and_the_models_gain_over_it_are_those_of_one_place(evaluated
         same(result["baselines"][label], json.loads(json.dumps(expected)))
 
 
-def test_plainthat_a_baseline_beats_says_so_in_the_first_line(evaluated):
+def ranked(model: TaskModel, linear: list[np.ndarray]) -> np.ndarray:
+    """Estimates of linear predictors, one an output of the task."""
+    if isinstance(model.head, Regression):
+        return linear[0] * model.head.moments.spread + model.head.moments.mean
+    if isinstance(model.head, Classification | MultiLabel):
+        linear = [1 / (1 + np.exp(-eta)) for eta in linear]
+    return linear[0] if len(linear) == 1 else np.stack(linear, axis=1)
+
+
+def test_a_model_that_a_baseline_beats_says_so_in_the_first_line(evaluated):
     cfg, result, model = evaluated
     name = model.head.statistics().primary
     page = (Path(cfg.output) / "evaluation.md").read_text()

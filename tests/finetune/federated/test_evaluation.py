@@ -96,7 +96,9 @@ def write_model(
     module, names = FinetuneModule(encoder, made), list(encoder.modalities)
     if reliable:
         blocks = [[name, block, size] for name in names for block, size in encoder.feature_sizes([name]).items()]
-        module.reliability = Reliability(names, blocks, alternatives=2, coverage=0.8)
+        regions = made.regions()
+        alternatives = 0 if regions is None else regions.alternatives
+        module.reliability = Reliability(names, blocks, alternatives, coverage=0.8)
         module.reliability.thresholds.fill_(0.55)
     save(module, task, names, folder)
     data = {"test_hospitals": [], "folds": 0, "fold": 0, "stratify": None, "split_file": None}
