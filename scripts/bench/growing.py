@@ -46,9 +46,14 @@ def tables(hospital: str, patients: int, genes: list[str]) -> dict[str, pd.DataF
 
 def declare(root: Path, genes: list[str]) -> None:
     """Writes cohort.yaml."""
-    record = [{"name": name, "kind": "continuous"} for name in [*LABS, "age"]]
+    record: list[dict[str, object]] = [{"name": name, "kind": "continuous"} for name in [*LABS, "age"]]
     record.append({"name": "sex", "kind": "categorical", "values": ["F", "M"]})
-    dictionary = {"genes": genes, "expression_unit": "log2_tpm", "labels": ["biomarker"], "record": record}
+    dictionary: dict[str, object] = {
+        "genes": genes,
+        "expression_unit": "log2_tpm",
+        "labels": ["biomarker"],
+        "record": record,
+    }
     dictionary["survival"] = {"event": "os_event", "time": "os_days"}
     declared = {"name": "big", "synthetic": True, "description": "Drawn.", "hospitals": list(HOSPITALS)}
     (root / "cohort.yaml").write_text(yaml.safe_dump({**declared, "dictionary": dictionary}))
