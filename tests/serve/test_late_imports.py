@@ -92,3 +92,25 @@ def test_what_is_loaded_already_stays():
     run("import sys, torch._dynamo as before, scipy.optimize as other\n" + USES_MORE.format(use="pass"))
     use = "assert sys.modules['torch._dynamo'] is before and sys.modules['scipy.optimize'] is other"
     run("import sys, torch._dynamo as before, scipy.optimize as other\n" + USES_MORE.format(use=use))
+
+
+TOWERS = """
+import sys, torch
+from serve.late_imports import late_imports
+with late_imports():
+    import peft
+    from foundation.modalities.pathology.encoder import Pathology
+    from foundation.modalities.radiology_volumes.encoder import RadiologyVolumes
+    from transformers import CLIPVisionModel, Dinov2Model, ModernBertConfig, ModernBertModel, RobertaModel, SwinModel
+assert "torch._dynamo" not in sys.modules
+settings = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+text = ModernBertModel(ModernBertConfig(**settings, intermediate_size=32, pad_token_id=0)).eval()
+assert text(input_ids=torch.arange(5)[None]).last_hidden_state.shape == (1, 5, 32)
+tiles = Pathology(8, backbone="test_vit", size=64, tune="lora").eval()
+assert tiles(tiles.collate([tiles.transform(tiles.blank(), None)])).values.shape == (1, 1, 8)
+from torch.distributed.tensor import DTensor
+"""
+
+
+def test_towers_of_other_kinds_load_and_see():
+    run(TOWERS)
