@@ -184,12 +184,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as scratch:
         for task in arguments.tasks:
             bench = Bench(arguments, task, Path(scratch))
-            figures = {name: [arm(seed) for seed in arguments.seeds] for name, arm in bench.arms().items()}
             print(f"{task} ({TASKS[task]}), {len(bench.test)} test patients, {len(bench.sites)} training hospitals")
-            for name, values in figures.items():
-                known = [value for value in values if value is not None]
+            figures = {}
+            for name, arm in bench.arms().items():
+                figures[name] = [arm(seed) for seed in arguments.seeds]
+                known = [value for value in figures[name] if value is not None]
                 spread = stdev(known) if len(known) > 1 else float("nan")
-                print(f"  {name}: {mean(known):.4f} (SD over seeds {spread:.4f}; {np.round(known, 3).tolist()})")
+                told = f"{mean(known):.4f} (SD over seeds {spread:.4f}; {np.round(known, 3).tolist()})"
+                print(f"  {name}: {told}", flush=True)
             pooled, local = (mean(filter(None, figures[name])) for name in ("pooled", "local, mean"))
             for name in (name for name in figures if name.startswith("federated")):
                 apart = mean(filter(None, figures[name])) - pooled
