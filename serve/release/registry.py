@@ -24,7 +24,7 @@ from foundation.chained_file import ChainedEntry, ChainedFile
 from foundation.data.cohort import Cohort
 from foundation.errors import UserError
 from foundation.files import read_json, replacing_folder, write_json
-from foundation.lineage import LEARNED_IN, federated_runs
+from foundation.lineage import LEARNED_IN, names_of
 from foundation.locks import in_turn
 from foundation.run_record import RunRecord, read_run
 from serve import manifest
@@ -130,7 +130,7 @@ class Registry:
                 _copy(proposal, archive, temporary)
                 with RunRecord.open(temporary, _COMMAND, dict(config), seed, builds_on, evaluated["data"]) as record:
                     record.note("release", {"name": schema.name, "version": schema.version})
-                    record.note(LEARNED_IN, federated_runs(proposal.export))
+                    record.note(LEARNED_IN, sorted(names_of(read_run(proposal.export))))
             facts: dict[str, Any] = {
                 "version": schema.version,
                 "model": digests.model,
