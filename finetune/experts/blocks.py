@@ -1,4 +1,4 @@
-"""A block of plain features on its main axes: standardised and rotated, by pooled moments alone."""
+"""A block of plain features on its main axes: standardised, held in reach and rotated, by sums over patients alone."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,29 @@ COMPONENTS = 64
 CLIP = 4.0
 _LEAST = 1e-4
 _BINARY_SPREAD = 0.2
+_REACH = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Axes:
     """Principal components of a block, from means and second moments that hospitals can add up.
 
+    A patient whose features all stand out together is brought nearer: of 386 gliomas two have over 500 mutated genes,
+    others seven, and by those two alone penalties and weights were chosen for everybody.
+
     Attributes:
         mean: of each feature, `[size]`; a feature that is missing takes it.
         scale: its spread; infinite for one that never varies, which so says nothing.
         rotation: `[size, components]`; components have unit variance on average, so that a penalty means the same for
             every block.
+        reach: the greatest length of a patient's standardised features: twice the mean, and no less than one feature
+            alone may have; `[]`.
     """
 
     mean: Floats
     scale: Floats
     rotation: Floats
+    reach: Floats
 
     @classmethod
     def of(cls, values: Floats, components: int = COMPONENTS) -> "Axes":
@@ -39,17 +46,20 @@ class Axes:
         binary = (np.isin(filled, (0.0, 1.0)) | ~known).all(axis=0)
         scale = np.where(binary, np.hypot(spread, _BINARY_SPREAD), spread)
         scale = np.where(spread < _LEAST, np.inf, scale)
-        standard = standardise(values, mean, scale)
-        return cls(mean, scale, _rotation(standard, components))
+        lengths = np.linalg.norm(standardise(values, mean, scale, np.asarray(np.inf)), axis=1)
+        reach = np.maximum(CLIP, _REACH * lengths.sum() / max(len(lengths), 1))
+        return cls(mean, scale, _rotation(standardise(values, mean, scale, reach), components), reach)
 
     def project(self, values: Floats) -> Floats:
         """Patients on the axes, `[patients, components]`."""
-        return np.asarray(standardise(values, self.mean, self.scale) @ self.rotation)
+        return np.asarray(standardise(values, self.mean, self.scale, self.reach) @ self.rotation)
 
 
-def standardise(values: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Features in units of their spread, limited to four of them; zero where missing."""
-    return np.nan_to_num(np.clip((values - mean) / scale, -CLIP, CLIP))
+def standardise(values: Floats, mean: Floats, scale: Floats, reach: Floats) -> Floats:
+    """Features in units of their spread, limited to four of them, zero where missing; a longer row brought to reach."""
+    standard = np.nan_to_num(np.clip((values - mean) / scale, -CLIP, CLIP))
+    lengths = np.linalg.norm(standard, axis=1, keepdims=True)
+    return np.asarray(standard * np.minimum(1.0, reach / np.maximum(lengths, 1e-12)))
 
 
 def _rotation(standard: Floats, components: int) -> Floats:

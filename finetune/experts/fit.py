@@ -119,7 +119,8 @@ def distilled(
         return expert
     rows = np.flatnonzero(response.known & ~np.isnan(expert.scores) & ~np.isnan(student.scores))
     both = np.stack([expert.scores, student.scores], axis=1)
-    slopes, shift = weigh_positively(both[rows], response.of(rows), _STUDENT_PENALTY)
+    spread = np.maximum(both[rows].std(axis=0), 1e-9)
+    slopes, shift = weigh_positively(both[rows], response.of(rows), _STUDENT_PENALTY, spread)
     if not slopes.any():
         return expert
     beta = slopes[0] * expert.beta + slopes[1] * student.beta
@@ -131,7 +132,8 @@ def _combine(experts: dict[str, Expert | None], response: Response, hospitals: N
     scores = np.stack([expert.scores for expert in experts.values() if expert is not None], axis=1)
     rows = np.flatnonzero(response.known & ~np.isnan(scores).all(axis=1))
     normal = Normal.of(scores[rows])
-    weights, shift = weigh(normal.fill(scores[rows]), response.of(rows), hospital_folds(hospitals[rows]))
+    filled = normal.fill(scores[rows])
+    weights, shift = weigh(scores[rows], filled, response.of(rows), hospital_folds(hospitals[rows]))
     rules = _calibrated(scores[rows], response.of(rows), normal, weights, shift)
     fused = np.full(len(scores), np.nan)
     for pattern, who in patterns(scores):

@@ -15,6 +15,7 @@ from finetune.experts.responses import Floats, Response
 from foundation.errors import UserError
 
 _MOST_BLOCKS = 12  # their subsets are counted: a row of the table each
+_LEAST = 1e-12  # squared, of a length: a root has no slope at nothing
 
 
 class Experts(nn.Module):
@@ -26,6 +27,7 @@ class Experts(nn.Module):
 
     Attributes:
         mean, scale: of each feature, `[features]`.
+        reach: of each block, the greatest length of its standardised features, `[blocks]`.
         weight: of each feature in its block's score, `[features, outputs]`.
         bias: of each block's score, `[blocks, outputs]`.
         rules: by subset of blocks (a bit each), weights of the blocks' scores and a shift: `[subsets, blocks + 1,
@@ -34,6 +36,7 @@ class Experts(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    reach: Tensor
     weight: Tensor
     bias: Tensor
     rules: Tensor
@@ -47,6 +50,7 @@ class Experts(nn.Module):
         features = sum(blocks.values())
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("reach", torch.full((len(blocks),), torch.inf))
         self.register_buffer("weight", torch.zeros(features, outputs))
         self.register_buffer("bias", torch.zeros(len(blocks), outputs))
         self.register_buffer("rules", torch.zeros(2 ** len(blocks), len(blocks) + 1, outputs))
@@ -57,7 +61,9 @@ class Experts(nn.Module):
         standard = ((values - self.mean) / self.scale).clamp(-CLIP, CLIP).masked_fill(missing, 0.0)
         scores, present = [], []
         for index, (place, _) in enumerate(self._places()):
-            scores.append(standard[:, place] @ self.weight[place] + self.bias[index])
+            length = standard[:, place].square().sum(dim=1, keepdim=True).clamp(min=_LEAST).sqrt()
+            within = standard[:, place] * (self.reach[index] / length).clamp(max=1.0)
+            scores.append(within @ self.weight[place] + self.bias[index])
             present.append(~missing[:, place].all(dim=1))
         return self.combine(torch.stack(scores, dim=1), torch.stack(present, dim=1))
 
@@ -107,6 +113,7 @@ class Experts(nn.Module):
             if expert is not None:
                 axes = expert.axes
                 self.mean[place], self.scale[place] = _tensor(axes.mean), _tensor(axes.scale)
+                self.reach[index] = float(axes.reach)
                 self.weight[place, output] = _tensor(axes.rotation @ expert.beta[:-1])
                 self.bias[index, output] = float(expert.beta[-1])
         for code in range(len(self.rules)):

@@ -7,7 +7,7 @@ axes of each block of features, and the hazard that survival starts from.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -177,7 +177,7 @@ class HospitalSums:
         """Into a run's folder."""
         arrays: dict[str, Any] = {}
         for name, axes in self.frame.axes.items():
-            arrays |= {f"axes.{name}.{key}": getattr(axes, key) for key in ("mean", "scale", "rotation")}
+            arrays |= {f"axes.{name}.{key}": value for key, value in vars(axes).items()}
         arrays |= {f"start.{place}": start for place, start in enumerate(self.frame.starts)}
         for name, halves in self.parts.items():
             for half, part in enumerate(halves):
@@ -200,9 +200,7 @@ class HospitalSums:
             raise UserError(f"{folder / _NAMES}: names no blocks, outputs and patients by hospital; {_ADVICE}")
         arrays = read_arrays(folder / FILE, _ADVICE)
         try:
-            axes = {
-                name: Axes(*(arrays[f"axes.{name}.{key}"] for key in ("mean", "scale", "rotation"))) for name in blocks
-            }
+            axes = {name: Axes(*(arrays[f"axes.{name}.{key.name}"] for key in fields(Axes))) for name in blocks}
             starts = [arrays[f"start.{place}"] for place in range(outputs)]
             parts = {
                 name: [
@@ -224,6 +222,8 @@ def _fit(frame: Frame, parts: Sequence[Part]) -> bool:
     blocks, outputs, columns = len(frame.axes), len(frame.starts), 1
     for axes in frame.axes.values():
         if axes.rotation.ndim != 2 or not axes.mean.shape == axes.scale.shape == axes.rotation.shape[:1]:
+            return False
+        if axes.reach.shape or not axes.reach > 0:
             return False
         if np.isnan(axes.scale).any() or not (np.isfinite(axes.mean).all() and np.isfinite(axes.rotation).all()):
             return False  # a scale is infinite where a feature never varies
