@@ -55,7 +55,7 @@ class Plan:
     def patients(self, size: str) -> int:
         """Patients a step: as many as the device's memory holds, by halves."""
         if self.toy:
-            return 4
+            return 20  # all that its cohort trains on: the one batch of a run's epoch is that of the bare loops
         patients = _PATIENTS[size]
         while patients > 2 and patients * _GIB > 1.1 * self.gib * _PATIENTS[size]:
             patients //= 2
@@ -86,9 +86,9 @@ def call(module: str, *arguments: str) -> None:
 
 
 def speed(run: Path) -> dict[str, float]:
-    """Medians of the `speed/...` lines of a pretraining run, after the first, which is still warming up."""
+    """Medians of the `speed/...` lines of a pretraining run, of those that tell all: the first are warming up."""
     with (run / "csv" / "metrics.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row.get("speed/samples_per_second")]
     names = [name for name in rows[-1] if name.startswith("speed/") and rows[-1][name]]
-    kept = rows[1:] or rows
-    return {name: statistics.median(float(row[name]) for row in kept if row[name]) for name in names}
+    whole = [row for row in rows if all(row[name] for name in names)]
+    return {name: statistics.median(float(row[name]) for row in whole) for name in names}

@@ -139,7 +139,7 @@ def test_linear_task_over_processes_of_their_own_is_pooled_training(
     running: Running, small_cohort: Path, tmp_path: Path
 ):
     output = tmp_path / "run"
-    deployment = {"kind": "deployment", "server": str(running.server)}
+    deployment = {"kind": "deployment", "server": str(running.server), "operator_key": None}
     federate(linear_config(small_cohort, output, SITES, federation=deployment), COMMAND)
     is_pooled_training(output, small_cohort)
 
