@@ -75,7 +75,8 @@ def test_operations_are_counted_alike_by_the_benchmark_and_by_the_run(report):
     content, _ = report
     rows = content["sections"]["mfu"]
     path = next(row for row in rows if row["name"].startswith("python -m pretrain"))
-    assert path["counted_by_the_run"] == pytest.approx(path["flops_per_patient"], rel=1e-6)
+    # The same patients; what is masked, and so predicted, is drawn anew in each step.
+    assert path["counted_by_the_run"] == pytest.approx(path["flops_per_patient"], rel=0.05)
     assert "no peak" in path["mfu_left_out"]
 
 
