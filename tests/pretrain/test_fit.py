@@ -125,7 +125,7 @@ def test_a_run_killed_at_any_step_goes_on_as_if_it_had_not_been(configure, tmp_p
     cfg = configure(
         "checkpoint_every=1", "validate_every=3", "data.modality_dropout=0.3", f"data.num_workers={workers}"
     )
-    hospitals, steps = ["riverside", "northgate"], 10
+    hospitals, steps = ["riverside", "northgate"], 8
     with monkeypatch.context() as patch:
         keep_checkpoints(patch, tmp_path / "kept")
         whole = fit_round(cfg, hospitals, None, tmp_path / "whole", steps, 0, steps)

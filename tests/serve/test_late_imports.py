@@ -112,5 +112,6 @@ from torch.distributed.tensor import DTensor
 """
 
 
+@pytest.mark.slow
 def test_towers_of_other_kinds_load_and_see():
     run(TOWERS)

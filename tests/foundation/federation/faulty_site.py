@@ -160,8 +160,8 @@ def held(home: Path, site: Site) -> Iterator[None]:
 FAULTS: dict[str, Callable[[Path, Site], AbstractContextManager[None]]] = {
     "NaN": sends(lambda value: np.full_like(value, np.nan)),
     "wrong shape": sends(lambda value: np.concatenate([value, value])),
-    "exploding": sends(
-        lambda value: value * value.dtype.type(1e6) if value.dtype.kind == "f" else value, everything=True
+    "exploding": sends(  # upwards: a variance below zero would be refused as such
+        lambda value: np.abs(value) * value.dtype.type(1e6) if value.dtype.kind == "f" else value, everything=True
     ),
     "disk full for the ledger": lambda home, site: full_disk(home, site, 10),
     "disk full for the state": lambda home, site: full_disk(home, site, 4000),
