@@ -11,6 +11,8 @@ Pixels = Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(min
 ModelOption = Literal[
     "init_values", "reg_tokens", "dynamic_img_size", "class_token", "no_embed_class", "qk_norm", "drop_path_rate"
 ]
+# Names of timm's models hold a digit or a line, but for two: `os.system`, which no model is called, is none of them.
+BACKBONE = r"^([a-z]+[0-9_][a-z0-9_]{0,78}|nasnetalarge|ecaresnetlight)(\.[a-z0-9_]{1,80})?$"
 
 
 class Images(ModalityPart):
@@ -19,7 +21,7 @@ class Images(ModalityPart):
     files: ClassVar[dict[str, str]] = {"weights": "random"}
     owned: ClassVar[tuple[str, ...]] = ("checkpoint_activations",)
 
-    backbone: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}(\.[a-z0-9_]{1,80})?$")] = "resnet10t"
+    backbone: Annotated[str, Field(pattern=BACKBONE)] = "resnet10t"
     size: Annotated[int, Field(ge=8, le=4096)] | None = None
     max_images: Annotated[int, Field(ge=1, le=10_000)] = 4
     colour_jitter: Share = 0.2

@@ -18,6 +18,7 @@ from foundation.federation.planning import plan_of
 from foundation.federation.policy import SitePolicy
 from foundation.federation.site.composition import compose_config
 from foundation.federation.site.config import Site
+from foundation.modalities.image_plan import BACKBONE
 from foundation.modalities.plan import ModalityPart
 from foundation.objectives.plan import ObjectivePart
 from tests.foundation.federation.gates import TASKS, site_of
@@ -173,6 +174,17 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
         assert not set('${}/\\:"\n;|`<>@') - {":"} & set(word), word
         assert not re.search(r"\W'|'\W|\w\(", word), "an apostrophe stands within a word, a bracket never behind one"
         assert len(word) <= 300
+
+
+def test_every_model_of_timm_is_a_backbone_and_a_function_of_python_is_none(whole: dict[str, Any]):
+    import timm
+
+    names = [*timm.list_models(), *timm.list_models(pretrained=True)]
+    assert [name for name in names if not re.fullmatch(BACKBONE, name)] == []
+    for name in ("os.system", "builtins.eval", "torch.load"):
+        text = json.dumps(changed(whole, ("settings", "modality", "pathology", "backbone"), name))
+        with pytest.raises(UnfitPlanError, match="backbone"):
+            read_plan(text, TASKS)
 
 
 @pytest.mark.parametrize(
