@@ -25,7 +25,7 @@ _WORD = r"(?:\w\.)*\w+"
 Hospital = Annotated[str, Field(pattern=rf"^{_WORD}(?:(?:\. | ?[+&-] ?| |'| \(){_WORD}\)?)*\.?$", max_length=100)]
 Group = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,79}(:[A-Za-z_][A-Za-z0-9_]{0,79})?$")]
 Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*:-]{1,300}$")]  # of parameters' names; * alone is a wildcard
-Release = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,39}$")]
+Release = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+-]{0,39}$")]
 RunName = Annotated[str, Field(pattern=r"^[0-9a-z][0-9a-z-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Kinds of faults of which pydantic speaks without quoting what it found.

@@ -176,6 +176,18 @@ def test_no_mutation_of_a_plan_brings_a_string_that_is_not_of_its_words(whole: d
         assert len(word) <= 300
 
 
+def test_no_place_of_a_plan_takes_a_hostile_word(whole: dict[str, Any]):
+    words = [word for word in HOSTILE if isinstance(word, str)] + ["builtins.eval", "torch.load", "pickle.loads"]
+    assert len(places(whole)) > 100
+    for place in places(whole):
+        for word in words:
+            try:
+                plan = read_plan(json.dumps(changed(whole, place, word)), TASKS)
+            except UnfitPlanError:
+                continue
+            assert word not in strings(plan.values()), place
+
+
 def test_every_model_of_timm_is_a_backbone_and_a_function_of_python_is_none(whole: dict[str, Any]):
     import timm
 
