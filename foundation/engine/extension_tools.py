@@ -1,6 +1,7 @@
 """What compiles DeepSpeed's extensions: found beside this interpreter, or done without."""
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ def find_tools() -> None:
     """
     if shutil.which("ninja") is None:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    if shutil.which(get_cxx_compiler()) is not None:
+    compiler = get_cxx_compiler()  # with what `CXX` has before or behind it, as in `ccache g++`
+    if all(shutil.which(part) for part in shlex.split(compiler) if not part.startswith("-")):
         return
     import deepspeed
     from deepspeed.accelerator import get_accelerator
@@ -24,7 +26,7 @@ def find_tools() -> None:
     deepspeed.ops.__compatible_ops__[get_accelerator().create_op_builder("ShareMemCommBuilder").NAME] = False
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(
-            f"no C++ compiler ({get_cxx_compiler()}) is on this machine: processes sum over gloo, more slowly; "
+            f"no C++ compiler ({compiler}) is on this machine: processes sum over gloo, more slowly; "
             "install one, such as Debian's g++, or name it in CXX",
             file=sys.stderr,
         )
