@@ -1,6 +1,7 @@
 """`python -m finetune.federated.evaluate`: a task model across hospitals, in one exchange of tables."""
 
 import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 from foundation.command import command, plain
+from foundation.data.packages import paths_of
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_text
 from foundation.lineage import NOTE, said_first
@@ -46,6 +48,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     model, task = TaskModel.load(run), Evaluating(cfg)
     cohort = CohortFacts.read(Path(cfg.data.folder))
     cohort.check_name(cfg.cohort.name)
+    _check_baselines(cfg.baselines, {*paths_of("encoder"), *model.encoder.modalities})
     declared = empty_tables(model, task.plan(model))
     write_arrays(output / FOLDER / "question.safetensors", to_question(packed(run)))
     shapes = {name: list(value.shape) for name, value in to_arrays(declared).items()}
@@ -86,6 +89,19 @@ def settle(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "data.test_hospitals", [] if deals else [*held_out, *strangers])
     modalities = read_json(Path(cfg.run) / "task.json", "give the output folder of python -m finetune")["modalities"]
     OmegaConf.update(cfg, "data.modalities", modalities)
+
+
+def _check_baselines(names: Iterable[str] | None, known: Collection[str]) -> None:
+    """Refuses a misspelt modality: a baseline that nobody fits looks as if nothing beat the model.
+
+    Raises:
+        UserError: naming it.
+    """
+    for name in names or ():
+        if name not in known:
+            raise UserError(
+                f"baselines: '{name}' is no modality; name some of {', '.join(sorted(known))}, or null for no baseline"
+            )
 
 
 def exchange(cfg: DictConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from finetune.patients import target_columns
 from finetune.predictor import TaskModel
 from finetune.reliability.novelty import Axes
 from foundation.data.cohort import Cohort
+from foundation.errors import UserError
 from foundation.statistics.cox import CoxSums
 from foundation.statistics.figure import Support
 from foundation.statistics.grid import Grid
@@ -171,6 +172,14 @@ def test_policy_that_tells_no_regression_leaves_the_evaluation_without_and_says_
     assert "riverside: declined: policy: statistics: 'baselines' is not allowed here" in found["no_baselines"]
     assert "baselines" not in found and found["overall"] == result["overall"]
     assert "No baseline stands beside it" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_a_misspelt_modality_is_refused_before_a_site_is_asked(evaluated, tmp_path: Path):
+    cfg, _, _ = evaluated
+    asked = configured(Path(cfg.run), Path(cfg.data.folder), f"output={tmp_path}", "baselines=[record,recrod]")
+    with pytest.raises(UserError, match=r"^baselines: 'recrod' is no modality; name some of genomics, .*record"):
+        evaluate(asked)
+    assert not (tmp_path / "exchange").exists()
 
 
 def test_covariates_of_who_has_no_age_are_those_of_sixty(small_cohort: Path):
