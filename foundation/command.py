@@ -10,7 +10,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ _LISTS_OF_NAMES = (
 _NAMES = ("cohort.name", "example", "site")  # of a cohort, a patient, a hospital
 
 
-def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(
+    config_name: str, loads: str = "", fills: Collection[str] = ()
+) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Makes a function of a config into a command.
 
     Args:
         config_name: the primary config under `configs/`, for example `pretrain`.
         loads: the large packages that `main` imports, named in the first line of output, for they take seconds.
+        fills: lists of hospitals that `main` fills in itself where they are null; elsewhere null is nobody.
     """
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -58,7 +61,7 @@ def command(config_name: str, loads: str = "") -> Callable[[Callable[[DictConfig
             with ends_with_reader():  # here and below, because Hydra would add a line of its own to what escapes a job
                 try:
                     sweep.begin_job(cfg)
-                    _names_as_text(cfg)
+                    _names_as_text(cfg, fills)
                     check_settings(unresolved(cfg), config_name)
                     _say_what_loads(loads)
                     main(cfg)
@@ -208,10 +211,10 @@ def _say_what_loads(packages: str) -> None:
         print(f"loading {', '.join(missing)}", flush=True)
 
 
-def _names_as_text(cfg: DictConfig) -> None:
+def _names_as_text(cfg: DictConfig, fills: Collection[str] = ()) -> None:
     """Makes text of names that YAML and Hydra read as numbers, a list of one hospital, and an empty one of null."""
     for key in _HELD_OUT:
-        if _is_null(cfg, key):
+        if key not in fills and _is_null(cfg, key):
             OmegaConf.update(cfg, key, [])
     for keys, convert in ((_LISTS_OF_NAMES, _texts), (_NAMES, str)):
         for key in keys:

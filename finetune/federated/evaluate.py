@@ -23,7 +23,7 @@ _OF_RUN = ("folds", "fold", "stratify", "split_file", "validation_fraction", "sp
 _PARTS = ("test", "validation", "train")
 
 
-@command("evaluate_federated", loads="torch, flwr")
+@command("evaluate_federated", loads="torch, flwr", fills=["data.test_hospitals"])
 def main(cfg: DictConfig) -> None:
     """Writes evaluation.json and evaluation.md; labels and predictions stay at the hospitals."""
     settle(cfg)
@@ -88,6 +88,9 @@ def settle(cfg: DictConfig) -> None:
         deals = cfg.data.folds or cfg.data.split_file  # then the split itself says who is tested
         OmegaConf.update(cfg, "data.test_hospitals", [] if deals else [*held_out, *strangers])
     modalities = read_json(Path(cfg.run) / "task.json", "give the output folder of python -m finetune")["modalities"]
+    if cfg.data.modalities not in (None, modalities):
+        asked = ", ".join(map(str, cfg.data.modalities))
+        raise UserError(f"data.modalities: the model looks at {', '.join(modalities)}, not at {asked}; leave it out")
     OmegaConf.update(cfg, "data.modalities", modalities)
 
 

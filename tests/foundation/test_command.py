@@ -18,6 +18,12 @@ def test_hospitals_held_out_are_a_list_of_text(held_out, names):
     assert cfg.sites is None
 
 
+def test_null_stays_where_the_command_fills_it_in():
+    cfg = OmegaConf.create({"cohort": {"test_hospitals": None}, "data": {"test_hospitals": None}})
+    _names_as_text(cfg, ["data.test_hospitals"])
+    assert cfg == {"cohort": {"test_hospitals": []}, "data": {"test_hospitals": None}}
+
+
 def test_settings_that_a_command_lacks_stay_away():
     cfg = OmegaConf.create({"run": "???", "data": {"folder": "here"}})
     _names_as_text(cfg)
