@@ -6,7 +6,6 @@ server. The tests of this module show each fault in Flower as it is, and fail wh
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 import httpx
 from flwr.app import Message
 
+from foundation.federation.deployment.inflating import inflate, unreadable_message
+
 POLL_SECONDS = 0.5
-SOON_SECONDS = 0.1  # between questions while rounds go on, and between looks at what lies on this machine
+SOON_SECONDS = 0.2  # between questions to the SuperLink while rounds go on: each costs it some 5 ms of its processor
+HERE_SECONDS = 0.05  # between looks at what lies on this machine
 _LATELY = 30.0  # seconds after an order in which another one is likely
 # A request waits up to two minutes for another's write: Flower's 5 s fail where a large model is written, and cost a
 # node its connection. Its 64 MB of cache and 256 MB of mapped file for each of many connections are a server's memory.
@@ -23,7 +25,7 @@ DATABASE = {"busy_timeout": "120000", "cache_size": "-4000", "mmap_size": "0"}
 
 
 def ask_for_orders_often() -> None:
-    """A node asks for orders every half second, and five times as often while rounds go on.
+    """A node asks for orders every half second, and every fifth of one while rounds go on.
 
     Flower asks every 3 s, and looks every half second whether the site has answered, which no setting changes: twice a
     round, that is a good part of what a round costs beside training. Without the patch: the node's log shows an order
@@ -38,8 +40,8 @@ def ask_for_orders_often() -> None:
         waits_for_the_site = seconds < 1
         if waits_for_the_site:
             at_work = time.monotonic()
-        soon = waits_for_the_site or time.monotonic() - at_work < _LATELY
-        time.sleep(min(seconds, SOON_SECONDS if soon else POLL_SECONDS))
+        soon = SOON_SECONDS if time.monotonic() - at_work < _LATELY else POLL_SECONDS
+        time.sleep(min(seconds, HERE_SECONDS if waits_for_the_site else soon))
 
     node.time = SimpleNamespace(sleep=sleep)  # type: ignore[assignment, attr-defined]
 
@@ -175,61 +177,19 @@ def inflate_once() -> None:
     whole model. Without the patch: `python scripts/bench/server_memory.py` shows one more model in the server process.
     And what cannot be put together is a failure of the node that sent it; in Flower it ends the server's run.
     """
-    from flwr.supercore.inflatable import inflatable_utils
-    from flwr.supercore.inflatable.inflatable_object import get_object_head_values_from_object_content
     from flwr.superlink.grid import http_grid
 
-    def inflate(object_id: str, object_contents: dict[str, bytes]) -> Any:
-        heads: dict[str, tuple[str, list[str], int]] = {}
-        uses: Counter[str] = Counter()
-        wholes: dict[str, Any] = {}  # what has parts, as an array has; a part goes when its last whole is there
-
-        def made(name: str) -> Any:
-            if name in wholes:
-                return wholes[name]
-            kind, children, _ = heads[name]
-            uses[name] -= 1
-            content = object_contents[name] if uses[name] > 0 else object_contents.pop(name)
-            one = inflatable_utils.inflatable_class_registry[kind].inflate(
-                content, {part: made(part) for part in children}
-            )
-            if children:
-                wholes[name] = one
-            return one
-
+    def inflate_message(object_id: str, object_contents: dict[str, bytes]) -> Message:
         try:
-            heads |= {name: get_object_head_values_from_object_content(data) for name, data in object_contents.items()}
-            uses.update(child for _, children, _ in heads.values() for child in set(children))
-            message = made(object_id)
+            message = inflate(object_id, object_contents)
             if isinstance(message, Message):
                 return message
             reason = "no message"
         except Exception as error:  # noqa: BLE001 - whatever a node's bytes make of Flower's reader costs it its answer
             reason = type(error).__name__
-        return _unreadable_message(reason)
+        return unreadable_message(f"its answer cannot be read ({reason})")
 
-    http_grid.inflate_object_from_contents = inflate  # type: ignore[assignment, attr-defined]
-
-
-def _unreadable_message(reason: str) -> Message:
-    """What stands for an answer that cannot be put together."""
-    from flwr.app import Error
-    from flwr.app.message.message import make_message
-    from flwr.app.metadata import Metadata
-    from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-
-    metadata = Metadata(
-        run_id=1,
-        message_id="",
-        src_node_id=SUPERLINK_NODE_ID,
-        dst_node_id=SUPERLINK_NODE_ID,
-        reply_to_message_id="",
-        group_id="",
-        created_at=time.time(),
-        ttl=0.0,
-        message_type="system",
-    )
-    return make_message(metadata, error=Error(ErrorCode.UNKNOWN, f"its answer cannot be read ({reason})"))
+    http_grid.inflate_object_from_contents = inflate_message  # type: ignore[assignment, attr-defined]
 
 
 def share_database() -> None:

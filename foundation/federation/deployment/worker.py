@@ -14,6 +14,7 @@ from flwr.app import Message, MessageType
 from foundation.errors import UserError
 from foundation.federation.deployment.app_bundle import check_bundle
 from foundation.federation.deployment.flower_patches import ask_for_objects_often
+from foundation.federation.deployment.parcels import unwrapped, wrapped
 from foundation.federation.deployment.runtime_client import ClaimedOrder, failure
 
 _STARTS_IN = 60.0
@@ -83,7 +84,7 @@ def _answer(task: Task, parent: Connection) -> None:
         answer = _refusal(message, bundle, task.release)
         if answer is None:
             try:
-                answer = app(message, context)
+                answer = wrapped(app(unwrapped(message), context))
             except Exception as error:
                 logging.getLogger("flwr").exception("the order failed")
                 answer = failure(message, f"{type(error).__name__} at the site; its log has the details")

@@ -1,6 +1,7 @@
 """The run's server process, which the SuperLink starts: the same server app, on the run's folder."""
 
 from pathlib import Path
+from typing import cast
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.errors import UserError
 from foundation.federation.deployment.control_client import ServerFolder, connect
 from foundation.federation.deployment.flower_patches import ask_for_objects_often, inflate_once, send_objects_one_by_one
+from foundation.federation.deployment.parcels import ParcelGrid
 from foundation.federation.ledger.files import lock
 from foundation.federation.ledger.seal import read_private, read_public
 from foundation.federation.runtime.deployed import CONFIG, FOLDER, finish
@@ -29,7 +31,7 @@ def main(grid: Grid, context: Context) -> None:
     path = output / FOLDER / "server.lock"
     with path.open("w") as file:
         lock(file.fileno(), path)
-        _serve(output, grid, context)
+        _serve(output, cast(Grid, ParcelGrid(grid)), context)
 
 
 def _serve(output: Path, grid: Grid, context: Context) -> None:

@@ -5,7 +5,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -21,6 +20,7 @@ from foundation.federation.secure.records import (
     masked_vectors,
     put_masked_vectors,
 )
+from foundation.federation.wire.bounds import content_bytes
 from foundation.federation.wire.messages import check_answers, failure_of, order_digest
 from foundation.federation.wire.tensors import UnreadableError
 
@@ -75,7 +75,7 @@ class SummingGrid:
         training = stage == Stage.COLLECT_MASKED_VECTORS
         seconds = self._training_seconds if training else timeout
         for message in sent:
-            self.to_site[self._sites[message.metadata.dst_node_id]] += _bytes(message.content)
+            self.to_site[self._sites[message.metadata.dst_node_id]] += content_bytes(message.content)
         kept, order = [], order_digest(sent[0].content) if training else ""
         for site, reply in self._answers(sent, seconds):
             late = f"no answer in {seconds or 0:g} s"
@@ -114,7 +114,7 @@ class SummingGrid:
             check_answers(reply.content, order)
         except UnreadableError as error:
             return str(error)
-        self.from_site[site] += _bytes(reply.content)
+        self.from_site[site] += content_bytes(reply.content)
         if training:
             self.replies[site] = RecordDict(
                 {
@@ -141,19 +141,6 @@ class SummingGrid:
             total += bytes_to_ndarray(vector)
             total &= self._modulus - 1
         put_masked_vectors(reply.content, zeros)
-
-
-def _bytes(content: RecordDict) -> int:
-    """Of all arrays and values, their names included. Flower's own count fails at an empty string."""
-    total = sum(record.count_bytes() for record in content.array_records.values())
-    values: Iterable[Mapping[str, Any]] = [*content.metric_records.values(), *content.config_records.values()]
-    return total + sum(len(name) + _size(value) for record in values for name, value in record.items())
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, list):
-        return sum(_size(one) for one in value)
-    return len(value) if isinstance(value, str | bytes) else 8
 
 
 def _shape(vector: bytes) -> tuple[int, ...] | None:

@@ -49,13 +49,17 @@ def send_and_collect(
     absent: dict[str, str] = {}
 
     def all_answered() -> bool:
-        for number, site in list(pending.items()):
+        """Asks for one site after another until one has not answered, who is then asked again after all others."""
+        while pending:
+            number, site = next(iter(pending.items()))
+            del pending[number]
             answered, fault = _answer(grid, number, site, on_reply, digest)
-            if answered:
-                del pending[number]
             if fault is not None:
                 absent[site] = fault
-        return not pending
+            if not answered:
+                pending[number] = site
+                return False
+        return True
 
     if wait_until(all_answered, _POLL_SECONDS, seconds):
         return absent
