@@ -2,16 +2,19 @@
 
     python scripts/bench/hosts.py runs/demo/export
 
-LitServe is measured where it is installed (`pip install litserve`). Printed: seconds from the start to the first right
-answer, memory of the processes (their own; PSS: with their share of libraries that several have mapped; RSS: with all
-of them), a lone request's median beside the in-process predictor's, and requests a second of 32 clients; last, the
-figures beside their bars. A median of rounds, each of which asks every host.
+LitServe is measured where it is installed (`pip install litserve`); all hosts may batch as many requests as the default
+host does. Printed: seconds from the start to the first right answer, memory of the processes (their own; PSS: with
+their share of libraries that several have mapped; RSS: with all of them), a lone request's median beside the in-process
+predictor's, requests a second of 32 clients and the processor time that a host's processes take for one of them; what
+the predictor alone answers in full batches, on one core and on all at once; last, the figures beside their bars. A
+median of rounds, each of which asks every host.
 """
 
 import argparse
 import http.client
 import importlib.util
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -19,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +33,13 @@ import psutil
 from foundation.polling import wait_until
 from foundation.ports import free_ports
 from serve.asgi import launch
+from serve.asgi.pool import Limits
 from serve.schema import BundleSchema
 from serve.server import Server, stop
 from serve.torchserve import server as torchserve
 
 CLIENTS = 32
+BATCH = Limits().batch_size
 PLAIN = Path(__file__).with_name("plain_hosts.py")
 
 
@@ -50,6 +55,7 @@ class Host:
         start: seconds to its first right answer.
         lone: seconds of lone requests.
         rates: requests a second of many clients.
+        costs: seconds of processor time for each of these.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Host:
     start: float
     lone: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
 
     def connect(self) -> Callable[[bytes], int]:
         """A client with a connection of its own."""
@@ -74,10 +81,17 @@ class Host:
 
         return ask
 
+    def family(self) -> list[psutil.Process]:
+        """Its processes."""
+        return [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+
+    def processor_seconds(self) -> float:
+        """That its processes have taken."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.family())
+
     def memory(self) -> tuple[float, float, float, float]:
         """MiB of its largest Python process, whose only they are, its share counted, and resident; own ones of all."""
-        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
-        sizes = {process: process.memory_full_info() for process in family if process.is_running()}
+        sizes = {process: process.memory_full_info() for process in self.family() if process.is_running()}
         largest = max(
             (size for process, size in sizes.items() if "java" not in process.name()), key=lambda one: one.uss
         )
@@ -101,10 +115,11 @@ def many_clients(host: Host, body: bytes, count: int) -> None:
         return [ask(body) for _ in range(count)]
 
     with ThreadPoolExecutor(CLIENTS) as threads:
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), host.processor_seconds()
         statuses = [status for part in threads.map(use, clients) for status in part]
     assert set(statuses) == {200}, set(statuses)
     host.rates.append(len(statuses) / (time.perf_counter() - begun))
+    host.costs.append((host.processor_seconds() - before) / len(statuses))
 
 
 def start_ours(name: str, export: Path, output: Path, stack: ExitStack, port: int) -> Host:
@@ -113,14 +128,15 @@ def start_ours(name: str, export: Path, output: Path, stack: ExitStack, port: in
     if name == "asgi":
         server: Server = launch.start(export / "bundle", schema, output, port)
     else:
-        server = torchserve.start(export / f"{schema.name}.mar", schema, output, port)
+        server = torchserve.start(export / f"{schema.name}.mar", schema, output, port, batch_size=BATCH)
     stack.callback(stop, output)
     return Host(name, server.address, server.token(), server.pid, begun)
 
 
 def start_plain(name: str, export: Path, stack: ExitStack, port: int) -> Host:
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, str(PLAIN), name, str(export / "bundle"), str(port)])
+    command = [sys.executable, str(PLAIN), name, str(export / "bundle"), str(port), str(BATCH)]
+    process = subprocess.Popen(command)
 
     def end() -> None:
         for one in [*psutil.Process(process.pid).children(recursive=True), process]:
@@ -160,7 +176,30 @@ def in_process(bundle: Path, body: bytes) -> Callable[[], float]:
     return ask
 
 
-def report(hosts: list[Host], direct: list[float]) -> None:
+def full_batches(bundle: Path, body: bytes, until: float) -> float:
+    """Requests a second that a predictor answers in full batches, in a process of its own, until some time."""
+    import torch
+
+    from serve import host
+    from serve.predictor import Predictor
+
+    torch.set_num_threads(1)
+    predictor, calls = Predictor.load(bundle), [host.Call(body, {}, "r")] * BATCH
+    host.answer(predictor, calls)
+    begun, count = time.time(), 0
+    while time.time() < until:
+        count += len(host.answer(predictor, calls))
+    return count / (time.time() - begun)
+
+
+def ceiling(bundle: Path, body: bytes, processes: int, seconds: float = 12) -> float:
+    """The same of several at once: what no host of the predictor can exceed on so many cores."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        until = time.time() + seconds
+        return sum(pool.map(full_batches, *zip(*[(bundle, body, until)] * processes, strict=True)))
+
+
+def report(hosts: list[Host], direct: list[float], most: tuple[float, float]) -> None:
     alone = statistics.median(direct) * 1000
     print(f"in process: median {alone:.1f} ms")
     rows = {}
@@ -172,8 +211,14 @@ def report(hosts: list[Host], direct: list[float]) -> None:
         print(
             f"{host.name:10s} first answer {host.start:5.1f} s, worker {largest:4.0f} MiB of its own "
             f"(PSS {shared:.0f}, RSS {resident:.0f}), all {total:5.0f} MiB, lone {lone:6.1f} ms, "
-            f"{CLIENTS} clients {rate:6.1f} a second"
+            f"{CLIENTS} clients {rate:6.1f} a second, {statistics.median(host.costs) * 1000:.2f} ms of processor each"
         )
+    alone_on, together_on = most
+    cores = os.cpu_count() or 1
+    print(
+        f"predictor alone, batches of {BATCH}: {alone_on:.0f} a second on one core, {together_on:.0f} on {cores} at "
+        f"once ({together_on / rows['fastapi'][1]:.1f} times fastapi)"
+    )
     lone, rate, largest = rows["asgi"]
     print(f"lone request: {lone:.1f} ms (bar: {1.3 * alone + 5:.1f} ms, 1.3 times the predictor's and 5 ms)")
     print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {largest:.0f} MiB of its own (bar: 400)")
@@ -211,7 +256,8 @@ def main() -> None:
                 lone_requests(host, body, arguments.lone)
             for host in hosts:
                 many_clients(host, body, arguments.each)
-        report(hosts, direct)
+        bundle = arguments.export / "bundle"
+        report(hosts, direct, (ceiling(bundle, body, 1), ceiling(bundle, body, os.cpu_count() or 1)))
 
 
 if __name__ == "__main__":

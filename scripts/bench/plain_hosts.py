@@ -1,6 +1,6 @@
 """A predictor behind plain FastAPI or LitServe, as a newcomer would write it: what `hosts.py` compares with.
 
-python scripts/bench/plain_hosts.py fastapi|litserve BUNDLE PORT
+python scripts/bench/plain_hosts.py fastapi|litserve BUNDLE PORT BATCH
 """
 
 import argparse
@@ -15,7 +15,7 @@ from serve.predictor import Predictor
 if importlib.util.find_spec("litserve"):
     from litserve import LitAPI
 
-BATCH, WAIT_SECONDS = 8, 0.02
+WAIT_SECONDS = 0.02
 Base: Any = LitAPI if importlib.util.find_spec("litserve") else object
 
 
@@ -44,7 +44,7 @@ class Api(Base):
         return output.model_dump()
 
 
-def fastapi(bundle: Path, port: int) -> None:
+def fastapi(bundle: Path, port: int, batch: int) -> None:
     import uvicorn
     from fastapi import FastAPI
 
@@ -58,10 +58,10 @@ def fastapi(bundle: Path, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 
 
-def litserve(bundle: Path, port: int) -> None:
+def litserve(bundle: Path, port: int, batch: int) -> None:
     import litserve as ls
 
-    api = Api(max_batch_size=BATCH, batch_timeout=WAIT_SECONDS)
+    api = Api(max_batch_size=batch, batch_timeout=WAIT_SECONDS)
     api.bundle = bundle
     ls.LitServer(api, accelerator="cpu").run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
 
@@ -71,8 +71,9 @@ def main() -> None:
     parser.add_argument("host", choices=["fastapi", "litserve"])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("port", type=int)
+    parser.add_argument("batch", type=int, help="requests answered together, at most, where the host batches")
     arguments = parser.parse_args()
-    {"fastapi": fastapi, "litserve": litserve}[arguments.host](arguments.bundle, arguments.port)
+    {"fastapi": fastapi, "litserve": litserve}[arguments.host](arguments.bundle, arguments.port, arguments.batch)
 
 
 if __name__ == "__main__":

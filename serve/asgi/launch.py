@@ -33,7 +33,7 @@ def start(
     output: Path,
     port: int,
     workers: int = 1,
-    batch_size: int = 8,
+    batch_size: int = 32,
     waiting: int = 256,
     waiting_mib: int = 256,
     receive_seconds: float = 30,
@@ -59,7 +59,7 @@ def start(
         output: folder for key file, log and state.
         port: of the endpoint.
         workers: processes that each hold the model.
-        batch_size: most requests answered in one pass.
+        batch_size: most requests answered in one pass; fewer of large ones.
         waiting: most requests that wait; more are refused with 429.
         waiting_mib: most mebibytes of bodies that are held at a time.
         receive_seconds: after which a request that is not there whole is cut off.

@@ -24,6 +24,7 @@ from serve.problems import internal_error
 _LOG = logging.getLogger("serve")
 _ATTEMPTS = 2  # alone, before a request counts as what ends workers
 _TURN = 1 / 3  # of the time limit: one for a batch, one for what hangs in it, and one for those that it kept waiting
+_TOGETHER = 1 << 20  # bytes of a batch: images gain nothing from company, and would hold each other up
 _EXPLANATIONS = 4  # that wait for each worker: more would not have their turn in time
 _LONGEST_PAUSE = 10.0  # seconds between starts that fail
 
@@ -34,7 +35,7 @@ class Limits:
 
     Attributes:
         workers: processes.
-        batch_size: most requests answered in one pass.
+        batch_size: most requests answered in one pass; fewer of large ones.
         waiting: most requests that wait.
         waiting_bytes: most bytes of them.
         response_seconds: after which a request is given up.
@@ -47,7 +48,7 @@ class Limits:
     """
 
     workers: int = 1
-    batch_size: int = 8
+    batch_size: int = 32
     waiting: int = 256
     waiting_bytes: int = 256 << 20
     response_seconds: float = 120
@@ -288,9 +289,11 @@ class Pool:
             self._waiting.popleft()
         share = -(-len(self._waiting) // max(1, idle))
         jobs: list[_Job] = []
+        size = 0
         while self._waiting and len(jobs) < min(share, self.limits.batch_size):
             alone = self._waiting[0].deaths > 0 or self._waiting[0].explains
-            if jobs and alone:
+            size += len(self._waiting[0].call.body)
+            if jobs and (alone or size > _TOGETHER):
                 break
             jobs.append(self._waiting.popleft())
             if alone:

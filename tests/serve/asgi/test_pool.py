@@ -55,6 +55,20 @@ def test_pool_gives_what_waits_to_a_free_worker_together():
     assert parts(replies) == [b"a of 3", b"b of 3", b"c of 3", b"d of 1", b"slow of 1"]
 
 
+def test_pool_gives_large_requests_less_company():
+    large = b"x" * 400_000
+
+    async def use(pool: Pool) -> list[Reply]:
+        first = asyncio.create_task(pool.answer(call(b"slow")))
+        await asyncio.sleep(0.1)
+        bodies = [large, large, large, b"a", b"x" * 2_000_000, b"b"]
+        replies = await asyncio.gather(*(pool.answer(Call(body, {}, "r")) for body in bodies))
+        return [await first, *replies]
+
+    texts = parts(with_pool(Limits(), use))
+    assert [text.rpartition(b"of ")[2] for text in texts] == [b"1", b"2", b"2", b"2", b"2", b"1", b"1"]
+
+
 def test_pool_gives_an_explanation_to_a_worker_alone_after_the_answers_that_wait():
     async def use(pool: Pool) -> list[Reply]:
         first = asyncio.create_task(pool.answer(call(b"slow")))
