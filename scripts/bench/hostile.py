@@ -39,6 +39,7 @@ from serve.schema import BundleSchema, Response
 from serve.server import Server, stop
 
 WORD = "Kryptonite"  # of a patient: must stand in no file of the host
+KILLS_OF_MAKER = 4  # of so many kills of a worker, one takes the process that workers are copied from, too
 WINDOW = 10.0  # seconds after a kill in which 5xx are no fault
 
 
@@ -153,13 +154,17 @@ async def kill_and_weigh(server: Server, tally: Tally, every: float, until: floa
     while time.monotonic() < until:
         front = psutil.Process(server.pid)
         with contextlib.suppress(psutil.Error):
-            sizes = {"front": front.memory_info().rss, "worker": max(p.memory_info().rss for p in front.children())}
-            for name, size in sizes.items():
+            largest = max(process.memory_info().rss for process in front.children(recursive=True))
+            for name, size in {"front": front.memory_info().rss, "worker": largest}.items():
                 tally.memory[name].append(size / 2**20)
         if every and time.monotonic() - last > every and until - time.monotonic() > WINDOW:
             last = time.monotonic()
-            with contextlib.suppress(psutil.Error, IndexError):
-                min(front.children(), key=psutil.Process.create_time).kill()  # one that answers: spares are younger
+            with contextlib.suppress(psutil.Error, ValueError):
+                (maker,) = front.children()
+                (worker, *_) = maker.children()
+                if len(tally.kills) % KILLS_OF_MAKER == KILLS_OF_MAKER - 1:
+                    maker.kill()
+                worker.kill()
                 tally.kills.append(time.monotonic())
         await asyncio.sleep(0.5)
 
@@ -190,14 +195,13 @@ def main() -> None:
     parser.add_argument("--good", type=int, default=4, help="good senders")
     parser.add_argument("--hostile", type=int, default=4, help="hostile senders")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--spare", type=int, default=1, help="processes that take a dead worker's place")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random.seed(options.seed)
     output = Path(tempfile.mkdtemp(prefix="hostile-"))
     bundle = options.export / "bundle"
-    settings = {"workers": options.workers, "spare": options.spare}
-    server = launch.start(bundle, BundleSchema.load(bundle), output, free_ports(1)[0], **settings)
+    schema = BundleSchema.load(bundle)
+    server = launch.start(bundle, schema, output, free_ports(1)[0], workers=options.workers)
     try:
         tally = asyncio.run(run(server, options.export, options))
     finally:

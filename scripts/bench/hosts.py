@@ -3,8 +3,8 @@
     python scripts/bench/hosts.py runs/demo/export
 
 LitServe is measured where it is installed (`pip install litserve`); all hosts may batch as many requests as the default
-host does. Printed: seconds from the start to the first right answer, memory of the processes (their own; PSS: with
-their share of libraries that several have mapped; RSS: with all of them), a lone request's median beside the in-process
+host does. Printed: seconds from the start to the first right answer, memory of the largest process (PSS: with its share
+of what several have; RSS: with all of that) and of all of a host's (PSS), a lone request's median beside the in-process
 predictor's, requests a second of 32 clients and the processor time that a host's processes take for one of them; what
 the predictor alone answers in full batches, on one core and on all at once; last, the figures beside their bars. A
 median of rounds, each of which asks every host.
@@ -89,14 +89,13 @@ class Host:
         """That its processes have taken."""
         return sum(sum(process.cpu_times()[:2]) for process in self.family())
 
-    def memory(self) -> tuple[float, float, float, float]:
-        """MiB of its largest Python process, whose only they are, its share counted, and resident; own ones of all."""
+    def memory(self) -> tuple[float, float, float]:
+        """MiB of its largest Python process, its share of what it shares counted, and resident; the former of all."""
         sizes = {process: process.memory_full_info() for process in self.family() if process.is_running()}
         largest = max(
-            (size for process, size in sizes.items() if "java" not in process.name()), key=lambda one: one.uss
+            (size for process, size in sizes.items() if "java" not in process.name()), key=lambda one: one.pss
         )
-        total = sum(size.uss for size in sizes.values())
-        return largest.uss / 2**20, largest.pss / 2**20, largest.rss / 2**20, total / 2**20
+        return largest.pss / 2**20, largest.rss / 2**20, sum(size.pss for size in sizes.values()) / 2**20
 
 
 def lone_requests(host: Host, body: bytes, count: int) -> None:
@@ -204,13 +203,13 @@ def report(hosts: list[Host], direct: list[float], most: tuple[float, float]) ->
     print(f"in process: median {alone:.1f} ms")
     rows = {}
     for host in hosts:
-        largest, shared, resident, total = host.memory()
+        shared, resident, total = host.memory()
         lone = statistics.median(host.lone) * 1000
         rate = statistics.median(host.rates)
-        rows[host.name] = (lone, rate, largest)
+        rows[host.name] = (lone, rate, resident)
         print(
-            f"{host.name:10s} first answer {host.start:5.1f} s, worker {largest:4.0f} MiB of its own "
-            f"(PSS {shared:.0f}, RSS {resident:.0f}), all {total:5.0f} MiB, lone {lone:6.1f} ms, "
+            f"{host.name:10s} first answer {host.start:5.1f} s, worker {shared:4.0f} MiB (RSS {resident:.0f}), "
+            f"all {total:5.0f} MiB, lone {lone:6.1f} ms, "
             f"{CLIENTS} clients {rate:6.1f} a second, {statistics.median(host.costs) * 1000:.2f} ms of processor each"
         )
     alone_on, together_on = most
@@ -219,9 +218,9 @@ def report(hosts: list[Host], direct: list[float], most: tuple[float, float]) ->
         f"predictor alone, batches of {BATCH}: {alone_on:.0f} a second on one core, {together_on:.0f} on {cores} at "
         f"once ({together_on / rows['fastapi'][1]:.1f} times fastapi)"
     )
-    lone, rate, largest = rows["asgi"]
+    lone, rate, resident = rows["asgi"]
     print(f"lone request: {lone:.1f} ms (bar: {1.3 * alone + 5:.1f} ms, 1.3 times the predictor's and 5 ms)")
-    print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {largest:.0f} MiB of its own (bar: 400)")
+    print(f"first right answer: {hosts[0].start:.1f} s (bar: 8 s); worker: {resident:.0f} MiB resident (bar: 400)")
     for name, bar in (("litserve", 1.2), ("fastapi", 5.0), ("torchserve", 1.0)):
         if name in rows:
             print(f"requests a second: {rate / rows[name][1]:.2f} times those of {name} (bar: {bar:g})")

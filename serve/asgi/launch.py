@@ -49,7 +49,6 @@ def start(
     trusted_key: Path | None = None,
     feedback: str | None = None,
     shadow: bool = False,
-    spare: int = 0,
 ) -> Server:
     """Starts the host and waits until a worker has loaded the model.
 
@@ -75,7 +74,6 @@ def start(
         trusted_key: that must have signed what is followed; see `verify_bundle`.
         feedback: folder in which answers are kept; see `Keeper`.
         shadow: likewise.
-        spare: processes that hold the model too, and take the place of one that dies at once.
 
     Raises:
         UserError: if a limit is no number above 0, the port is in use, a server runs in `output` already, or it does
@@ -83,7 +81,7 @@ def start(
     """
     check_counts(waiting_mib=waiting_mib)
     check_above_zero(receive_seconds=receive_seconds, drain_seconds=drain_seconds)
-    limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds, spare)
+    limits = Limits(workers, batch_size, waiting, waiting_mib << 20, response_seconds, start_seconds)
     certificate, key, callers = (_absolute(path) for path in (certificate, key, callers))
     listening = Listening(address, port, certificate, key, unencrypted)
     listening.check_free()

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from http import HTTPStatus
 
 from foundation.modalities.request import RequestError
+from serve.asgi.fork_server import ForkServer
 from serve.asgi.process import WorkerProcess
-from serve.asgi.spares import Spares
 from serve.explained import HEADER as EXPLAIN
 from serve.host import Call, Reply, to_reply
 from serve.limits import check_above_zero, check_counts
@@ -39,8 +39,7 @@ class Limits:
         waiting: most requests that wait.
         waiting_bytes: most bytes of them.
         response_seconds: after which a request is given up.
-        start_seconds: after which a worker's start is given up.
-        spare: processes that stand ready to take a dead one's place; may be 0.
+        start_seconds: after which loading the model, or a worker's start, is given up.
 
     Raises:
         UserError: naming one that is not above 0, with which every request would wait for nothing, or is no whole
@@ -53,12 +52,9 @@ class Limits:
     waiting_bytes: int = 256 << 20
     response_seconds: float = 120
     start_seconds: float = 120
-    spare: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if field.name == "spare" and self.spare == 0:
-                continue
             check = check_counts if field.type is int else check_above_zero
             check(**{field.name: getattr(self, field.name)})
 
@@ -80,7 +76,7 @@ class Pool:
     """Workers that answer calls.
 
     Args:
-        program: command line of a worker.
+        program: command line that workers are made by; see `ForkServer`.
         limits: of the pool.
     """
 
@@ -89,13 +85,12 @@ class Pool:
         self.restarts = 0
         self.ready_workers = 0
         self.batches = self.batched = 0
-        self._program = program
+        self._makes = ForkServer(program, limits.start_seconds)
         self._generation = 0  # of programs: workers of an earlier one end after their batch
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._idle = 0
         self._bytes = 0
-        self._spares = Spares(limits.spare, limits.start_seconds)
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,13 +103,12 @@ class Pool:
         """Starts the workers, and returns once one is ready.
 
         Raises:
-            EOFError: if the first of them ended instead.
+            EOFError: if the model did not load, or the first of them ended instead.
             TimeoutError: if it took too long.
         """
-        first = await WorkerProcess.start(self._program, self.limits.start_seconds)
+        first = await self._makes.first()
         workers: list[WorkerProcess | None] = [first, *[None] * (self.limits.workers - 1)]
         self._tasks = [asyncio.create_task(self._keep(worker, 0)) for worker in workers]
-        await self._spares.begin(self._program)
         self.ready_workers += 1
 
     async def replace(self, program: Sequence[str]) -> None:
@@ -123,26 +117,27 @@ class Pool:
         Workers of the earlier one answer what they have, then end.
 
         Args:
-            program: command line of a worker.
+            program: as of the pool.
 
         Raises:
-            EOFError: if the first worker ended instead; the earlier program goes on.
+            EOFError: if the first worker ended instead, or its model did not load; the earlier program goes on.
             TimeoutError: likewise, if it took too long.
         """
-        first = await WorkerProcess.start(program, self.limits.start_seconds)
-        self._program, self._generation = program, self._generation + 1
+        makes = ForkServer(program, self.limits.start_seconds)
+        first = await makes.first()
+        earlier, self._makes, self._generation = self._makes, makes, self._generation + 1
         workers: list[WorkerProcess | None] = [first, *[None] * (self.limits.workers - 1)]
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._keep(worker, self._generation)) for worker in workers]
         self.ready_workers += 1
         self._arrived.set()  # those of the earlier program that wait see that their time is over
-        await self._spares.begin(program)
+        await earlier.end()
 
     async def close(self) -> None:
         """Lets the requests that are there be answered, then ends the workers."""
         self._closing = True
         self._arrived.set()
-        await self._spares.end()
+        await self._makes.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reserve(self, size: int) -> RequestError | None:
@@ -195,8 +190,7 @@ class Pool:
             if worker is None:
                 await asyncio.sleep(pause)
                 try:
-                    worker = self._spares.take()
-                    worker = worker or await WorkerProcess.start(self._program, self.limits.start_seconds)
+                    worker = await self._makes.fork()
                 except (EOFError, OSError, TimeoutError) as error:
                     pause = min(_LONGEST_PAUSE, 2 * pause + 0.5)
                     _LOG.error("a worker did not start (%s); tried again in %g s", type(error).__name__, pause)
@@ -214,7 +208,7 @@ class Pool:
 
     async def _work(self, worker: WorkerProcess, generation: int) -> bool:
         """Has a worker answer until it fails, or its time is over and nothing waits for it: true, for it listens."""
-        ended = asyncio.ensure_future(worker.process.wait())
+        ended = asyncio.ensure_future(worker.ended.wait())
         try:
             while True:
                 if generation != self._generation:
@@ -225,7 +219,7 @@ class Pool:
                     await asyncio.wait({take, ended}, return_when=asyncio.FIRST_COMPLETED)
                     if not take.done():
                         take.cancel()
-                        _LOG.error("a worker ended with code %s; another is started", worker.process.returncode)
+                        _LOG.error("worker %d ended; another is started", worker.pid)
                         return False
                     jobs = take.result()
                 if not jobs:

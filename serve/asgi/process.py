@@ -1,7 +1,9 @@
-"""A worker as a process: batches in at its input, replies out at its output."""
+"""A worker as the front sees it: a connection that batches go into and replies come out of, and a process behind it."""
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Sequence
 
 from serve.asgi import frames
@@ -11,35 +13,23 @@ _GRACE = 5.0  # seconds for a worker to end by itself
 
 
 class WorkerProcess:
-    """A process that has said that it is ready.
+    """A process that another made.
 
     Args:
-        process: with its input and output at pipes.
+        pid: its number.
+        handle: its file descriptor of `pidfd_open`, which is the worker's own from here on.
+        outward: replies.
+        inward: batches.
+
+    Attributes:
+        ended: set once it has.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self.process = process
-        self.inward, self.outward = process.stdin, process.stdout
-
-    @classmethod
-    async def start(cls, program: Sequence[str], seconds: float) -> "WorkerProcess":
-        """Starts a command and waits until it is ready.
-
-        Raises:
-            EOFError: if it ended instead.
-            TimeoutError: if it took longer than these seconds.
-        """
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe, limit=frames.LONGEST_LINE)
-        worker = cls(process)
-        try:
-            async with asyncio.timeout(seconds):
-                await frames.receive(worker.outward)
-        except BaseException:
-            await worker.end()
-            raise
-        return worker
+    def __init__(self, pid: int, handle: int, outward: asyncio.StreamReader, inward: asyncio.StreamWriter) -> None:
+        self.pid, self.outward, self.inward = pid, outward, inward
+        self.ended = asyncio.Event()
+        self._handle = handle
+        asyncio.get_running_loop().add_reader(handle, self._ended)
 
     async def ask(self, calls: Sequence[Call]) -> list[Reply]:
         """Replies to a batch, in order.
@@ -60,12 +50,20 @@ class WorkerProcess:
 
     async def end(self, gently: bool = False) -> None:
         """Ends it; where `gently`, it may answer what it has, for a while."""
-        if gently:
-            self.inward.close()
-            with contextlib.suppress(TimeoutError):
+        if gently and not self.ended.is_set():
+            with contextlib.suppress(OSError, TimeoutError):
+                self.inward.write_eof()
                 async with asyncio.timeout(_GRACE):
-                    await self.process.wait()
-        if self.process.returncode is None:
+                    await self.ended.wait()
+        if not self.ended.is_set():
             with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-        await self.process.wait()
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        await self.ended.wait()
+        self.inward.close()
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._handle)
+        with contextlib.suppress(ChildProcessError):  # this process's own child by now, where its maker has ended
+            os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG)
+        os.close(self._handle)
+        self.ended.set()

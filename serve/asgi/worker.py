@@ -1,4 +1,4 @@
-"""A worker: a process that holds the model, takes batches from its standard input and answers on its standard output.
+"""Workers: processes that hold the model and answer batches. They are copies of one that loads it and never answers.
 
 python -m serve.asgi.worker BUNDLE SEAL
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from foundation.errors import UserError
 from serve import manifest
-from serve.asgi import frames, inference
+from serve.asgi import forking, frames, inference
 from serve.host import Call, Reply
 from serve.late_imports import late_imports
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 
 def command(bundle: Path, seal: str) -> list[str]:
-    """The command line of a worker that serves a bundle as it was when it was verified, and no other.
+    """The command line of the fork server of a bundle as it was when it was verified, and no other.
 
     Args:
         bundle: folder.
-        seal: of `manifest.seal`, taken then: workers are replaced days later, when another may lie there.
+        seal: of `manifest.seal`, taken then: it may be started anew days later, when another may lie there.
     """
     return [sys.executable, "-m", "serve.asgi.worker", str(bundle), seal]
 
 
 def main() -> None:
-    """Loads the bundle, says that it is ready, and answers until its input ends."""
+    """Loads the bundle, and makes workers until the front ends."""
     # A terminal's Ctrl-C and a service manager's SIGTERM reach all processes, but are for the front, which drains.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not stand among the answers
+    os.dup2(2, 1)  # whatever a library prints stands in the log
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='{"worker": "%(levelname)s %(message)s"}')
     try:
-        _serve(Path(sys.argv[1]), sys.argv[2], answers)
+        predictor = _load(Path(sys.argv[1]), sys.argv[2])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    forking.serve(lambda stream: _serve(predictor, stream))
 
 
-def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
+def _load(bundle: Path, seal: str) -> "Predictor":
     manifest.verify(bundle)  # before seconds of imports: what was altered is refused at once
     if manifest.seal(bundle) != seal:
         raise UserError(f"{bundle}: another bundle lies there by now; start again to serve it")
@@ -61,14 +61,21 @@ def _serve(bundle: Path, seal: str, answers: BinaryIO) -> None:
         from serve import explanation  # noqa: F401 (else the first answer would wait for it)
         from serve.predictor import Predictor
 
-        predictor = Predictor.load(bundle, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    gc.freeze()
+        return Predictor.load(bundle)
+
+
+def _serve(predictor: "Predictor", stream: BinaryIO) -> None:
+    """Says that it is ready, and answers until there is no more to answer."""
+    import torch
+
     gc.enable()
-    answers.write(frames.Frame([frames.READY], [b""]).encode())
-    answers.flush()
-    while (frame := frames.read(sys.stdin.buffer)) is not None:
-        answers.write(frames.of_replies(_answer(predictor, frames.to_calls(frame))).encode())
-        answers.flush()
+    if torch.cuda.is_available():  # asked here first: a process that has touched a GPU cannot be copied
+        predictor.model.to(torch.device("cuda"))
+    stream.write(frames.Frame([frames.READY], [b""]).encode())
+    stream.flush()
+    while (frame := frames.read(stream)) is not None:
+        stream.write(frames.of_replies(_answer(predictor, frames.to_calls(frame))).encode())
+        stream.flush()
 
 
 def _answer(predictor: "Predictor", calls: Sequence[Call]) -> list[Reply]:

@@ -22,18 +22,20 @@ from serve.client import to_request
 from serve.predictor import Predictor
 
 STUB = """
-import sys
-from serve.asgi import frames
+import os, time
+from serve.asgi import forking, frames
 from serve.host import Reply
-out = sys.stdout.buffer
-out.write(frames.Frame([frames.READY], [b""]).encode()); out.flush()
-while (frame := frames.read(sys.stdin.buffer)) is not None:
-    import os, time
-    time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
-    calls = frames.to_calls(frame)
-    replies = [Reply(200, b'{"reliability": null, "echo": %s, "id": "%s"}' % (c.body, c.default_id.encode()), {})
-               for c in calls]
-    out.write(frames.of_replies(replies).encode()); out.flush()
+
+def work(stream):
+    stream.write(frames.Frame([frames.READY], [b""]).encode()); stream.flush()
+    while (frame := frames.read(stream)) is not None:
+        time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+        calls = frames.to_calls(frame)
+        replies = [Reply(200, b'{"reliability": null, "echo": %s, "id": "%s"}' % (c.body, c.default_id.encode()), {})
+                   for c in calls]
+        stream.write(frames.of_replies(replies).encode()); stream.flush()
+
+forking.serve(work)
 """
 
 

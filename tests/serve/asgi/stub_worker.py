@@ -3,16 +3,17 @@
 import os
 import sys
 import time
+from typing import BinaryIO
 
-from serve.asgi import frames
+from serve.asgi import forking, frames
 from serve.host import Reply
 
 
-def main() -> None:
-    answers, version = sys.stdout.buffer, "".join(f" {word}" for word in sys.argv[1:]).encode()
+def work(answers: BinaryIO) -> None:
+    version = "".join(f" {word}" for word in sys.argv[1:]).encode()
     answers.write(frames.Frame([frames.READY], [b""]).encode())
     answers.flush()
-    while (frame := frames.read(sys.stdin.buffer)) is not None:
+    while (frame := frames.read(answers)) is not None:
         calls = frames.to_calls(frame)
         bodies = [call.body for call in calls]
         if b"die" in bodies:
@@ -34,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    forking.serve(work)

@@ -47,6 +47,12 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def worker(server: Server) -> psutil.Process:
+    (process,) = maker(server).children()
+    return process
+
+
+def maker(server: Server) -> psutil.Process:
+    """The process that workers are copied from."""
     (process,) = psutil.Process(server.pid).children()
     return process
 
@@ -90,10 +96,12 @@ def test_host_s_front_holds_no_model(server: Server):
 
 
 def test_host_replaces_a_killed_worker(server: Server):
-    killed = worker(server)
+    killed, stopped = worker(server), maker(server)
     ready = server.address.replace(f"/predictions/{server.model}", "/health/ready")
+    stopped.suspend()  # else the next one would be there before anybody saw that one is missing
     os.kill(killed.pid, signal.SIGKILL)
     assert wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, every=0.01, seconds=10)
+    stopped.resume()
     assert Client(server.address, server.token(), 60).predict(BODY).modalities_used == ["report"]
     assert requests.get(ready, timeout=5).status_code == 200
     assert worker(server).pid != killed.pid
@@ -107,7 +115,7 @@ def test_host_logs_nothing_of_a_patient(server: Server):
 
 
 def test_stopping_the_host_leaves_no_process_and_no_key(server: Server):
-    family = [psutil.Process(server.pid), worker(server)]
+    family = [psutil.Process(server.pid), maker(server), worker(server)]
     assert stop(Path(server.key_file).parent)
     left = {path.name for path in Path(server.key_file).parent.iterdir()}
     assert {"usage.json", "audit.jsonl.head"} <= left, "what was counted is written when the last request is answered"

@@ -208,7 +208,7 @@ def test_callers_of_a_mounted_secret_are_known_and_change_without_a_restart(serv
 def test_the_last_request_is_answered_when_a_service_manager_ends_all_processes(server: Server):
     """The last test of this server."""
     front = psutil.Process(server.pid)
-    family = [front, *front.children()]
+    family = [front, *front.children(recursive=True)]
     port = int(server.address.split(":")[2].split("/")[0])
     path, body = server.address.partition(str(port))[2], b'{"report": "Atypia."}'
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token()}\r\n"
