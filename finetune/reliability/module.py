@@ -139,7 +139,9 @@ class Reliability(nn.Module):
         """The largest of a modality's blocks' scores; NaN where it has none."""
         columns = {name: [features.new_full((len(features),), -torch.inf)] for name in self.modalities}
         for (name, _, _), place, module in zip(self.blocks, self.places(), self.novelty, strict=True):
-            columns[name].append(module(features[:, place]).nan_to_num(nan=-torch.inf))
+            values = features[:, place]
+            if not values.isnan().all():  # a third of an answer's time goes into blocks, most of which nobody has
+                columns[name].append(module(values).nan_to_num(nan=-torch.inf))
         largest = torch.stack([torch.stack(parts).max(dim=0).values for parts in columns.values()], dim=1)
         return largest.masked_fill(largest == -torch.inf, torch.nan)
 

@@ -78,6 +78,7 @@ async def _serve(settings: dict[str, object]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks for a sender's address, least of all as the sender gives it
         timeout_graceful_shutdown=max(1, int(float(str(settings["drain_seconds"])))),
     )
     config.load()

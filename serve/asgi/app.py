@@ -5,17 +5,17 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from foundation.modalities.request import RequestError, field_name
 from serve import openapi
 from serve.asgi import inference
 from serve.asgi.http import Exchange, Message, Receive, Send, SenderGoneError, json_reply, too_large
 from serve.asgi.pool import Pool
+from serve.asgi.recorder import Recorder
 from serve.asgi.tokens import Tokens
 from serve.card_endpoint import Card
 from serve.explained import HEADER as EXPLAIN
@@ -30,7 +30,6 @@ from serve.reading import MOST_BYTES
 if TYPE_CHECKING:  # a host without feedback need not load what reads tables
     from serve.feedback.keeper import Keeper
 
-Value = TypeVar("Value")
 _LOG = logging.getLogger("serve")
 _LIVE = {"/health/live", "/v2/health/live"}
 _PROMETHEUS = "text/plain; version=0.0.4"
@@ -64,7 +63,7 @@ class App:
         self.pool = pool
         self.tokens = tokens
         self.observer = observer
-        self._recorder = ThreadPoolExecutor(1, "recorder")
+        self.in_recorder = Recorder().do
         self.serve(version, document, hooks or {"services": []})
         self.card: Card | None = None  # None before the bundle was verified, as are its examples
         self.examples: bytes | None = None
@@ -142,13 +141,6 @@ class App:
             return json_reply(self._pages[path])
         advice = f"ask {openapi.predictions_path(self.model)}; /openapi.json describes it"
         raise RequestError(field_name(path), "nothing is served there", advice, HTTPStatus.NOT_FOUND)
-
-    async def in_recorder(self, do: Callable[..., Value], *arguments: Any) -> Value:
-        """What the observer returns, in its own thread: bodies are hashed and files written there, one after another.
-
-        So requests neither wait for another's, nor for the disk.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._recorder, do, *arguments)
 
     def _recorded(self, caller: str | None, asked: Sequence[tuple[Call, Reply]], seconds: float) -> bool:
         """Whether all of it stands in the audit trail."""

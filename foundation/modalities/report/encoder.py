@@ -178,6 +178,9 @@ class Report(Modality):
     def examined(self, raw: str, inputs: Inputs) -> Examined:
         """Word pieces; those that two windows share count once."""
         backend = self.tokenizer.backend_tokenizer
+        if len(inputs["pieces"]) < self.max_length:  # nothing was cut off
+            count = len(inputs["pieces"]) - self.tokenizer.num_special_tokens_to_add()
+            return Examined(self.parts, count, count)
         backend.no_truncation()  # which the last call may have set
         count = len(backend.encode(raw, add_special_tokens=False).ids)
         return Examined(self.parts, min(count, most_pieces(backend, self.max_length, self.max_windows)), count)

@@ -129,6 +129,17 @@ def test_few_of_the_patients_like_those_learnt_from_are_flagged(fitted):
     assert (fitted.novelty_of(usual, present) > 1).any(dim=1).float().mean() < 0.04
 
 
+def test_a_block_that_nobody_of_a_batch_has_changes_no_score(fitted):
+    """Blocks that nobody has are not looked at."""
+    features = torch.from_numpy(np.random.default_rng(9).normal(size=(8, 18))).float()
+    features[:4, 6:10] = features[:6, 10:] = torch.nan  # image.b of the first four, genes of the first six
+    together = fitted.raw_novelty(features)
+    assert together.isnan().tolist() == [[False, True]] * 6 + [[False, False]] * 2
+    parts = torch.cat([fitted.raw_novelty(features[rows]) for rows in (slice(4), slice(4, 6), slice(6, 8))])
+    torch.testing.assert_close(parts, together, equal_nan=True)
+    assert fitted.raw_novelty(torch.full((2, 18), torch.nan)).isnan().all()
+
+
 def test_what_is_saved_judges_the_same_and_keeps_to_its_schema(head, fitted):
     again = Reliability(**json.loads(json.dumps(fitted.settings()))).eval()
     again.load_state_dict(fitted.state_dict())

@@ -81,11 +81,12 @@ def test_the_most_pieces_are_kept_to():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 600))
+@given(st.integers(1, 40) | st.integers(1, 600))
 def test_every_piece_of_a_long_report_stands_in_a_window(count: int):
     report = Report(32, layers=1, max_length=16)
     words = random.Random(count).choices(["lung", "effusion", "lobe", "left", "tumour"], k=count)
-    numbers = report.transform(" ".join(words), None)["pieces"].tolist()
+    inputs = report.transform(" ".join(words), None)
+    numbers = inputs["pieces"].tolist()
     windows = [numbers[start : start + 16] for start in range(0, len(numbers), 16)]
     begin, end = report.tokenizer.cls_token_id, report.tokenizer.sep_token_id
     assert all((window[0], window[-1]) == (begin, end) for window in windows)
@@ -93,6 +94,7 @@ def test_every_piece_of_a_long_report_stands_in_a_window(count: int):
     whole = word_pieces().encode(" ".join(words), add_special_tokens=False).ids
     read = inner[0] + [number for window in inner[1:] for number in window[4:]]
     assert read == whole[: 14 + 31 * 10]
+    assert report.examined(" ".join(words), inputs) == (report.parts, min(len(whole), 14 + 31 * 10), len(whole))
 
 
 def test_a_window_is_read_as_it_would_be_alone_whatever_else_is_in_the_batch():
