@@ -4,14 +4,15 @@ A count of one to four persons, what would tell such a count by subtraction, and
 are left out (null), unless patients are synthetic.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import json
 
 from foundation.statistics.suppression import determined, hide, is_small
 
@@ -59,15 +60,11 @@ def _values(
 ) -> dict[str, tuple[dict[str, pd.Series], bool]]:
     """By characteristic, the values of each hospital's patients, and whether they are a quantity."""
     records = {
-        name: json.loads(f"[{','.join(text or '{}' for text in table['record_values'])}]")
-        for name, table in tables.items()
-        if "record_values" in table
+        name: _records(table["record_values"], columns) for name, table in tables.items() if "record_values" in table
     }
     rows: dict[str, tuple[dict[str, pd.Series], bool]] = {}
     for column, kind in columns if records else ():
-        by_hospital = {
-            name: pd.Series([record.get(column) for record in records.get(name, [])], dtype=object) for name in tables
-        }
+        by_hospital = {name: records[name][column] if name in records else pd.Series(dtype=object) for name in tables}
         rows[column] = by_hospital, kind == "continuous"
     for label in labels:
         by_hospital = {name: table[label] for name, table in tables.items()}
@@ -76,6 +73,20 @@ def _values(
     for field, quantity in (("event", False), ("time", True)) if survival else ():
         rows[survival[field]] = {name: table[survival[field]] for name, table in tables.items()}, quantity
     return rows
+
+
+def _records(values: "pd.Series[str]", columns: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The record's columns of packed patients: numbers, or words."""
+    if not len(values) or not columns:
+        return pd.DataFrame(index=values.index, columns=[column for column, _ in columns], dtype=object)
+    lines = "\n".join(values.replace("", "{}")).encode()
+    types = [(column, pa.float64() if kind == "continuous" else pa.string()) for column, kind in columns]
+    table = json.read_json(
+        pa.BufferReader(lines),
+        json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
+    )
+    return table.to_pandas()
 
 
 def _class(value: Any) -> str:

@@ -13,6 +13,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from foundation.files import replacing
 FILE = "places.parquet"
 LATER = -1
 _META, _KEY = b"consilium", b"key"
+_NOBODY = np.array([], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Places:
             frame = table.to_pandas()
             if (frame["place"] >= frame["hospital"].map(counts).fillna(0)).any():
                 raise ValueError("a place beyond its hospital's first list")
+            if frame["patient_id"].duplicated().any():
+                raise ValueError("a patient stands there twice")
             # A release that forgot who left wrote neither key nor column.
             gone = frame["left"].astype(bool) if "left" in frame else pd.Series(False, frame.index)
             here, away = frame[~gone], frame[gone]
@@ -83,16 +87,19 @@ class Places:
 
     def grown(self, tables: "dict[str, pd.Index[str]]") -> "Places":
         """The same for the patients there are now: nobody's place changes, whether they stayed, moved or returned."""
-        known = {str(one): (name, int(at)) for name, place in self.place.items() for one, at in place.items()}
-        left = dict(self.left)
-        places: dict[str, dict[str, int]] = {}
-        for hospital, index in tables.items():
-            for patient in index:
-                here = known.pop(patient, None)  # else it may be back, which takes a digest to tell
-                origin, at = here or left.pop(self._digest(patient), (hospital, LATER))
-                places.setdefault(origin, {})[patient] = at
-        left |= {self._digest(patient): place for patient, place in known.items()}
-        place = {name: pd.Series(each, dtype="int64") for name, each in places.items()}
+        known, left = _frame(self.place), dict(self.left)
+        now = _frame({name: pd.Series(LATER, index, dtype="int64") for name, index in tables.items()})
+        at = pd.Index(known["patient_id"]).get_indexer(pd.Index(now["patient_id"]))
+        stayed = at >= 0
+        for column in ("hospital", "place"):
+            now.loc[stayed, column] = known[column].to_numpy()[at[stayed]]
+        for row in np.flatnonzero(~stayed) if left else ():  # they may be back, which takes a digest to tell
+            origin = left.pop(self._digest(str(now.at[row, "patient_id"])), None)
+            if origin is not None:
+                now.loc[row, ["hospital", "place"]] = origin
+        for hospital, patient, place in known.drop(at[stayed]).itertuples(index=False):
+            left[self._digest(patient)] = str(hospital), int(place)
+        place = {str(name): part.set_index("patient_id")["place"] for name, part in now.groupby("hospital", sort=False)}
         counts = dict.fromkeys(tables, 0) | self.counts
         return Places(counts, place, left, self.key)
 
@@ -102,9 +109,20 @@ class Places:
 
     def write(self, folder: Path) -> None:
         """Writes them into a prepared cohort's folder."""
-        rows = [(name, one, at, False) for name, place in self.place.items() for one, at in place.items()]
-        rows += [(name, digest, at, True) for digest, (name, at) in sorted(self.left.items())]
-        frame = pd.DataFrame(rows, columns=["hospital", "patient_id", "place", "left"])
+        rows = [(name, digest, at) for digest, (name, at) in sorted(self.left.items())]
+        away = pd.DataFrame(rows, columns=["hospital", "patient_id", "place"]).astype({"place": "int64"})
+        frame = pd.concat([_frame(self.place).assign(left=False), away.assign(left=True)])
         table = pa.Table.from_pandas(frame, preserve_index=False)
         with replacing(folder / FILE) as temporary:
             pq.write_table(table.replace_schema_metadata({_META: json.dumps(self.counts), _KEY: self.key}), temporary)
+
+
+def _frame(place: "dict[str, pd.Series[int]]") -> pd.DataFrame:
+    """A row a patient: `hospital`, `patient_id`, `place`."""
+    counts = [len(one) for one in place.values()]
+    columns = {
+        "hospital": np.repeat(np.array(list(place), dtype=object), counts),
+        "patient_id": np.concatenate([_NOBODY, *(one.index.to_numpy(dtype=object) for one in place.values())]),
+        "place": np.concatenate([_NOBODY.astype("int64"), *(one.to_numpy() for one in place.values())]),
+    }
+    return pd.DataFrame(columns)

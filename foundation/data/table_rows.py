@@ -84,45 +84,83 @@ def table_by_rows(source: TableSource, folder: Path) -> ByRows | None:
     return ByRows(path, source, source.key, source.key_pattern, moved)
 
 
-def read_rows(source: ByRows, after: int = 0) -> RowTable | None:
+def read_rows(source: ByRows) -> RowTable | None:
     """A source's table by patient; None where its rows cannot be told apart so, and it has to be read whole.
-
-    Args:
-        source: how it is cut.
-        after: bytes at the start of the file whose rows are known and passed by, up to a line's end.
 
     Raises:
         DataError: if the file is no text of its encoding, or has no header.
     """
-    path = source.path
-    content = read_bytes(path, source.dialect.encoding)
+    content = read_bytes(source.path, source.dialect.encoding)
     start = content[:_HEAD].decode("utf-8", errors="ignore")  # of the last character, where it is cut
     start = start[: start.rfind("\n") + 1] if len(content) > _HEAD else start
+    layout = _layout(source, start or content.decode("utf-8")) if start else None
+    return None if layout is None else layout.cut(content.decode("utf-8")[len(layout.head) :])
+
+
+def read_added_rows(source: ByRows, after: int) -> RowTable | None:
+    """The same of the rows that stand after a part of the file whose rows are known: that part is passed by.
+
+    Args:
+        source: how it is cut; a file of UTF-8.
+        after: bytes of that part, which ends with a line.
+
+    Returns:
+        None also where what was added is no text: reading the file whole names the row.
+
+    Raises:
+        DataError: if the file has no header.
+    """
+    with source.path.open("rb") as file:
+        start = file.read(min(after, _HEAD)).decode("utf-8", errors="ignore")
+        file.seek(after)
+        added = file.read()
+    try:
+        body = added.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    layout = _layout(source, start[: start.rfind("\n") + 1])
+    return None if layout is None or "\0" in body else layout.cut(body)
+
+
+@dataclass(frozen=True)
+class _RowLayout:
+    """A table's head, and how a row tells its patient."""
+
+    head: str
+    delimiter: str
+    place: int
+    pattern: re.Pattern[str] | None
+
+    def cut(self, body: str) -> RowTable | None:
+        """Rows by patient; None where one names none."""
+        if body.count("\r") != body.count("\r\n"):
+            return None
+        by_patient: dict[str, list[str]] = defaultdict(list)
+        try:
+            for record, cell in _records(body, self.delimiter, self.place):
+                match = None if self.pattern is None else self.pattern.search(cell)
+                patient = cell if self.pattern is None else (match[1] if match else "")
+                if not patient:
+                    return None
+                by_patient[patient].append(record)
+        except csv.Error:  # reading the table whole names the row
+            return None
+        return RowTable(self.head, {patient: "".join(rows) for patient, rows in by_patient.items()})
+
+
+def _layout(source: ByRows, start: str) -> _RowLayout | None:
+    """By the first lines of a file; None where its rows cannot be told apart by patient."""
+    path = source.path
     suffixes = [suffix.lower() for suffix in path.suffixes]
     delimiter = delimiter_of(suffixes[-2] if suffixes[-1] == ".gz" else suffixes[-1], source.dialect)
-    shape = layout(path, start or content.decode("utf-8"), delimiter, (source.key,), source.dialect.row_names)
+    shape = layout(path, start, delimiter, (source.key,), source.dialect.row_names)
     counts = NAMELESS.fullmatch(shape.header[0]) and source.key != shape.header[0]  # rows, which parts would belie
-    if not start or shape.described or counts or shape.header.count(source.key) != 1:
+    if shape.described or counts or shape.header.count(source.key) != 1:
         return None
     place = shape.header.index(source.key)
     pattern = None if source.key_pattern is None else re.compile(with_group(source.key_pattern))
     header = next(_records(start[shape.start :], delimiter, place), ("", ""))[0]
-    head = start[: shape.start] + header
-    body = content[after:].decode("utf-8") if after else content.decode("utf-8")[len(head) :]
-    if body.count("\r") != body.count("\r\n"):
-        return None
-    records = _records(body, delimiter, place)
-    by_patient: dict[str, list[str]] = defaultdict(list)
-    try:
-        for record, cell in records:
-            match = None if pattern is None else pattern.search(cell)
-            patient = cell if pattern is None else (match[1] if match else "")
-            if not patient:
-                return None
-            by_patient[patient].append(record)
-    except csv.Error:  # reading the table whole names the row
-        return None
-    return RowTable(head, {patient: "".join(rows) for patient, rows in by_patient.items()})
+    return _RowLayout(start[: shape.start] + header, delimiter, place, pattern)
 
 
 def _records(text: str, delimiter: str, place: int) -> Iterator[tuple[str, str]]:

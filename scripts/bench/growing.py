@@ -1,10 +1,10 @@
 """Adding 1 % of patients to a prepared cohort beside preparing the grown folder anew: seconds, and whether they agree.
 
 `python scripts/bench/growing.py --patients 100000` writes tables of four hospitals (outcomes, a record of eight
-columns, a report of twenty words, `--genes` of expression), prepares them, adds 1 % of patients at every hospital,
-prepares again, and prepares the grown folder anew into another. Each is a process of its own, so that start-up and
-imports count; what they take alone is printed beside. Processor seconds stand beside those of the clock: others on the
-machine disturb them less.
+columns, a report of twenty words, `--genes` of expression, and of mutations `--mutations`), prepares them, adds 1 % of
+patients at every hospital, prepares again, and prepares the grown folder anew into another. Each is a process of its
+own, so that start-up and imports count; what they take alone is printed beside. Processor seconds stand beside those
+of the clock: others on the machine disturb them less.
 """
 
 import argparse
@@ -21,14 +21,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from foundation.data.genes import GeneVocabulary
 from foundation.data.synthetic import GENES
 
 HOSPITALS = ("north", "south", "east", "west")
 WORDS = np.array(["tumour", "cells", "necrosis", "atypia", "mitoses", "margin", "grade", "high", "low", "sheets"])
+RATE = 0.02  # of mutated genes
 LABS = [f"lab{number}" for number in range(6)]
 
 
-def tables(hospital: str, patients: int, genes: list[str]) -> dict[str, pd.DataFrame]:
+def tables(hospital: str, patients: int, genes: list[str], mutated: list[str]) -> dict[str, pd.DataFrame]:
     """By file, a row a patient; the first rows are the same whatever `patients` is."""
     rng = np.random.default_rng([*hospital.encode()])
     many = patients + patients // 10  # drawn column by column, so that more patients would change the first
@@ -36,12 +38,15 @@ def tables(hospital: str, patients: int, genes: list[str]) -> dict[str, pd.DataF
     outcomes = {"biomarker": rng.integers(0, 2, many), "os_event": rng.integers(0, 2, many)}
     record = pd.DataFrame(rng.normal(size=(many, len(LABS))).round(3), ids, LABS)
     words = rng.choice(WORDS, (many, 20))
-    return {
+    files = {
         "patients.csv": pd.DataFrame({**outcomes, "os_days": rng.integers(1, 4000, many)}, ids),
         "record.csv": record.assign(age=rng.integers(20, 90, many), sex=rng.choice(["F", "M"], many)),
         "reports.csv": pd.DataFrame({"text": [" ".join(row) for row in words]}, ids),
         "expression.csv": pd.DataFrame(rng.normal(6, 2, (many, len(genes))).clip(0).round(3), ids, genes),
     }
+    if mutated:
+        files["mutations.csv"] = pd.DataFrame((rng.random((many, len(mutated))) < RATE).astype(int), ids, mutated)
+    return files
 
 
 def declare(root: Path, genes: list[str]) -> None:
@@ -104,13 +109,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=10_000, help="before the cohort grows")
     parser.add_argument("--genes", type=int, default=100, help="columns of expression")
+    parser.add_argument("--mutations", type=int, default=0, help="columns of mutations, the first of these genes")
     parser.add_argument("--folder", type=Path, help="for all files; a temporary one if not given")
     options = parser.parse_args()
-    genes = GENES.read_text().split()[: options.genes]
+    listed = GENES.read_text().split()
+    more = sorted(set(GeneVocabulary.shipped().symbols).difference(listed)) if options.genes > len(listed) else []
+    genes = [*listed, *more][: options.genes]
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         root, output, anew = (Path(scratch) / name for name in ("sites", "grown", "anew"))
         each = options.patients // len(HOSPITALS)
-        everybody = {hospital: tables(hospital, each, genes) for hospital in HOSPITALS}
+        everybody = {hospital: tables(hospital, each, genes, genes[: options.mutations]) for hospital in HOSPITALS}
 
         def write(patients: int) -> None:
             for hospital, files in everybody.items():

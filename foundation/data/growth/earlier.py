@@ -70,9 +70,10 @@ class Growth:
         """Patients who are new, who changed, and who are gone."""
         counts = {"new": 0, "changed": 0, "withdrawn": 0}
         for hospital in {**self.members, **earlier.tables}:
-            before, now = set(earlier.hospital_of(hospital).index), set(self.members.get(hospital, ()))
+            before, now = earlier.hospital_of(hospital).index, set(self.members.get(hospital, ()))
             packed = set[str]().union(*self.fresh.get(hospital, {}).values())
-            counts["new"] += len(now - before)
-            counts["changed"] += len(packed & before & now)
-            counts["withdrawn"] += len(before - now)
+            stay = int(before.isin(now).sum())
+            counts["new"] += len(now) - stay
+            counts["changed"] += int(before.isin(packed & now).sum())
+            counts["withdrawn"] += len(before) - stay
         return counts

@@ -39,10 +39,10 @@ def merged_table(
     order, before = pd.Index(members, name="patient_id", dtype=object), earlier.hospital_of(name)
     scratch = scratch / name
 
-    here = order[order.isin(before.index)].tolist()
+    here = order[before.index.get_indexer(order) >= 0]
 
-    def stay(part: str) -> list[str]:
-        return [str(one) for one in here if one not in fresh[part]]
+    def stay(part: str) -> "pd.Index[str]":
+        return here[~here.isin(fresh[part])]
 
     base = Part(_named(outcomes(_some(packing, fresh[PATIENTS], scratch)), packing), scratch)
     kept = Part(before.loc[stay(PATIENTS), base.table.columns.tolist()], earlier.folder / name)
@@ -70,9 +70,9 @@ def _some(packing: Packing, names: set[str], output: Path) -> Packing:
     return replace(packing, site=site if names else replace(site, tables={}), order=chosen, output=output)
 
 
-def _nothing(packing: Packing, patients: list[str], output: Path) -> Packing:
+def _nothing(packing: Packing, patients: "pd.Index[str]", output: Path) -> Packing:
     site = replace(packing.site, tables={})
-    return replace(packing, site=site, order=pd.Index(patients, dtype=object), output=output)
+    return replace(packing, site=site, order=patients, output=output)
 
 
 def _named(table: pd.DataFrame, packing: Packing) -> pd.DataFrame:

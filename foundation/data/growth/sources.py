@@ -17,10 +17,11 @@ from foundation.data.image_source import ImageSource
 from foundation.data.preparation import preparations
 from foundation.data.reading import places_of
 from foundation.data.sources import usual_patients
-from foundation.data.table_rows import DIGEST_BYTES, ByRows, RowTable, read_rows, table_by_rows
+from foundation.data.table_rows import DIGEST_BYTES, ByRows, RowTable, read_added_rows, read_rows, table_by_rows
 from foundation.data.tables import TableSource
 
 PATIENTS = "patients"
+_BLOCK = 1 << 20  # bytes
 Names = Callable[[Collection[str]], list[str]]  # ids as packed
 
 
@@ -67,7 +68,8 @@ class FolderSources:
     @property
     def everybody(self) -> "pd.Index[str]":
         """All of the patients' table, as packed, where that is cut by rows."""
-        return self.prints[PATIENTS].index.difference([EVERYBODY]) if PATIENTS in self.cut else pd.Index([])
+        index = self.prints[PATIENTS].index
+        return index[index != EVERYBODY] if PATIENTS in self.cut else pd.Index([], dtype=object)
 
     def _only_added(self, name: str, patients: Collection[str]) -> bool:
         """Whether none of them had rows that stand in the file since before."""
@@ -99,47 +101,42 @@ def look(
         if isinstance(source, ImageSource):
             continue
         salt = str(declaration.expression_units.get(name, "")) if field_name == "expression" else ""
-        by_rows = _by_rows(field_name, source, folder)
-        earlier = before.get((name, field_name))
-        whole = _digest_of_files([by_rows.path] if by_rows else files_of_source(source, folder), folder, salt)
-        size = by_rows.path.stat().st_size if by_rows else 0
-        everybody = frame_of({EVERYBODY: whole}, {EVERYBODY: size})
-        if by_rows:
-            _compare_rows(sources, field_name, by_rows, earlier, everybody, salt, names)
-        if field_name not in sources.prints:
-            sources.prints[field_name] = everybody
-            sources.changed[field_name] = differing(everybody, earlier)
+        by_rows, earlier = _by_rows(field_name, source, folder), before.get((name, field_name))
+        if by_rows is None:
+            whole = _digest_of_files(files_of_source(source, folder), folder, salt)
+            sources.prints[field_name] = frame_of({EVERYBODY: whole}, {EVERYBODY: 0})
+            sources.changed[field_name] = differing(sources.prints[field_name], earlier)
+        else:
+            _compare_rows(sources, field_name, by_rows, earlier, salt, names)
     return sources
 
 
 def _compare_rows(
-    sources: FolderSources,
-    name: str,
-    by_rows: ByRows,
-    earlier: pd.DataFrame | None,
-    everybody: pd.DataFrame,
-    salt: str,
-    names: Names,
+    sources: FolderSources, name: str, by_rows: ByRows, earlier: pd.DataFrame | None, salt: str, names: Names
 ) -> None:
-    """Digests of a source's rows, from before for those that are the same; nothing where they cannot be told apart."""
+    """Digests of a source's rows, from before for those that are the same; of all together where they are one."""
     known = earlier if sources.settled and earlier is not None and len(earlier) > 1 else None
-    if known is not None and int(known.at[EVERYBODY, "digest"]) == int(everybody.at[EVERYBODY, "digest"]):
+    before, size = (None, 0) if known is None else (int(known.at[EVERYBODY, part]) for part in ("digest", "stat"))
+    whole, begin = _digests(by_rows, size, sources.folder, salt)
+    everybody = frame_of({EVERYBODY: whole}, {EVERYBODY: by_rows.path.stat().st_size})
+    if known is not None and before == whole:
         sources.cut[name], sources.prints[name] = by_rows, known
         sources.changed[name] = pd.Index([], dtype=object)
         sources._added[name] = RowTable("", {}), set()
         return
-    if known is not None and (size := _unchanged(by_rows, known, sources.folder, salt)):
-        added = read_rows(by_rows, size)
+    if known is not None and before == begin:
+        added = read_added_rows(by_rows, size)
         digests = {} if added is None else added.digests(salt)
         packed = names(list(digests))
         if added is not None and not known.index.isin(packed).any():
             new = frame_of(dict(zip(packed, digests.values(), strict=True)))
             sources.cut[name], sources._added[name] = by_rows, (added, set(packed))
-            sources.prints[name] = pd.concat([everybody, known.drop(EVERYBODY), new])
+            sources.prints[name] = pd.concat([everybody, known[known.index != EVERYBODY], new])
             sources.changed[name] = new.index
             return
     table = read_rows(by_rows)
     if table is None:
+        sources.prints[name], sources.changed[name] = everybody, differing(everybody, earlier)
         return
     sources.cut[name], sources._read[name] = by_rows, table
     digests = table.digests(salt)
@@ -152,17 +149,32 @@ def _compare_rows(
     sources.changed[name] = changed if whole_before else changed[changed != EVERYBODY]
 
 
-def _unchanged(by_rows: ByRows, earlier: pd.DataFrame, folder: Path, salt: str) -> int:
-    """Bytes of a file that are the whole of the earlier one, to which rows were added since; 0 where it is not so."""
+def _digests(by_rows: ByRows, size: int, folder: Path, salt: str) -> tuple[int, int | None]:
+    """64 bits over a file's content, and over its first bytes alone; it is read once.
+
+    Args:
+        by_rows: names it.
+        size: bytes at its start that may be the whole of the earlier one; 0 where nothing is known.
+        folder: of the hospital.
+        salt: goes into both.
+
+    Returns:
+        The second is None where rows cannot have been added to these: they end within a line, or are packed.
+    """
     plain = by_rows.path.suffix != ".gz" and by_rows.dialect.encoding.lower().replace("-", "") == "utf8"
-    size = int(earlier.at[EVERYBODY, "stat"])
-    if not plain or not size:
-        return 0
+    digest, last, left, begin = hashlib.sha256(), b"", size if plain else 0, None
     with by_rows.path.open("rb") as file:
-        content = file.read(size)
-    same = _digest_of([(by_rows.path, hashlib.sha256(content).digest())], folder, salt)
-    whole = len(content) == size and content.endswith(b"\n") and not content.startswith(codecs.BOM_UTF8)
-    return size if whole and same == int(earlier.at[EVERYBODY, "digest"]) else 0
+        while block := file.read(min(left, _BLOCK) or _BLOCK):
+            if not last and block.startswith(codecs.BOM_UTF8):
+                left = 0
+            digest.update(block)
+            last = block[-1:]
+            if left:
+                left -= len(block)
+                if not left and last == b"\n":
+                    begin = digest.digest()
+    of_begin = None if begin is None else _digest_of([(by_rows.path, begin)], folder, salt)
+    return _digest_of([(by_rows.path, digest.digest())], folder, salt), of_begin
 
 
 def _by_rows(name: str, source: Any, folder: Path) -> ByRows | None:
@@ -218,5 +230,5 @@ def strangers(sources: FolderSources, withdrawn: Collection[str]) -> bool:
     if PATIENTS not in sources.cut:
         return False
     everybody = sources.prints[PATIENTS].index
-    each = (sources.prints[name].index.difference(everybody) for name in sources.cut)
-    return any(not set(withdrawn).issuperset(names) for names in each)
+    each = (sources.prints[name].index for name in sources.cut)
+    return any(not set(withdrawn).issuperset(index[everybody.get_indexer(index) < 0]) for index in each)

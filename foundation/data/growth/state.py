@@ -6,6 +6,7 @@ differ alone. In the file's metadata stand the settings that the cohort was prep
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,9 @@ EVERYBODY = ""  # stands for all patients of a folder: a digest of the whole fil
 _FORMAT = 1
 _META = b"consilium"
 
-_NONE = np.array([], np.uint64)
+_WORDS = ["place", "source", "patient"]
+_DICTIONARY = 1 << 30  # bytes of different words
+_NONE, _NOBODY = np.array([], np.uint64), np.array([], dtype=object)
 Prints = dict[tuple[str, str], pd.DataFrame]  # by folder and source: uint64 `digest` and `stat`, indexed by patient
 
 
@@ -50,13 +53,15 @@ class State:
             name: pa.DictionaryArray.from_arrays(keys, each)
             for name, each in zip(("place", "source"), words, strict=True)
         }
-        columns["patient"] = pa.concat_arrays([pa.array([], pa.string()), *(_texts(frame) for _, frame in prints)])
+        columns["patient"] = _texts(frame for _, frame in prints)
         for name in ("digest", "stat"):
             columns[name] = pa.array(np.concatenate([_NONE, *(frame[name].to_numpy() for _, frame in prints)]))
         table = pa.table(columns)
         facts = {"format": _FORMAT, "settings": self.settings, "files": self.files}
         with replacing(folder / FILE) as temporary:
-            pq.write_table(table.replace_schema_metadata({_META: json.dumps(facts)}), temporary)
+            table = table.replace_schema_metadata({_META: json.dumps(facts)})
+            # Patients recur by source: names are kept once however many there are.
+            pq.write_table(table, temporary, use_dictionary=_WORDS, dictionary_pagesize_limit=_DICTIONARY)
 
     @classmethod
     def read(cls, folder: Path) -> "State":
@@ -70,15 +75,16 @@ class State:
         if not path.is_file():
             raise UserError(f"{path}: missing, so nobody knows what changed since; {advice}")
         try:
-            table = pq.read_table(path, read_dictionary=["place", "source"]).combine_chunks()
+            table = pq.read_table(path, read_dictionary=_WORDS).combine_chunks()
             facts = json.loads(table.schema.metadata[_META])
             settings, files, version = facts["settings"], facts["files"], facts["format"]
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not readable ({error}); {advice}") from error
         if version != _FORMAT:
             raise UserError(f"{path}: of another release; {advice}")
-        frame = table.select(["patient", "digest", "stat"]).to_pandas().set_index("patient").rename_axis(None)
-        place, source = (_words(table, name) for name in ("place", "source"))
+        patients, place, source = (_words(table, name) for name in ("patient", "place", "source"))
+        index = pd.Index(np.array(patients[0], dtype=object)[patients[1]])
+        frame = table.select(["digest", "stat"]).to_pandas().set_index(index)
         codes = np.stack([place[1], source[1]])
         begins = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(axis=0))[: len(frame)])
         keys = [(place[0][codes[0, at]], source[0][codes[1, at]]) for at in begins]
@@ -89,8 +95,10 @@ class State:
         return cls(settings, prints, files)
 
 
-def _texts(frame: pd.DataFrame) -> pa.Array:
-    return pa.array(frame.index, pa.string(), from_pandas=True)
+def _texts(frames: Iterable[pd.DataFrame]) -> pa.Array:
+    """Their indices one after the other, each word once."""
+    codes, words = pd.factorize(np.concatenate([_NOBODY, *(frame.index.to_numpy(dtype=object) for frame in frames)]))
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(words, pa.string()))
 
 
 def _words(table: pa.Table, name: str) -> tuple[list[str], NDArray[np.int64]]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.progress import Progress
 
@@ -57,7 +58,7 @@ class Survey:
     def prints(self, sites: Collection[Site]) -> Prints:
         """Digests of all sources, images of `sites` among them."""
         each: Prints = {
-            (one.name, field): frame[~frame.index.isin(self.withdrawn)]
+            (one.name, field): frame[~frame.index.isin(self.withdrawn)] if self.withdrawn else frame
             for one in self.folders.values()
             for field, frame in one.prints.items()
         }
@@ -104,10 +105,12 @@ class Survey:
     def _new(self, sources: FolderSources) -> list[str]:
         """Those in a folder's patients' table whom the prepared cohort lacks."""
         assert self.earlier is not None
-        known = {one for table in self.earlier.tables.values() for one in table.index}
-        if not isinstance(self.declaration.hospitals, HospitalColumn):
-            known = set(self.earlier.hospital_of(sources.name).index)
-        return [one for one in sources.everybody if one not in known and one not in self.withdrawn]
+        each = [self.earlier.hospital_of(sources.name)]
+        if isinstance(self.declaration.hospitals, HospitalColumn):
+            each = list(self.earlier.tables.values())
+        here = sources.everybody
+        new = here[np.logical_and.reduce([table.index.get_indexer(here) < 0 for table in each])]
+        return [one for one in new if one not in self.withdrawn]
 
     def _parts(self, fresh: Mapping[str, Mapping[str, Fresh]], scratch: Path) -> dict[str, dict[str, Any]]:
         hospitals = self.declaration.hospitals
@@ -130,11 +133,9 @@ class Survey:
             strangers(one, self.withdrawn) for one in self.folders.values()
         ):
             return "a table has rows of patients whom the patients' table lacks"
-        seen: set[str] = set()
-        for one in self.folders.values():
-            if not seen.isdisjoint(one.everybody):
-                return "a patient stands at two hospitals"
-            seen.update(one.everybody)
+        everybody = [one.everybody for one in self.folders.values()]
+        if everybody and not everybody[0].append(everybody[1:]).is_unique:
+            return "a patient stands at two hospitals"
         return None
 
     def _check(
@@ -172,7 +173,7 @@ class Survey:
         for name in self.declaration.hospitals:
             cut = PATIENTS in self.folders[name].cut
             everybody = self.folders[name].everybody if cut else read.get(name, self._hospital(name).index)
-            members[name] = sorted(one for one in everybody if one not in self.withdrawn)
+            members[name] = sorted(everybody[~everybody.isin(self.withdrawn)] if self.withdrawn else everybody)
         return members
 
     def _hospital(self, name: str) -> pd.DataFrame:
@@ -184,12 +185,13 @@ class Survey:
     ) -> dict[str, set[str]]:
         """By modality, whom of a hospital is packed anew."""
         each = fresh.get(hospital, fresh.get(self.root.name, {}))
-        new = set(members).difference(self._hospital(hospital).index)
-        at = {name: one.of(members) | new for name, one in each.items()}
+        here, index = set(members), pd.Index(members, dtype=object)
+        new = set(index[self._hospital(hospital).index.get_indexer(index) < 0])
+        at = {name: one.of(here) | new for name, one in each.items()}
         for name, one in preparations().items():
             if one.storage.stored:
                 images = changed_images(prints.get((hospital, name)), self.before.get((hospital, name)))
-                at[name] = new | set(images).intersection(members)
+                at[name] = new | here.intersection(images)
         return at
 
     def _dictionary(self, growth: Growth, sites: list[Site]) -> DataDictionary:

@@ -1,5 +1,6 @@
 """Genomics in a prepared cohort: by channel float32 `[genes]`, NaN where not measured."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,15 @@ class GenomicsStorage(Storage):
         if not len(fresh.table) and len(kept.table) == len(np.load(paths[id(kept)], mmap_mode="r")):
             link(paths[id(kept)], output / f"{self.name}.npy")
             return table
-        arrays = [(part, np.load(path, mmap_mode="r")) for part in (kept, fresh) if (path := paths[id(part)]).is_file()]
-        shape = (len(table), *arrays[0][1].shape[1:])
+        arrays = {one: np.load(path, mmap_mode="r") for one, path in paths.items() if path.is_file()}
+        shape = (len(table), *next(iter(arrays.values())).shape[1:])
         whole = np.lib.format.open_memmap(output / f"{self.name}.npy", mode="w+", dtype=np.float32, shape=shape)
-        whole[:] = np.nan
-        for part, rows in arrays:
+        for part in (kept, fresh):
             to = table.index.get_indexer(part.table.index)
-            whole[to] = rows[before[to]]
-        whole.flush()
+            if id(part) in arrays:
+                _copy_rows(arrays[id(part)], before[to], whole, to)
+            else:  # nobody of it has genomics
+                whole[to] = np.nan
         return table
 
     def hide(self, raw: Channels, dictionary: DataDictionary, hidden: Hidden) -> Channels | None:
@@ -54,6 +56,18 @@ class GenomicsStorage(Storage):
 
 
 STORAGE = GenomicsStorage()
+
+
+def _copy_rows(
+    source: NDArray[np.float32], rows: NDArray[np.int64], target: NDArray[np.float32], to: NDArray[np.int64]
+) -> None:
+    """Rows of one array to others of another; those that stand beside each other in both are copied as one block."""
+    if not len(rows):
+        return
+    begins = np.flatnonzero(np.append(True, (np.diff(rows) != 1) | (np.diff(to) != 1)))
+    for begin, end in itertools.pairwise([*begins.tolist(), len(rows)]):
+        count = end - begin
+        target[to[begin] : to[begin] + count] = source[rows[begin] : rows[begin] + count]
 
 
 def hide_genes(raw: Mapping[str, NDArray[np.float32]], genes: list[str], hidden: Hidden) -> Channels | None:

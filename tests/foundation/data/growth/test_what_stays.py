@@ -1,5 +1,6 @@
 """A cohort that grows: what did not change is not read, who left leaves nothing, and refusals change nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +55,17 @@ def test_of_a_table_that_rows_were_added_to_these_alone_are_cut(
     sites: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut: dict[str, int] = {}
-    whole = sources.read_rows
 
-    def read_rows(source: ByRows, after: int = 0) -> RowTable | None:
-        table = whole(source, after)
-        cut[f"{source.path.parent.name}/{source.path.name}"] = len(table.rows if table else ())
-        return table
+    def counting(read: Callable[..., RowTable | None]) -> Callable[..., RowTable | None]:
+        def counted(source: ByRows, *after: int) -> RowTable | None:
+            table = read(source, *after)
+            cut[f"{source.path.parent.name}/{source.path.name}"] = len(table.rows if table else ())
+            return table
 
-    monkeypatch.setattr(sources, "read_rows", read_rows)
+        return counted
+
+    for name in ("read_rows", "read_added_rows"):
+        monkeypatch.setattr(sources, name, counting(getattr(sources, name)))
     admit(sites / "alpha", "a7")
     (sites / "beta/patients.csv").write_text((sites / "beta/patients.csv").read_text().replace(",1,101", ",0,101"))
     packed = grow(sites, prepared, read_declaration(sites))
@@ -116,6 +120,13 @@ def test_an_error_in_what_changed_is_named_as_validation_names_it(sites: Path, p
 def test_rows_of_a_patient_who_left_the_patients_table_alone_are_refused(sites: Path, prepared: Path) -> None:
     edit(sites / "beta/patients.csv", lambda rows: rows[1:])
     with pytest.raises(UserError, match=r"field patient_id: 1 patients who are not in patients\.csv, the first \(b1\)"):
+        grow(sites, prepared, read_declaration(sites))
+
+
+def test_rows_that_were_added_and_are_no_text_are_named_by_their_row(sites: Path, prepared: Path) -> None:
+    with (sites / "beta/reports.csv").open("ab") as file:
+        file.write("b4,Größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"beta/reports\.csv: row 12: not UTF-8 text \(byte 0xf6\)"):
         grow(sites, prepared, read_declaration(sites))
 
 
