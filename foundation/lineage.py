@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-from foundation.files import read_json, write_json
+from foundation.patient_list import PatientList, digest_of_id, digests_of_ids, write_patients
 from foundation.run_record import digest_of, read_run, walk
 
 FILE = "trained_on.json"
@@ -17,6 +17,7 @@ SEEN = "Seen in training"  # first words of a page whose test patients were
 NOTE = "trained_on"  # in the run record: hospitals, and the digest of the list or the name of the federated run
 SITE_LISTS = "trained_on"  # folder beside a hospital's ledger
 LEARNED_IN = "federated_runs"  # in the record of what is handed on: names by which hospitals know the runs behind it
+_NOBODY = frozenset[str]()
 _TRAINS = ("python -m pretrain", "python -m finetune")  # also of their federated commands
 _READS = ("python -m pretrain.controls", "python -m finetune.evaluate", "python -m finetune.federated.evaluate")
 
@@ -27,22 +28,29 @@ class Trained:
 
     Attributes:
         run: its folder.
-        patients: ids of those whom it learned from or chose weights on.
+        patients: ids of those whom it learned from or chose weights on, and who have not withdrawn since.
         hospitals: of those.
         unlisted: hospitals whose list lies elsewhere: any of their patients may have trained.
+        withdrawn: digests of the ids of those who have withdrawn since.
     """
 
     run: Path
     patients: frozenset[str]
     hospitals: frozenset[str]
     unlisted: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
 
+    def among(self, patients: Iterable[str]) -> set[str]:
+        """Those of some patients who trained it, and have not left or have returned since."""
+        each = set(patients)
+        known = each & self.patients
+        return known | {one for one in each - known if digest_of_id(one) in self.withdrawn} if self.withdrawn else known
 
-def write_patients(path: Path, train: Sequence[str], validation: Sequence[str], hospitals: Sequence[str]) -> str:
-    """Writes the ids of those who train a run, and of those on whom it is validated; the digest of the list."""
-    content = {"train": sorted(train), "validation": sorted(validation), "hospitals": sorted(set(hospitals))}
-    write_json(path, content)
-    return digest_of(content)
+    def left(self, present: Iterable[str]) -> frozenset[str]:
+        """Digests of those who trained it and are not present."""
+        here = set(present)
+        returned = digests_of_ids(here) if self.withdrawn else _NOBODY
+        return digests_of_ids(self.patients - here) | (self.withdrawn - returned)
 
 
 def note_of(output: Path, train: Sequence[str], validation: Sequence[str], hospitals: Sequence[str]) -> dict[str, Any]:
@@ -105,18 +113,21 @@ def _short(folder: Path) -> Path:
 def _of_run(folder: Path, note: Mapping[str, Any]) -> Trained:
     hospitals = frozenset(map(str, note["hospitals"]))
     if "run" not in note:
-        return Trained(folder, frozenset(_patients(folder / FILE, note["digest"])), hospitals)
+        own = _patients(folder / FILE, note["digest"])
+        return Trained(folder, own.patients, hospitals, withdrawn=own.withdrawn)
     lists = {name: site_list(folder / "sites" / name, note["run"]) for name in hospitals}
     here = {name: path for name, path in lists.items() if path.is_file()}
-    patients = frozenset(patient for path in here.values() for patient in _patients(path))
-    return Trained(folder, patients, hospitals, hospitals - here.keys())
+    each = [_patients(path) for path in here.values()]
+    patients = _NOBODY.union(*(one.patients for one in each))
+    withdrawn = _NOBODY.union(*(one.withdrawn for one in each))
+    return Trained(folder, patients, hospitals, hospitals - here.keys(), withdrawn)
 
 
-def _patients(path: Path, digest: str | None = None) -> list[str]:
-    content = read_json(path, "restore it, or run that step again", "train", "validation", "hospitals")
-    if digest is not None and digest_of(content) != digest:
+def _patients(path: Path, digest: str | None = None) -> PatientList:
+    listed = PatientList.read(path, "restore it, or run that step again")
+    if digest is not None and listed.digest != digest:
         raise UserError(f"{path}: changed since the run wrote it; restore it, or run that step again")
-    return [*content["train"], *content["validation"]]
+    return listed
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,8 @@ def seen_by(run: Path, test: Mapping[str, str] | None, held_out: Sequence[str]) 
     known, untold = trained_on(run)
     seen = []
     for one in known:
-        patients = [name for name, at in (test or {}).items() if name in one.patients or at in one.unlisted]
+        trained = one.among(test or ())
+        patients = [name for name, at in (test or {}).items() if name in trained or at in one.unlisted]
         hospitals = tuple(name for name in held_out if name in one.hospitals)
         if patients or hospitals:
             seen.append(Seen(one.run, len(patients), None if test is None else len(test), hospitals))

@@ -33,7 +33,7 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
     """
     _refuse_left(cohort, release)
     hospital = cohort.patients["hospital"]
-    runs, known, left = _learned_in(release, forget), set[str](), set[str]()
+    runs, known, left = _learned_in(release, forget), set[str](), frozenset[str]()
     at = set(hospital.loc[[*parts.train, *parts.validation]])
     for one in trained_on(release)[0]:
         if one.run not in runs:
@@ -45,10 +45,10 @@ def patients_to_learn(cohort: Cohort, parts: Split, release: Path, forget: Colle
                 f"nobody can tell who is new; copy its trained_on folder to {one.run / 'sites' / elsewhere[0]}"
             )
         again = hospital.index[hospital.isin(runs[one.run] & one.hospitals)]
-        known |= one.patients - set(again)
-        left |= one.patients - set(hospital.index)
+        known |= one.among(hospital.index.difference(again))
+        left |= one.left(hospital.index)
     if left and keeps_sums(release) and _is_of(release, cohort):
-        _refuse_sums(release, cohort, forget, hospital.loc[sorted(known - left)].value_counts().to_dict())
+        _refuse_sums(release, cohort, forget, hospital.loc[sorted(known)].value_counts().to_dict())
     train, validation = ([one for one in part if one not in known] for part in (parts.train, parts.validation))
     return Split(train, validation, parts.test)
 
@@ -60,7 +60,8 @@ def doubts_of(cohort: Cohort, release: Path) -> list[str]:
         f"{run} does not say whom it trained on: all its patients count as new"
         for run in sorted(runs.keys() - {one.run for one in trained})
     ]
-    left = {one for each in trained if each.run in runs for one in each.patients} - set(cohort.patients.index)
+    each = (one.left(cohort.patients.index) for one in trained if one.run in runs)
+    left = frozenset[str]().union(*each)
     if left and (release / INFORMATION).is_file() and _is_of(release, cohort):
         lines.append(
             f"{release} keeps information of {len(left)} patients who have left {cohort.name}, and nothing takes it "

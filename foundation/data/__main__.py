@@ -207,6 +207,8 @@ def withdrawn(cfg: DictConfig) -> None:
     if cfg.purge:
         for folder in withdrawals.remove_caches(affected):
             print(f"removed: {folder}")
+        for path in withdrawals.blind_lists(affected, cohort):
+            print(f"names changed for digests: {path}")
         for path in withdrawals.blind_query_sets(affected, cohort):
             print(f"names changed for blind ids: {path}")
 

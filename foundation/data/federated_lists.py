@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import UserError
-from foundation.files import read_json
 from foundation.lineage import SITE_LISTS, site_list
+from foundation.patient_list import PatientList
 
 _ADVICE = "restore it: without it nobody can tell whom the run learned from"
-_PARTS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -19,23 +18,23 @@ class FederatedLists:
 
     Attributes:
         folder: that holds them, a file a run, named by a digest of the run's name.
-        patients: whom a run learned from or chose weights on, by file.
+        lists: whom a run learned from or chose weights on, by file.
         names: of runs that the hospital's ledger knows, by file.
     """
 
     folder: Path
-    patients: Mapping[Path, frozenset[str]]
+    lists: Mapping[Path, PatientList]
     names: Mapping[Path, str]
 
     def of(self, runs: Iterable[str]) -> frozenset[str]:
-        """Patients of the hospital whom any of some runs learned from."""
+        """Digests of the hospital's patients whom any of some runs learned from."""
         files = {site_list(self.folder.parent, name) for name in runs}
-        return frozenset[str]().union(*(self.patients[path] for path in files & self.patients.keys()))
+        return frozenset[str]().union(*(self.lists[path].digests for path in files & self.lists.keys()))
 
     def elsewhere(self, runs: Iterable[str], gone: Iterable[str]) -> list[str]:
-        """Of the lists in which somebody who left stands, the runs that are none of some others."""
+        """Of the lists in which one of those digests stands, the runs that are none of some others."""
         here, left = {site_list(self.folder.parent, name) for name in runs}, set(gone)
-        foreign = [path for path, some in self.patients.items() if path not in here and not left.isdisjoint(some)]
+        foreign = [path for path, one in self.lists.items() if path not in here and not left.isdisjoint(one.digests)]
         return [self.names.get(path, path.stem) for path in foreign]
 
 
@@ -58,9 +57,8 @@ def lists_apart(roots: Sequence[Path], runs: Iterable[Path], present: Iterable[s
             continue
         lists = {}
         for path in sorted(folder.glob("*.json")):
-            content = read_json(path, _ADVICE, *_PARTS)
-            lists[path] = frozenset(str(one) for part in _PARTS for one in content[part])
-        if not here.isdisjoint(frozenset[str]().union(*lists.values())):
+            lists[path] = PatientList.read(path, _ADVICE)
+        if not here.isdisjoint(frozenset[str]().union(*(one.patients for one in lists.values()))):
             names = {site_list(folder.parent, name): name for name in _known_runs(folder.parent)}
             yield FederatedLists(folder, lists, names)
 

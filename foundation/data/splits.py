@@ -19,6 +19,7 @@ from foundation.data.problems import refuse
 from foundation.data.split_file import PARTS, SplitSource, read_parts, split_source
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.patient_list import blinded
 from foundation.run_record import digest_of
 
 _ADVICE = "run python -m finetune again"
@@ -78,6 +79,15 @@ class Split:
     def save(self, path: Path, cohort_digest: str) -> None:
         """Writes the split beside the digest of the cohort that it was drawn from."""
         write_json(path, {"cohort_digest": cohort_digest, **asdict(self)})
+
+
+def blind_split(path: Path, present: Collection[str]) -> None:
+    """Changes in what `Split.save` wrote the names of those who are not present for digests, which nobody reads back.
+
+    Raises:
+        UserError: if it is no split.
+    """
+    write_json(path, blinded(read_json(path, _ADVICE, *PARTS), PARTS, present))
 
 
 def configured_split(cohort: Cohort, data: Mapping[str, Any]) -> Split:

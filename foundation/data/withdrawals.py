@@ -1,8 +1,10 @@
 """What learned from patients who are no longer in a cohort, and which files of runs still hold something of theirs.
 
 Whoever stands in a run's own lists and not in the prepared cohort has left it. Weights cannot forget: a run that
-learned from somebody is named, with all that was built on it. Caches of embeddings can be removed, and in the sets of
-patients behind a hospital's answers the name gives way to a blind id.
+learned from somebody is named, with all that was built on it. Caches of embeddings can be removed; in lists of who
+trained a run, and in its split, the name gives way to a digest by which the run is still told, and in the sets of
+patients behind a hospital's answers to a blind id. Tables of predictions stay as they are: releases rest on them byte
+for byte.
 """
 
 import html
@@ -14,24 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from foundation import query_sets
 from foundation.data.cohort import Cohort
 from foundation.data.federated_lists import lists_apart
+from foundation.data.run_lists import ADVICE, SPLIT, is_of_training, lists_of, read_table
+from foundation.data.splits import blind_split
 from foundation.errors import UserError
-from foundation.files import read_json
-from foundation.lineage import FILE as TRAINED
-from foundation.lineage import NOTE, names_of, site_list
+from foundation.lineage import names_of
+from foundation.patient_list import blind_list, digests_of_ids
 from foundation.run_record import FILE, read_run
 
 CACHES = ("rows.json", "patients.json")  # whose embeddings, or whose pooled features, lie beside
-_PREDICTIONS = "predictions.parquet"  # of an evaluation, whose patients may be of no training at all
-_LISTS = (TRAINED, "split.json", _PREDICTIONS)
-_PARTS = ("train", "validation", "test")
 _SITE = "hospital's state in a federation"  # which lies apart from runs where the hospital is not simulated
 _LISTED = "hospital's lists of federated runs"
-_ADVICE = "restore it, or move the run away"
 _TEXT = (".json", ".jsonl", ".csv", ".tsv", ".md", ".html")
 _LARGEST = 1 << 28  # bytes of a file that is looked through
 _WORD = re.compile(r'[^\s",;|<>\\\[\](){}]+')
@@ -87,14 +84,19 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
             records[parent] = read_run(parent)
             queue += _parents(parent, records[parent])
     lists = {
-        run: _lists(run, record) for run, record in records.items() if record.get("data", {}).get("name") == cohort.name
+        run: lists_of(run, record)
+        for run, record in records.items()
+        if record.get("data", {}).get("name") == cohort.name
     }
     present = set(cohort.patients.index)
     apart = dict(_states_apart(roots, within, present))
     hospitals = list(lists_apart(roots, within, present))
-    named = [*(patients for each in lists.values() for patients in each.values()), *apart.values()]
-    named += [patients for listed in hospitals for patients in listed.patients.values()]
+    named = [*(each.names for of_run in lists.values() for each in of_run.values()), *apart.values()]
+    named += [one.patients for listed in hospitals for one in listed.lists.values()]
     gone = {one for patients in named for one in patients} - present
+    left = digests_of_ids(gone).union(*(each.withdrawn for of_run in lists.values() for each in of_run.values()))
+    left = left.union(*(one.withdrawn for listed in hospitals for one in listed.lists.values()))
+    left -= digests_of_ids(present)
     each = {
         state: Affected(state, _SITE, files=list(_files_that_name(state, gone)))
         for state, patients in apart.items()
@@ -102,21 +104,17 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
     }
     here = {name for record in records.values() for name in names_of(record)}
     for listed in hospitals:
-        left = gone & frozenset().union(*listed.patients.values())
-        if left:
-            files = [path for path, patients in listed.patients.items() if not gone.isdisjoint(patients)]
-            foreign = listed.elsewhere(here, gone)
-            each[listed.folder] = Affected(listed.folder, _LISTED, len(left), elsewhere=foreign, files=files)
+        of_hospital = left & frozenset[str]().union(*(one.digests for one in listed.lists.values()))
+        if of_hospital:
+            files = [path for path, one in listed.lists.items() if not gone.isdisjoint(one.patients)]
+            foreign = listed.elsewhere(here, left)
+            each[listed.folder] = Affected(listed.folder, _LISTED, len(of_hospital), elsewhere=foreign, files=files)
     for run, record in records.items():
-        trained = {
-            one
-            for path, patients in lists.get(run, {}).items()
-            if path.name not in ("split.json", _PREDICTIONS) and path.parent.name != query_sets.FOLDER
-            for one in patients
-        }.union(*(listed.of(names_of(record)) for listed in hospitals))
+        own = [one.digests for path, one in lists.get(run, {}).items() if is_of_training(path)]
+        trained = left & frozenset[str]().union(*own, *(listed.of(names_of(record)) for listed in hospitals))
         files = list(_files_that_name(run, gone)) if run in lists and run in within else []
-        if trained & gone or files:
-            each[run] = Affected(run, str(record.get("command")), len(trained & gone), files=files)
+        if trained or files:
+            each[run] = Affected(run, str(record.get("command")), len(trained), files=files)
     learned = {run for run, one in each.items() if one.patients}
     while more := {run: _parents(run, record) & learned for run, record in records.items() if run not in learned}:
         if not any(more.values()):
@@ -128,7 +126,7 @@ def affected_by_withdrawal(cohort: Cohort, roots: Sequence[Path]) -> tuple[int, 
                 learned.add(run)
     for run, lost in _lost_ancestors(records).items():
         each.setdefault(run, Affected(run, str(records[run].get("command")))).lost = sorted(lost)
-    return len(gone), [each[run] for run in sorted(each)]
+    return len(left), [each[run] for run in sorted(each)]
 
 
 def remove_caches(affected: Iterable[Affected]) -> list[Path]:
@@ -143,6 +141,20 @@ def blind_query_sets(affected: Iterable[Affected], cohort: Cohort) -> list[Path]
     """Changes the names of those who left for blind ids in the sets of patients behind answers; files that changed."""
     folders = {path.parent for one in affected for path in one.files if path.parent.name == query_sets.FOLDER}
     return [path for folder in sorted(folders) for path in query_sets.blind(folder, cohort.patients.index)]
+
+
+def blind_lists(affected: Iterable[Affected], cohort: Cohort) -> list[Path]:
+    """Changes the names of those who left for digests in the lists and splits of runs; files that changed."""
+    present, changed = set(cohort.patients.index), []
+    for path in (path for one in affected for path in one.files):
+        if path.name == SPLIT:
+            blind_split(path, present)
+        elif is_of_training(path):
+            blind_list(path, present, ADVICE)
+        else:
+            continue
+        changed.append(path)
+    return changed
 
 
 def _states_apart(
@@ -167,31 +179,6 @@ def _runs(roots: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
             raise UserError(f"{root}: no folder; give runs=[FOLDER] with those in which runs and releases lie")
         for path in sorted(root.resolve().rglob(FILE)):
             yield path.parent, read_run(path.parent)
-
-
-def _lists(run: Path, record: dict[str, Any]) -> dict[Path, list[str]]:
-    """By file, the patients whom a run, or a site of a federated one, learned from, set apart or answered.
-
-    Sites' folders may outlive a run, and hold lists of others.
-    """
-    told = record.get("notes", {}).get(NOTE, {})
-    own = site_list(Path(), told["run"]).name if "run" in told else "*.json"
-    paths = [run / name for name in _LISTS if (run / name).is_file()]
-    paths += sorted(run.glob(f"sites/*/trained_on/{own}")) + sorted(run.glob("trained_on/*.json"))
-    lists = {path: sorted(query_sets.QuerySet.read(path).patients) for path in _query_sets(run)}
-    for path in paths:
-        if path.suffix == ".parquet":
-            lists[path] = (
-                _read_parquet(path).get("patient", pd.Series(dtype=object)).dropna().astype(str).unique().tolist()
-            )
-            continue
-        content = read_json(path, _ADVICE)
-        lists[path] = [str(one) for part in _PARTS for one in content.get(part, [])]
-    return lists
-
-
-def _query_sets(run: Path) -> list[Path]:
-    return sorted(run.glob(f"sites/*/state/{query_sets.FOLDER}/*.json"))
 
 
 def _parents(run: Path, record: dict[str, Any]) -> set[Path]:
@@ -219,7 +206,7 @@ def _files_that_name(run: Path, gone: set[str]) -> Iterator[Path]:
         if not gone or not path.is_file() or any(path.is_relative_to(other) for other in inner):
             continue
         if path.suffix == ".parquet":
-            table = _read_parquet(path)
+            table = read_table(path)
             words = {str(word) for name in table.select_dtypes("object") for word in table[name].dropna().unique()}
             words |= set(map(str, table.index))
         elif path.suffix in _TEXT and path.stat().st_size <= _LARGEST:
@@ -239,13 +226,6 @@ def _phrases(patients: Iterable[str]) -> re.Pattern[str] | None:
     odd = [one for one in patients if not (one.isascii() and one == html.escape(one) and _WORD.fullmatch(one))]
     forms = sorted({form for one in odd for form in (one, json.dumps(one)[1:-1], html.escape(one))})
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, forms))})(?!\w)") if forms else None
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # of pandas and pyarrow, whose words may quote a patient's row
-        raise UserError(f"{path}: not readable as Parquet; {_ADVICE}") from error
 
 
 def as_text(count: int, affected: Sequence[Affected]) -> str:

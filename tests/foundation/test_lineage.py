@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.lineage import FILE, NOTE, note_of, said_first, seen_by, site_list, trained_on, write_patients
+from foundation.lineage import FILE, NOTE, note_of, said_first, seen_by, site_list, trained_on
+from foundation.patient_list import write_patients
 from foundation.run_record import RunRecord
 
 TEST = {"p7": "05", "p8": "05", "p9": "44"}

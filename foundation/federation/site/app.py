@@ -35,7 +35,8 @@ from foundation.federation.statistics import collect
 from foundation.federation.task import RoundResult
 from foundation.federation.weights.update import difference
 from foundation.federation.wire.messages import Decline, Order, Reply, answering, pack_decline, pack_reply, unpack_order
-from foundation.lineage import site_list, write_patients
+from foundation.lineage import site_list
+from foundation.patient_list import write_patients
 
 Answer = Callable[[PolicyGate, Message], RecordDict]
 

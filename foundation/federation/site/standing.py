@@ -10,6 +10,7 @@ from foundation.federation.policy import Declined
 from foundation.federation.site.config import Site
 from foundation.files import read_json
 from foundation.lineage import site_list
+from foundation.patient_list import WITHDRAWN, digests_of_ids
 
 _MONTH, _YEAR = timedelta(days=30), timedelta(days=365)
 _RELEASES = ("update", "embeddings")
@@ -84,8 +85,8 @@ def check_news(site: Site, plan: RunPlan, run: str, entries: Sequence[Entry], pa
     for one in sorted(earlier):
         path = site_list(site.ledger.parent, one)
         content = read_json(path, "restore it: without it nobody can tell which patients are new", "train")
-        seen.update(map(str, content["train"]))
-    if earlier and len(set(patients) - seen) < standing.new_patients:
+        seen.update(digests_of_ids(map(str, content["train"])), content.get(WITHDRAWN, {}).get("train", []))
+    if earlier and len(digests_of_ids(patients) - seen) < standing.new_patients:
         raise Declined(f"standing: fewer than {standing.new_patients} new patients since the runs before")
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from life_parts.lives import REPAIRED, Life
 from life_parts.world import QUARTERS
 
-# What runs and releases keep of whom they learned from or were judged on, under packed names.
-_LISTS = ("trained_on.json", "split.json", "predictions.parquet")
+_PREDICTIONS = "predictions.parquet"  # of whom releases were judged on, under packed names: they rest on them
 
 
 def checked(life: Life, quarters: int) -> list[str]:
@@ -61,25 +60,24 @@ def _poisoned(life: Life, quarters: int) -> tuple[bool, str]:
 
 
 def _withdrawn(life: Life, quarters: int) -> tuple[bool, str]:
-    """By id in no file but hospitals' own; by the name that they were packed under in none but runs' own lists."""
+    """By id in no file but hospitals' own; by the name that they were packed under in none but tables of predictions."""
     from life_parts.world import KEY
 
     world = life.world
     ids, names = [one.encode() for one in world.withdrawn], [one.encode() for one in world.names(world.withdrawn)]
     own = {life.folder / name for name in ("drawn", "drawn-later", "hospitals", "withdrawn.txt")}
-    by_id, by_name, lists = [], [], 0
+    by_id, by_name, tables = [], [], 0
     for path in (path for path in life.folder.rglob("*") if path.is_file() and path.name != KEY):
         if any(path.is_relative_to(other) for other in own):
             continue
         content = path.read_bytes()
         by_id += [path] if any(word in content for word in ids) else []
         if any(word in content for word in names):
-            is_list = path.name in _LISTS or path.parent.name == "trained_on"
-            lists += is_list
-            by_name += [] if is_list else [path]
+            tables += path.name == _PREDICTIONS
+            by_name += [] if path.name == _PREDICTIONS else [path]
     shown = sorted(str(path.relative_to(life.folder)) for path in (*by_id, *by_name))
     words = f"{len(ids)} withdrew; by id in {len(by_id)} files, by keyed name in {len(by_name)}"
-    words += f" and in {lists} lists by which runs and releases that learned from them are told"
+    words += f" and in {tables} tables of predictions that releases rest on"
     return not shown, ", ".join([words, *shown[:6]])
 
 

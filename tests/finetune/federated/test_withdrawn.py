@@ -8,12 +8,20 @@ import pandas as pd
 import pytest
 
 from foundation.data.cohort import Cohort
-from foundation.data.withdrawals import affected_by_withdrawal, as_text, to_json
+from foundation.data.withdrawals import (
+    affected_by_withdrawal,
+    as_text,
+    blind_lists,
+    blind_query_sets,
+    remove_caches,
+    to_json,
+)
 from foundation.federation.runtime.command import federate
 from foundation.files import read_json, write_json
 from foundation.lineage import LEARNED_IN, NOTE, federated_runs
 from foundation.run_record import RunRecord
 from tests.finetune.federated.conftest import Configure
+from tests.run_files import naming
 
 HOSPITAL = "riverside"
 
@@ -81,3 +89,16 @@ def test_run_of_which_nothing_came_back_is_told_by_its_name(hospital: Path, with
     count, affected = affected_by_withdrawal(without(listed(hospital, "train")[:1]), [hospital])
     assert (count, [one.elsewhere for one in affected]) == (1, [[name]])
     assert f"federated run {name}, of which nothing lies here, did: tell its operator" in as_text(count, affected)
+
+
+def test_no_file_of_a_hospital_names_who_withdrew(hospital: Path, without: Callable[[list[str]], Cohort]):
+    gone = [*listed(hospital, "train")[:2], listed(hospital, "validation")[0]]
+    cohort = without(gone)
+    count, affected = affected_by_withdrawal(cohort, [hospital])
+    remove_caches(affected)
+    blind_lists(affected, cohort)
+    blind_query_sets(affected, cohort)
+    assert naming(hospital, gone) == []
+    again, told = affected_by_withdrawal(cohort, [hospital])
+    learned = {one.run.name: one.patients for one in told if one.patients}
+    assert (again, learned) == (count, {"received": 3, "bundle": 3, "trained_on": 3})

@@ -12,12 +12,14 @@ from finetune.learning.memory import Memory
 from finetune.learning.start import doubts_of, patients_to_learn
 from foundation.data.cohort import Cohort
 from foundation.data.splits import Split
-from foundation.data.withdrawals import affected_by_withdrawal
+from foundation.data.withdrawals import affected_by_withdrawal, blind_lists, remove_caches
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
-from foundation.lineage import NOTE, note_of, site_list, write_patients
-from foundation.run_record import RunRecord, digest_of
+from foundation.lineage import NOTE, note_of, site_list
+from foundation.patient_list import write_patients
+from foundation.run_record import RunRecord
 from tests.finetune.learning.conftest import QUICK
+from tests.run_files import naming
 
 
 @pytest.fixture
@@ -104,6 +106,22 @@ def test_information_of_who_left_and_a_release_without_a_list_are_warned_of(
     assert "first does not say whom it trained on: all its patients count as new" in capsys.readouterr().out
 
 
+def test_no_file_of_a_run_names_who_withdrew_since(train, cohort: Cohort, tmp_path: Path):
+    first = train(
+        "first", cohort.hospitals[:2], "frozen=true", "steps=2", f"embeddings={tmp_path / 'first/embeddings'}"
+    )
+    gone = [*read_json(first / "trained_on.json", "")["train"][:2], read_json(first / "split.json", "")["test"][0]]
+    later = Cohort(cohort.folder)
+    later.patients = later.patients.drop(index=gone)
+    count, affected = affected_by_withdrawal(later, [first])
+    assert {path.name for path in naming(first, gone)} > {"trained_on.json", "split.json"}
+    remove_caches(affected)
+    blind_lists(affected, later)
+    assert naming(first, gone) == []
+    assert [(one.run, one.patients) for one in affected_by_withdrawal(later, [first])[1]] == [(first.resolve(), 2)]
+    assert count == 3
+
+
 def hospital_of(cohort: Cohort, patient: str) -> str:
     return str(cohort.patients.loc[patient, "hospital"])
 
@@ -117,9 +135,8 @@ def test_fewer_newcomers_of_a_hospital_than_a_sum_may_be_of_wait_for_a_later_run
     counts = read_json(first / "sums.json", "")["patients"]
     content = read_json(first / "trained_on.json", "")
     content["train"] = [patient for patient in content["train"] if patient not in late]
-    write_json(first / "trained_on.json", content)
     record = read_json(first / "run.json", "")
-    record["notes"][NOTE]["digest"] = digest_of(content)
+    record["notes"][NOTE]["digest"] = write_patients(first / "trained_on.json", **content)
     write_json(first / "run.json", record)
     second = train("second", [one, two], "method=sums", release="first")
     assert f"warning: sums.fewest: 3 new patients of {one} wait for a later run" in capsys.readouterr().out

@@ -11,10 +11,18 @@ import yaml
 
 from foundation.data.cohort import Cohort
 from foundation.data.pack import pack
-from foundation.data.withdrawals import affected_by_withdrawal, as_text, blind_query_sets, remove_caches, to_json
+from foundation.data.withdrawals import (
+    affected_by_withdrawal,
+    as_text,
+    blind_lists,
+    blind_query_sets,
+    remove_caches,
+    to_json,
+)
 from foundation.errors import UserError
 from foundation.files import write_json
-from foundation.lineage import note_of, site_list, write_patients
+from foundation.lineage import note_of, seen_by, site_list, trained_on
+from foundation.patient_list import write_patients
 from foundation.query_sets import QuerySet
 from foundation.run_record import RunRecord
 
@@ -187,3 +195,45 @@ def test_whom_answers_were_about_is_named_and_made_blind(cohort: Cohort, runs: P
     for state, patients in zip(places, (["P1"], ["P2"], ["Q1"]), strict=True):
         assert QuerySet.read(state / "asked/a.json").patients == set(patients)
     assert not [path for one in affected_by_withdrawal(cohort, roots)[1] for path in one.files if path in files]
+
+
+def test_lists_and_splits_lose_the_names_and_still_tell_the_runs(cohort: Cohort, runs: Path) -> None:
+    write_json(runs / "head/split.json", {"cohort_digest": "0", "train": ["P1"], "validation": ["P2"], "test": ["P8"]})
+    before = affected_by_withdrawal(cohort, [runs])
+    remove_caches(before[1])
+    changed = blind_lists(before[1], cohort)
+    assert {path.name for path in changed} == {"trained_on.json", site_list(Path(), "some run").name, "split.json"}
+    after = affected_by_withdrawal(cohort, [runs])
+    told = [(one.run, one.patients, one.through) for one in before[1]]
+    assert (after[0], [(one.run, one.patients, one.through) for one in after[1]]) == (before[0], told)
+    assert [path.name for one in after[1] for path in one.files] == ["predictions.parquet"]
+    assert blind_lists(after[1], cohort) == []
+    assert not [path for path in runs.rglob("*.json") if "elsewhere" not in path.parts and "P8" in path.read_text()]
+    split = json.loads((runs / "head/split.json").read_text())
+    assert (split["train"], split["test"], len(split["withdrawn"]["test"])) == (["P1"], [], 1)
+
+
+def test_who_returns_is_no_test_patient_of_a_run_that_forgot_the_name(cohort: Cohort, runs: Path) -> None:
+    encoder = runs / "encoder"
+    known = trained_on(encoder)[0][0]
+    blind_lists(affected_by_withdrawal(cohort, [runs])[1], cohort)
+    (blind,) = trained_on(encoder)[0]  # whose digest is still that of the record
+    assert blind.patients == {"P1"} and known.patients == {"P1", "P8", "P9"}
+    for one in (known, blind):
+        assert one.among(["P1", "P2", "P9"]) == {"P1", "P9"}
+        assert len(one.left(["P1", "P2", "P9"])) == 1
+    (seen,) = seen_by(encoder, {"P2": "alpha", "P9": "alpha"}, [])[0]
+    assert seen.patients == 1
+
+
+def test_a_list_that_was_changed_otherwise_is_refused(cohort: Cohort, runs: Path) -> None:
+    blind_lists(affected_by_withdrawal(cohort, [runs])[1], cohort)
+    path = runs / "encoder/trained_on.json"
+    content = json.loads(path.read_text())
+    for withdrawn in ({}, {"train": content["withdrawn"]["train"][:1]}):
+        write_json(path, content | {"withdrawn": withdrawn})
+        with pytest.raises(UserError, match=r"trained_on\.json: changed since the run wrote it; restore it"):
+            trained_on(runs / "encoder")
+    write_json(path, content | {"withdrawn": {"train": [8]}})
+    with pytest.raises(UserError, match=r"trained_on\.json: train, validation or withdrawn hold no lists of ids"):
+        trained_on(runs / "encoder")

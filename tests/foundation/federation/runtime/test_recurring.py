@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 from foundation.errors import AlreadyFinished, UserError
 from foundation.federation.ledger import verify
 from foundation.federation.runtime.command import federate
-from foundation.lineage import site_list, write_patients
+from foundation.lineage import site_list
+from foundation.patient_list import write_patients
 from tests.foundation.federation.linear_task import TARGET, linear_config
 
 COMMAND = "python -m linear.federated"

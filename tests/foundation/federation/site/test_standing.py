@@ -23,7 +23,8 @@ from foundation.federation.site.standing import check_bounds
 from foundation.federation.site.sums import sums_here
 from foundation.federation.wire.messages import Order
 from foundation.federation.wire.sums import with_question
-from foundation.lineage import site_list, write_patients
+from foundation.lineage import site_list
+from foundation.patient_list import write_patients
 from tests.foundation.federation.gates import arrived, site_of
 
 WEIGHTS = {"encoder.fusion.patient": np.ones(4, np.float32)}
