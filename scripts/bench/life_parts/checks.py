@@ -60,7 +60,7 @@ def _poisoned(life: Life, quarters: int) -> tuple[bool, str]:
 
 
 def _withdrawn(life: Life, quarters: int) -> tuple[bool, str]:
-    """By id in no file but hospitals' own; by the name that they were packed under in none but tables of predictions."""
+    """By id in no file but hospitals' own; by the name that they were packed under in tables of predictions alone."""
     from life_parts.world import KEY
 
     world = life.world
