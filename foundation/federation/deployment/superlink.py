@@ -28,9 +28,12 @@ def main(cfg: DictConfig) -> None:
 
 def _start(cfg: DictConfig) -> None:
     from foundation.federation.deployment.control_client import ServerFolder
+    from foundation.federation.deployment.ownership import check_owner
     from foundation.federation.deployment.superlink_app import start
 
-    start(ServerFolder.load(cfg.server))
+    server = ServerFolder.load(cfg.server)
+    check_owner(server.path, server.path / "superlink.key")
+    start(server)
 
 
 def _nodes(cfg: DictConfig) -> None:

@@ -21,6 +21,7 @@ from foundation.ports import check_port
 def main(cfg: DictConfig) -> None:
     """Connects to the SuperLink and answers its orders until interrupted."""
     from foundation.federation.deployment.orders import answer_orders
+    from foundation.federation.deployment.ownership import check_owner
     from foundation.federation.deployment.registration import only_one
     from foundation.federation.site.config import Site
 
@@ -30,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     for key in ("certificate", "key", "secret"):
         if not Path(cfg[key]).is_file():
             raise UserError(f"{key}: {cfg[key]} is missing; use the folder that provision wrote for this site")
+    check_owner(site_file.parent, Path(cfg.key), Path(cfg.secret))
     check_port(cfg.port)
     signal.signal(signal.SIGTERM, _interrupt)
     with only_one(site.state):
