@@ -159,7 +159,9 @@ def _layout(source: ByRows, start: str) -> _RowLayout | None:
         return None
     place = shape.header.index(source.key)
     pattern = None if source.key_pattern is None else re.compile(with_group(source.key_pattern))
-    header = next(_records(start[shape.start :], delimiter, place), ("", ""))[0]
+    header = start[shape.start : start.find("\n", shape.start) + 1]
+    if '"' in header or not header:  # which may hold line breaks, or is all there is
+        header = next(_records(start[shape.start :], delimiter, place), ("", ""))[0]
     return _RowLayout(start[: shape.start] + header, delimiter, place, pattern)
 
 

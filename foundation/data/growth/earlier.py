@@ -70,10 +70,11 @@ class Growth:
         """Patients who are new, who changed, and who are gone."""
         counts = {"new": 0, "changed": 0, "withdrawn": 0}
         for hospital in {**self.members, **earlier.tables}:
-            before, now = earlier.hospital_of(hospital).index, set(self.members.get(hospital, ()))
+            before, now = earlier.hospital_of(hospital).index, pd.Index(self.members.get(hospital, ()), dtype=object)
             packed = set[str]().union(*self.fresh.get(hospital, {}).values())
-            stay = int(before.isin(now).sum())
+            stayed = now[before.get_indexer(now) >= 0]
+            stay = len(stayed)
             counts["new"] += len(now) - stay
-            counts["changed"] += int(before.isin(packed & now).sum())
+            counts["changed"] += int(stayed.isin(packed).sum())
             counts["withdrawn"] += len(before) - stay
         return counts
