@@ -50,9 +50,9 @@ def _poisoned(life: Life, quarters: int) -> tuple[bool, str]:
     by_name = {one.name: one for one in life.quarters}
     poisoned, twin = by_name[QUARTERS[number]], by_name[f"{QUARTERS[number]}{REPAIRED}"]
     words = [
-        f"{one.release} {'promoted' if one.promoted else 'refused'} with {one.broken} rules broken"
+        f"{one.release} {'promoted' if one.promoted else 'refused'} with {len(one.broken)} rules broken"
         for one in (poisoned, twin)
-    ]
+    ] + twin.broken[:1]
     return (
         not poisoned.promoted and twin.promoted,
         f"labels inverted at {', '.join(where)}: {'; repaired: '.join(words)}",

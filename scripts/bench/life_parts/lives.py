@@ -44,7 +44,7 @@ class Quarter:
     runs: Path
     release: str
     promoted: bool
-    broken: int
+    broken: list[str]
     alarms: list[str] = field(default_factory=list)
 
 
@@ -154,7 +154,8 @@ class Life:
         beside = [] if current is None else [f"before={before}"]
         code, text = self.processes.run("serve.release promote", *rules, *beside, codes=(0, 2))
         print("  " + text.strip().splitlines()[-1], flush=True)
-        return Quarter(name, runs, release, code == 0, len(re.findall(": broken, ", text.split("\nerror: ")[0])))
+        broken = [line.strip() for line in text.split("\nerror: ")[0].splitlines() if ": broken, " in line]
+        return Quarter(name, runs, release, code == 0, broken)
 
     def _head_of(self, release: str) -> Path:
         return next(one.runs for one in self.quarters if one.release == release) / "head"

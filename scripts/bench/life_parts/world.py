@@ -4,6 +4,7 @@ Every hospital's patients are drawn for the whole life, and a quarter shows thos
 scanner shows the same patients in other colours, from a second drawing with the same seed.
 """
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import yaml
 
 from foundation.data.deidentify import keyed_hash, read_or_make_key
 from foundation.data.synthetic import Site, write
+from foundation.files import SECRET, write_text
 
 QUARTERS = tuple(f"{2027 + number // 4}-Q{1 + number % 4}" for number in range(8))
 SITES = (
@@ -57,11 +59,13 @@ class World:
         first: patients of a hospital when it comes.
         more: patients who come to each in every later quarter.
         events: of the life.
-        seed: of all patients.
+        seed: of all patients, and of the key by which they are named.
     """
 
     def __init__(self, folder: Path, first: int, more: int, events: Events, seed: int) -> None:
         self.root = folder / "hospitals"
+        # Else it would be drawn anew in each life, and with the packed names every split, whatever the seed.
+        write_text(self.root / KEY, f"{hashlib.sha256(f'life {seed}'.encode()).hexdigest()}\n", SECRET)
         self.first, self.more, self.events = first, more, events
         self.drawn = {False: folder / "drawn", True: folder / "drawn-later"}
         sites = [replace(site, patients=first + more * (len(QUARTERS) - 1)) for site in SITES]
