@@ -3,15 +3,17 @@
 A block's expert is a ridge regression of the response. A second one, with the same features, regresses the fused score
 of all blocks (generalised distillation: Lopez-Paz et al. 2016): that score tells more of a patient than a label or a
 censored time does, and only training patients need have the other modalities. Both are added in the proportion that
-explains the response best.
+explains the response best. A block that hardly any hospital has is not taught: with two, the fit without one knows a
+single hospital, and what a teacher of all others adds cannot be judged (MRI of the gliomas).
 Penalties, weights and calibration are chosen on scores of fits without the patient's hospital. Three things are not
-without it, so these scores judge a model kindly: the axes of a block, the weights of the combination, and the teacher,
+without it, so these scores judge a model kindly: a block's main axes, the weights of the combination, and the teacher,
 whose scores of other hospitals' patients come from experts that have seen this one. Only hospitals held out of all that
 (`finetune.evaluate`, `finetune.crossvalidate`) judge a model.
 """
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +22,14 @@ from numpy.typing import NDArray
 from finetune.experts.blocks import Axes
 from finetune.experts.fusion import Normal, Rule, patterns, rule
 from finetune.experts.responses import Floats, Response, Value
-from finetune.experts.ridge import cross_fit, hospital_folds, linear, ridge
+from finetune.experts.ridge import CrossFit, cross_fit, hospital_folds, linear, ridge
 from finetune.experts.weights import weigh, weigh_positively
 from foundation.errors import UserError
 
 FEWEST = 20  # patients who have a block, for an expert of it
+_POWERS = (0.0, 1.0, 2.0)  # of a feature's score statistic (`Axes.towards`); 0: main axes
+_WIDE = 2.0  # features a patient
+_HOSPITALS, _SHARE = 3, 10  # that must have a block, with so many patients each, for a teacher
 _STUDENT_PENALTY = 10.0
 _SATURATED = 3.0  # a score beyond which a teacher says no more: 95 % of a label, a twentyfold hazard
 
@@ -70,13 +75,13 @@ def fit_committee(
         blocks: by name, `[patients, size]`, NaN where not measured.
         response: of the patients.
         hospitals: of the patients, by which they are left out.
-        distil: teach experts by the fused score, too.
+        distil: teach experts by the fused score, too; without, each is a plain ridge on its main axes.
 
     Raises:
         UserError: if no block has patients enough.
     """
     names = np.asarray(hospitals)
-    experts = {name: fit_expert(values, response, names) for name, values in blocks.items()}
+    experts = {name: fit_expert(values, response, names, distil) for name, values in blocks.items()}
     if not any(experts.values()):
         raise UserError(
             f"task.modalities: none of {', '.join(blocks)} is there for {FEWEST} patients with a target, and experts "
@@ -87,26 +92,52 @@ def fit_committee(
         return committee
     teacher = Value(np.clip(committee.scores, -_SATURATED, _SATURATED))
     for name, expert in experts.items():
-        if expert is not None:
+        if expert is not None and _judged(expert, response, names):
             experts[name] = distilled(expert, blocks[name], teacher, response, names)
     return _combine(experts, response, names)
 
 
+def _judged(expert: Expert, response: Response, hospitals: NDArray[np.str_]) -> bool:
+    """Whether three hospitals have patients of a block, or all of a cohort of fewer."""
+    everybody, those = (
+        (np.unique(hospitals[who], return_counts=True)[1] >= _SHARE).sum()
+        for who in (response.known, response.known & ~np.isnan(expert.scores))
+    )
+    return bool(those >= min(everybody, _HOSPITALS))
+
+
 def fit_expert(
-    values: Floats, response: Response, hospitals: NDArray[np.str_], axes: Axes | None = None
+    values: Floats, response: Response, hospitals: NDArray[np.str_], supervised: bool = True
 ) -> Expert | None:
-    """A block's expert, on axes that are known or its patients' own; None where fewer than twenty have a response."""
+    """A block's expert; None where fewer than twenty have a response.
+
+    Of a block with far more features than patients, main axes leave most away. There axes towards the response are
+    tried, too, and unseen hospitals choose.
+    """
     present = ~np.isnan(values).all(axis=1)
     rows = np.flatnonzero(present & response.known)
     if len(rows) < FEWEST:
         return None
-    axes = Axes.of(values[present]) if axes is None else axes
-    design, seen = axes.project(values[rows]), response.of(rows)
-    crossed = cross_fit(design, seen, hospital_folds(hospitals[rows]))
-    beta = ridge(design, seen, crossed.penalty)
+    axes, known, seen = Axes.of(values[present]), values[rows], response.of(rows)
+    folds = hospital_folds(hospitals[rows])
+    others = [np.setdiff1d(np.arange(len(rows)), fold) for fold in folds]
+    wide = np.isfinite(axes.scale).sum() > _WIDE * len(rows)
+    powers = _POWERS if supervised and wide else _POWERS[:1]
+
+    def crossed(power: float) -> CrossFit:
+        if not power:
+            return cross_fit([axes.project(known)] * len(folds), seen, folds)
+        without = (axes.towards(known[rest], seen.of(rest), power) for rest in others)
+        return cross_fit([some.project(known) for some in without], seen, folds)
+
+    tried = {power: crossed(power) for power in powers}
+    power = max(powers, key=lambda power: tried[power].log_likelihood)
+    if power:
+        axes = axes.towards(known, seen, power)
+    beta = ridge(axes.project(known), seen, tried[power].penalty)
     scores = np.full(len(values), np.nan)
     scores[present] = linear(axes.project(values[present]), beta)
-    scores[rows] = crossed.scores
+    scores[rows] = tried[power].scores
     return Expert(axes, beta, scores)
 
 
@@ -114,7 +145,7 @@ def distilled(
     expert: Expert, values: Floats, teacher: Response, response: Response, hospitals: NDArray[np.str_]
 ) -> Expert:
     """The expert with that of the teacher's score added."""
-    student = fit_expert(values, teacher, hospitals, expert.axes)  # so that their coefficients add up
+    student = fit_expert(values, teacher, hospitals)
     if student is None:
         return expert
     rows = np.flatnonzero(response.known & ~np.isnan(expert.scores) & ~np.isnan(student.scores))
@@ -123,9 +154,10 @@ def distilled(
     slopes, shift = weigh_positively(both[rows], response.of(rows), _STUDENT_PENALTY, spread)
     if not slopes.any():
         return expert
-    beta = slopes[0] * expert.beta + slopes[1] * student.beta
-    beta[-1] += shift
-    return Expert(expert.axes, beta, both @ slopes + shift)
+    rotation = np.concatenate([expert.axes.rotation, student.axes.rotation], axis=1)
+    beta = np.concatenate([slopes[0] * expert.beta[:-1], slopes[1] * student.beta[:-1]])
+    bias = slopes @ [expert.beta[-1], student.beta[-1]] + shift
+    return Expert(replace(expert.axes, rotation=rotation), np.append(beta, bias), both @ slopes + shift)
 
 
 def _combine(experts: dict[str, Expert | None], response: Response, hospitals: NDArray[np.str_]) -> Committee:

@@ -72,25 +72,25 @@ def hospital_folds(hospitals: Sequence[str] | NDArray[np.str_], seed: int = 0) -
 
 
 def cross_fit(
-    design: Floats, response: Response, folds: Sequence[Rows], penalties: Sequence[float] = PENALTIES
+    designs: Sequence[Floats], response: Response, folds: Sequence[Rows], penalties: Sequence[float] = PENALTIES
 ) -> CrossFit:
     """The penalty under which fits without a fold explain it best, and their scores.
 
     A federation would leave a hospital out by taking its sums off the pooled ones.
 
     Args:
-        design: `[patients, width]`.
+        designs: for each fold, that of the fit without it, `[patients, width]`.
         response: of the same patients, all known.
         folds: rows; each patient stands in one.
         penalties: to choose from.
     """
-    rows = np.arange(len(design))
+    rows = np.arange(len(designs[0]))
     others = [np.setdiff1d(rows, fold) for fold in folds]
     starts: list[Floats | None] = [None] * len(folds)
     best: CrossFit | None = None
     for penalty in sorted(penalties, reverse=True):
-        scores, likelihood = np.zeros(len(design)), 0.0
-        for index, (fold, rest) in enumerate(zip(folds, others, strict=True)):
+        scores, likelihood = np.zeros(len(rows)), 0.0
+        for index, (design, fold, rest) in enumerate(zip(designs, folds, others, strict=True)):
             starts[index] = beta = ridge(design[rest], response.of(rest), penalty, starts[index])
             scores[fold] = linear(design[fold], beta)
             likelihood += response.of(fold).log_likelihood(scores[fold])

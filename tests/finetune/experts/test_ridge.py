@@ -82,7 +82,7 @@ def test_scores_of_a_fold_do_not_depend_on_its_outcomes(design: np.ndarray):
     folds = hospital_folds(["a"] * 40 + ["b"] * 50 + ["c"] * 30)
     changed = label.copy()
     changed[folds[2]] = 1 - changed[folds[2]]
-    one, other = (cross_fit(design, Label(values), folds, [PENALTY]) for values in (label, changed))
+    one, other = (cross_fit([design] * len(folds), Label(values), folds, [PENALTY]) for values in (label, changed))
     np.testing.assert_array_equal(one.scores[folds[2]], other.scores[folds[2]])
     assert np.abs(one.scores[folds[0]] - other.scores[folds[0]]).max() > 1e-3
 
@@ -91,8 +91,10 @@ def test_a_large_penalty_is_chosen_where_there_is_nothing_to_learn():
     rng = np.random.default_rng(1)
     design, label = rng.normal(size=(200, 20)), rng.integers(2, size=200).astype(float)
     folds = hospital_folds(list("abcd") * 50)
-    nothing = cross_fit(design, Label(label), folds)
-    something = cross_fit(design, Label((design[:, 0] * 3 + rng.logistic(size=200) > 0).astype(float)), folds)
+    nothing = cross_fit([design] * len(folds), Label(label), folds)
+    something = cross_fit(
+        [design] * len(folds), Label((design[:, 0] * 3 + rng.logistic(size=200) > 0).astype(float)), folds
+    )
     assert nothing.penalty > 10 > something.penalty
 
 
