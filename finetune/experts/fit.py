@@ -3,8 +3,8 @@
 A block's expert is a ridge regression of the response. A second one, with the same features, regresses the fused score
 of all blocks (generalised distillation: Lopez-Paz et al. 2016): that score tells more of a patient than a label or a
 censored time does, and only training patients need have the other modalities. Both are added in the proportion that
-explains the response best. A block that hardly any hospital has is not taught: with two, the fit without one knows a
-single hospital, and what a teacher of all others adds cannot be judged (MRI of the gliomas).
+explains the response best. A block that at hospitals left out tells next to nothing of the fused score (MRI of few
+gliomas) is not taught: what it took of that score would be chance.
 Penalties, weights and calibration are chosen on scores of fits without the patient's hospital. Three things are not
 without it, so these scores judge a model kindly: a block's main axes, the weights of the combination, and the teacher,
 whose scores of other hospitals' patients come from experts that have seen this one. Only hospitals held out of all that
@@ -29,7 +29,7 @@ from foundation.errors import UserError
 FEWEST = 20  # patients who have a block, for an expert of it
 _POWERS = (0.0, 1.0, 2.0)  # of a feature's score statistic (`Axes.towards`); 0: main axes
 _WIDE = 2.0  # features a patient
-_HOSPITALS, _SHARE = 3, 10  # that must have a block, with so many patients each, for a teacher
+_TOLD = 0.1  # of the teacher's variance, at hospitals left out, for a student to be heard
 _STUDENT_PENALTY = 10.0
 _SATURATED = 3.0  # a score beyond which a teacher says no more: 95 % of a label, a twentyfold hazard
 
@@ -92,18 +92,9 @@ def fit_committee(
         return committee
     teacher = Value(np.clip(committee.scores, -_SATURATED, _SATURATED))
     for name, expert in experts.items():
-        if expert is not None and _judged(expert, response, names):
+        if expert is not None:
             experts[name] = distilled(expert, blocks[name], teacher, response, names)
     return _combine(experts, response, names)
-
-
-def _judged(expert: Expert, response: Response, hospitals: NDArray[np.str_]) -> bool:
-    """Whether three hospitals have patients of a block, or all of a cohort of fewer."""
-    everybody, those = (
-        (np.unique(hospitals[who], return_counts=True)[1] >= _SHARE).sum()
-        for who in (response.known, response.known & ~np.isnan(expert.scores))
-    )
-    return bool(those >= min(everybody, _HOSPITALS))
 
 
 def fit_expert(
@@ -142,11 +133,14 @@ def fit_expert(
 
 
 def distilled(
-    expert: Expert, values: Floats, teacher: Response, response: Response, hospitals: NDArray[np.str_]
+    expert: Expert, values: Floats, teacher: Value, response: Response, hospitals: NDArray[np.str_]
 ) -> Expert:
-    """The expert with that of the teacher's score added."""
+    """The expert with that of the teacher's score added, where the block tells of that score."""
     student = fit_expert(values, teacher, hospitals)
     if student is None:
+        return expert
+    seen = np.flatnonzero(teacher.known & ~np.isnan(student.scores))
+    if ((teacher.values - student.scores)[seen] ** 2).mean() > (1 - _TOLD) * teacher.values[seen].var():
         return expert
     rows = np.flatnonzero(response.known & ~np.isnan(expert.scores) & ~np.isnan(student.scores))
     both = np.stack([expert.scores, student.scores], axis=1)
