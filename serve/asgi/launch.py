@@ -58,7 +58,7 @@ def start(
         output: folder for key file, log and state.
         port: of the endpoint.
         workers: processes that each hold the model.
-        batch_size: most requests answered in one pass; fewer of large ones.
+        batch_size: most requests answered in one pass, a quarter of that where they are large.
         waiting: most requests that wait; more are refused with 429.
         waiting_mib: most mebibytes of bodies that are held at a time.
         receive_seconds: after which a request that is not there whole is cut off.

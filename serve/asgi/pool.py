@@ -24,7 +24,7 @@ from serve.problems import internal_error
 _LOG = logging.getLogger("serve")
 _ATTEMPTS = 2  # alone, before a request counts as what ends workers
 _TURN = 1 / 3  # of the time limit: one for a batch, one for what hangs in it, and one for those that it kept waiting
-_TOGETHER = 1 << 20  # bytes of a batch: images gain nothing from company, and would hold each other up
+_SMALL, _SLOTS = 4 << 10, 4  # bytes; places that a larger body takes in a batch: an image may take seconds to decode
 _EXPLANATIONS = 4  # that wait for each worker: more would not have their turn in time
 _LONGEST_PAUSE = 10.0  # seconds between starts that fail
 
@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         workers: processes.
-        batch_size: most requests answered in one pass; fewer of large ones.
+        batch_size: most requests answered in one pass, a quarter of that where they are large.
         waiting: most requests that wait.
         waiting_bytes: most bytes of them.
         response_seconds: after which a request is given up.
@@ -283,11 +283,11 @@ class Pool:
             self._waiting.popleft()
         share = -(-len(self._waiting) // max(1, idle))
         jobs: list[_Job] = []
-        size = 0
+        room = self.limits.batch_size
         while self._waiting and len(jobs) < min(share, self.limits.batch_size):
             alone = self._waiting[0].deaths > 0 or self._waiting[0].explains
-            size += len(self._waiting[0].call.body)
-            if jobs and (alone or size > _TOGETHER):
+            room -= 1 if len(self._waiting[0].call.body) <= _SMALL else _SLOTS
+            if jobs and (alone or room < 0):
                 break
             jobs.append(self._waiting.popleft())
             if alone:

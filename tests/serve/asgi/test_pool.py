@@ -56,17 +56,18 @@ def test_pool_gives_what_waits_to_a_free_worker_together():
 
 
 def test_pool_gives_large_requests_less_company():
-    large = b"x" * 400_000
+    """Each may hold an image that takes seconds: a full batch of them would keep the others from theirs for a minute."""
+    large = b"x" * 5_000
 
     async def use(pool: Pool) -> list[Reply]:
         first = asyncio.create_task(pool.answer(call(b"slow")))
         await asyncio.sleep(0.1)
-        bodies = [large, large, large, b"a", b"x" * 2_000_000, b"b"]
+        bodies = [large, large, b"a", large, b"b", *[b"c"] * 9]
         replies = await asyncio.gather(*(pool.answer(Call(body, {}, "r")) for body in bodies))
         return [await first, *replies]
 
-    texts = parts(with_pool(Limits(), use))
-    assert [text.rpartition(b"of ")[2] for text in texts] == [b"1", b"2", b"2", b"2", b"2", b"1", b"1"]
+    texts = parts(with_pool(Limits(batch_size=8), use))
+    assert [int(text.rpartition(b"of ")[2]) for text in texts] == [1, 2, 2, *[5] * 3, *[5] * 2, *[7] * 7]
 
 
 def test_pool_gives_an_explanation_to_a_worker_alone_after_the_answers_that_wait():
