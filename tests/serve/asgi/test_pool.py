@@ -56,7 +56,7 @@ def test_pool_gives_what_waits_to_a_free_worker_together():
 
 
 def test_pool_gives_large_requests_less_company():
-    """Each may hold an image that takes seconds: a full batch of them would keep the others from theirs for a minute."""
+    """Each may hold an image that takes seconds: a full batch of them would keep others from theirs for a minute."""
     large = b"x" * 5_000
 
     async def use(pool: Pool) -> list[Reply]:
