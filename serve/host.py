@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a host's front reads no bundle, and need not load what does
 JSON, FHIR = "application/json", "application/fhir+json"
 REQUEST_ID = "x-request-id"
 _COUNTED = ("prediction", "reliability", "modalities_used", "examined", "version")
+_CHARSET = re.compile(r"""\s*charset\s*=\s*["']?([^"'\s]*)["']?\s*""", re.IGNORECASE)
+_UTF_8 = ("utf-8", "utf8", "us-ascii")  # what is read as such, or is it too
 _ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
@@ -53,9 +55,14 @@ class Call:
         return (self.header("content-type") or JSON).partition(";")[0].strip().lower()
 
     def refusal(self) -> RequestError | None:
-        """Of a body that is declared as neither JSON nor FHIR: hosts read other kinds in their own ways."""
+        """Of a body that is declared as neither JSON nor FHIR, which hosts read in their own ways, or not as UTF-8."""
         if self.kind in (JSON, FHIR):
-            return None
+            charset = next(filter(None, map(_CHARSET.fullmatch, (self.header("content-type") or "").split(";"))), None)
+            if charset is None or charset[1].lower() in _UTF_8:
+                return None
+            reason = f"found charset={charset[1][:80]}"
+            advice = "send JSON as UTF-8"
+            return RequestError("Content-Type", reason, advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         advice = f"send one JSON object a patient, as Content-Type: {JSON}"
         return RequestError("Content-Type", f"found {self.kind[:80]!r}", advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 

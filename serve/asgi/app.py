@@ -228,6 +228,10 @@ class App:
     @asynccontextmanager
     async def _body(self, exchange: Exchange) -> AsyncIterator[bytes]:
         """A body with its room: what its sender counts is taken before it is read, and the rest as it comes."""
+        coding = exchange.headers.get(b"content-encoding", b"identity").lower()
+        if coding != b"identity":  # compressed, it would be counted before it is what it is
+            reason, advice = f"found {coding[:80].decode('latin-1')}", "send it as it is, not compressed"
+            raise RequestError("Content-Encoding", reason, advice, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         declared = exchange.declared_size()
         if declared > MOST_BYTES:
             raise too_large(declared)

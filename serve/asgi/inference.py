@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from foundation.modalities.request import RequestError
 from foundation.release import installed_release
@@ -26,9 +26,16 @@ MOST_PATIENTS = 256  # a call
 INPUT, ANSWER, STATUS = "patient", "answer", "status"
 
 
+def _number(value: Any) -> Any:
+    """What JSON Schema takes for an integer: 1 and 1.0, neither true nor "1"."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError("give a whole number")
+
+
 class _Tensor(BaseModel):
     name: Literal["patient"]
-    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=2)]
+    shape: Annotated[list[Annotated[int, BeforeValidator(_number), Field(ge=0)]], Field(min_length=1, max_length=2)]
     datatype: Literal["BYTES"]
     parameters: dict[str, Any] | None = None
     data: Annotated[list[str], Field(min_length=1, max_length=MOST_PATIENTS)]

@@ -143,11 +143,14 @@ def test_a_host_s_reply_is_finite_json_with_the_sender_s_id(predictor: Predictor
         host.Call(r'{"\ud800": 1}', {"content-type": "application/json", "x-request-id": "no\nid"}, "made"),
         host.Call(GOOD, {"content-type": "text/plain"}, "made"),
         host.Call('{"report": "\\u0007", "x": 1}', {}, "made"),
+        host.Call(GOOD, {"content-type": 'application/json; v=1; Charset="UTF-16"'}, "made"),
+        host.Call(GOOD, {"content-type": "application/fhir+json;charset=latin-1"}, "made"),
     ]
     replies = host.answer(predictor, calls)
-    assert [reply.status for reply in replies] == [200, 400, 415, 422]
-    assert [json.loads(reply.body)["request_id"] for reply in replies] == ["a-1", "made", "made", "made"]
+    assert [reply.status for reply in replies] == [200, 400, 415, 422, 415, 415]
+    assert [json.loads(reply.body)["request_id"] for reply in replies] == ["a-1", *["made"] * 5]
     assert replies[0].headers == {"content-type": "application/json", "x-request-id": "a-1"}
+    assert [json.loads(one.body)["reason"] for one in replies[4:]] == ["found charset=UTF-16", "found charset=latin-1"]
     problem = json.loads(replies[2].body)
     assert problem["type"] == "urn:consilium:problem:not-json"
     assert problem["field"] == "Content-Type" and problem["reason"] == "found 'text/plain'"

@@ -126,6 +126,8 @@ def test_app_lets_nobody_in_while_the_key_file_cannot_be_read(app: App, tmp_path
     ("method", "path", "headers", "status"),
     [
         ("POST", "PREDICTIONS", {"content-type": "text/plain"}, 415),
+        ("POST", "PREDICTIONS", {"content-type": "application/json; charset=utf-16"}, 415),
+        ("POST", "PREDICTIONS", {"content-encoding": "GZIP"}, 415),
         ("POST", "PREDICTIONS", {"content-length": str(MOST_BYTES + 1)}, 413),
         ("GET", "PREDICTIONS", {}, 405),
         ("POST", "/openapi.json", {}, 405),
@@ -219,6 +221,8 @@ def test_app_tells_its_observer_of_each_patient_and_of_strangers(app: App, tmp_p
     ("body", "status", "text"),
     [
         (infer(["bad"]), 422, "bad"),
+        (infer(["one"], shape=[True]), 422, "inputs.0.shape.0"),
+        (infer(["one"], shape=["1"]), 422, "inputs.0.shape.0"),
         (infer(["one"], shape=[2]), 422, "shape [2] of 1 elements"),
         (infer(["one", "two"], shape=[-1, -2]), 422, "inputs.0.shape.0"),
         (infer(["one"], name="image"), 422, "inputs.0.name"),
