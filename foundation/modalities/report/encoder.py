@@ -153,14 +153,13 @@ class Report(Modality):
         The windows of a long text stand one after another, all but the last of `max_length` pieces. In training also
         `corrupted`, the same with some pieces hidden, and `masked`, true where one was.
         """
-        windows = self.tokenizer(
-            raw,
-            truncation=True,
-            max_length=self.max_length,
-            stride=self.max_length // 4,
-            return_overflowing_tokens=True,
-        )["input_ids"][: self.max_windows]
-        numbers = [number for window in windows for number in window]
+        backend = self.tokenizer.backend_tokenizer  # without what is around it, which takes as long again
+        backend.no_padding()
+        side = self.tokenizer.truncation_side
+        backend.enable_truncation(self.max_length, stride=self.max_length // 4, direction=side)
+        encoded = backend.encode(raw)
+        windows = [encoded, *encoded.overflowing][: self.max_windows]
+        numbers = [number for window in windows for number in window.ids]
         inputs = {"pieces": torch.tensor(numbers), "mask": torch.ones(len(numbers), dtype=torch.bool)}
         if generator is not None:
             inputs["corrupted"], inputs["masked"] = self._corrupt(inputs["pieces"], generator)
