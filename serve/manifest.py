@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def digests(folder: Path) -> dict[str, str]:
     """By relative path, SHA-256 of every file under a folder but the manifest and its signature at its top.
 
     Raises:
-        UserError: on a link to a folder, which is not gone through, so what lies there would have no digest.
+        UserError: on a link to a folder, which is not gone through, so what lies there would have no digest, and on a
+            file that this user may not read.
     """
     beside = (folder / FILE, folder / SIGNATURE)
     paths = sorted(folder.rglob("*"))
@@ -26,7 +28,15 @@ def digests(folder: Path) -> dict[str, str]:
         if path.is_symlink() and not path.is_file():
             raise UserError(f"{path}: a link to no file; put what it leads to there itself, or remove it")
     files = [path for path in paths if path.is_file() and path not in beside]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(_content(path)).hexdigest() for path in files}
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except PermissionError as error:  # weights are written for their owner alone
+        user = f"user {os.getuid()}, only by {path.stat().st_uid}"
+        raise UserError(f"{path}: not readable by {user}; serve as that user, or make the export readable") from error
 
 
 def model_digest(files: Mapping[str, str]) -> str:

@@ -174,3 +174,13 @@ def test_a_file_that_is_no_key_is_said(content: bytes, bundle: Path, tmp_path: P
         signature.verify(bundle, tmp_path / "key")
     with pytest.raises(UserError, match="signing_key: .*: no readable private key"):
         signature.read_signing_key(tmp_path / "key")
+
+
+def test_file_that_this_user_may_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/head.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied", path)))
+    with pytest.raises(
+        UserError, match=r"head\.safetensors: not readable by user \d+, only by \d+; serve as that user"
+    ):
+        manifest.digests(tmp_path)
