@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,8 @@ def write_features(
         coords: upper left corners `[tiles, 2]`, full-resolution pixels.
         attributes: of the file; lists and objects are written as JSON.
     """
+    import h5py
+
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file["features"], file["coords"] = features, coords
         for name, value in attributes.items():
@@ -35,6 +36,8 @@ def write_features(
 
 def is_written(path: Path, key: str) -> bool:
     """Whether the file is there, whole, and of that key."""
+    import h5py
+
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
     try:
@@ -50,6 +53,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
     Raises:
         DataError: if it is missing or damaged.
     """
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             return dict(file.attrs)

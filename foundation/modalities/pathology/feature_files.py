@@ -1,12 +1,15 @@
 """Tile features that a slide pipeline extracted: HDF5 with `features` and `coords`, a file a slide."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.data.problems import refuse
+
+if TYPE_CHECKING:
+    import h5py
 
 _AGAIN = "extract the slide's features again, or copy the file again"
 
@@ -26,6 +29,8 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
     Raises:
         DataError: if the file is no such file, is damaged, or its parts do not fit together.
     """
+    import h5py
+
     if not path.is_file():
         raise refuse(path, "no such file", "mend its name in the table, or remove the row")
     if not h5py.is_hdf5(path):
@@ -51,7 +56,9 @@ def read_features(path: Path, dim: int | None = None) -> tuple[NDArray[np.floati
     return values, where.astype(np.int64)
 
 
-def _dataset(path: Path, file: h5py.File, name: str) -> NDArray[np.generic]:
+def _dataset(path: Path, file: "h5py.File", name: str) -> NDArray[np.generic]:
+    import h5py
+
     # A link to another file would read what the declaration does not name.
     dataset = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import tifffile
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -220,6 +219,8 @@ def _refuse_cut_off(path: Path) -> None:
     Raises:
         DataError: if a TIFF lays pixels beyond its end.
     """
+    import tifffile
+
     try:
         with tifffile.TiffFile(path) as file:
             pages = [(page.dataoffsets, page.databytecounts) for page in file.pages]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
@@ -85,6 +84,8 @@ def files_beside(path: Path, settings: SpotSettings) -> list[Path]:
 
 
 def _matrix_h5(path: Path) -> tuple[scipy.sparse.csr_matrix, list[str], list[str]]:
+    import h5py
+
     with h5py.File(path, "r") as file:
         group = file["matrix"]
         parts = tuple(group[name][()] for name in ("data", "indices", "indptr"))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 _HEAVY = ("torch", "anndata", "nibabel", "pydicom", "scipy", "skimage", "sqlalchemy", "matplotlib", "transformers")
+_HEAVY += ("h5py", "tifffile")
 _SCRIPT = f"""
 import sys
 import foundation.data.__main__, foundation.data.grow, foundation.data.pack, foundation.run_record
