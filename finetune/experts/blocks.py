@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finetune.experts.responses import Floats, Response
+from finetune.experts.responses import Floats, Response, score_statistics
 
 COMPONENTS = 64
 CLIP = 4.0
@@ -63,7 +63,8 @@ class Axes:
             components: to keep.
         """
         standard = standardise(values, self.mean, self.scale, self.reach)
-        weight = _strength(standard, response) ** power
+        statistics = np.abs(score_statistics(standard, response))
+        weight = (statistics / max(np.sqrt((statistics**2).mean()), _LEAST)) ** power
         return replace(self, rotation=weight[:, None] * _rotation(standard * weight, components))
 
     def project(self, values: Floats) -> Floats:
@@ -90,12 +91,3 @@ def _rotation(standard: Floats, components: int) -> Floats:
     axes, variance = axes[:, kept], variance[kept]
     rotation = standard.T @ axes / np.sqrt(variance) if wide else axes
     return np.asarray(rotation / np.sqrt(variance.sum() / len(variance) / patients))
-
-
-def _strength(standard: Floats, response: Response) -> Floats:
-    """Score statistics of features for no effect, without sign, in units of their root mean square: `[size]`."""
-    slope, curvature = response.tangent(response.start())
-    centred = standard - curvature @ standard / max(curvature.sum(), _LEAST)
-    spread = np.sqrt(curvature @ centred**2)
-    statistic = np.abs(slope @ centred) / np.where(spread > _LEAST, spread, np.inf)
-    return np.asarray(statistic / max(np.sqrt((statistic**2).mean()), _LEAST))

@@ -88,7 +88,7 @@ def fit_committee(
             "need as many; set method=steps"
         )
     committee = _combine(experts, response, names)
-    if not distil:
+    if not distil or sum(expert is not None for expert in experts.values()) == 1:  # which would be its own teacher
         return committee
     teacher = Value(np.clip(committee.scores, -_SATURATED, _SATURATED))
     for name, expert in experts.items():

@@ -23,6 +23,7 @@ _PRIOR = 20.0  # patients' worth of belief that a score needs no calibration
 _STEPS = 25
 _MONTH = 30.4375  # days
 _LEAST_HAZARD = 1e-3
+_LEAST = 1e-9
 
 
 class Response(ABC):
@@ -207,6 +208,21 @@ class Value(Response):
     def log_likelihood(self, score: Floats) -> float:
         rest = self.values - score
         return float(-(rest @ rest) / 2)
+
+
+def score_statistics(columns: Floats, response: Response) -> Floats:
+    """What each column tells of a response by itself: its score statistic where nothing is known yet, `[columns]`.
+
+    About standard normal where it tells nothing, positive where it rises with the response.
+
+    Args:
+        columns: `[patients, columns]`.
+        response: of the patients, all known.
+    """
+    slope, curvature = response.tangent(response.start())
+    centred = columns - curvature @ columns / max(curvature.sum(), _LEAST)
+    spread = np.sqrt(curvature @ centred**2)
+    return np.asarray(slope @ centred / np.where(spread > _LEAST, spread, np.inf))
 
 
 def _line(response: Response, score: Floats, support: float) -> tuple[float, float]:

@@ -103,3 +103,7 @@ def test_a_block_that_tells_nothing_of_the_fused_score_is_not_taught(expression:
         assert own is not None and expert is not None
         taught[name] = not np.array_equal(expert.beta, own.beta)
     assert taught == {"genes": True, "chance": False, "known": True}
+    by_itself = fit_committee({"genes": expression}, response, HOSPITALS).experts["genes"]
+    plain = fit_expert(expression, response, HOSPITALS)
+    assert by_itself is not None and plain is not None
+    np.testing.assert_array_equal(by_itself.beta, plain.beta)

@@ -50,6 +50,23 @@ def test_a_penalty_is_in_units_of_who_has_the_score():
     assert few[1] < 0.7 * plain[1] and few[0] > plain[0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_tells_little_is_penalised_more_than_what_tells_much(seed: int, monkeypatch: pytest.MonkeyPatch):
+    """Beside weights that are penalised alike: less for a score of few that hardly rises with the target."""
+    scores, truth = scores_of(seed)
+    rng = np.random.default_rng(seed)
+    few = np.flatnonzero(~np.isnan(scores[:, 2]))
+    scores[few, 2] = rng.normal(size=len(few)) + 0.5 * truth[few]
+    response = Hazard(np.ones(300), np.ceil(9000 * np.exp(-2 * truth) * rng.exponential(size=300)))
+    filled = Normal.of(scores).fill(scores)
+    monkeypatch.setattr("finetune.experts.weights._PENALTIES", (10.0,))
+    weights, _ = weigh(scores, filled, response, hospital_folds(HOSPITALS))
+    unit = np.nanstd(scores, axis=0) / np.sqrt((~np.isnan(scores)).mean(axis=0))
+    alike, _ = weigh_positively(filled, response, 10.0, unit)
+    assert weights[2] < 0.9 * alike[2]
+    np.testing.assert_allclose(weights[:2], alike[:2], rtol=0.3)
+
+
 def test_a_score_that_misleads_is_left_out():
     _, truth = scores_of(1)
     scores = np.stack([truth, -truth + 0.1 * np.random.default_rng(3).normal(size=300)], axis=1)
