@@ -10,6 +10,7 @@ from foundation.command import choose, command, plain
 from foundation.errors import UserError
 from foundation.federation.ledger.chain import Problem, as_json
 from foundation.federation.ledger.files import verify as verify_ledger
+from foundation.federation.ledger.receipts import check_receipts
 from foundation.federation.ledger.reconcile import Side
 from foundation.federation.ledger.reconcile import reconcile as reconcile_ledgers
 from foundation.federation.ledger.report import entries_table, summary, summary_table
@@ -22,6 +23,9 @@ _HELP = """usage: python -m foundation.federation.ledger ACTION ledgers=[FILE,..
               also holds it against those of its sites
   reconcile   the same, and asks for a server's and at least one site's; a server's of several runs may be given
   show        lists the entries; run=... those of one run
+
+With receipts=run/receipts.json server=federation/server sites' ledgers are also held against the heads that each signed
+and the server countersigned: whether one was made up anew, or ends earlier.
 
 Code 2 and a line a problem where anything is wrong. Messages that were lost on the way are listed, and are a problem
 with --strict alone: a site that died looks like that."""
@@ -55,6 +59,10 @@ def _examine(cfg: DictConfig, action: str, always_reconcile: bool) -> None:
     whole = len(sides) == len(paths)  # without its first entry a ledger is nobody's: mend that first
     if whole and (always_reconcile or (len(sides) > 1 and any(side.server for side in sides))):
         problems += reconcile_ledgers(sides)
+    if cfg.receipts is not None:
+        if cfg.server is None:
+            raise UserError("server: found null; receipts are verified by keys in the folder of the SuperLink")
+        problems += check_receipts(sides, Path(cfg.receipts), Path(cfg.server))
     for side in sides:
         _console().print(summary_table(side))
     if cfg.output is not None:

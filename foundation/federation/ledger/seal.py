@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key, load_ssh_public_key
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import Field
 
 from foundation.contract import Digest, Hospital, Part
@@ -87,6 +88,21 @@ def read_public(path: Path) -> EllipticCurvePublicKey:
         ) from error
     if not isinstance(key, EllipticCurvePublicKey):
         raise UserError(f"{path}: no EC key; put the site's own there (ssh-keygen -t ecdsa -b 384)")
+    return key
+
+
+def read_certificate(path: Path) -> EllipticCurvePublicKey:
+    """The public key of a certificate, as PEM.
+
+    Raises:
+        UserError: if the file holds none on a curve.
+    """
+    try:
+        key = load_pem_x509_certificate(path.read_bytes()).public_key()
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise UserError(f"{path}: no certificate can be read ({error}); take the SuperLink's") from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise UserError(f"{path}: a certificate of no EC key; take the SuperLink's")
     return key
 
 

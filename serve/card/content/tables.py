@@ -7,7 +7,7 @@ from typing import Any
 from foundation.errors import UserError
 from serve.card.chain import Evaluation, Evidence
 from serve.card.document import Line, Table, line
-from serve.card.graph import Graph, Node, Source
+from serve.card.graph import Graph, Node
 
 NAMES = {
     "auc": "AUC",
@@ -167,8 +167,3 @@ class Figures:
     def _groups(self) -> list[Any]:
         tables = (self.evaluation.file.at(name, default={}) for name in ("by_hospital", "by_modality"))
         return [group for table in tables for group in table.values()]
-
-
-def sources_of(nodes: Sequence[Node]) -> list[Source]:
-    """The first source of each."""
-    return [node.sources[0] for node in nodes]
