@@ -14,9 +14,26 @@ import traceback
 from collections.abc import Callable
 from typing import BinaryIO, NoReturn, cast
 
+from foundation.errors import UserError
+
 READY = b"ready"
 MOST_BYTES = 256  # of a message
 _LOG = logging.getLogger("serve")
+
+
+def check() -> None:
+    """Refuses a system that cannot name a process but by its number, which another may have by the time it is killed.
+
+    Raises:
+        UserError: saying what is missing.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        raise UserError(
+            "host: this system has no pidfd_open, by which workers are watched; give Linux 5.3 or later (a container "
+            "has its machine's, whose rules may forbid it), or host=torchserve"
+        ) from error
 
 
 def serve(work: Callable[[BinaryIO], None]) -> None:

@@ -40,6 +40,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints stands in the log
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='{"worker": "%(levelname)s %(message)s"}')
     try:
+        forking.check()
         predictor = _load(Path(sys.argv[1]), sys.argv[2])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

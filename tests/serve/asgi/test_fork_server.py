@@ -1,6 +1,7 @@
 """The process that workers are copied from: made anew where it dies, and nothing of a request in it."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
 from serve import manifest
-from serve.asgi import worker
+from serve.asgi import forking, worker
 from serve.asgi.fork_server import ForkServer
 from serve.asgi.pool import Limits, Pool
 from serve.host import Call
@@ -118,6 +120,22 @@ def _runs(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_a_system_without_handles_of_processes_is_refused_before_the_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forking.check()
+
+    def unknown(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", unknown)
+    with pytest.raises(UserError, match="Linux 5.3"):
+        forking.check()
+    monkeypatch.delattr(os, "pidfd_open")
+    with pytest.raises(UserError, match="Linux 5.3"):
+        forking.check()
 
 
 def test_a_worker_that_cannot_be_made_is_said_and_the_maker_goes_on(tmp_path: Path) -> None:
