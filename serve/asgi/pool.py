@@ -64,12 +64,8 @@ class _Job:
     call: Call
     reply: asyncio.Future[Reply]
     deadline: float  # of the loop's clock
+    explains: bool  # asks the model a hundred times, not once
     deaths: int = 0
-
-    @property
-    def explains(self) -> bool:
-        """Whether it asks the model a hundred times, not once."""
-        return self.call.header(EXPLAIN) is not None
 
 
 class Pool:
@@ -159,7 +155,8 @@ class Pool:
             RequestError: if it is an explanation, and as many wait as can be given in time.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(call, loop.create_future(), loop.time() + self.limits.response_seconds)
+        until = loop.time() + self.limits.response_seconds
+        job = _Job(call, loop.create_future(), until, call.header(EXPLAIN) is not None)
         self._put(job)
         self._arrived.set()
         try:
