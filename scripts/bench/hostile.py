@@ -53,7 +53,7 @@ class Tally:
     hostile: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)  # 5xx outside the window, and hostile requests answered
     kills: list[float] = field(default_factory=list)
-    recoveries: list[float] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)  # of each kill, in order
     memory: dict[str, list[float]] = field(default_factory=lambda: {"front": [], "worker": []})  # MiB, by time
 
     def in_window(self) -> bool:
@@ -211,10 +211,11 @@ def main() -> None:
     print(f"{asked + sum(tally.hostile.values())} requests")
     print(f"good: {asked} asked, refused {dict(tally.refused)}, {len(tally.wrong)} wrong answers")
     print(f"hostile: {dict(tally.hostile)}; faults: {dict(tally.faults) or 'none'}")
-    recovery = ", ".join(f"{seconds:.1f}" for seconds in sorted(tally.recoveries)[::-1][:5]) or "-"
-    print(
-        f"{len(tally.kills)} kills, longest seconds until a request sent afterwards was answered: {recovery} (bar: 10)"
-    )
+    both = tally.recoveries[KILLS_OF_MAKER - 1 :: KILLS_OF_MAKER]
+    alone = [one for place, one in enumerate(tally.recoveries) if (place + 1) % KILLS_OF_MAKER]
+    print(f"{len(tally.kills)} kills; longest seconds until a request sent afterwards was answered (bar: 10):")
+    for name, some in (("a worker", alone), ("a worker and what it was copied from", both)):
+        print(f"  {name}: {', '.join(f'{seconds:.1f}' for seconds in sorted(some)[::-1][:5]) or '-'}")
     for name, sizes in tally.memory.items():
         quarter = max(1, len(sizes) // 4)
         grown = statistics.median(sizes[-quarter:]) - statistics.median(sizes[quarter : 2 * quarter] or sizes)
