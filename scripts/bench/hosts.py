@@ -25,6 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,6 +41,7 @@ from serve.torchserve import server as torchserve
 
 CLIENTS = 32
 BATCH = Limits().batch_size
+_LOADED: Barrier  # of the processes that measure the ceiling together
 PLAIN = Path(__file__).with_name("plain_hosts.py")
 
 
@@ -175,8 +177,14 @@ def in_process(bundle: Path, body: bytes) -> Callable[[], float]:
     return ask
 
 
-def full_batches(bundle: Path, body: bytes, until: float) -> float:
-    """Requests a second that a predictor answers in full batches, in a process of its own, until some time."""
+def take_barrier(barrier: Barrier) -> None:
+    """Has a process wait for the others once it has loaded its model."""
+    global _LOADED
+    _LOADED = barrier
+
+
+def full_batches(bundle: Path, body: bytes, seconds: float) -> float:
+    """Requests a second that a predictor answers in full batches, in a process of its own."""
     import torch
 
     from serve import host
@@ -185,17 +193,19 @@ def full_batches(bundle: Path, body: bytes, until: float) -> float:
     torch.set_num_threads(1)
     predictor, calls = Predictor.load(bundle), [host.Call(body, {}, "r")] * BATCH
     host.answer(predictor, calls)
+    _LOADED.wait()
     begun, count = time.time(), 0
-    while time.time() < until:
+    while time.time() - begun < seconds:
         count += len(host.answer(predictor, calls))
     return count / (time.time() - begun)
 
 
-def ceiling(bundle: Path, body: bytes, processes: int, seconds: float = 12) -> float:
+def ceiling(bundle: Path, body: bytes, processes: int, seconds: float = 8) -> float:
     """The same of several at once: what no host of the predictor can exceed on so many cores."""
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        until = time.time() + seconds
-        return sum(pool.map(full_batches, *zip(*[(bundle, body, until)] * processes, strict=True)))
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, take_barrier, (barrier,)) as pool:
+        return sum(pool.map(full_batches, *zip(*[(bundle, body, seconds)] * processes, strict=True)))
 
 
 def report(hosts: list[Host], direct: list[float], most: tuple[float, float]) -> None:
