@@ -26,6 +26,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "masks": {"privacy": {"secure_aggregation": True, "min_sites": 3}},
     "noise": {"privacy": {"site_dp": {"min_noise_multiplier": 0.5, "max_clip": 1.0}}},
     "budget": {"budget": {"epsilon": 8, "delta": 1e-4}},
+    "budget that trusts the server": {"budget": {"epsilon": 8, "delta": 1e-4}, "privacy": {"server_noise": True}},
 }
 
 
@@ -85,8 +86,10 @@ def refusal(strategy: str, noise: str, masks: bool, policy: str) -> str | None:
         return "privacy.secure_aggregation: required here"
     if policy == "noise" and noise in ("none", "central", "central_adaptive"):
         return "privacy.site_dp: required here, and the run does without"
-    if policy == "budget" and noise == "none":
+    if policy.startswith("budget") and noise == "none":
         return "budget: this site counts differential privacy, and the run cannot say what it spends"
+    if policy == "budget" and noise in ("central", "central_adaptive"):
+        return "privacy.server_noise: the noise is the server's to add"
     return None
 
 
@@ -110,6 +113,8 @@ def holds(cohort: Path, output: Path, strategy: str, noise: str, masks: bool, po
         ("distributed", True, "masks"),
         ("central", True, "masks"),
         ("local", False, "budget"),
+        ("central", False, "budget"),
+        ("central", True, "budget that trusts the server"),
         ("none", False, "masks"),
         ("central", False, "noise"),
         ("none", False, "budget"),
