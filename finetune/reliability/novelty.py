@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -83,6 +83,11 @@ def _leading(standard: Floats, count: int) -> tuple[Floats, Floats]:
     return np.maximum(squares, 0.0) / patients, np.asarray(axes)
 
 
+def mostly_known(values: Float[Tensor, "batch size"]) -> Bool[Tensor, " batch"]:
+    """Whether more than half of a patient's features are there."""
+    return 2 * (~values.isnan()).sum(dim=1) > values.shape[1]
+
+
 class Novelty(nn.Module):
     """The score of one block.
 
@@ -138,8 +143,13 @@ class Novelty(nn.Module):
         return places
 
     def forward(self, values: Float[Tensor, "batch size"]) -> Float[Tensor, " batch"]:
-        """The larger of both parts' distances from the median, in spreads of that side; NaN where it is missing."""
-        return self.distances(self.parts(values))
+        """The larger of both parts' distances from the median, in spreads of that side; NaN where it is missing.
+
+        Who is known by half of the features or fewer can be too far, and never too near: whoever is known by an age
+        alone lies near the mean.
+        """
+        parts = self.parts(values)
+        return self.distances(torch.where(mostly_known(values)[:, None], parts, parts.maximum(self.middle)))
 
     def fit(self, values: Floats, judged: NDArray[np.bool_], folds: Sequence[NDArray[np.intp]]) -> Float[Tensor, " n"]:
         """Learns from patients.
@@ -170,12 +180,14 @@ class Novelty(nn.Module):
     def parts_by(cls, axes: Axes, values: Floats) -> Float[Tensor, "batch 2"]:
         """Parts of patients, `[batch, size]`, by some axes.
 
+        Those of whom half of the features or fewer are known tell nothing of how others spread: NaN.
         They are reckoned in double precision: what rounding tells axes apart by, such as in which order hospitals are
         added, is gone once parts are given in single.
         """
         module = cls(values.shape[1], len(axes.variance)).double()
         module.take(axes)
-        return module.parts(torch.from_numpy(values)).float()
+        known = torch.from_numpy(values)
+        return module.parts(known).masked_fill(~mostly_known(known)[:, None], torch.nan).float()
 
     def spread(self, low: Floats, middle: Floats, high: Floats) -> None:
         """Takes percentiles of each part (`SIDES`) among patients left out, `[2]` each."""

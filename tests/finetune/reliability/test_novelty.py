@@ -68,3 +68,17 @@ def test_a_patient_scores_alike_alone_and_with_features_missing(fitted):
     some = values.copy()
     some[:, ::10] = np.nan
     assert (np.abs(score(module, some) - score(module, values)) < 2).all()
+
+
+@pytest.mark.parametrize("size", [3, 12, SIZE])
+def test_who_is_known_by_one_usual_value_is_no_stranger_and_by_an_impossible_one_is(size: int):
+    values = drawn(PATIENTS, 1)[:, :size]
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    module = Novelty(size)
+    hospitals = [f"h{index % 6}" for index in range(PATIENTS)]
+    left_out = module.fit(values, np.ones(PATIENTS, dtype=bool), hospital_folds(hospitals)).numpy()
+    alone = np.full((41, size), np.nan)
+    alone[:, 0] = np.nanmean(values[:, 0]) + np.linspace(-1, 1, 41) * np.nanstd(values[:, 0])
+    assert (score(module, alone) < np.nanpercentile(left_out, 95)).all(), "at the very mean, too"
+    alone[:, 0] = 500.0
+    assert (score(module, alone) > np.nanmax(left_out)).all()
