@@ -33,7 +33,9 @@ def table() -> str:
     for key, words in ROWS.items():
         cells = [line(_figure(graph, file, places, f"{task}/{key}")) for task in TASKS]
         rows.append((line(words), *cells))
-    rows.append((line("the best baseline on one modality"), *(_best(graph, file, places, task) for task in TASKS)))
+    rows.append(
+        (line("the best baseline, of who has what it reads"), *(_best(graph, file, places, task) for task in TASKS))
+    )
     titles = [line(graph.derived(f"title/{task}", _title(words), "a name", [])) for task, words in TASKS.items()]
     text, _ = render([], line("x"), [Table((), (line("from"), *titles), tuple(rows))])
     return text.removeprefix("# x\n\n")

@@ -22,7 +22,7 @@ def script() -> ModuleType:
 def test_the_readme_says_what_the_records_say(script: ModuleType):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert script.filled(readme) == readme
-    assert "| all that a patient has | 0.986 (0.986 – 0.989) |" in readme
+    assert "| all that a patient has | 0.985 (0.985 – 0.987) |" in readme
 
 
 def test_a_changed_figure_changes_the_table(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -32,7 +32,7 @@ def test_a_changed_figure_changes_the_table(script: ModuleType, tmp_path: Path, 
     (tmp_path / "record.json").write_text(json.dumps(record))
     monkeypatch.setattr(script, "RECORD", tmp_path / "record.json")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "| all that a patient has | 1.000 (0.986 – 0.989) |" in script.filled(readme)
+    assert "| all that a patient has | 1.000 (0.985 – 0.987) |" in script.filled(readme)
 
 
 def test_a_readme_without_the_marks_is_refused(script: ModuleType):
