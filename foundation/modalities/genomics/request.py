@@ -1,6 +1,7 @@
 """Genomics in a request: by channel, values by gene."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ _MOST_GENES = 100_000  # names a channel; an annotation of all transcribed genes
 _LONGEST_NAME = 200  # characters; names of no gene come back in warnings
 _HIGHEST_COPIES = 15.0  # of a log2 ratio, as in data preparation
 _TOO_LARGE = 413
+_BELIED = "send the unit that the values are in"  # who sends a request declares no cohort
 
 
 class GenesForm(RequestForm):
@@ -131,7 +133,7 @@ class GenesForm(RequestForm):
 
     def _converted(self, profile: pd.DataFrame, unit: str, place: Path, warnings: list[str]) -> pd.DataFrame:
         """Expression in the encoder's unit, held against the unit declared as in preparation."""
-        findings = check_unit(profile, unit, place)
+        findings = [replace(one, advice=_BELIED) for one in check_unit(profile, unit, place)]
         wrong = [problem for problem in findings if problem.severity == "error"]
         if wrong:
             raise DataError(wrong[0])

@@ -96,6 +96,13 @@ def test_values_that_hardly_are_of_their_unit_are_warned_of():
     assert any("these look like logarithms" in line for line in warnings)
 
 
+@pytest.mark.parametrize("lowest", [-1.0, -9.966], ids=["any", "that of an offset"])
+def test_advice_is_for_who_sends_a_request_and_declares_no_cohort(lowest: float):
+    with pytest.raises(UserError, match="send the unit that the values are in") as refused:
+        read({"unit": "log2_tpm", "expression": {"TP53": lowest}})
+    assert "cohort.yaml" not in str(refused.value) and "offset:" not in str(refused.value)
+
+
 @given(
     st.dictionaries(st.sampled_from([*FORM.genes, "HER2", "MLL", "KRAS"]), st.floats(0, 30), min_size=1), st.randoms()
 )
