@@ -9,6 +9,7 @@ from foundation.command import instantiate
 from foundation.data.cohort import Cohort
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
+from foundation.modalities.choice import chosen
 from foundation.run_record import FILE
 
 
@@ -66,7 +67,4 @@ def task_modalities(task: DictConfig, encoder: MultimodalEncoder) -> list[str]:
     """Those of the encoder that the task may look at."""
     if task.modalities is None:
         return list(encoder.modalities)
-    for name in task.modalities:
-        if name not in encoder.modalities:
-            raise UserError(f"task.modalities: the encoder has no '{name}'; it has {', '.join(encoder.modalities)}")
-    return [str(name) for name in task.modalities]
+    return chosen("task.modalities", task.modalities, list(encoder.modalities))

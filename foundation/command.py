@@ -37,6 +37,7 @@ _LISTS_OF_NAMES = (
     *("sites", *_HELD_OUT, "tool.treated_hospitals"),  # of hospitals
     *("split", "predict", "strata.fixed_on"),  # of parts of a split
     *("subgroups", "tool.covariates"),  # of columns
+    *("task.modalities", "data.modalities"),
 )
 _NAMES = ("cohort.name", "example", "site")  # of a cohort, a patient, a hospital
 

@@ -15,6 +15,7 @@ from foundation.data.splits import Split, configured_split
 from foundation.encoder import MultimodalEncoder
 from foundation.errors import UserError
 from foundation.lineage import note_of
+from foundation.modalities.choice import chosen
 from foundation.objectives.base import Objective
 
 
@@ -47,10 +48,9 @@ def datasets(
     Raises:
         UserError: if there is nobody to train on, or a modality is none of the encoder's.
     """
-    wanted = modalities if cfg.data.modalities is None else list(cfg.data.modalities)
-    for name in wanted:
-        if name not in modalities:
-            raise UserError(f"data.modalities: '{name}' is not configured; choose from {', '.join(modalities)}")
+    wanted = modalities
+    if cfg.data.modalities is not None:
+        wanted = chosen("data.modalities", cfg.data.modalities, modalities)
     if cfg.data.shuffle_pairs:
         train: PatientDataset = ShuffledPairs(cohort, parts.train, wanted, cfg.seed)
     else:

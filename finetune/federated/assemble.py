@@ -16,6 +16,7 @@ from foundation.encoder import MultimodalEncoder
 from foundation.engine.trainer import seeded
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.modalities.choice import chosen
 
 
 def settle(cfg: DictConfig) -> None:
@@ -34,10 +35,7 @@ def settle(cfg: DictConfig) -> None:
         if cfg.task.modalities is not None and listed != wanted:
             raise UserError(f"data.modalities: found {listed}, but task.modalities is {wanted}; name them once")
         wanted, setting = listed, "data.modalities"
-    for name in wanted:
-        if name not in known:
-            raise UserError(f"{setting}: the encoder has no '{name}'; it has {', '.join(known)}")
-    OmegaConf.update(cfg, "data.modalities", wanted)
+    OmegaConf.update(cfg, "data.modalities", chosen(setting, wanted, known))
     OmegaConf.update(cfg, "encoder", digest_of_files(packed_encoder(folder)))
 
 

@@ -35,3 +35,9 @@ def test_a_single_name_is_a_list_of_one_and_not_its_letters(key):
     cfg = OmegaConf.create({key.split(".")[0]: {"fixed_on": "train", "covariates": "train"} if "." in key else "train"})
     _names_as_text(cfg)
     assert OmegaConf.select(cfg, key) == ["train"]
+
+
+def test_one_modality_is_a_list_of_one_and_null_stays_all():
+    cfg = OmegaConf.create({"task": {"modalities": "record"}, "data": {"modalities": None}})
+    _names_as_text(cfg)
+    assert cfg == {"task": {"modalities": ["record"]}, "data": {"modalities": None}}

@@ -30,6 +30,8 @@ def test_modalities_are_those_of_the_data_or_of_the_task_never_two_lists(configu
         configured("task.modalities=[record]", "data.modalities=[report]")
     with pytest.raises(UserError, match=r"data\.modalities: the encoder has no 'smell'; it has "):
         configured("data.modalities=[smell]")
+    with pytest.raises(UserError, match=r"data\.modalities: found \[\]; name some of "):
+        configured("data.modalities=[]")
 
 
 @pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
