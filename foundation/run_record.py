@@ -87,8 +87,14 @@ class RunRecord:
             builds_on: folders of the runs whose results this one takes.
             data: name, digest, synthetic and hospitals of the cohort.
             depends_on: of a run that trains, digests of what its weights depend on beside the config.
+
+        Raises:
+            UserError: if the folder cannot be made, as where a file is in its place.
         """
-        output.mkdir(parents=True, exist_ok=True)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"output: {output}: no folder ({error.strerror}); choose another one") from error
         started = time.time()
         record = cls(output, _first_content(output, command, config, seed, builds_on, data))
         if depends_on is not None:

@@ -22,6 +22,14 @@ def test_records_link_back(tmp_path: Path):
     assert found[1].file == tmp_path / "first" / "run.json"
 
 
+@pytest.mark.parametrize("output", ["taken", "taken/within"])
+def test_an_output_that_is_a_file_is_named(tmp_path: Path, output: str):
+    (tmp_path / "taken").write_text("a file")
+    words = rf"output: {tmp_path / output}: no folder \(.+\); choose another one"
+    with pytest.raises(UserError, match=words), RunRecord.open(tmp_path / output, "python -m first", {}, 0):
+        pass
+
+
 def test_a_changed_parent_breaks_the_chain(tmp_path: Path):
     with RunRecord.open(tmp_path / "first", "first", {}, 0):
         pass
