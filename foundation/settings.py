@@ -1,4 +1,7 @@
-"""The settings that a command reads, from its configs; any other is refused, whether it was added with `+` or not."""
+"""The settings that a command reads, from its configs.
+
+Any other is refused, whether it was added with `+` or not, and so is null for one that has to be given.
+"""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -17,7 +20,7 @@ Tree = dict[str, Any]  # by key the tree below it, or None where whoever reads t
 
 
 def check_settings(content: Mapping[str, Any], config_name: str) -> None:
-    """Refuses a setting that nothing reads, for a record would hold it as if it had counted.
+    """Refuses a setting that nothing reads, for a record would hold it as if it counted; also null for a required one.
 
     Read are the settings that the primary config names, or any option of its groups; whatever lies below one that they
     leave open (`{}` or null), for its reader judges it; and whatever lies in a node with a `_target_`, for its
@@ -31,10 +34,19 @@ def check_settings(content: Mapping[str, Any], config_name: str) -> None:
         UserError: naming the setting.
     """
     known = known_settings(config_name)
+    for name in _required(config_name):
+        if name in content and content[name] is None:
+            raise UserError(f"{name}: found null, but {config_name} needs one (--help says which)")
     for path in _unread(content, known, ()):
         near = difflib.get_close_matches(path[-1], set(_names(known)) - {path[-1]}, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "drop it"
         raise UserError(f"{'.'.join(path)}: nothing reads this setting; {hint} (--help lists those of {config_name})")
+
+
+def _required(config_name: str) -> list[str]:
+    """Settings that the primary config leaves to who types the command."""
+    content = yaml.safe_load((resources.files("configs") / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    return [name for name, value in content.items() if value == "???"]
 
 
 def setting_names(config_name: str) -> set[str]:

@@ -82,3 +82,10 @@ def test_a_key_that_an_experiment_misspells_is_refused(tmp_path):
         cfg = hydra.compose("pretrain", [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
     with pytest.raises(UserError, match=r"data\.batch_sise: .* did you mean 'batch_size'"):
         check_settings(unresolved(cfg), "pretrain")
+
+
+@pytest.mark.parametrize(("command", "name"), [("evaluate", "run"), ("finetune", "pretrained"), ("card", "evaluation")])
+def test_null_is_refused_where_something_has_to_be_given(command: str, name: str):
+    check(command, f"{name}=given")
+    with pytest.raises(UserError, match=rf"^{name}: found null, but {command} needs one"):
+        check(command, f"{name}=null")
