@@ -65,11 +65,12 @@ def of_table(path: Path) -> Patients:
     try:
         table = pyarrow.parquet.read_table(path, columns=[_PATIENT, _REQUEST]).to_pydict()
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        advice = f"give a Parquet file with the columns {_PATIENT} and {_REQUEST}"
-        raise UserError(f"patients: {path}: cannot be read; {advice}") from error
+        what = "cannot be read" if path.exists() else "is not there"
+        advice = f"give a prepared cohort's folder, or a Parquet file with the columns {_PATIENT} and {_REQUEST}"
+        raise UserError(f"patients: {path}: {what}; {advice}") from error
     for row, name in enumerate(table[_PATIENT]):
         if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
-            kind = "empty" if isinstance(name, str) else f"a {type(name).__name__}"
+            kind = "empty" if name is None or isinstance(name, str) else f"a {type(name).__name__}"
             raise UserError(f"patients: {path}: row {row}: {_PATIENT} is {kind}; give each patient a name or a number")
     ids, requests = [str(name) for name in table[_PATIENT]], table[_REQUEST]
     twice = [row for row, count in enumerate(Counter(ids)[name] for name in ids) if count > 1]
@@ -77,8 +78,8 @@ def of_table(path: Path) -> Patients:
         raise UserError(f"patients: {path}: row {twice[0]}: {_PATIENT} stands there twice; give each patient one row")
     for row, request in enumerate(requests):
         if not isinstance(request, str):
-            kind = type(request).__name__
-            raise UserError(f"patients: {path}: row {row}: {_REQUEST} is a {kind}; give the request as JSON text")
+            kind = "empty" if request is None else f"a {type(request).__name__}"
+            raise UserError(f"patients: {path}: row {row}: {_REQUEST} is {kind}; give the request as JSON text")
     return Patients(ids, hashlib.sha256(path.read_bytes()).hexdigest(), lambda place: requests[place].encode())
 
 

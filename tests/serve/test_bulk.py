@@ -148,8 +148,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_answers(bundle: Path, tmp_p
     ("requests", "ids", "reason"),
     [
         (["{}", "{}"], ["a", "a"], "row 0: patient_id stands there twice"),
-        ([None], ["a"], "row 0: request is a NoneType"),
-        (["{}", "{}"], ["a", None], "row 1: patient_id is a NoneType"),
+        ([None], ["a"], "row 0: request is empty"),
+        (["{}", "{}"], ["a", None], "row 1: patient_id is empty"),
         (["{}", "{}"], ["a", ""], "row 1: patient_id is empty"),
         (["{}", "{}"], ["a", " "], "row 1: patient_id is empty"),
         (["{}"], [1.5], "row 0: patient_id is a float"),
@@ -160,5 +160,10 @@ def test_a_table_that_is_none_is_one_line(tmp_path: Path, requests: list[str | N
     with pytest.raises(UserError, match=reason):
         bulk.of_table(table(tmp_path, requests, ids))
     (tmp_path / "requests.parquet").write_text("none")
-    with pytest.raises(UserError, match="give a Parquet file"):
+    with pytest.raises(UserError, match="cannot be read; give a prepared cohort's folder, or a Parquet file"):
         bulk.of_table(tmp_path / "requests.parquet")
+
+
+def test_patients_that_are_not_there_are_told_with_both_forms_they_may_have(tmp_path: Path):
+    with pytest.raises(UserError, match=r"nowhere: is not there; give a prepared cohort's folder, or a Parquet file"):
+        bulk.of_table(tmp_path / "nowhere")
