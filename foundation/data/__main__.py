@@ -211,6 +211,8 @@ def withdrawn(cfg: DictConfig) -> None:
             print(f"names changed for digests: {path}")
         for path in withdrawals.blind_query_sets(affected, cohort):
             print(f"names changed for blind ids: {path}")
+    elif any(one.files for one in affected):
+        print("purge=true removes caches of embeddings, and changes names in lists and splits for digests")
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ class Survey:
             whole = self._must_read_whole()
             problems = Problems()
             sites = [] if whole else read_sites(self.root, self.declaration, problems, bars, parts)
-        whole = whole or ("what changed has errors, or cannot be told by itself" if problems.errors else None)
+        whole = whole or _not_by_itself(problems)
         if not whole:
             whole = self._check(sites, fresh, problems, bars)
         if whole:
@@ -154,7 +154,7 @@ class Survey:
         patient_checks.check_across(checked, problems)
         for preparation in preparations().values():
             preparation.check_together(checked, self.declaration, problems, bars, images=False)
-        return "what changed has errors, or cannot be told by itself" if problems.errors else None
+        return _not_by_itself(problems)
 
     def _read_whole(self) -> tuple[Problems, list[Site]]:
         validation = validate(self.root, self.declaration, images=False, progress=False)
@@ -240,3 +240,12 @@ def hash_of(names: Collection[str]) -> int:
     import xxhash
 
     return int(xxhash.xxh3_64_intdigest("\n".join(sorted(names)).encode()))
+
+
+def _not_by_itself(problems: Problems) -> str | None:
+    """Why what changed cannot be taken in without all else; None where it can."""
+    if not problems.errors:
+        return None
+    first = problems.errors[0]
+    place = f"{first.file}, {first.field}" if first.field else first.file
+    return f"what changed has errors, or cannot be told by itself ({place})"  # and no word of a patient: it is recorded

@@ -14,6 +14,7 @@ from foundation.data.declaration import read_declaration
 from foundation.data.grow import grow
 from foundation.data.growth import state, survey
 from foundation.data.pack import pack
+from foundation.data.problems import Problems
 from tests.foundation.data.growth.folders import (
     DECLARED,
     Edit,
@@ -131,3 +132,11 @@ def test_hashed_ids_grow_under_the_same_key(sites: Path, tmp_path: Path) -> None
     same(tmp_path / "out", tmp_path / "anew")
     names = pd.read_parquet(tmp_path / "out" / state.FILE)["patient"]
     assert all(name == "" or name.startswith("P-") for name in names)
+
+
+def test_why_all_tables_are_read_names_the_file_and_no_patient() -> None:
+    problems = Problems()
+    assert survey._not_by_itself(problems) is None
+    problems.error("alpha/labs.csv", "patient P7 stands twice", "keep one", field="patient", value="P7")
+    said = "what changed has errors, or cannot be told by itself (alpha/labs.csv, patient)"
+    assert survey._not_by_itself(problems) == said
