@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,6 +25,7 @@ _FARTHEST = 1e4  # spreads
 _LEAST = 1e-3  # of a variance, and of a part whose logarithm is taken: rounding must not tell patients apart
 SIDES = (15.87, 50.0, 84.13)  # percentiles: a normal's standard deviation on either side of its median
 _NARROWEST = 0.05
+_MANY = 8  # features, of which one patient's mean tells that it is nearer than usual
 FEWEST = 20  # patients, to know how they spread
 
 
@@ -83,11 +84,6 @@ def _leading(standard: Floats, count: int) -> tuple[Floats, Floats]:
     return np.maximum(squares, 0.0) / patients, np.asarray(axes)
 
 
-def mostly_known(values: Float[Tensor, "batch size"]) -> Bool[Tensor, " batch"]:
-    """Whether more than half of a patient's features are there."""
-    return 2 * (~values.isnan()).sum(dim=1) > values.shape[1]
-
-
 class Novelty(nn.Module):
     """The score of one block.
 
@@ -97,7 +93,7 @@ class Novelty(nn.Module):
 
     Attributes:
         middle: median of each part among patients left out, `[2]`.
-        below, above: their spread on either side, `[2]`.
+        below, above: their spread on either side, `[2]`; infinite where too few tell it, and nobody is unlike.
     """
 
     mean: Tensor
@@ -118,8 +114,8 @@ class Novelty(nn.Module):
         self.register_buffer("variance", torch.ones(components))
         self.register_buffer("rest", torch.ones(1))
         self.register_buffer("middle", torch.zeros(PARTS))
-        self.register_buffer("below", torch.ones(PARTS))
-        self.register_buffer("above", torch.ones(PARTS))
+        self.register_buffer("below", torch.full((PARTS,), torch.inf))
+        self.register_buffer("above", torch.full((PARTS,), torch.inf))
 
     def parts(self, values: Float[Tensor, "batch size"]) -> Float[Tensor, "batch 2"]:
         """Logarithms of the distance along the axes and off them, a feature each; NaN where the block is missing."""
@@ -145,11 +141,12 @@ class Novelty(nn.Module):
     def forward(self, values: Float[Tensor, "batch size"]) -> Float[Tensor, " batch"]:
         """The larger of both parts' distances from the median, in spreads of that side; NaN where it is missing.
 
-        Who is known by half of the features or fewer can be too far, and never too near: whoever is known by an age
-        alone lies near the mean.
+        Who is known by few features can be too far, and never too near: whoever is known by an age alone lies near the
+        mean.
         """
         parts = self.parts(values)
-        return self.distances(torch.where(mostly_known(values)[:, None], parts, parts.maximum(self.middle)))
+        few = (~values.isnan()).sum(dim=1, keepdim=True) < _MANY
+        return self.distances(torch.where(few, parts.maximum(self.middle), parts))
 
     def fit(self, values: Floats, judged: NDArray[np.bool_], folds: Sequence[NDArray[np.intp]]) -> Float[Tensor, " n"]:
         """Learns from patients.
@@ -180,26 +177,31 @@ class Novelty(nn.Module):
     def parts_by(cls, axes: Axes, values: Floats) -> Float[Tensor, "batch 2"]:
         """Parts of patients, `[batch, size]`, by some axes.
 
-        Those of whom half of the features or fewer are known tell nothing of how others spread: NaN.
         They are reckoned in double precision: what rounding tells axes apart by, such as in which order hospitals are
         added, is gone once parts are given in single.
         """
         module = cls(values.shape[1], len(axes.variance)).double()
         module.take(axes)
-        known = torch.from_numpy(values)
-        return module.parts(known).masked_fill(~mostly_known(known)[:, None], torch.nan).float()
+        return module.parts(torch.from_numpy(values)).float()
 
     def spread(self, low: Floats, middle: Floats, high: Floats) -> None:
         """Takes percentiles of each part (`SIDES`) among patients left out, `[2]` each."""
         below, between, above = (torch.from_numpy(row).float() for row in (low, middle, high))
         self.middle.copy_(between)
-        self.below.copy_((between - below).clamp(min=_NARROWEST))
+        # No narrower than the logarithm of a mean of so many squares, by chance alone: to axes of few hospitals, those
+        # left out may all be about as far.
+        chance = torch.tensor([self.components, len(self.mean)]).reciprocal().mul(2.0).sqrt()
+        self.below.copy_((between - below).maximum(chance).clamp(min=_NARROWEST))
         self.above.copy_((above - between).clamp(min=_NARROWEST))
 
     def distances(self, parts: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
-        """The score of parts."""
-        away = parts - self.middle
-        return torch.maximum(away / self.above, -away / self.below).max(dim=1).values
+        """The score of parts.
+
+        Too near is told from the median of those left out, or from 0 where that is higher, the logarithm of what is
+        usual among those learnt from: to axes of two hospitals, a third one's patients may all be far.
+        """
+        far, near = parts - self.middle, self.middle.clamp(max=0.0) - parts
+        return torch.maximum(far / self.above, near / self.below).max(dim=1).values
 
     def take(self, axes: Axes) -> None:
         """Takes axes as its own."""

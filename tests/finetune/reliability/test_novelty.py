@@ -82,3 +82,23 @@ def test_who_is_known_by_one_usual_value_is_no_stranger_and_by_an_impossible_one
     assert (score(module, alone) < np.nanpercentile(left_out, 95)).all(), "at the very mean, too"
     alone[:, 0] = 500.0
     assert (score(module, alone) > np.nanmax(left_out)).all()
+
+
+def test_nobody_is_unlike_where_too_few_tell_how_patients_spread():
+    module = Novelty(SIZE)
+    values = drawn(60, 1)
+    judged = np.arange(60) < 5
+    module.fit(values, judged, hospital_folds([f"h{index % 3}" for index in range(60)]))
+    assert (score(module, drawn(20, 2) * 10) == 0).all()
+
+
+def test_patients_of_another_hospital_are_not_too_near_where_the_known_ones_lie_far_apart():
+    apart = np.random.default_rng(8).normal(size=(3, SIZE)) * 6
+    values = np.concatenate([drawn(60, seed) + apart[seed] for seed in range(3)])
+    module = Novelty(SIZE)
+    folds = [np.arange(start, start + 60) for start in (0, 60, 120)]
+    left_out = module.fit(values, np.ones(180, dtype=bool), folds).numpy()
+    assert (module.middle > 2).any(), "to the others' axes, a hospital's patients are far"
+    inside = drawn(60, 5) + apart[0]
+    assert (score(module, inside) < 3).all(), "they were more than ten spreads too near"
+    assert (score(module, inside * 10) > max(3, left_out.max())).all()
