@@ -30,6 +30,9 @@ def reliable(run: Path, tmp_path: Path) -> Path:
     reliability = Reliability(names, blocks, 2).eval()
     reliability.thresholds.fill_(0.7)
     reliability.limits.fill_(3.0)
+    for block in reliability.novelty:
+        block.below.fill_(1.0)
+        block.above.fill_(1.0)
     module = FinetuneModule(model.encoder, model.head)
     module.reliability = reliability
     save(module, OmegaConf.create({"name": "biomarker", "drop_inputs": {}}), names, folder)
