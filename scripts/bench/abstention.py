@@ -4,7 +4,7 @@
 experts for IDH, 1p/19q, EGFR's expression and survival on the training hospitals, sets and limits included, and tests
 them on the cohort's four test hospitals. Bars: 90 % regions hold 87 to 93 % of truths; at most 5 % of real patients are
 out of distribution; garbage in a modality is told from held-out patients' real input with AUROC >= 0.95 by modality.
-The embedded cohort likewise: `--tasks demo --cohort data/demo --pretrained runs/demo/pretrain --features runs/features`.
+The embedded cohort: `--tasks demo --cohort data/demo --pretrained runs/demo/pretrain --features runs/demo/features`.
 """
 
 import argparse
