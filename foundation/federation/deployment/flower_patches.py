@@ -170,18 +170,21 @@ def send_objects_one_by_one() -> None:
     inflatable_utils.push_object_contents_from_iterable = push
 
 
-def inflate_once() -> None:
+def inflate_once(most: int) -> None:
     """A message that comes in is put together from its objects with its arrays in memory once.
 
     Flower keeps every piece of an array until the whole message is there, beside the arrays themselves: a copy of the
     whole model. Without the patch: `python scripts/bench/server_memory.py` shows one more model in the server process.
     And what cannot be put together is a failure of the node that sent it; in Flower it ends the server's run.
+
+    Args:
+        most: bytes of a message's arrays; an array that names one piece a million times would end the server's process.
     """
     from flwr.superlink.grid import http_grid
 
     def inflate_message(object_id: str, object_contents: dict[str, bytes]) -> Message:
         try:
-            message = inflate(object_id, object_contents)
+            message = inflate(object_id, object_contents, most)
             if isinstance(message, Message):
                 return message
             reason = "no message"

@@ -41,7 +41,7 @@ def unwrap(content: RecordDict) -> RecordDict:
         raise _unreadable("no list of pieces")
     contents = {get_object_id(piece): piece for piece in pieces if isinstance(piece, bytes)}
     try:
-        opened = inflate(list(contents)[-1], contents)
+        opened = inflate(list(contents)[-1], contents, 2 * _LARGEST)
     except Exception as error:  # whatever foreign bytes make of Flower's reader costs their sender the message
         raise _unreadable(type(error).__name__) from error
     if not isinstance(opened, RecordDict):

@@ -19,13 +19,14 @@ from foundation.federation.server.checkpoints import Checkpoints
 from foundation.federation.server.receipts import ReceiptBook
 
 app = ServerApp()
+_TIMES = 4  # the weights, as large as an answer's arrays may be: an update, a control variate, in a wider format
+_BESIDE = 256 << 20  # bytes of what an extension brings
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Goes on from the rounds that the run's folder holds, once an earlier process of them has ended."""
     send_objects_one_by_one()
-    inflate_once()
     ask_for_objects_often()
     output = Path(str(context.run_config["run"]))
     path = output / FOLDER / "server.lock"
@@ -43,5 +44,6 @@ def _serve(output: Path, grid: Grid, context: Context) -> None:
     keys = {name: read_public(path) for name, path in folder.keys().items()}
     book = ReceiptBook(folder.receipts, output, keys, read_private(folder.path / "superlink.key"))
     weights, admitted = checkpoints.latest(), connect(folder).admitted
+    inflate_once(_TIMES * sum(value.nbytes for value in weights.values()) + _BESIDE)
     server_app(cfg, weights, checkpoints, lambda _: None, failed.append, admitted, book)(grid, context)
     finish(output / FOLDER, str(failed[0]) if failed else None)

@@ -278,7 +278,7 @@ def test_a_message_is_put_together_without_a_second_copy_of_its_arrays():
     values = [np.zeros(8_000_000, np.uint8), *rng.integers(0, 256, (6, 8_000_000), np.uint8)]
     arrays = ArrayRecord({str(number): Array(value) for number, value in enumerate([*values, values[0]])})
     assert megabytes_inflated(arrays) > 50
-    flower_patches.inflate_once()
+    flower_patches.inflate_once(1 << 30)
     assert megabytes_inflated(arrays) < 30
 
 

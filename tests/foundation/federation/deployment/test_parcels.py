@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +32,12 @@ def reply(values: int = 6) -> RecordDict:
 @given(st.dictionaries(st.text(), VALUES), st.dictionaries(st.text(), VALUES))
 def test_a_content_comes_back_as_it_was(one: dict, other: dict):
     content = RecordDict({"one": ConfigRecord(one), "other": ConfigRecord(other), "arrays": ArrayRecord()})
+    assert unwrap(wrap(content)).object_id == content.object_id
+
+
+def test_the_largest_content_that_travels_in_one_piece_comes_back():
+    content = RecordDict({"arrays": ArrayRecord({"0": Array(np.zeros((8 << 20) - 600, dtype=np.uint8))})})
+    assert wrap(content) is not content
     assert unwrap(wrap(content)).object_id == content.object_id
 
 
@@ -115,3 +121,25 @@ def test_an_answer_without_a_content_stays_a_failure():
     failed = Message(Error(0, "no"), reply_to=order)
     assert wrapped(failed) is failed and failed.has_error()
     assert list(wrapped(Message(reply(), reply_to=order)).content) == [parcels._PARCEL]
+
+
+@pytest.mark.attack
+def test_attack_by_an_array_that_names_one_piece_again_and_again():
+    record = ArrayRecord({"0": Array(dtype="uint8", shape=(1 << 20,), stype="safetensors", data=bytes(1 << 20))})
+    pieces = {kind(part): part.deflate() for part in get_all_nested_objects(RecordDict({"arrays": record})).values()}
+    array = pieces["Array"].replace(b"[0]", b"[" + b",".join([b"0"] * 10_000) + b"]")  # 10 GiB, of 20 kB and a piece
+    body = array.partition(b"\0")[2]
+    array = array.partition(b"\0")[0].rpartition(b" ")[0] + b" %d\0" % len(body) + body
+    renamed = get_object_id(pieces["Array"]).encode(), get_object_id(array).encode()
+    record_of = pieces["ArrayRecord"].replace(*renamed)
+    whole = pieces["RecordDict"].replace(
+        get_object_id(pieces["ArrayRecord"]).encode(), get_object_id(record_of).encode()
+    )
+    sent = ConfigRecord({"pieces": [pieces["ArrayChunk"], array, record_of, whole]})
+    with pytest.raises(UnreadableError, match="ValueError") as refused:
+        unwrap(RecordDict({"parcel": sent}))
+    assert "arrays of more than" in str(refused.value.__cause__)
+
+
+def kind(part: object) -> str:
+    return type(part).__name__

@@ -38,7 +38,7 @@ def test_attack_by(attack: str, monkeypatch: pytest.MonkeyPatch):
     number, whole, record = objects()
     with pytest.raises(Exception):  # noqa: B017 - whatever Flower's reader makes of it
         http_grid.inflate_object_from_contents(number, ATTACKS[attack](dict(whole), record))
-    inflate_once()
+    inflate_once(1 << 30)
     answer = http_grid.inflate_object_from_contents(number, ATTACKS[attack](dict(whole), record))
     assert isinstance(answer, Message) and answer.has_error()
     assert failure_of(answer.error).startswith("the node failed: its answer cannot be read (")
@@ -47,7 +47,7 @@ def test_attack_by(attack: str, monkeypatch: pytest.MonkeyPatch):
 
 def test_attack_by_a_record_in_the_place_of_a_message(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(http_grid, "inflate_object_from_contents", http_grid.inflate_object_from_contents)
-    inflate_once()
+    inflate_once(1 << 30)
     _, whole, record = objects()
     answer = http_grid.inflate_object_from_contents(record, whole)
     assert isinstance(answer, Message) and failure_of(answer.error).endswith("(no message)")
