@@ -13,7 +13,7 @@ from flwr.app import Message, MessageType
 
 from foundation.errors import UserError
 from foundation.federation.deployment.app_bundle import check_bundle
-from foundation.federation.deployment.flower_patches import ask_for_objects_often
+from foundation.federation.deployment.flower_patches import ask_for_objects_often, inflate_in_bounds
 from foundation.federation.deployment.parcels import unwrapped, wrapped
 from foundation.federation.deployment.runtime_client import ClaimedOrder, failure
 
@@ -77,6 +77,7 @@ def _answer(task: Task, parent: Connection) -> None:
 
     _end_with(os.getppid())
     ask_for_objects_often()
+    inflate_in_bounds()
     order = ClaimedOrder(task.runtime, task.token)
     with order.kept_alive():
         message, context, bundle = order.read()

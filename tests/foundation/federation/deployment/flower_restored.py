@@ -18,6 +18,7 @@ def restore_flower(monkeypatch: pytest.MonkeyPatch) -> None:
         (fleet_http_connection, "make_simple_http_retry_invoker"),
         (inflatable_utils, "push_object_contents_from_iterable"),
         (http_grid, "inflate_object_from_contents"),
+        (inflatable_utils, "inflate_object_from_contents"),
         (inflatable_utils.pull_objects, "__kwdefaults__"),
         (inflatable_utils.pull_and_inflate_object_from_tree, "__kwdefaults__"),
         (sql_mixin, "SQLITE_PRAGMAS"),

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.federation.deployment import parcels
-from foundation.federation.deployment.flower_patches import identify_process
+from foundation.federation.deployment.flower_patches import identify_process, inflate_in_bounds
 from foundation.federation.deployment.parcels import ParcelGrid, unwrap, unwrapped, wrap, wrapped
 from foundation.federation.wire.messages import Reply, failure_of, pack_reply, unpack_reply
 from foundation.federation.wire.tensors import UnreadableError
+from tests.foundation.federation.deployment.flower_restored import restore_flower
 from tests.foundation.federation.stub_sites import SerialGrid
 
 VALUES = st.one_of(
@@ -143,3 +145,21 @@ def test_attack_by_an_array_that_names_one_piece_again_and_again():
 
 def kind(part: object) -> str:
     return type(part).__name__
+
+
+@pytest.mark.attack
+def test_an_order_becomes_no_larger_than_some_times_what_came_in(monkeypatch: pytest.MonkeyPatch):
+    array = Array(dtype="uint8", shape=(1 << 20,), stype="safetensors", data=bytes(1 << 20))
+    chunk, whole = (part.deflate() for part in get_all_nested_objects(array).values())
+    body = whole.partition(b"\0")[2].replace(b"[0]", b"[" + b",".join([b"0"] * 2000) + b"]")
+    bomb = b"Array %s %d\0" % (get_object_id(chunk).encode(), len(body)) + body  # 2 GiB
+
+    def inflated(content: bytes) -> Array:
+        contents = {get_object_id(one): one for one in (chunk, content)}
+        return inflatable_utils.inflate_object_from_contents(get_object_id(content), contents)
+
+    restore_flower(monkeypatch)
+    inflate_in_bounds()
+    assert inflated(whole).object_id == array.object_id
+    with pytest.raises(ValueError, match="arrays of more than"):
+        inflated(bomb)
